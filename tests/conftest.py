@@ -1,0 +1,51 @@
+"""What every test shares: where the real recordings lie, and what no test may leave behind."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = Path(os.environ.get("TINYAST_SHARED", ROOT.parent / "shared"))
+REQUIRE_ALL = os.environ.get("REQUIRE_ALL") == "1"
+
+
+@pytest.fixture(scope="session")
+def esc50() -> Path:
+    """The folder of real ESC-50 recordings: audio/*.flac, original/*.wav, esc50.csv."""
+    folder = SHARED / "esc50"
+    if not folder.is_dir():
+        pytest.skip(f"no recordings at {folder}; set TINYAST_SHARED to the folder that has esc50/")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def originals(esc50: Path) -> list[Path]:
+    """The 25 recordings as published: 44.1 kHz PCM16 WAV."""
+    return sorted((esc50 / "original").glob("*.wav"))
+
+
+@pytest.fixture(autouse=True)
+def no_leaked_threads() -> Iterator[None]:
+    before = set(threading.enumerate())
+    yield
+    deadline = time.monotonic() + 5
+    while leaked := [t for t in threading.enumerate() if t not in before and not t.daemon]:
+        if time.monotonic() > deadline:
+            pytest.fail(f"leaked threads: {leaked}")
+        leaked[0].join(0.1)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Under REQUIRE_ALL=1 a skipped test fails: nothing goes untested unnoticed."""
+    outcome = yield
+    report = outcome.get_result()  # type: ignore[attr-defined]
+    if REQUIRE_ALL and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped although REQUIRE_ALL=1: {report.longrepr}"

@@ -1,0 +1,35 @@
+"""Environmental sound classification with a compact Vision Transformer, on CPU.
+
+import tinyast
+classifier = tinyast.Classifier.load()
+for window in classifier.predict(samples, rate):
+    print(window.start_s, window.label, window.score)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tinyast.errors import AudioError, CheckpointError, DataError, TinyASTError
+
+if TYPE_CHECKING:
+    from tinyast.classifier import Classifier, WindowScores
+
+__version__ = "0.1.0"
+__all__ = [
+    "AudioError",
+    "CheckpointError",
+    "Classifier",
+    "DataError",
+    "TinyASTError",
+    "WindowScores",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # numpy is loaded only when something is classified: a command's --help needs none of it.
+    if name in ("Classifier", "WindowScores"):
+        from tinyast import classifier
+
+        return getattr(classifier, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,112 @@
+"""From samples to scores: the whole of what the model hears, in one object.
+
+Every way in (a file, a microphone, `classify`, `evaluate`) goes through `Classifier.scores`, so
+the same five seconds give the same scores.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tinyast.audio import checked, downmix
+from tinyast.checkpoint import Checkpoint, read_checkpoint
+from tinyast.engine import Engine, load_engine, softmax
+from tinyast.errors import AudioError
+from tinyast.features import Float, log_mel
+from tinyast.resample import resample
+from tinyast.windows import WindowPlan
+
+SILENT = 1e-10  # an RMS of digital zeros is given as -200 dBFS
+
+
+@dataclass(frozen=True)
+class WindowScores:
+    """What one window sounds like."""
+
+    index: int
+    start_s: float
+    end_s: float
+    padded_s: float  # seconds of zeros that made up for a short recording
+    rms_dbfs: float  # level of the sound that is there; a full-scale square wave has 0
+    labels: tuple[str, ...]
+    scores: Float  # (labels,), sums to 1
+
+    @property
+    def label(self) -> str:
+        """The best label."""
+        return self.labels[int(self.scores.argmax())]
+
+    @property
+    def score(self) -> float:
+        """The best label's score, 0 to 1."""
+        return float(self.scores.max())
+
+    def top(self, k: int = 5) -> list[tuple[str, float]]:
+        """The `k` best labels with their scores, best first."""
+        return [(self.labels[i], float(self.scores[i])) for i in np.argsort(-self.scores)[:k]]
+
+
+class Classifier:
+    """A loaded checkpoint. Safe to use from several threads."""
+
+    def __init__(self, checkpoint: Checkpoint, engine: Engine) -> None:
+        self.checkpoint = checkpoint
+        self.engine = engine
+
+    @classmethod
+    def load(cls, dir: Path | str | None = None, engine: str = "onnx") -> Classifier:
+        """Load the checkpoint in folder `dir`, the one that comes with the package if None.
+
+        `engine` is "onnx" or "torch". Raises CheckpointError.
+        """
+        checkpoint = read_checkpoint(dir)
+        return cls(checkpoint, load_engine(checkpoint, engine))
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.checkpoint.labels
+
+    def scores(self, samples: Float, rate: int) -> tuple[Float, float]:
+        """One window: mono `samples`, (n,) at `rate` Hz and at most a window long.
+
+        Returns the scores, (labels,), and the level in dBFS of the samples given. Raises
+        AudioError `not_finite` where the samples or the scores are not finite.
+        """
+        settings = self.checkpoint.features
+        heard = resample(samples, rate, settings.sampling_rate)[: settings.n_samples]
+        scores = softmax(self.engine.logits(log_mel(heard, settings)[None]))[0]
+        if not np.isfinite(scores).all():
+            raise AudioError("not_finite", "the model's scores for it are not finite")
+        rms = float(np.sqrt(np.mean(np.square(heard, dtype=np.float64)))) if len(heard) else 0.0
+        return scores, 20 * float(np.log10(max(rms, SILENT)))
+
+    def predict(self, samples: Float, rate: int, hop_s: float | None = None) -> list[WindowScores]:
+        """Classify a recording: `samples` (n,) or (n, channels) at `rate` Hz, full scale at 1.
+
+        One result for each window; windows follow each other without overlap unless `hop_s`
+        says otherwise. Raises AudioError for an empty recording or samples that are not finite.
+        """
+        samples = np.asarray(samples, dtype=np.float32)
+        mono = checked(downmix(samples) if samples.ndim == 2 else samples)
+        if len(mono) < 2:
+            raise AudioError("too_short", f"it holds {len(mono)} frames of sound")
+        length = self.checkpoint.features.window_s
+        plan = WindowPlan(len(mono), rate, length, length if hop_s is None else hop_s)
+        results = []
+        for window in plan:
+            scores, level = self.scores(mono[window.start : window.end], rate)
+            results.append(
+                WindowScores(
+                    window.index,
+                    window.start_s,
+                    window.end_s,
+                    window.padded_s,
+                    level,
+                    self.labels,
+                    scores,
+                )
+            )
+        return results

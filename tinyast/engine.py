@@ -1,0 +1,79 @@
+"""Running the model: one small interface, two engines.
+
+ONNX Runtime is the engine of the daemon; torch is the reference, loaded only when asked for.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from tinyast.checkpoint import GRAPH, WEIGHTS, Checkpoint, sha256
+from tinyast.errors import CheckpointError
+from tinyast.features import Float
+
+ENGINES = ("onnx", "torch")
+
+
+class Engine(Protocol):
+    """Something that turns spectrograms into logits. Safe to call from several threads."""
+
+    name: str
+    sha256: str  # of the file that holds the weights
+
+    def logits(self, batch: Float) -> Float:
+        """(n, mel bands, frames) to calibrated logits, (n, labels)."""
+        ...
+
+
+def load_engine(checkpoint: Checkpoint, name: str = "onnx") -> Engine:
+    """Load `checkpoint` into the named engine. Raises CheckpointError; ValueError for the name."""
+    if name == "onnx":
+        return OnnxEngine(checkpoint)
+    if name == "torch":
+        try:
+            from tinyast.torch_engine import TorchEngine
+        except ImportError as error:
+            raise CheckpointError(
+                f"the torch engine needs the extra `train` ({error}); install `tinyast[train]`, "
+                "or use the onnx engine"
+            ) from error
+        return TorchEngine(checkpoint, sha256(checkpoint.file(WEIGHTS)))
+    raise ValueError(f"unknown engine {name!r}; choose one of {', '.join(ENGINES)}")
+
+
+class OnnxEngine:
+    """The exported graph in ONNX Runtime, one thread a call; callers bring their own threads."""
+
+    name = "onnx"
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        import onnxruntime
+
+        graph = checkpoint.file(GRAPH)
+        self.sha256 = sha256(graph)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(graph), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # ONNX Runtime's exceptions share no base but this one
+            raise CheckpointError(f"{graph} cannot be loaded: {error}") from error
+        self._input = self._session.get_inputs()[0].name
+
+    def logits(self, batch: Float) -> Float:
+        result: Float = self._session.run(None, {self._input: batch})[0]
+        return result
+
+
+def softmax(logits: Float) -> Float:
+    """Scores that sum to 1, (n, labels)."""
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    scores: Float = shifted / shifted.sum(axis=-1, keepdims=True)
+    return scores

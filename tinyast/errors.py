@@ -1,0 +1,27 @@
+"""Every error this package raises on purpose. Nothing here imports anything."""
+
+from __future__ import annotations
+
+
+class TinyASTError(Exception):
+    """Base of all: the text says what is wrong, where, and what to do."""
+
+
+class AudioError(TinyASTError):
+    """Sound that cannot be classified.
+
+    `code` is a short stable word for programs, `str(error)` a sentence for people. The codes are
+    listed in docs/messages.md.
+    """
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class CheckpointError(TinyASTError):
+    """A checkpoint folder that is missing, incomplete or does not fit this version."""
+
+
+class DataError(TinyASTError):
+    """A data set that cannot be trained or evaluated on."""

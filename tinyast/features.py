@@ -1,0 +1,134 @@
+"""How a clip becomes the 64x64 picture that the model sees.
+
+One implementation for training and serving, in numpy alone. The numbers that shape it are a
+`FeatureSettings`, saved beside every checkpoint as `preprocessor_config.json` and read back from
+there.
+
+The spectrum is an averaged periodogram (Welch, 1967): short frames, whose power is averaged in
+pairs down to 64. That keeps every sample of the clip in view at a quarter of the cost of long
+windows. Mel bands follow Slaney's Auditory Toolbox (1998), as `librosa.filters.mel` does by
+default; the tests hold this module to librosa.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class FeatureSettings:
+    """The shape of the spectrogram. Defaults are those of the shipped checkpoint."""
+
+    sampling_rate: int = 16_000  # Hz
+    window_s: float = 5.0  # seconds of sound in one clip
+    n_fft: int = 1024  # samples in one frame, Hann-windowed (64 ms)
+    hop_length: int = 625  # samples from one frame to the next
+    pool: int = 2  # frames averaged, in power, into one column
+    n_mels: int = 64  # mel bands
+    fmin: float = 50.0  # Hz, lower edge of the lowest band
+    fmax: float = 8_000.0  # Hz, upper edge of the highest band
+    top_db: float = 80.0  # dB below the clip's loudest cell at which it is floored
+
+    @property
+    def n_samples(self) -> int:
+        """Samples in one clip."""
+        return round(self.window_s * self.sampling_rate)
+
+    @property
+    def n_frames(self) -> int:
+        """Columns of the spectrogram."""
+        return self.n_samples // (self.hop_length * self.pool)
+
+    @property
+    def padding(self) -> tuple[int, int]:
+        """Zeros put before and after a clip so that its frames lie centred in their hops."""
+        total = self.n_fft - self.hop_length
+        return total // 2, total - total // 2
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> FeatureSettings:
+        """Read settings from a mapping, ignoring keys that are not ours."""
+        names = {field.name for field in fields(cls)}
+        return cls(**{key: value for key, value in values.items() if key in names})
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def hz_to_mel(hz: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Slaney's mel scale: linear below 1 kHz, logarithmic above."""
+    linear = hz * 3 / 200
+    return np.where(hz < 1000, linear, 15 + np.log(np.maximum(hz, 1e-9) / 1000) * 27 / np.log(6.4))
+
+
+def mel_to_hz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.where(mel < 15, mel * 200 / 3, 1000 * np.exp((mel - 15) * np.log(6.4) / 27))
+
+
+@lru_cache(maxsize=8)
+def mel_filterbank(settings: FeatureSettings) -> Float:
+    """Triangular filters of unit area, (n_mels, n_fft // 2 + 1)."""
+    bins = np.fft.rfftfreq(settings.n_fft, 1 / settings.sampling_rate)
+    low, high = hz_to_mel(np.array([settings.fmin, settings.fmax], dtype=np.float64))
+    edges = mel_to_hz(np.linspace(low, high, settings.n_mels + 2))
+    rise = (bins - edges[:-2, None]) / np.diff(edges)[:-1, None]
+    fall = (edges[2:, None] - bins) / np.diff(edges)[1:, None]
+    triangles = np.maximum(0, np.minimum(rise, fall))
+    return (triangles * (2 / (edges[2:] - edges[:-2]))[:, None]).astype(np.float32)
+
+
+@lru_cache(maxsize=8)
+def _hann(n: int) -> Float:
+    # The periodic form, as in scipy.signal.get_window.
+    return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n) / n)).astype(np.float32)
+
+
+def mel_power(samples: Float, settings: FeatureSettings) -> Float:
+    """Mel power spectrogram, (n_mels, n_frames), of a clip of at most `n_samples` samples.
+
+    A shorter clip is zero-padded at its end; a longer one raises ValueError.
+    """
+    if samples.ndim != 1 or len(samples) > settings.n_samples:
+        raise ValueError(
+            f"expected up to {settings.n_samples} samples in one dimension, got {samples.shape}"
+        )
+    before, after = settings.padding
+    padded = np.zeros(before + settings.n_samples + after, dtype=np.float32)
+    padded[before : before + len(samples)] = samples
+    frames = np.lib.stride_tricks.sliding_window_view(padded, settings.n_fft)
+    spectrum = np.fft.rfft(frames[:: settings.hop_length] * _hann(settings.n_fft))
+    power = spectrum.real**2 + spectrum.imag**2  # (n_frames * pool, bins)
+    if settings.pool > 1:
+        power = power.reshape(settings.n_frames, settings.pool, -1).mean(axis=1)
+    mel: Float = mel_filterbank(settings) @ power.T.astype(np.float32, copy=False)
+    return mel
+
+
+def normalise(power: Float, settings: FeatureSettings) -> Float:
+    """Decibels below the loudest cell, floored at `top_db`, to zero mean and unit variance.
+
+    `power` is (..., n_mels, n_frames); each clip is normalised by itself, so the level at which
+    it was recorded drops out. A clip of zeros stays zeros.
+    """
+    axes = (-2, -1)
+    peak = power.max(axis=axes, keepdims=True)
+    relative = power / np.maximum(peak, np.finfo(np.float32).tiny)
+    db = 10 * np.log10(np.maximum(relative, np.float32(10 ** (-settings.top_db / 10))))
+    centred = db - db.mean(axis=axes, keepdims=True)
+    deviation = centred.std(axis=axes, keepdims=True)
+    scaled: Float = np.where(
+        deviation > 0, centred / np.where(deviation > 0, deviation, 1), 0
+    ).astype(np.float32)
+    return scaled
+
+
+def log_mel(samples: Float, settings: FeatureSettings) -> Float:
+    """What the model is given for one clip: (n_mels, n_frames), float32."""
+    return normalise(mel_power(samples, settings), settings)

@@ -1,0 +1,22 @@
+"""From a recording's own rate to the model's."""
+
+from __future__ import annotations
+
+import numpy as np
+import soxr
+
+from tinyast.features import Float
+
+
+def resample(samples: Float, rate: int, target: int) -> Float:
+    """Resample one window, (n,) at `rate` Hz, to round(n * target / rate) samples at `target` Hz.
+
+    Each window is resampled by itself, so the same sound gives the same result however it came.
+    """
+    if rate == target:
+        return samples
+    wanted = round(len(samples) * target / rate)
+    resampled = np.asarray(soxr.resample(samples, rate, target, quality="HQ"), dtype=np.float32)
+    if len(resampled) >= wanted:
+        return resampled[:wanted]
+    return np.pad(resampled, (0, wanted - len(resampled)))

@@ -1,0 +1,85 @@
+"""Where a recording is cut into windows.
+
+Windows of `window_s` begin every `hop_s`, counted at the recording's own rate; the last one is
+anchored to the end, so that every sample is heard and none is padded. Only a recording shorter
+than one window is zero-padded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Window:
+    """One cut, in frames of the recording's own rate."""
+
+    index: int
+    start: int  # first frame
+    end: int  # one past the last frame that is there
+    rate: int  # Hz
+    padded: int = 0  # frames of zeros that follow, in a recording shorter than a window
+
+    @property
+    def start_s(self) -> float:
+        return self.start / self.rate
+
+    @property
+    def end_s(self) -> float:
+        return self.end / self.rate
+
+    @property
+    def padded_s(self) -> float:
+        return self.padded / self.rate
+
+
+@dataclass(frozen=True)
+class WindowPlan:
+    """All windows of a recording of `frames` frames: `len(plan)`, `plan[i]`, `for w in plan`."""
+
+    frames: int
+    rate: int  # Hz
+    window_s: float = 5.0
+    hop_s: float = 5.0
+
+    def __post_init__(self) -> None:
+        if self.frames < 0 or self.rate <= 0 or self.window_s <= 0 or self.hop_s <= 0:
+            raise ValueError(f"not a plan of windows: {self}")
+
+    @property
+    def size(self) -> int:
+        """Frames in one window."""
+        return round(self.window_s * self.rate)
+
+    def _start(self, index: int) -> int:
+        return round(index * self.hop_s * self.rate)
+
+    @property
+    def _regular(self) -> int:
+        # Windows that begin on the grid and end inside the recording.
+        if self.frames < self.size:
+            return 0
+        count = int((self.frames - self.size) / (self.hop_s * self.rate)) + 1
+        while self._start(count) + self.size <= self.frames:
+            count += 1
+        while self._start(count - 1) + self.size > self.frames:
+            count -= 1
+        return count
+
+    def __len__(self) -> int:
+        regular = self._regular
+        if regular == 0:
+            return 1 if self.frames else 0
+        return regular + (self._start(regular - 1) + self.size < self.frames)
+
+    def __iter__(self) -> Iterator[Window]:
+        return (self[index] for index in range(len(self)))
+
+    def __getitem__(self, index: int) -> Window:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        if self.frames < self.size:
+            return Window(0, 0, self.frames, self.rate, self.size - self.frames)
+        start = min(self._start(index), self.frames - self.size)
+        return Window(index, start, start + self.size, self.rate)
