@@ -1,0 +1,158 @@
+"""Train a model: `python -m scripts.train --recipe quick --data FOLDER`.
+
+Every key of a recipe can be given as an option too: `--epochs 300 --learning-rate 1e-3`.
+"""
+
+from __future__ import annotations
+
+import csv
+import time
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from tinyast.datasets import Dataset, read_dataset, split_by_fold, split_few
+from tinyast.errors import TinyASTError
+from tinyast.features import FeatureSettings
+from tinyast.modeling import TinyASTForAudioClassification
+from tinyast.recipe import Recipe, RecipeError, load_recipe
+from tinyast.spectra import VariantSettings, dataset_spectra
+from tinyast.training import Clips, Metrics, predict, train
+
+CONFIG = Path(__file__).resolve().parent.parent / "config"
+SETTINGS = FeatureSettings()
+
+
+def command(
+    context: typer.Context,
+    data: Annotated[Path, typer.Option(help="Folder of clips with their CSV.")] = Path(
+        "data/raw/ESC-50-master"
+    ),
+    recipe: Annotated[str, typer.Option(help="quick, full, or a TOML file.")] = "quick",
+    hold_out: Annotated[int | None, typer.Option(help="Fold to keep out and test on.")] = None,
+    run: Annotated[Path | None, typer.Option(help="Folder of the run; continued if begun.")] = None,
+    cache: Annotated[Path, typer.Option(help="Where spectra are kept.")] = Path("data/processed"),
+    threads: Annotated[int, typer.Option(help="Processor threads; 0 leaves it to torch.")] = 0,
+) -> None:
+    """Train on the clips in --data. Options that are not listed here set keys of the recipe."""
+    try:
+        _train(context.args, data, recipe, hold_out, run, cache, threads)
+    except TinyASTError as error:
+        typer.secho(f"Error: {error}", err=True, fg="red")
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        typer.secho("Stopped. The same command goes on from the last whole epoch.", err=True)
+        raise typer.Exit(130) from None
+
+
+def _train(
+    extra: list[str],
+    data: Path,
+    recipe_name: str,
+    hold_out: int | None,
+    run: Path | None,
+    cache: Path,
+    threads: int,
+) -> None:
+    path = Path(recipe_name) if recipe_name.endswith(".toml") else None
+    recipe = load_recipe(path or CONFIG / f"recipe-{recipe_name}.toml", read_overrides(extra))
+    if threads:
+        torch.set_num_threads(threads)
+    dataset = read_dataset(data)
+    if hold_out is None and recipe.held_out_clips:
+        training, testing = split_few(dataset, recipe.limit, recipe.held_out_clips, recipe.seed)
+    else:
+        training, testing = split_by_fold(dataset, hold_out)
+        training = training.shuffled(recipe.seed, recipe.limit) if recipe.limit else training
+    fold = "all" if hold_out is None else f"fold{hold_out}"
+    folder = run or Path("runs") / f"{Path(recipe_name).stem}-{fold}-seed{recipe.seed}"
+    typer.echo(
+        f"{len(training)} clips to train on, {len(testing)} held out, {len(dataset.labels)} kinds. "
+        f"Run folder: {folder}"
+    )
+    clips = _spectra(training, recipe, cache)
+    tests = _spectra(testing, recipe, cache, variants=1) if len(testing) else None
+    with _bar("training") as bar:
+        task = bar.add_task("training", total=recipe.epochs, note="")
+        begun = time.perf_counter()
+
+        def report(row: Metrics) -> None:
+            note = f"loss {row.loss:.3f}, accuracy {row.train_accuracy:.1%}"
+            if row.test_accuracy is not None:
+                note += f", held out {row.test_accuracy:.1%}"
+            bar.update(task, completed=row.epoch, note=note)
+            if not bar.console.is_terminal:
+                spent = time.perf_counter() - begun
+                typer.echo(f"epoch {row.epoch}/{recipe.epochs}: {note}, {spent:.0f} s")
+
+        model = train(folder, recipe, SETTINGS, dataset.labels, clips, tests, report=report)
+    if tests is not None:
+        _show(model, testing, tests, folder)
+    typer.echo(f"Model: {folder / 'model'}")
+    typer.echo(f"Next: python -m scripts.export --model {folder / 'model'} --output FOLDER")
+
+
+def read_overrides(extra: list[str]) -> dict[str, str]:
+    """`["--epochs", "3", "--mix=0.5"]` as `{"epochs": "3", "mix": "0.5"}`."""
+    overrides: dict[str, str] = {}
+    words = iter(extra)
+    for word in words:
+        name, has_value, value = word.partition("=")
+        if not name.startswith("--"):
+            raise RecipeError(f"unexpected argument {word!r}")
+        if not has_value:
+            value = next(words, "")
+        overrides[name[2:].replace("-", "_")] = value
+    return overrides
+
+
+def _spectra(dataset: Dataset, recipe: Recipe, cache: Path, variants: int | None = None) -> Clips:
+    # Variants do not depend on the seed: runs that differ in it alone share them.
+    how = VariantSettings(variants or recipe.variants, recipe.max_speed, recipe.reverb)
+    with _bar("spectra") as bar:
+        task = bar.add_task("spectra", total=len(dataset), note="")
+        spectra = dataset_spectra(
+            dataset, SETTINGS, how, cache, progress=lambda done: bar.update(task, completed=done)
+        )
+        bar.update(task, completed=len(dataset))
+    return Clips(spectra, dataset.targets)
+
+
+def _show(
+    model: TinyASTForAudioClassification, testing: Dataset, clips: Clips, folder: Path
+) -> None:
+    """Print how held-out clips came out, and write all of them to predictions.csv."""
+    found = predict(model, clips.spectra[:, 0], SETTINGS).argmax(axis=1)
+    rows = [
+        (path.name, testing.labels[actual], testing.labels[predicted])
+        for path, actual, predicted in zip(testing.paths, testing.targets, found, strict=True)
+    ]
+    with (folder / "predictions.csv").open("w", newline="", encoding="utf-8") as handle:
+        writer = csv.writer(handle)
+        writer.writerow(("filename", "actual", "predicted"))
+        writer.writerows(rows)
+    typer.echo(f"\n{'actual':<18} {'predicted':<18} clip")
+    for name, actual, predicted in rows[:: max(1, len(rows) // 10)][:10]:
+        typer.echo(f"{actual:<18} {predicted:<18} {name}{'' if actual == predicted else '  x'}")
+    right = int((found == clips.targets).sum())
+    typer.echo(f"\n{right} of {len(rows)} held-out clips right ({right / len(rows):.1%})")
+
+
+def _bar(title: str) -> Progress:
+    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, TextColumn("{task.fields[note]}"), disable=False)
+
+
+def main() -> None:
+    app = typer.Typer(add_completion=False)
+    app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
+        command
+    )
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""What is done to a batch of pictures in training, so that no picture is seen twice.
+
+All of it works on mel power, where mixing, filtering and noise are sums and products; only
+SpecAugment's blanks come after `tinyast.features.normalise`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinyast.features import FeatureSettings, Float, normalise
+from tinyast.recipe import Recipe
+
+Random = np.random.Generator
+TINY = np.float32(1e-20)  # under any power that the 80 dB floor lets through
+
+
+def augment(
+    power: Float, targets: Float, recipe: Recipe, settings: FeatureSettings, random: Random
+) -> tuple[Float, Float]:
+    """Pictures to train on, (B, n_mels, n_frames), and what they show, (B, classes).
+
+    `power` is mel power (B, n_mels, n_frames) and `targets` probabilities (B, classes).
+    """
+    power = power / np.maximum(power.mean(axis=(1, 2), keepdims=True), TINY)
+    power = warp(power, recipe.stretch, recipe.mel_shift, random)
+    power = equalise(power, recipe.equaliser_db, random)
+    power, targets = mix(power, targets, recipe.mix, random)
+    power = add_noise(power, recipe.noise, random)
+    pictures = normalise(power, settings)
+    return blank(pictures, recipe.masks, recipe.mask_mel, recipe.mask_time, random), targets
+
+
+def warp(power: Float, stretch: float, mel_shift: float, random: Random) -> Float:
+    """Roll each picture in time, play it faster or slower, and move it up or down the bands."""
+    batch, mels, frames = power.shape
+    rate = (1 + stretch) ** random.uniform(-1, 1, (batch, 1))
+    start = random.uniform(0, frames, (batch, 1))
+    columns = _interpolation((start + rate * np.arange(frames)) % frames, frames, wrap=True)
+    shift = random.uniform(-mel_shift, mel_shift, (batch, 1))
+    rows = _interpolation(np.clip(np.arange(mels) + shift, 0, mels - 1), mels, wrap=False)
+    return rows @ power @ columns.transpose(0, 2, 1)
+
+
+def _interpolation(positions: NDArray[np.float64], size: int, wrap: bool) -> Float:
+    """Matrices (B, n, size) that read `size` cells at fractional `positions` (B, n)."""
+    distance = np.abs(positions[..., None] - np.arange(size))
+    if wrap:
+        distance = np.minimum(distance, size - distance)
+    return np.maximum(0, 1 - distance).astype(np.float32)
+
+
+def equalise(power: Float, deviation_db: float, random: Random) -> Float:
+    """Give each picture a smooth random frequency response, as another microphone would."""
+    batch, mels, _ = power.shape
+    knots = random.normal(0, deviation_db, (batch, 6))
+    where = np.linspace(0, 5, mels)[None].repeat(batch, axis=0)
+    gain_db = np.einsum("bms,bs->bm", _interpolation(where, 6, wrap=False), knots)
+    return power * (10 ** (gain_db / 10)).astype(np.float32)[..., None]
+
+
+def mix(power: Float, targets: Float, part: float, random: Random) -> tuple[Float, Float]:
+    """Mix a part of the clips with another clip of the batch, in any proportion.
+
+    Tokozume, Ushiku, Harada 2018, "Learning from Between-class Examples for Deep Sound
+    Recognition": amplitudes r and 1-r give labels r and 1-r. Clips come with the same mean power.
+    """
+    batch = len(power)
+    other = random.permutation(batch)
+    ratio = np.where(random.random(batch) < part, random.random(batch), 1).astype(np.float32)
+    r = ratio[:, None, None]
+    mixed = r**2 * power + (1 - r) ** 2 * power[other]
+    return mixed, ratio[:, None] * targets + (1 - ratio[:, None]) * targets[other]
+
+
+def add_noise(power: Float, part: float, random: Random) -> Float:
+    """Give a part of the clips steady noise, from 0 to 40 dB below them, white to red."""
+    batch, mels, frames = power.shape
+    noisy = random.random((batch, 1, 1)) < part
+    level_db = -random.uniform(0, 40, (batch, 1, 1))
+    tilt_db = random.uniform(-20, 5, (batch, 1, 1)) * np.linspace(0, 1, mels)[None, :, None]
+    # The power of noise in one cell scatters as the mean of the few bins and frames under it.
+    scatter = random.gamma(4, 1 / 4, power.shape)
+    noise = 10 ** ((level_db + tilt_db) / 10) * scatter * noisy
+    return (power + noise * power.mean(axis=(1, 2), keepdims=True)).astype(np.float32)
+
+
+def blank(pictures: Float, masks: int, mask_mel: int, mask_time: int, random: Random) -> Float:
+    """SpecAugment (Park et al. 2019): set stripes of bands and frames to the picture's mean, 0."""
+    batch, mels, frames = pictures.shape
+    keep = np.ones((batch, mels, frames), bool)
+    for _ in range(masks):
+        keep &= ~_stripes(batch, mels, mask_mel, random)[:, :, None]
+        keep &= ~_stripes(batch, frames, mask_time, random)[:, None, :]
+    return pictures * keep
+
+
+def _stripes(batch: int, size: int, widest: int, random: Random) -> NDArray[np.bool_]:
+    width = random.integers(0, widest + 1, (batch, 1))
+    start = random.integers(0, size - width + 1)
+    cells = np.arange(size)
+    return (cells >= start) & (cells < start + width)

@@ -1,0 +1,67 @@
+"""What shape a TinyAST model has: `config.json` of a checkpoint."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import PreTrainedConfig
+
+
+class TinyASTConfig(PreTrainedConfig):
+    """Sizes of a `TinyASTForAudioClassification`; the defaults are those of the shipped model.
+
+    Args:
+        n_mels: rows of the input picture, mel bands.
+        n_frames: columns of the input picture, frames.
+        stem_channels: channels of the three stages of the convolution stem. Each stage halves
+            both sides of the picture, so the transformer sees n_mels/8 x n_frames/8 tokens.
+        hidden_size: width of a token.
+        num_hidden_layers, num_attention_heads, intermediate_size: the transformer's blocks, named
+            as in `transformers.ViTConfig`.
+        hidden_dropout_prob: dropout inside the blocks, while training.
+        classifier_dropout: dropout before the classifier, while training.
+        drop_path: probability of skipping the last block, while training (Huang et al. 2016,
+            "Deep Networks with Stochastic Depth"); earlier blocks are skipped less, in proportion.
+        logit_temperature: logits are divided by it (Guo et al. 2017, "On Calibration of Modern Neural
+            Networks"), so that a score can be read as a probability.
+    """
+
+    model_type = "tinyast"
+
+    def __init__(
+        self,
+        n_mels: int = 64,
+        n_frames: int = 64,
+        stem_channels: tuple[int, int, int] = (16, 48, 96),
+        hidden_size: int = 160,
+        num_hidden_layers: int = 3,
+        num_attention_heads: int = 4,
+        intermediate_size: int = 640,
+        hidden_act: str = "gelu",
+        hidden_dropout_prob: float = 0.0,
+        attention_probs_dropout_prob: float = 0.0,
+        classifier_dropout: float = 0.0,
+        drop_path: float = 0.0,
+        layer_norm_eps: float = 1e-6,
+        initializer_range: float = 0.02,
+        qkv_bias: bool = True,
+        logit_temperature: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
+        self.n_mels = n_mels
+        self.n_frames = n_frames
+        self.stem_channels = list(stem_channels)
+        self.hidden_size = hidden_size
+        self.num_hidden_layers = num_hidden_layers
+        self.num_attention_heads = num_attention_heads
+        self.intermediate_size = intermediate_size
+        self.hidden_act = hidden_act
+        self.hidden_dropout_prob = hidden_dropout_prob
+        self.attention_probs_dropout_prob = attention_probs_dropout_prob
+        self.classifier_dropout = classifier_dropout
+        self.drop_path = drop_path
+        self.layer_norm_eps = layer_norm_eps
+        self.initializer_range = initializer_range
+        self.qkv_bias = qkv_bias
+        self.logit_temperature = logit_temperature
+        super().__init__(**kwargs)

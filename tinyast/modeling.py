@@ -1,0 +1,112 @@
+"""The network: a convolution stem, then a small Vision Transformer over 64 tokens.
+
+The stem is what lets so small a data set train a transformer at all (Xiao et al. 2021, "Early
+Convolutions Help Transformers See Better"). The transformer's blocks are those of Hugging Face
+Transformers' ViT.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.modeling_outputs import SequenceClassifierOutput
+from transformers.models.vit.modeling_vit import ViTLayer
+
+from tinyast.configuration import TinyASTConfig
+
+
+def conv(inputs: int, outputs: int) -> nn.Sequential:
+    """3x3 convolution, batch normalisation, ReLU: (B, inputs, H, W) -> (B, outputs, H, W)."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel_size=3, padding=1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    )
+
+
+class TinyASTStem(nn.Module):
+    """From a picture to tokens: (B, n_mels, n_frames) -> (B, n_mels/8 * n_frames/8, D)."""
+
+    def __init__(self, config: TinyASTConfig) -> None:
+        super().__init__()
+        c1, c2, c3 = config.stem_channels
+        self.layers = nn.Sequential(
+            conv(1, c1),  # (B, c1, 64, 64)
+            conv(c1, c1),
+            nn.MaxPool2d(2),  # (B, c1, 32, 32)
+            conv(c1, c2),
+            conv(c2, c2),
+            nn.MaxPool2d(2),  # (B, c2, 16, 16)
+            conv(c2, c3),
+            conv(c3, c3),
+            nn.MaxPool2d(2),  # (B, c3, 8, 8)
+            nn.Conv2d(c3, config.hidden_size, kernel_size=3, padding=1),  # (B, D, 8, 8)
+        )
+        tokens = (config.n_mels // 8) * (config.n_frames // 8)
+        self.position_embeddings = nn.Parameter(torch.zeros(1, tokens, config.hidden_size))
+
+    def forward(self, input_values: Tensor) -> Tensor:
+        # Channels last is the faster layout for small convolutions on a CPU.
+        picture = input_values.unsqueeze(1).contiguous(memory_format=torch.channels_last)
+        tokens: Tensor = self.layers(picture)  # (B, D, 8, 8)
+        return tokens.flatten(2).transpose(1, 2) + self.position_embeddings  # (B, 64, D)
+
+
+class TinyASTPreTrainedModel(PreTrainedModel):
+    config_class = TinyASTConfig
+    base_model_prefix = "tinyast"
+    main_input_name = "input_values"
+    input_modalities = ("audio",)
+    _supports_sdpa = True
+    _supports_attention_backend = True
+    _no_split_modules = ["ViTLayer"]
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, TinyASTStem):
+            init.trunc_normal_(module.position_embeddings, std=self.config.initializer_range)
+
+
+class TinyASTForAudioClassification(TinyASTPreTrainedModel):
+    """Log-mel pictures in, one logit per kind of sound out."""
+
+    def __init__(self, config: TinyASTConfig) -> None:
+        super().__init__(config)
+        self.stem = TinyASTStem(config)
+        self.blocks = nn.ModuleList(ViTLayer(config) for _ in range(config.num_hidden_layers))
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.post_init()
+
+    def forward(
+        self, input_values: Tensor, labels: Tensor | None = None, **kwargs: Any
+    ) -> SequenceClassifierOutput:
+        """`input_values` is (B, n_mels, n_frames) from `tinyast.features.log_mel`.
+
+        `labels`, if given, is (B,) class numbers or (B, num_labels) probabilities, and adds the
+        cross-entropy as `loss`. Logits are (B, num_labels), already divided by the temperature.
+        """
+        hidden = self.stem(input_values)  # (B, 64, D)
+        for number, block in enumerate(self.blocks, start=1):
+            rate = self.config.drop_path * number / len(self.blocks)
+            hidden = drop_path(hidden, block(hidden), rate if self.training else 0.0)  # (B, 64, D)
+        pooled = self.norm(hidden).mean(dim=1)  # (B, D)
+        logits = (
+            self.classifier(self.dropout(pooled)) / self.config.logit_temperature
+        )  # (B, num_labels)
+        loss = None if labels is None else nn.functional.cross_entropy(logits, labels)
+        return SequenceClassifierOutput(loss=loss, logits=logits)
+
+
+def drop_path(before: Tensor, after: Tensor, rate: float) -> Tensor:
+    """Let a block's work through for a random part of the batch, scaled so its mean is kept."""
+    if rate == 0:
+        return after
+    keep = torch.rand(len(before), 1, 1, device=before.device) >= rate
+    return before + (after - before) * keep / (1 - rate)

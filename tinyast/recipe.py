@@ -1,0 +1,97 @@
+"""A training recipe: every number that shapes a training, read from TOML in `config/`."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from tinyast.errors import TinyASTError
+
+
+class RecipeError(TinyASTError):
+    """A recipe cannot be read, or holds a key or a value that means nothing."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Defaults are those of the shipped checkpoint; see `config/recipe-full.toml` for why."""
+
+    # How long and how fast.
+    seed: int = 0
+    epochs: int = 400  # passes over the training clips
+    batch_size: int = 64  # clips
+    learning_rate: float = 2e-3  # at the top of the one-cycle schedule
+    warmup: float = 0.1  # part of the training spent rising to it
+    weight_decay: float = 0.05
+    clip_norm: float = 2.0  # gradients longer than this are shortened to it
+    ema_decay: float = 0.998  # per step, of the averaged weights that are kept
+    bfloat16: bool = True  # multiply in bfloat16 where the processor can
+    # What is trained on.
+    variants: int = 16  # pictures computed of each clip, the first one plain
+    max_speed: float = 1.25  # fastest playback of a variant; the slowest is its inverse
+    reverb: float = 0.2  # part of the variants put into a made-up room
+    limit: int = 0  # use only this many clips; 0 means all
+    held_out_clips: int = 0  # with no fold held out, keep this many clips for testing
+    # What is done to each batch.
+    mix: float = 0.7  # part of the clips mixed with another one
+    label_smoothing: float = 0.1
+    stretch: float = 0.15  # most that time is stretched or squeezed, as a part
+    mel_shift: float = 3.0  # most bands that a picture is moved up or down
+    equaliser_db: float = 6.0  # standard deviation of a random frequency response
+    noise: float = 0.3  # part of the clips given steady noise
+    mask_time: int = 12  # widest stripe of frames blanked
+    mask_mel: int = 10  # widest stripe of bands blanked
+    masks: int = 2  # stripes blanked in each direction
+    # The network, as in TinyASTConfig.
+    drop_path: float = 0.1
+    hidden_dropout_prob: float = 0.05
+    classifier_dropout: float = 0.2
+
+    def model_settings(self) -> dict[str, float]:
+        """The part of the recipe that goes into a `TinyASTConfig`."""
+        names = ("drop_path", "hidden_dropout_prob", "classifier_dropout")
+        return {name: getattr(self, name) for name in names}
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def load_recipe(path: Path, overrides: dict[str, str] | None = None) -> Recipe:
+    """Read a recipe and put `overrides` (as typed on a command line) over it.
+
+    Raises RecipeError naming the file and the key at fault.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"cannot read the recipe {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} is not valid TOML: {error}") from error
+    recipe = _apply(Recipe(), values, str(path))
+    return _apply(recipe, dict(overrides or {}), "the command line")
+
+
+def _apply(recipe: Recipe, values: dict[str, Any], origin: str) -> Recipe:
+    kinds = {field.name: type(getattr(recipe, field.name)) for field in fields(recipe)}
+    for key in values:
+        if key not in kinds:
+            raise RecipeError(
+                f"{origin}: no recipe key is called {key!r}; there is {', '.join(kinds)}"
+            )
+    return replace(recipe, **{key: _cast(key, v, kinds[key], origin) for key, v in values.items()})
+
+
+def _cast(key: str, value: Any, kind: type, origin: str) -> Any:
+    if kind is bool and isinstance(value, str) and value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    try:
+        if kind is bool and not isinstance(value, bool):
+            raise ValueError
+        result = kind(value)
+        if kind is int and float(value) != result:
+            raise ValueError
+    except (TypeError, ValueError):
+        raise RecipeError(f"{origin}: {key} must be {kind.__name__}, not {value!r}") from None
+    return result
