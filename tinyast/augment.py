@@ -23,13 +23,19 @@ def augment(
 
     `power` is mel power (B, n_mels, n_frames) and `targets` probabilities (B, classes).
     """
-    power = power / np.maximum(power.mean(axis=(1, 2), keepdims=True), TINY)
+    power = at_unit_power(power)
     power = warp(power, recipe.stretch, recipe.mel_shift, random)
     power = equalise(power, recipe.equaliser_db, random)
     power, targets = mix(power, targets, recipe.mix, random)
     power = add_noise(power, recipe.noise, random)
     pictures = normalise(power, settings)
     return blank(pictures, recipe.masks, recipe.mask_mel, recipe.mask_time, random), targets
+
+
+def at_unit_power(power: Float) -> Float:
+    """Each picture (B, n_mels, n_frames) at a mean power of 1, whatever its recording level."""
+    level = np.maximum(power.mean(axis=(1, 2), keepdims=True), TINY)
+    return np.asarray(power / level, dtype=np.float32)
 
 
 def warp(power: Float, stretch: float, mel_shift: float, random: Random) -> Float:
@@ -40,7 +46,7 @@ def warp(power: Float, stretch: float, mel_shift: float, random: Random) -> Floa
     columns = _interpolation((start + rate * np.arange(frames)) % frames, frames, wrap=True)
     shift = random.uniform(-mel_shift, mel_shift, (batch, 1))
     rows = _interpolation(np.clip(np.arange(mels) + shift, 0, mels - 1), mels, wrap=False)
-    return rows @ power @ columns.transpose(0, 2, 1)
+    return np.asarray(rows @ power @ columns.transpose(0, 2, 1), dtype=np.float32)
 
 
 def _interpolation(positions: NDArray[np.float64], size: int, wrap: bool) -> Float:
@@ -48,7 +54,8 @@ def _interpolation(positions: NDArray[np.float64], size: int, wrap: bool) -> Flo
     distance = np.abs(positions[..., None] - np.arange(size))
     if wrap:
         distance = np.minimum(distance, size - distance)
-    return np.maximum(0, 1 - distance).astype(np.float32)
+    matrices: Float = np.maximum(0, 1 - distance).astype(np.float32)
+    return matrices
 
 
 def equalise(power: Float, deviation_db: float, random: Random) -> Float:
@@ -57,7 +64,8 @@ def equalise(power: Float, deviation_db: float, random: Random) -> Float:
     knots = random.normal(0, deviation_db, (batch, 6))
     where = np.linspace(0, 5, mels)[None].repeat(batch, axis=0)
     gain_db = np.einsum("bms,bs->bm", _interpolation(where, 6, wrap=False), knots)
-    return power * (10 ** (gain_db / 10)).astype(np.float32)[..., None]
+    gains: Float = (10 ** (gain_db / 10)).astype(np.float32)
+    return power * gains[..., None]
 
 
 def mix(power: Float, targets: Float, part: float, random: Random) -> tuple[Float, Float]:
@@ -76,14 +84,16 @@ def mix(power: Float, targets: Float, part: float, random: Random) -> tuple[Floa
 
 def add_noise(power: Float, part: float, random: Random) -> Float:
     """Give a part of the clips steady noise, from 0 to 40 dB below them, white to red."""
-    batch, mels, frames = power.shape
+    batch, mels, _ = power.shape
     noisy = random.random((batch, 1, 1)) < part
     level_db = -random.uniform(0, 40, (batch, 1, 1))
     tilt_db = random.uniform(-20, 5, (batch, 1, 1)) * np.linspace(0, 1, mels)[None, :, None]
     # The power of noise in one cell scatters as the mean of the few bins and frames under it.
     scatter = random.gamma(4, 1 / 4, power.shape)
     noise = 10 ** ((level_db + tilt_db) / 10) * scatter * noisy
-    return (power + noise * power.mean(axis=(1, 2), keepdims=True)).astype(np.float32)
+    level = power.mean(axis=(1, 2), keepdims=True)
+    noised: Float = (power + noise * level).astype(np.float32)
+    return noised
 
 
 def blank(pictures: Float, masks: int, mask_mel: int, mask_time: int, random: Random) -> Float:

@@ -22,8 +22,8 @@ class TinyASTConfig(PreTrainedConfig):
         classifier_dropout: dropout before the classifier, while training.
         drop_path: probability of skipping the last block, while training (Huang et al. 2016,
             "Deep Networks with Stochastic Depth"); earlier blocks are skipped less, in proportion.
-        logit_temperature: logits are divided by it (Guo et al. 2017, "On Calibration of Modern Neural
-            Networks"), so that a score can be read as a probability.
+        logit_temperature: logits are divided by it (Guo et al. 2017, "On Calibration of Modern
+            Neural Networks"), so that a score can be read as a probability.
     """
 
     model_type = "tinyast"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from transformers import BatchFeature, SequenceFeatureExtractor
@@ -19,7 +19,7 @@ class TinyASTFeatureExtractor(SequenceFeatureExtractor):
     prediction for such a file has it; cut it into windows to hear the rest.
     """
 
-    model_input_names = ["input_values"]
+    model_input_names: ClassVar[list[str]] = ["input_values"]
 
     def __init__(self, **kwargs: Any) -> None:
         self.settings = FeatureSettings.from_dict(kwargs)

@@ -7,7 +7,7 @@ Transformers' ViT.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -63,7 +63,7 @@ class TinyASTPreTrainedModel(PreTrainedModel):
     input_modalities = ("audio",)
     _supports_sdpa = True
     _supports_attention_backend = True
-    _no_split_modules = ["ViTLayer"]
+    _no_split_modules: ClassVar[list[str]] = ["ViTLayer"]
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -97,9 +97,8 @@ class TinyASTForAudioClassification(TinyASTPreTrainedModel):
             rate = self.config.drop_path * number / len(self.blocks)
             hidden = drop_path(hidden, block(hidden), rate if self.training else 0.0)  # (B, 64, D)
         pooled = self.norm(hidden).mean(dim=1)  # (B, D)
-        logits = (
-            self.classifier(self.dropout(pooled)) / self.config.logit_temperature
-        )  # (B, num_labels)
+        logits = self.classifier(self.dropout(pooled))  # (B, num_labels)
+        logits = logits / self.config.logit_temperature
         loss = None if labels is None else nn.functional.cross_entropy(logits, labels)
         return SequenceClassifierOutput(loss=loss, logits=logits)
 

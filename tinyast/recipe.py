@@ -49,7 +49,7 @@ class Recipe:
     hidden_dropout_prob: float = 0.05
     classifier_dropout: float = 0.2
 
-    def model_settings(self) -> dict[str, float]:
+    def model_settings(self) -> dict[str, Any]:
         """The part of the recipe that goes into a `TinyASTConfig`."""
         names = ("drop_path", "hidden_dropout_prob", "classifier_dropout")
         return {name: getattr(self, name) for name in names}
