@@ -13,6 +13,7 @@ from typing import Annotated
 import torch
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from transformers.utils.logging import disable_progress_bar
 
 from tinyast.datasets import Dataset, read_dataset, split_by_fold, split_few
 from tinyast.errors import TinyASTError
@@ -147,6 +148,7 @@ def _bar(title: str) -> Progress:
 
 
 def main() -> None:
+    disable_progress_bar()  # of transformers, for files that are written in no time
     app = typer.Typer(add_completion=False)
     app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
         command

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from tinyast.augment import augment
 from tinyast.configuration import TinyASTConfig
 from tinyast.errors import TinyASTError
+from tinyast.feature_extraction import TinyASTFeatureExtractor
 from tinyast.features import FeatureSettings, Float, normalise
 from tinyast.modeling import TinyASTForAudioClassification
 from tinyast.recipe import Recipe
@@ -114,6 +115,7 @@ def train(
         if report:
             report(state.history[-1])
     state.average.save_pretrained(folder / "model")
+    TinyASTFeatureExtractor(**settings.to_dict()).save_pretrained(folder / "model")
     return state.average
 
 

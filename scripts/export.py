@@ -1,0 +1,64 @@
+"""Make a checkpoint: `python -m scripts.export --model runs/NAME/model --output FOLDER`.
+
+The folder can be given to `tinyastd run --checkpoint` and to Transformers' `from_pretrained`.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from transformers.utils.logging import disable_progress_bar
+
+from tinyast.checkpoint import default_path
+from tinyast.classifier import Classifier
+from tinyast.errors import CheckpointError, TinyASTError
+from tinyast.export import export, read_settings
+from tinyast.modeling import TinyASTForAudioClassification
+
+
+def command(
+    model: Annotated[Path, typer.Option(help="Folder `model` of a training run.")],
+    output: Annotated[Path, typer.Option(help="Where the checkpoint goes.")] = default_path(),
+    version: Annotated[str, typer.Option(help="Told in every prediction.")] = "0",
+) -> None:
+    """Write a checkpoint folder, and check that its ONNX graph gives the model's scores."""
+    try:
+        if not (model / "config.json").is_file():
+            raise CheckpointError(f"{model} holds no trained model (no config.json)")
+        network = TinyASTForAudioClassification.from_pretrained(model)
+        difference = export(network, read_settings(model), output, version)
+        milliseconds = _time(Classifier.load(output))
+    except TinyASTError as error:
+        typer.secho(f"Error: {error}", err=True, fg="red")
+        raise typer.Exit(2) from None
+    parameters = sum(weights.numel() for weights in network.parameters())
+    typer.echo(f"{output}: {parameters:,} parameters, {len(network.config.id2label)} labels")
+    typer.echo(f"scores of ONNX and torch differ by at most {difference:.1e}")
+    typer.echo(f"one clip takes {milliseconds:.1f} ms on one thread (median, features aside)")
+    typer.echo(f"Next: tinyastd run --checkpoint {output}")
+
+
+def _time(classifier: Classifier, repeats: int = 200) -> float:
+    """Median milliseconds for the logits of one picture."""
+    settings = classifier.checkpoint.features
+    shape = (1, settings.n_mels, settings.n_frames)
+    picture = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    spent = []
+    for _ in range(repeats):
+        begun = time.perf_counter()
+        classifier.engine.logits(picture)
+        spent.append(time.perf_counter() - begun)
+    return float(np.median(spent)) * 1e3
+
+
+def main() -> None:
+    disable_progress_bar()  # of transformers, for files that are written in no time
+    typer.run(command)
+
+
+if __name__ == "__main__":
+    main()
