@@ -1,0 +1,5 @@
+"""`python -m daemon` is `tinyastd`."""
+
+from daemon.cli import main
+
+main()

@@ -1,0 +1,185 @@
+"""`tinyastd classify`: files and folders classified once, here and now, without a daemon."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from daemon.claims import claim
+from daemon.errors import SettingsError
+from daemon.inspect import opened
+from daemon.journal import Identity
+from daemon.messages import SCHEMA, Source, now, path_fields, prediction, source_fields
+from daemon.predictions import Listening, Rules
+from daemon.scan import walk
+from daemon.settings import Folder
+from tinyast.classifier import Classifier
+from tinyast.errors import AudioError
+
+CSV_FIELDS = ("path", "start_s", "end_s", "label", "score", "decision", "reason")
+SOURCE = "classify"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one file: its predictions, or why there are none."""
+
+    path: bytes
+    predictions: list[dict[str, Any]]
+    error: str | None = None
+
+
+def find(paths: Sequence[Path], folder: Folder) -> list[bytes]:
+    """The files named, and those in the folders named, in order. Raises SettingsError."""
+    from collections import Counter
+
+    found: list[bytes] = []
+    for path in paths:
+        whole = os.fsencode(os.path.abspath(path))
+        if os.path.isdir(whole):
+            found += sorted(walk(whole, folder, Counter()))
+        elif os.path.exists(whole):
+            found.append(whole)
+        else:
+            raise SettingsError(f"there is no file or folder {path}")
+    return list(dict.fromkeys(found))
+
+
+def classify_file(
+    path: bytes, folder: Folder, classifier: Classifier, rules: Rules, node: str
+) -> Result:
+    """Classify every window of one file."""
+    try:
+        with opened(path) as fd:
+            stat = os.fstat(fd)
+            listening = Listening(fd, path, folder, classifier, rules)
+            file_id = claim(path, SOURCE, Identity.of(stat), None).file_id
+            source = Source("file", SOURCE, path)
+            bodies = [listening.predict(window) for window in listening.plan]
+    except AudioError as error:
+        return Result(path, [], f"{error} ({error.code})")
+    except OSError as error:
+        return Result(path, [], error.strerror or str(error))
+    return Result(path, [_object(source, file_id, i, b, node) for i, b in enumerate(bodies)])
+
+
+def _object(
+    source: Source, file_id: str, index: int, body: dict[str, Any], node: str
+) -> dict[str, Any]:
+    """A prediction as the daemon publishes it, less its place in a stream."""
+    message = prediction(source, file_id, index, body, None)
+    return {
+        "schema": SCHEMA,
+        "type": message.type,
+        "node": node,
+        "id": message.id,
+        "published_at": now(),
+        "source": source_fields(source),
+        **message.body,
+    }
+
+
+def classify_all(
+    paths: Iterable[bytes], one: Callable[[bytes], Result], workers: int
+) -> Iterator[Result]:
+    """Results in the order of `paths`, a few files ahead on `workers` threads."""
+    waiting: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        for path in paths:
+            waiting.append(pool.submit(one, path))
+            if len(waiting) > 4 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+# -- output --------------------------------------------------------------------------------------
+
+
+def csv_rows(result: Result) -> str:
+    """CSV lines of one file."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    for item in result.predictions:
+        window = item["window"]
+        writer.writerow(
+            [
+                item["source"]["path"],
+                window["start_s"],
+                window["end_s"],
+                item["label"],
+                item["score"],
+                item["decision"],
+                item["reason"] or "",
+            ]
+        )
+    return text.getvalue()
+
+
+def jsonl_rows(result: Result) -> str:
+    """JSON lines of one file."""
+    return "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in result.predictions)
+
+
+def table_rows(result: Result) -> str:
+    """Lines of one file for people."""
+    from daemon.logs import printable
+
+    lines = []
+    for item in result.predictions:
+        window = item["window"]
+        span = f"{window['start_s']:g}-{window['end_s']:g} s"
+        verdict = item["reason"] or "accepted"
+        name = printable(item["source"]["path"])
+        lines.append(f"{item['label']:<18} {item['score']:6.1%}  {verdict:<16} {span:<14} {name}\n")
+    return "".join(lines)
+
+
+ROWS = {"csv": csv_rows, "jsonl": jsonl_rows, "table": table_rows}
+
+
+def finished_in(output: Path, kind: str, windows_of: Callable[[bytes], int]) -> set[str]:
+    """Paths that `output` of an earlier run holds whole; what it holds of others is cut off.
+
+    Each file's lines are written at once and in order, so only the last file can be cut short.
+    `windows_of` tells how many lines a whole file has.
+    """
+    lines = output.read_bytes().splitlines(keepends=True)
+    if lines and not lines[-1].endswith(b"\n"):
+        lines.pop()
+    first = 1 if kind == "csv" else 0
+    paths = [_path_of(line, kind) for line in lines[first:]]
+    if paths:
+        last = paths[-1]
+        if paths.count(last) != windows_of(os.fsencode(last)):
+            keep = paths.index(last)
+            paths, lines = paths[:keep], lines[: first + keep]
+    with output.open("r+b") as handle:
+        handle.truncate(sum(map(len, lines)))
+    return set(paths)
+
+
+def _path_of(line: bytes, kind: str) -> str:
+    text = line.decode("utf-8")
+    try:
+        if kind == "csv":
+            return next(csv.reader([text]))[0]
+        return str(json.loads(text)["source"]["path"])
+    except (ValueError, KeyError, TypeError, StopIteration, IndexError) as error:
+        raise SettingsError(
+            "the output file holds something else than results of this command; name another, "
+            "or use --overwrite"
+        ) from error
+
+
+def shown(path: bytes) -> str:
+    """A path as results show it."""
+    return path_fields(path)["path"]

@@ -1,0 +1,285 @@
+"""`tinyastd`: the command line. A command reads its options and calls the module that does it."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from daemon.errors import DaemonError, SettingsError
+from tinyast.errors import TinyASTError
+
+if TYPE_CHECKING:
+    from daemon.settings import Settings
+    from daemon.status import Identity
+
+app = typer.Typer(
+    help="Listen to a folder of recordings, classify what is heard, publish it over ZeroMQ.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", help="Settings (TOML); see config/tinyast.toml.", envvar="TINYAST_CONFIG"
+    ),
+]
+Watch = Annotated[Path | None, typer.Option(help="Folder to watch, in place of those configured.")]
+State = Annotated[Path | None, typer.Option(help="Directory for the journal and the ledger.")]
+Publish = Annotated[str | None, typer.Option(help="Endpoint of live messages.")]
+Replay = Annotated[str | None, typer.Option(help="Endpoint of replay.")]
+Checkpoint = Annotated[Path | None, typer.Option(help="Checkpoint folder.")]
+
+
+class EngineName(StrEnum):
+    onnx = "onnx"
+    torch = "torch"
+
+
+class Format(StrEnum):
+    table = "table"
+    csv = "csv"
+    jsonl = "jsonl"
+
+
+def _settings(config: Path | None, **flags: Any) -> Settings:
+    from daemon import settings
+
+    given = {name: str(v) if isinstance(v, Path) else v for name, v in flags.items()}
+    return settings.load(config, flags=given)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from tinyast import __version__
+
+        typer.echo(f"tinyastd {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def run(
+    config: Config = None,
+    watch: Watch = None,
+    state: State = None,
+    publish: Publish = None,
+    replay: Replay = None,
+    engine: Annotated[EngineName | None, typer.Option(help="What runs the model.")] = None,
+    checkpoint: Checkpoint = None,
+    workers: Annotated[int | None, typer.Option(help="Threads; 0 for one per core.")] = None,
+    insecure: Annotated[
+        bool | None, typer.Option("--insecure", help="Allow endpoints others can reach.")
+    ] = None,
+) -> None:
+    """Run the daemon until it is told to stop (SIGTERM or Ctrl-C)."""
+    settings = _settings(
+        config,
+        watch=watch,
+        state=state,
+        publish=publish,
+        replay=replay,
+        engine=None if engine is None else str(engine),
+        checkpoint=checkpoint,
+        workers=workers,
+        insecure=insecure,
+    )
+    from daemon import logs
+
+    logs.configure(settings.log)
+    from daemon.service import Service
+
+    Service(settings).run(_announce)
+
+
+def _announce(settings: Settings, identity: Identity) -> None:
+    """Say that the daemon is ready, where it listens, and what to do next."""
+    import logging
+
+    from daemon import logs
+
+    folders = ", ".join(folder.path for folder in settings.folder)
+    if not logs.is_human(settings.log):
+        logging.getLogger("daemon").info(
+            "ready: watching %s, publishing at %s, replay at %s, journal in %s",
+            folders,
+            identity.publish,
+            identity.replay,
+            identity.state,
+        )
+        return
+    first = settings.folder[0]
+    custom = "" if identity.publish.endswith(":5755") else f" --publish {identity.publish}"
+    custom += "" if identity.replay.endswith(":5756") else f" --replay {identity.replay}"
+    print(
+        f"tinyastd is ready\n"
+        f"  watching    {logs.printable(folders)}\n"
+        f"  publishing  {identity.publish}\n"
+        f"  replay      {identity.replay}\n"
+        f"  journal     {identity.state}\n"
+        f"Next: run `tinyastd listen{custom}` in another terminal, and drop a "
+        f"{'/'.join(first.looks_at())} file into the folder. Ctrl-C stops.",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+@app.command()
+def listen(
+    config: Config = None,
+    publish: Publish = None,
+    replay: Replay = None,
+    since: Annotated[
+        int | None, typer.Option(help="Begin after this seq; 0 for all that is kept.", min=0)
+    ] = None,
+    topic: Annotated[str, typer.Option(help="Only topics that begin with this.")] = "tinyast.v1.",
+    json: Annotated[bool, typer.Option("--json", help="Whole messages, one a line.")] = False,
+) -> None:
+    """Print what a daemon says, missing nothing."""
+    settings = _settings(config, publish=publish, replay=replay)
+    from daemon.client import Client, NoAnswer
+    from daemon.listen import line
+
+    with Client(settings.publish, settings.replay, since, (topic,)) as client:
+        try:
+            client.status()
+        except NoAnswer:
+            typer.echo(f"no daemon answers at {settings.replay} yet; waiting for one", err=True)
+        try:
+            for received in client:
+                text = received.body.decode() if json else line(received.message)
+                print(text, flush=True)
+        except (KeyboardInterrupt, BrokenPipeError):
+            sys.stderr.close()
+
+
+@app.command()
+def classify(
+    paths: Annotated[list[Path], typer.Argument(help="Files and folders.")],
+    format: Annotated[Format, typer.Option(help="What to print.")] = Format.table,
+    output: Annotated[
+        Path | None, typer.Option(help="Write here; a csv or jsonl already begun is gone on with.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Begin the output file anew.")] = False,
+    formats: Annotated[
+        str | None, typer.Option(help="Audio formats read, such as wav,flac,ogg,mp3.")
+    ] = None,
+    config: Config = None,
+    engine: Annotated[EngineName | None, typer.Option(help="What runs the model.")] = None,
+    checkpoint: Checkpoint = None,
+    workers: Annotated[int | None, typer.Option(help="Threads; 0 for one per core.")] = None,
+) -> None:
+    """Classify files and folders once, without a daemon. Exit code 1 if any file failed."""
+    settings = _settings(
+        config,
+        engine=None if engine is None else str(engine),
+        checkpoint=checkpoint,
+        workers=workers,
+    )
+    from daemon.batch import run_batch
+
+    failed = run_batch(settings, paths, str(format), output, overwrite, formats)
+    raise typer.Exit(1 if failed else 0)
+
+
+@app.command()
+def reprocess(
+    paths: Annotated[list[Path], typer.Argument(help="Files and folders in a watched folder.")],
+    config: Config = None,
+    watch: Watch = None,
+    state: State = None,
+) -> None:
+    """Forget what was said of these files and have the daemon classify them again."""
+    settings = _settings(config, watch=watch, state=state)
+    from daemon.batch import find_watched
+    from daemon.requests import ask_reprocess
+
+    found = find_watched(settings, paths)
+    try:
+        ask_reprocess(settings.state_path, found)
+    except OSError as error:
+        raise SettingsError(
+            f"cannot write to the state directory {settings.state_path}: {error.strerror}"
+        ) from error
+    typer.echo(f"{len(found)} files: classified again at once, or when the daemon is started")
+
+
+@app.command()
+def status(
+    config: Config = None,
+    publish: Publish = None,
+    replay: Replay = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Ask the running daemon how it is. Exit code 1 if none answers."""
+    settings = _settings(config, publish=publish, replay=replay)
+    import msgspec
+
+    from daemon.client import Client, NoAnswer
+    from daemon.report import describe
+
+    with Client(settings.publish, settings.replay) as client:
+        try:
+            answer = client.status()
+        except NoAnswer as error:
+            raise DaemonError(f"{error}; start one with `tinyastd run`") from error
+    typer.echo(msgspec.json.encode(answer).decode() if json else describe(answer))
+
+
+@app.command()
+def doctor(
+    config: Config = None,
+    watch: Watch = None,
+    state: State = None,
+    publish: Publish = None,
+    replay: Replay = None,
+    engine: Annotated[EngineName | None, typer.Option(help="What runs the model.")] = None,
+    checkpoint: Checkpoint = None,
+) -> None:
+    """Check everything a daemon needs, and say how to mend it. Exit code 1 if anything fails."""
+    settings = _settings(
+        config,
+        watch=watch,
+        state=state,
+        publish=publish,
+        replay=replay,
+        engine=None if engine is None else str(engine),
+        checkpoint=checkpoint,
+    )
+    from daemon.doctor import FAIL, OK, examine
+
+    failed = False
+    for check in examine(settings):
+        failed |= check.state == FAIL
+        typer.echo(f"{check.state:<5} {check.name:<16} {check.text}")
+        if check.state != OK and check.mend:
+            typer.echo(f"{'':<5} {'':<16} mend: {check.mend}")
+    raise typer.Exit(1 if failed else 0)
+
+
+def main() -> None:
+    """The entry point: errors that are meant for people are printed as one line."""
+    try:
+        app()
+    except (DaemonError, TinyASTError) as error:
+        from daemon.logs import printable
+
+        print(f"tinyastd: {printable(str(error))}", file=sys.stderr)
+        sys.exit(error.exit_code if isinstance(error, DaemonError) else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,206 @@
+"""Hearing what a daemon says, without missing any of it.
+
+    from daemon.client import Client
+
+    with Client(since=0) as client:
+        for received in client:
+            print(received.message["seq"], received.topic)
+
+The client subscribes, asks replay for what it has missed and drops what it has seen. It notices a
+loss by itself: each message names the one of its type before it, and heartbeats name the newest.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import msgspec
+import zmq
+
+from daemon.messages import HEARTBEAT_TOPIC, PREFIX, TYPES
+
+log = logging.getLogger(__name__)
+
+PUBLISH = "tcp://127.0.0.1:5755"
+REPLAY = "tcp://127.0.0.1:5756"
+REPLY_S = 5.0  # a daemon that has not answered by then is asked again
+NEVER = 2**63 - 1  # a seq that no message has yet
+
+_decode = msgspec.json.Decoder().decode
+
+
+class NoAnswer(Exception):
+    """The daemon did not answer in time: it is not running, or not at this endpoint."""
+
+
+@dataclass(frozen=True)
+class Received:
+    """One message, as published."""
+
+    topic: str
+    message: dict[str, Any]
+    body: bytes  # the JSON that `message` was read from
+
+
+class Client:
+    """An endless iterator over a daemon's messages, in order within each type, each once.
+
+    `since`: the `seq` after which to begin, 0 for all that is kept; None for what comes from now
+    on. `topics`: only messages whose topic begins with one of these. For one thread.
+    """
+
+    def __init__(
+        self,
+        publish: str = PUBLISH,
+        replay: str = REPLAY,
+        since: int | None = None,
+        topics: Sequence[str] = (PREFIX,),
+    ) -> None:
+        self._replay_endpoint, self._topics = replay, tuple(topics)
+        self._context = zmq.Context()
+        self._sub = self._context.socket(zmq.SUB)
+        self._sub.rcvhwm = 50_000
+        # Whole types, so that `prev` tells of a loss; what was not asked for is dropped here.
+        wanted = [kind for kind in TYPES if self._wants(f"{PREFIX}{kind}.")]
+        for kind in wanted:
+            self._sub.subscribe(f"{PREFIX}{kind}.")
+        self._sub.subscribe(HEARTBEAT_TOPIC)
+        self._sub.connect(publish)
+        self._dealer = self._connect_dealer()
+        self._ready: deque[Received] = deque()
+        self._journal: str | None = None
+        self._seen = dict.fromkeys(wanted, since or 0)  # newest seq given out, or passed, by type
+        self._cursor: int | None = NEVER if since is None else since  # replay goes on from here
+        self.lost = 0  # messages that the daemon no longer keeps
+        self.heartbeat: dict[str, Any] | None = None  # the newest
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._context.destroy(linger=0)
+
+    def __iter__(self) -> Iterator[Received]:
+        while True:
+            received = self.receive()
+            if received is not None:
+                yield received
+
+    def receive(self, timeout: float | None = None) -> Received | None:
+        """The next message, or None where none came within `timeout` seconds."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not self._ready:
+            left = REPLY_S if deadline is None else deadline - time.monotonic()
+            if left <= 0:
+                return None
+            if self._cursor is not None:
+                self._replay_page(min(left, REPLY_S))
+            elif self._sub.poll(max(1, int(1000 * min(left, REPLY_S)))):
+                self._take_live()
+        return self._ready.popleft()
+
+    def status(self, timeout: float = REPLY_S) -> dict[str, Any]:
+        """What the daemon says of itself. Raises NoAnswer."""
+        reply = self._ask({"status": True}, timeout)
+        if reply is None:
+            raise NoAnswer(f"no daemon answers at {self._replay_endpoint}")
+        answer: dict[str, Any] = _decode(reply[0])
+        return answer
+
+    def _wants(self, prefix: str) -> bool:
+        """Whether some topic asked for may begin with `prefix`."""
+        return any(prefix.startswith(topic) or topic.startswith(prefix) for topic in self._topics)
+
+    # -- live ----------------------------------------------------------------------------------
+
+    def _take_live(self) -> None:
+        topic, body = self._sub.recv_multipart()
+        message = _decode(body)
+        if self._journal is not None and message["journal"] != self._journal:
+            self._begin_journal(message["journal"])
+            return
+        if message["type"] == "heartbeat":
+            self.heartbeat = message
+            if any(seq > self._seen.get(kind, seq) for kind, seq in message["last"].items()):
+                self._catch_up(min(self._seen.values()))
+        elif message["prev"] > self._seen[message["type"]]:
+            self._catch_up(self._seen[message["type"]])
+        else:
+            self._give(topic.decode(), message, body)
+
+    def _give(self, topic: str, message: dict[str, Any], body: bytes) -> None:
+        kind, seq = message["type"], message["seq"]
+        if kind not in self._seen or seq <= self._seen[kind]:
+            return
+        self._seen[kind] = seq
+        if topic.startswith(self._topics):
+            self._ready.append(Received(topic, message, body))
+
+    def _catch_up(self, since: int) -> None:
+        self._cursor = since
+
+    def _begin_journal(self, journal: str) -> None:
+        log.warning("the daemon has begun a new journal, %s; reading it from its start", journal)
+        self._journal = journal
+        self._seen = dict.fromkeys(self._seen, 0)
+        self._cursor = 0
+
+    # -- replay --------------------------------------------------------------------------------
+
+    def _replay_page(self, timeout: float) -> None:
+        assert self._cursor is not None
+        request = {"since": self._cursor, "topic": _common_start(self._topics)}
+        reply = self._ask(request, timeout)
+        if reply is None:
+            return
+        header = _decode(reply[0])
+        if "error" in header:
+            raise RuntimeError(f"replay refused: {header['error']['text']}")
+        if self._journal is not None and header["journal"] != self._journal:
+            self._begin_journal(header["journal"])
+            return
+        self._journal = header["journal"]
+        if self._cursor != NEVER and header["oldest"] > self._cursor + 1:
+            self.lost += header["oldest"] - self._cursor - 1
+            log.warning("messages before %d are no longer kept", header["oldest"])
+        for topic, body in zip(reply[1::2], reply[2::2], strict=True):
+            self._give(topic.decode(), _decode(body), body)
+        self._cursor = header["next"]
+        if header["next"] >= header["newest"]:
+            self._seen = {kind: max(seq, header["newest"]) for kind, seq in self._seen.items()}
+            self._cursor = None
+
+    def _ask(self, request: dict[str, Any], timeout: float) -> list[bytes] | None:
+        self._dealer.send(msgspec.json.encode(request))
+        if self._dealer.poll(int(1000 * timeout)):
+            return self._dealer.recv_multipart()
+        # A late answer to this request must not be taken for one to the next.
+        self._dealer.close(linger=0)
+        self._dealer = self._connect_dealer()
+        return None
+
+    def _connect_dealer(self) -> zmq.Socket[bytes]:
+        dealer = self._context.socket(zmq.DEALER)
+        dealer.connect(self._replay_endpoint)
+        return dealer
+
+
+def _common_start(topics: Sequence[str]) -> str:
+    """The longest prefix of all of `topics`, which replay can filter by."""
+    first, last = min(topics), max(topics)
+    length = next((i for i, c in enumerate(first) if last[i : i + 1] != c), len(first))
+    return first[:length]

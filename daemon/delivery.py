@@ -1,0 +1,180 @@
+"""Delivery: commit what was found out, then publish it. The only writer of journal and PUB.
+
+Everything that the daemon says passes through one bounded queue to one thread. The thread commits
+whatever is waiting in one transaction and publishes it after; it never waits to fill a batch, so
+batches grow only when the disk is the slower part.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import sqlite3
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import zmq
+
+from daemon.journal import Journal, Record
+from daemon.messages import HEARTBEAT_TOPIC, PREFIX, SCHEMA, now, to_json
+
+log = logging.getLogger(__name__)
+
+QUEUE = 1_024  # items waiting; more makes their producers wait
+BATCH = 512  # items committed together
+RETRY_S = 1.0  # between attempts while the disk refuses
+SEND_HWM = 4_000  # messages kept for one slow subscriber; beyond that it has to ask for replay
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """Something to commit and publish; `committed` is called from the delivery thread after."""
+
+    record: Record
+    committed: Callable[[], None] | None = None
+
+
+@dataclass(frozen=True)
+class Heartbeat:
+    """Something to publish now and not to keep."""
+
+    fields: dict[str, Any] = field(default_factory=dict)
+
+
+class Abandoned(Exception):
+    """The daemon stops and the disk takes nothing more; the work is done again after a start."""
+
+
+class DeliveryThread(threading.Thread):
+    """Owns the journal and the publishing socket from `start` to its end."""
+
+    def __init__(self, journal: Journal, socket: zmq.Socket[bytes]) -> None:
+        super().__init__(name="delivery")
+        self._journal, self._socket = journal, socket
+        self._queue: queue.Queue[Delivery | Heartbeat | None] = queue.Queue(QUEUE)
+        self._stopping = threading.Event()
+        self.blocked: str | None = None  # why nothing can be committed just now
+        self.counts: Counter[str] = Counter()  # messages of this run, by the topic's first words
+
+    # -- any thread ----------------------------------------------------------------------------
+
+    def put(self, item: Delivery | Heartbeat) -> None:
+        """Queue `item`, waiting for room. Raises Abandoned where none comes before the stop."""
+        while True:
+            try:
+                self._queue.put(item, timeout=0.2)
+                return
+            except queue.Full:
+                if not self.is_alive() or (self._stopping.is_set() and self.blocked):
+                    raise Abandoned from None
+
+    def offer(self, heartbeat: Heartbeat) -> bool:
+        """Queue a heartbeat if there is room; the next one will do as well."""
+        try:
+            self._queue.put_nowait(heartbeat)
+        except queue.Full:
+            return False
+        return True
+
+    @property
+    def waiting(self) -> int:
+        return self._queue.qsize()
+
+    @property
+    def newest(self) -> dict[str, int]:
+        """The newest seq of each type."""
+        return dict(self._journal.newest)
+
+    @property
+    def journal_uuid(self) -> str:
+        return self._journal.uuid
+
+    def stop(self) -> None:
+        """Deliver what is queued, then end. Nothing may be put after."""
+        self._stopping.set()
+        self.put_end()
+
+    def put_end(self) -> None:
+        while self.is_alive():
+            try:
+                self._queue.put(None, timeout=0.2)
+                return
+            except queue.Full:
+                continue
+
+    # -- the delivery thread -------------------------------------------------------------------
+
+    def run(self) -> None:
+        try:
+            ended = False
+            while not ended:
+                batch = self._take()
+                ended = batch[-1] is None
+                self._deliver([item for item in batch if item is not None])
+        except Abandoned:
+            log.warning("stopping with unwritten messages; their files are classified again")
+        finally:
+            self._journal.close()
+            self._socket.close()
+
+    def _take(self) -> list[Delivery | Heartbeat | None]:
+        batch = [self._queue.get()]
+        while batch[-1] is not None and len(batch) < BATCH:
+            try:
+                batch.append(self._queue.get_nowait())
+            except queue.Empty:
+                break
+        return batch
+
+    def _deliver(self, items: list[Delivery | Heartbeat]) -> None:
+        deliveries = [item for item in items if isinstance(item, Delivery)]
+        if deliveries:
+            self._commit(deliveries)
+        for item in items:
+            if isinstance(item, Heartbeat):
+                self._send_heartbeat(item)
+
+    def _commit(self, deliveries: list[Delivery]) -> None:
+        records = [delivery.record for delivery in deliveries]
+        while True:
+            try:
+                published = self._journal.commit(records)
+                break
+            except sqlite3.OperationalError as error:
+                self._wait_for_disk(error)
+        if self.blocked:
+            log.info("the journal can be written again")
+            self.blocked = None
+        for message in published:
+            self._socket.send_multipart((message.topic.encode(), message.body))
+            self.counts[_kind(message.topic)] += 1
+        for delivery in deliveries:
+            if delivery.committed is not None:
+                delivery.committed()
+
+    def _wait_for_disk(self, error: sqlite3.OperationalError) -> None:
+        if self.blocked != str(error):
+            self.blocked = str(error)
+            log.error("the journal cannot be written (%s); waiting, nothing is lost", error)
+        if self._stopping.wait(RETRY_S):
+            raise Abandoned
+
+    def _send_heartbeat(self, heartbeat: Heartbeat) -> None:
+        body = {
+            "schema": SCHEMA,
+            "type": "heartbeat",
+            "published_at": now(),
+            "journal": self._journal.uuid,
+            **heartbeat.fields,
+            "last": self._journal.newest,
+        }
+        self._socket.send_multipart((HEARTBEAT_TOPIC.encode(), to_json(body)))
+
+
+def _kind(topic: str) -> str:
+    """`prediction`, `file.done`, `status`, …: what messages are counted by."""
+    kind, _, rest = topic.removeprefix(PREFIX).partition(".")
+    return f"{kind}.{rest}" if kind == "file" else kind

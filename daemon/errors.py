@@ -1,0 +1,27 @@
+"""Every error the daemon raises on purpose, each with the exit code it ends in."""
+
+from __future__ import annotations
+
+
+class DaemonError(Exception):
+    """Base of all: the text says what is wrong, where, and what to do."""
+
+    exit_code = 1
+
+
+class SettingsError(DaemonError):
+    """Settings that cannot be used."""
+
+    exit_code = 2
+
+
+class StartError(DaemonError):
+    """The daemon cannot start here and now: something is taken, missing or forbidden."""
+
+    exit_code = 3
+
+
+class JournalError(DaemonError):
+    """The journal cannot be opened or written, and waiting will not mend it."""
+
+    exit_code = 3

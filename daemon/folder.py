@@ -1,0 +1,363 @@
+"""A watched folder: finds every file that is whole and hands each version out once.
+
+One thread owns all of it. Events name paths to look at; a scan, at start, after anything was
+lost and now and then, is the truth. Files wait on disk: no more are taken than the workers have
+room for.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from daemon.claims import claim, is_known
+from daemon.delivery import Abandoned, Delivery
+from daemon.filejob import Bench, FileJob, Outcome
+from daemon.hints import Hint, Hints
+from daemon.inspect import Faulty, Growing, Ignored, Whole, ignored_name, look
+from daemon.jobs import JobQueue
+from daemon.journal import Identity, JournalReader, LedgerRow, Record
+from daemon.messages import FileEnd, Source, file_end
+from daemon.mounts import is_remote
+from daemon.putaway import put_away
+from daemon.scan import walk
+from daemon.settings import Folder
+
+if TYPE_CHECKING:
+    from daemon.watch import Watch
+
+log = logging.getLogger(__name__)
+
+ROOT_CHECK_S = 1.0  # between looks at whether the folder is still the one being watched
+RETRY_S = 2.0  # after a fault of the machine
+MAX_PENDING = 10_000  # files waited for; beyond that the next scan finds them again
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """A file that is not whole yet, as it was when last looked at."""
+
+    identity: Identity | None  # None: the machine would not let it be seen
+    since: float  # time.monotonic() since when it has been like this
+    closed: bool
+
+
+class FolderSource(threading.Thread):
+    """One `[[folder]]`. `say` publishes a status; `jobs` is where claimed files go."""
+
+    def __init__(
+        self,
+        folder: Folder,
+        state: Path,
+        jobs: JobQueue,
+        bench: Bench,
+        say: Callable[..., None],
+    ) -> None:
+        super().__init__(name=f"folder-{folder.name}")
+        self.folder = folder
+        self.root = os.fsencode(folder.path)
+        self._state_dir, self._jobs, self._bench, self._say = state, jobs, bench, say
+        self._source = Source("file", folder.name, self.root)
+        self._hints = Hints()
+        self._halt = threading.Event()
+        self._lock = threading.Lock()  # over the two below, which the delivery thread touches
+        self._active: set[bytes] = set()
+        self._look_again: set[bytes] = set()
+        self._pending: dict[bytes, _Pending] = {}
+        self._due: list[tuple[float, bytes]] = []  # a heap: when to look at a pending file
+        self._walk: Iterator[bytes] | None = None
+        self._walk_again_at = 0.0
+        self._root_checked = 0.0
+        self._root_id: tuple[int, int] | None = None  # device and inode
+        self._watch: Watch | None = None
+        self._degraded: str | None = None
+        self._ignored: Counter[str] = Counter()
+        self._ignored_in_walk: Counter[str] = Counter()
+        self.state = "starting"  # then watching, polling or lost
+        self.claimed = 0
+        self.ready = threading.Event()  # the folder is watched
+
+    # -- any thread ----------------------------------------------------------------------------
+
+    def look(self, path: bytes) -> None:
+        """Ask for a look at one path."""
+        self._hints.look(path)
+
+    def stop(self) -> None:
+        self._halt.set()
+        self._hints.wake()
+
+    def snapshot(self) -> dict[str, Any]:
+        """What `status` and the heartbeat say of this source."""
+        return {
+            "kind": "file",
+            "name": self.folder.name,
+            "path": self.folder.path,
+            "state": self.state,
+            "degraded": self._degraded,
+            "scanning": self._walk is not None,
+            "waiting": len(self._hints) + len(self._pending),
+            "ignored": dict(self._ignored),
+        }
+
+    @property
+    def waiting(self) -> int:
+        return len(self._hints) + len(self._pending)
+
+    def _left(self, path: bytes, outcome: Outcome) -> None:
+        """A job is done with a file; called from the delivery thread or a worker."""
+        with self._lock:
+            self._active.discard(path)
+            again = path in self._look_again or outcome.look_again
+            self._look_again.discard(path)
+        if outcome.retry:
+            self._retry(path)
+        elif again or self.folder.after != "keep":
+            self._hints.look(path)
+
+    def _retry(self, path: bytes) -> None:
+        timer = threading.Timer(RETRY_S, self._hints.look, (path,))
+        timer.daemon = True
+        timer.start()
+
+    # -- this thread ---------------------------------------------------------------------------
+
+    def run(self) -> None:
+        self._reader = JournalReader(self._state_dir)
+        try:
+            while not self._halt.is_set():
+                self._check_root()
+                if self._jobs.wait_for_room(ROOT_CHECK_S) and not self._advance():
+                    self._hints.wait(self._idle_time())
+        except Abandoned:
+            pass
+        finally:
+            if self._watch is not None:
+                self._watch.close()
+            self._reader.close()
+
+    def _advance(self) -> bool:
+        """One step of each kind that is due, so that none keeps another waiting."""
+        hint = self._hints.take()
+        if hint is not None:
+            self._check(hint)
+        due = bool(self._due) and self._due[0][0] <= time.monotonic()
+        if due:
+            self._check_pending(heapq.heappop(self._due)[1])
+        self._begin_walk()
+        walking = self._walk is not None and self._jobs.has_room() and self._step_walk()
+        return hint is not None or due or walking
+
+    def _idle_time(self) -> float:
+        now = time.monotonic()
+        until = self._root_checked + ROOT_CHECK_S
+        if self._root_id is not None:
+            until = min(until, self._walk_again_at)
+        if self._due:
+            until = min(until, self._due[0][0])
+        return max(0.0, until - now)
+
+    # The root
+
+    def _check_root(self) -> None:
+        now = time.monotonic()
+        if now < self._root_checked + ROOT_CHECK_S and self.state != "starting":
+            return
+        self._root_checked = now
+        try:
+            found = os.stat(self.root)
+            identity: tuple[int, int] | None = (found.st_dev, found.st_ino)
+        except OSError:
+            identity = None
+        if identity is not None and identity == self._root_id:
+            if self._watch is not None and not self._watch.is_alive():
+                log.error("the watch on %s died; watching again", self.folder.path)
+                self._connect(identity)
+            return
+        if self._root_id is not None:
+            self._lose_root()
+        if identity is not None:
+            self._connect(identity)
+
+    def _lose_root(self) -> None:
+        self._root_id, self._walk = None, None
+        self._close_watch()
+        self.state = "lost"
+        log.error("folder %s is gone; waiting for it to come back", self.folder.path)
+        self._say("source_lost", f"folder {self.folder.path} is gone or replaced", self._source)
+
+    def _connect(self, identity: tuple[int, int]) -> None:
+        back = self.state == "lost"
+        self._root_id = identity
+        self._close_watch()
+        self._degraded = None
+        self._watch = self._open_watch()
+        self.state = "polling" if self._watch is None else "watching"
+        self._hints.scan("the folder is watched from now on")
+        if back:
+            log.info("folder %s is back", self.folder.path)
+            self._say("source_back", f"folder {self.folder.path} is back", self._source)
+        self.ready.set()
+
+    def _close_watch(self) -> None:
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
+
+    def _open_watch(self) -> Watch | None:
+        if self.folder.watch == "poll":
+            return None
+        if self.folder.watch == "auto" and is_remote(self.root):
+            log.info("%s is a network file system: polling it", self.folder.path)
+            return None
+        try:
+            from daemon.watch import Watch
+
+            return Watch(self.root, self.folder.recursive, self._hints, self._degrade)
+        except ImportError:
+            self._degrade("this system has no inotify")
+        except OSError as error:
+            self._degrade(error.strerror or str(error))
+        return None
+
+    def _degrade(self, reason: str) -> None:
+        """Events will not do; scans have to. Called from the watch's threads too."""
+        if self._degraded is not None:
+            return
+        self._degraded = reason
+        log.warning(
+            "not all of %s can be watched (%s); it is scanned every %g s instead",
+            self.folder.path,
+            reason,
+            self.folder.poll,
+        )
+        self._say(
+            "source_degraded",
+            f"folder {self.folder.path} is scanned every {self.folder.poll:g} s: {reason}",
+            self._source,
+        )
+
+    # Scans
+
+    def _begin_walk(self) -> None:
+        if self._root_id is None or self._walk is not None:
+            return
+        reason = self._hints.take_scan()
+        if reason is None and time.monotonic() < self._walk_again_at:
+            return
+        log.debug("scanning %s: %s", self.folder.path, reason or "it is time")
+        self._ignored_in_walk = Counter()
+        self._walk = walk(self.root, self.folder, self._ignored_in_walk)
+
+    def _step_walk(self) -> bool:
+        assert self._walk is not None
+        path = next(self._walk, None)
+        if path is not None:
+            self._check(Hint(path, closed=False, at=time.monotonic()))
+            return True
+        self._walk = None
+        self._ignored = self._ignored_in_walk
+        polled = self._watch is None or self._degraded is not None
+        self._walk_again_at = time.monotonic() + (
+            self.folder.poll if polled else self.folder.rescan
+        )
+        self._end_vanished()
+        return True
+
+    def _end_vanished(self) -> None:
+        """Give files an end state that were begun before a restart and are no longer there."""
+        for row in self._reader.open_rows(self.folder.name):
+            with self._lock:
+                active = row.path in self._active
+            if not active and not os.path.lexists(row.path):
+                self._end_unfinished(row, "vanished", "it was gone before it was read to its end")
+
+    def _end_unfinished(self, row: LedgerRow, code: str, text: str) -> None:
+        end = FileEnd("incomplete", row.windows, code=code, text=text)
+        message = file_end(Source("file", row.source, row.path), row.file_id, end)
+        self._bench.deliver(Delivery(Record([message], replace(row, state="incomplete"))))
+
+    # Files
+
+    def _check_pending(self, path: bytes) -> None:
+        pending = self._pending.get(path)
+        if pending is not None:
+            self._check(Hint(path, pending.closed, time.monotonic()))
+
+    def _check(self, hint: Hint) -> None:
+        path = hint.path
+        if reason := ignored_name(os.path.basename(path), self.folder.looks_at()):
+            self._ignored[reason] += 1
+            return
+        with self._lock:
+            if path in self._active:
+                self._look_again.add(path)
+                return
+        try:
+            identity = Identity.of(os.lstat(path))
+        except OSError:
+            identity = None
+        row = self._reader.row(path)
+        if identity is not None and is_known(row, identity):
+            self._pending.pop(path, None)
+            assert row is not None
+            put_away(row, self.root, self.folder)
+            return
+        self._look(hint, row)
+
+    def _look(self, hint: Hint, row: LedgerRow | None) -> None:
+        path = hint.path
+        pending = self._pending.get(path)
+        settled = None
+        if pending is not None and hint.at - pending.since >= self.folder.settle:
+            settled = pending.identity
+        closed = hint.closed or (pending is not None and pending.closed)
+        match look(path, closed, settled):
+            case Whole() as whole:
+                self._pending.pop(path, None)
+                self._claim(path, whole, row, hint.at)
+            case Growing(identity):
+                self._wait_for(path, identity, closed)
+            case Faulty(text):
+                log.warning("cannot look at %s now: %s", os.fsdecode(path), text)
+                self._wait_for(path, None, closed)
+            case Ignored(reason):
+                self._pending.pop(path, None)
+                self._ignored[reason] += 1
+                if row is not None and row.state == "open":
+                    self._end_unfinished(
+                        row, "vanished", "it was gone before it was read to its end"
+                    )
+
+    def _wait_for(self, path: bytes, identity: Identity | None, closed: bool) -> None:
+        now = time.monotonic()
+        pending = self._pending.get(path)
+        if pending is None and len(self._pending) >= MAX_PENDING:
+            self._walk_again_at = min(self._walk_again_at, now + self.folder.settle)
+            return
+        if pending is not None and identity is not None and pending.identity == identity:
+            # As it was: keep the time since when, and look when it will have settled.
+            pending = replace(pending, closed=closed or pending.closed)
+        else:
+            pending = _Pending(identity, now, closed)
+        self._pending[path] = pending
+        due = now + RETRY_S if identity is None else pending.since + self.folder.settle
+        heapq.heappush(self._due, (max(due, now + 0.05), path))
+
+    def _claim(self, path: bytes, whole: Whole, row: LedgerRow | None, noticed: float) -> None:
+        due = claim(path, self.folder.name, whole.identity, row)
+        if row is not None and row.state == "open" and due.version != row.version:
+            self._end_unfinished(row, "changed", "it was changed before it was read to its end")
+        with self._lock:
+            self._active.add(path)
+        self.claimed += 1
+        due = replace(due, noticed=noticed, missing=whole.promised_more)
+        self._jobs.put(FileJob(due, self.folder, self._bench, self._left))

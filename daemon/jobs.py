@@ -1,0 +1,111 @@
+"""Whose turn it is: files being worked through, one window at a time.
+
+A worker takes a job, does one window and puts it back behind the others, so a long recording
+holds nobody up. Jobs that have gone on for a while wait in a line of their own, served in turn
+with the newcomers, and no longer count against the room for new ones.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from dataclasses import dataclass
+from typing import Protocol
+
+LONG_AFTER = 12  # windows (a minute of sound) after which a job counts as long
+MAX_LONG = 128  # each holds a file descriptor
+
+
+class Job(Protocol):
+    """Work that is done in steps."""
+
+    @property
+    def steps(self) -> int:
+        """Steps done so far in this run."""
+        ...
+
+    def step(self) -> bool:
+        """Do one step; True if there is more to do."""
+        ...
+
+    def close(self) -> None:
+        """Let go of whatever it holds; it is stepped no more."""
+        ...
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A job in a worker's hands for one step."""
+
+    job: Job
+    young: bool
+
+
+class JobQueue:
+    """Bounded, fair, shared by the sources and the workers."""
+
+    def __init__(self, room: int) -> None:
+        self._room = room
+        self._young: deque[Job] = deque()
+        self._long: deque[Job] = deque()
+        self._held = 0  # young jobs in a worker's hands
+        self._long_next = False  # whose turn it is, where both lines have jobs
+        self._closed = False
+        self._lock = threading.Lock()
+        self._work = threading.Condition(self._lock)
+        self._space = threading.Condition(self._lock)
+
+    def has_room(self) -> bool:
+        with self._lock:
+            return self._has_room()
+
+    def _has_room(self) -> bool:
+        return len(self._young) + self._held < self._room
+
+    def wait_for_room(self, timeout: float) -> bool:
+        """Wait until a new job may be put, or `timeout` seconds; whether one may."""
+        with self._space:
+            return self._space.wait_for(lambda: self._has_room() or self._closed, timeout)
+
+    def put(self, job: Job) -> None:
+        with self._lock:
+            self._young.append(job)
+            self._work.notify()
+
+    def get(self) -> Turn | None:
+        """The next turn, waiting for one; None when the queue is closed."""
+        with self._work:
+            self._work.wait_for(lambda: self._young or self._long or self._closed)
+            if self._closed:
+                return None
+            from_long = bool(self._long) and (self._long_next or not self._young)
+            self._long_next = not self._long_next
+            if from_long:
+                return Turn(self._long.popleft(), young=False)
+            self._held += 1
+            return Turn(self._young.popleft(), young=True)
+
+    def give_back(self, turn: Turn, more: bool) -> None:
+        """End a turn taken with `get`, the job behind the others if there is more to do."""
+        with self._lock:
+            self._held -= turn.young
+            if more:
+                outgrown = turn.job.steps > LONG_AFTER and len(self._long) < MAX_LONG
+                (self._long if outgrown or not turn.young else self._young).append(turn.job)
+                self._work.notify()
+            self._space.notify_all()
+
+    def close(self) -> list[Job]:
+        """Give nothing more out; return what was waiting."""
+        with self._lock:
+            self._closed = True
+            self._work.notify_all()
+            self._space.notify_all()
+            left = [*self._young, *self._long]
+            self._young.clear()
+            self._long.clear()
+            return left
+
+    def __len__(self) -> int:
+        with self._lock:
+            return len(self._young) + len(self._long) + self._held

@@ -1,0 +1,264 @@
+"""The journal: what was said, and the ledger of files, on disk. The home of sqlite3.
+
+`Journal` is the one writing connection, owned by the delivery thread. `JournalReader` is for
+everyone else, one per thread.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from daemon.errors import JournalError
+from daemon.messages import TYPES, Envelope, Message, seal
+from daemon.schema import MIGRATIONS, VERSION
+
+FILE = "journal.sqlite3"
+MAX_REPLAY_SCAN = 20_000  # rows one replay request may pass over
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What tells one version of a file from another without reading it."""
+
+    inode: int
+    size: int  # bytes
+    mtime_ns: int
+    ctime_ns: int
+
+    @classmethod
+    def of(cls, stat: os.stat_result) -> Identity:
+        return cls(stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+
+    def same_content(self, other: Identity) -> bool:
+        """Equal but perhaps for ctime, which a hard link or chmod changes too."""
+        return (self.inode, self.size, self.mtime_ns) == (other.inode, other.size, other.mtime_ns)
+
+
+@dataclass(frozen=True)
+class LedgerRow:
+    """The newest version of one file."""
+
+    path: bytes  # absolute
+    source: str
+    identity: Identity
+    version: int  # counts the versions of this path from 1
+    file_id: str
+    state: str  # open, done, failed, incomplete or forgotten
+    windows: int
+    digest: bytes | None
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is committed together: messages and the ledger row that belongs to them."""
+
+    messages: Sequence[Message] = ()
+    row: LedgerRow | None = None
+    forget: bytes | None = None  # a path to classify again
+
+
+@dataclass(frozen=True)
+class Published:
+    """A message as it went into the journal."""
+
+    seq: int
+    topic: str
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Page:
+    """One answer of the journal to a replay request."""
+
+    messages: list[Published]
+    next: int  # the seq to ask on from
+    oldest: int  # the oldest seq still kept; newest + 1 if none is
+    newest: int
+
+
+def journal_path(state: Path) -> Path:
+    return state / FILE
+
+
+class Journal:
+    """The writing connection. Opening it makes or migrates the state.
+
+    Raises JournalError where the state is newer than this daemon, or is no journal.
+    """
+
+    def __init__(self, state: Path, node: str, run_id: str) -> None:
+        self.path = journal_path(state)
+        self._node, self._run_id = node, run_id
+        try:
+            self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            # FULL: a committed message survives a power cut (SQLite manual, PRAGMA synchronous).
+            self._db.execute("PRAGMA synchronous = FULL")
+            self._migrate()
+            self.uuid = self._identify()
+            self.newest = dict.fromkeys(TYPES, 0)
+            self.newest.update(self._db.execute("SELECT type, seq FROM newest"))
+        except sqlite3.DatabaseError as error:
+            raise JournalError(
+                f"the journal {self.path} cannot be opened: {error}. Check the disk, or move the "
+                "file away to begin a new journal"
+            ) from error
+
+    def _migrate(self) -> None:
+        found = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if found > VERSION:
+            raise JournalError(
+                f"the state in {self.path.parent} is of version {found}, and this daemon knows "
+                f"only up to {VERSION}; run a newer tinyastd, or name another --state"
+            )
+        for version in range(found, VERSION):
+            script = MIGRATIONS[version]
+            self._db.executescript(f"BEGIN; {script} PRAGMA user_version = {version + 1}; COMMIT;")
+
+    def _identify(self) -> str:
+        row = self._db.execute("SELECT value FROM meta WHERE key = 'journal'").fetchone()
+        if row is None:
+            row = (str(uuid.uuid4()),)
+            self._db.execute("INSERT INTO meta VALUES ('journal', ?)", row)
+        return str(row[0])
+
+    @property
+    def seq(self) -> int:
+        """The newest seq given to any message."""
+        return max(self.newest.values())
+
+    def commit(self, records: Iterable[Record]) -> list[Published]:
+        """Commit all of `records` in one transaction; give back their messages, numbered.
+
+        Raises sqlite3.OperationalError where the disk will not take it; nothing is then
+        committed, no number is used up, and the call can be repeated.
+        """
+        newest, seq = dict(self.newest), self.seq
+        published: list[Published] = []
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            for record in records:
+                for message in record.messages:
+                    seq += 1
+                    body = seal(message, self._envelope(seq, newest[message.type]))
+                    newest[message.type] = seq
+                    published.append(Published(seq, message.topic, body))
+                    self._db.execute(
+                        "INSERT INTO messages VALUES (?, ?, ?, ?)",
+                        (seq, bytes.fromhex(message.id), message.topic, body),
+                    )
+                if record.row is not None:
+                    self._write_row(record.row)
+                if record.forget is not None:
+                    self._db.execute(
+                        "UPDATE files SET state = 'forgotten' WHERE path = ?", (record.forget,)
+                    )
+            self._db.executemany("INSERT OR REPLACE INTO newest VALUES (?, ?)", newest.items())
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+        self.newest = newest
+        return published
+
+    def _envelope(self, seq: int, prev: int) -> Envelope:
+        return Envelope(seq, prev, self.uuid, self._run_id, self._node)
+
+    def _write_row(self, row: LedgerRow) -> None:
+        identity = row.identity
+        self._db.execute(
+            "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                row.path,
+                row.source,
+                # Unsigned 64-bit numbers of some file systems do not fit SQLite's signed ones.
+                _signed(identity.inode),
+                identity.size,
+                identity.mtime_ns,
+                identity.ctime_ns,
+                row.version,
+                row.file_id,
+                row.state,
+                row.windows,
+                row.digest,
+            ),
+        )
+
+    def close(self) -> None:
+        self._db.close()
+
+
+class JournalReader:
+    """A reading connection, for one thread."""
+
+    def __init__(self, state: Path) -> None:
+        uri = f"file:{journal_path(state)}?mode=ro".replace("%", "%25")
+        self._db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+        self._db.execute("PRAGMA query_only = ON")
+
+    def row(self, path: bytes) -> LedgerRow | None:
+        found = self._db.execute("SELECT * FROM files WHERE path = ?", (path,)).fetchone()
+        return None if found is None else _row(found)
+
+    def open_rows(self, source: str) -> list[LedgerRow]:
+        """Files of a source with windows published and no end state yet."""
+        query = "SELECT * FROM files WHERE state = 'open' AND source = ?"
+        return [_row(found) for found in self._db.execute(query, (source,))]
+
+    def page(self, since: int, limit: int, max_bytes: int, topic: str = "") -> Page:
+        """Messages after `since` whose topic begins with `topic`, oldest first.
+
+        At most `limit` of them or `max_bytes`, though never none where one is left to give.
+        """
+        self._db.execute("BEGIN")  # one view of the journal for all that is answered
+        try:
+            newest = self._db.execute("SELECT max(seq) FROM newest").fetchone()[0] or 0
+            oldest = self._db.execute("SELECT min(seq) FROM messages").fetchone()[0]
+            messages, reached = self._collect(since, limit, max_bytes, topic)
+        finally:
+            self._db.execute("COMMIT")
+        oldest = newest + 1 if oldest is None else oldest
+        return Page(messages, newest if reached is None else reached, oldest, newest)
+
+    def _collect(
+        self, since: int, limit: int, max_bytes: int, topic: str
+    ) -> tuple[list[Published], int | None]:
+        """The messages, and how far the scan came; None where it came to the end."""
+        messages: list[Published] = []
+        size, reached = 0, since
+        query = "SELECT seq, topic, body FROM messages WHERE seq > ? ORDER BY seq"
+        for passed, (seq, name, body) in enumerate(self._db.execute(query, (since,)), 1):
+            if name.startswith(topic):
+                size += len(name) + len(body)
+                if messages and size > max_bytes:
+                    return messages, reached
+                messages.append(Published(seq, name, body))
+            reached = seq
+            if len(messages) >= limit or passed >= MAX_REPLAY_SCAN:
+                return messages, reached
+        return messages, None
+
+    def counts(self) -> dict[str, int]:
+        """Files by state."""
+        return dict(self._db.execute("SELECT state, count(*) FROM files GROUP BY state"))
+
+    def close(self) -> None:
+        self._db.close()
+
+
+def _row(
+    found: tuple[bytes, str, int, int, int, int, int, str, str, int, bytes | None],
+) -> LedgerRow:
+    path, source, inode, size, mtime_ns, ctime_ns, version, file_id, state, windows, digest = found
+    identity = Identity(inode % 2**64, size, mtime_ns, ctime_ns)
+    return LedgerRow(path, source, identity, version, file_id, state, windows, digest)
+
+
+def _signed(number: int) -> int:
+    return number - 2**64 if number >= 2**63 else number

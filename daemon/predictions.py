@@ -1,0 +1,113 @@
+"""From one window of a file to what is said about it: the daemon's and `classify`'s alike."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from daemon.decision import decide
+from daemon.messages import timestamp
+from daemon.recorded import began
+from daemon.settings import Decision, Folder
+from tinyast.audio import open_recording
+from tinyast.classifier import Classifier
+from tinyast.errors import AudioError
+from tinyast.windows import Window, WindowPlan
+
+_BLOCK = 1 << 20  # bytes read at a time for a digest
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What shapes predictions, apart from the model."""
+
+    decision: Decision
+    hop_s: float
+    max_duration_s: float
+    top: int  # labels listed
+
+
+class Listening:
+    """An open recording being classified, window by window.
+
+    `fd` stays the caller's. Raises AudioError where it cannot be read as audio.
+    """
+
+    def __init__(
+        self, fd: int, path: bytes, folder: Folder, classifier: Classifier, rules: Rules
+    ) -> None:
+        found = os.fstat(fd)
+        self._recording = open_recording(fd, found.st_size, folder.formats)
+        self._classifier, self._rules = classifier, rules
+        self.rate = self._recording.rate
+        self.duration_s = self._recording.frames / self.rate
+        if self.duration_s > rules.max_duration_s:
+            raise AudioError(
+                "too_long",
+                f"it holds {self.duration_s:.0f} s of sound; at most {rules.max_duration_s:.0f} s "
+                "is read (setting: audio.max_duration)",
+            )
+        self.plan = WindowPlan(
+            self._recording.frames,
+            self.rate,
+            classifier.checkpoint.features.window_s,
+            rules.hop_s,
+        )
+        self._began, self._clock = began(
+            path, found.st_mtime_ns, self.duration_s, self._recording.bext, folder
+        )
+
+    def predict(self, window: Window) -> dict[str, Any]:
+        """The body of a prediction for one window of `plan`. Raises AudioError."""
+        samples = self._recording.read(window.start, window.end)
+        scores, rms_dbfs = self._classifier.scores(samples, self.rate)
+        order = scores.argsort()[::-1][: self._rules.top]
+        labels = self._classifier.labels
+        label, score = labels[order[0]], float(scores[order[0]])
+        verdict = decide(label, score, rms_dbfs, self._rules.decision)
+        return {
+            "window": {
+                "index": window.index,
+                "start_s": round(window.start_s, 6),
+                "end_s": round(window.end_s, 6),
+                "padded_s": round(window.padded_s, 6),
+                "started_at": timestamp(self._began + window.start_s),
+                "clock": self._clock,
+            },
+            "label": label,
+            "score": round(score, 6),
+            "threshold": verdict.threshold,
+            "decision": "accepted" if verdict.accepted else "rejected",
+            "reason": verdict.reason,
+            "top": [{"label": labels[i], "score": round(float(scores[i]), 6)} for i in order],
+            "rms_dbfs": round(rms_dbfs, 2),
+            "model": {
+                "name": self._classifier.checkpoint.name,
+                "version": self._classifier.checkpoint.version,
+                "sha256": self._classifier.engine.sha256,
+            },
+        }
+
+
+class Digest:
+    """The SHA-256 of an open file, taken along as its windows are read."""
+
+    def __init__(self, fd: int, size: int) -> None:
+        self._fd, self._size, self._at = fd, size, 0
+        self._hash = hashlib.sha256()
+
+    def advance(self, done: float) -> None:
+        """Take in the content up to the fraction `done` of the file."""
+        until = self._size if done >= 1 else int(self._size * done)
+        while self._at < until:
+            block = os.pread(self._fd, min(_BLOCK, until - self._at), self._at)
+            if not block:
+                return
+            self._hash.update(block)
+            self._at += len(block)
+
+    def finish(self) -> bytes:
+        self.advance(1)
+        return self._hash.digest()

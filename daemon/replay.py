@@ -1,0 +1,144 @@
+"""Replay: answer who asks for messages it has missed, over a ROUTER socket.
+
+One JSON frame asks, one multipart message answers: a JSON header, then topic and JSON of each
+message, byte for byte as published. Nothing a client sends, or leaves unread, holds up anyone
+else: replies that are not yet on the wire are counted, and the more of them there are the smaller
+new ones become.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import zmq
+from msgspec import Struct
+
+from daemon.journal import JournalReader, Page
+from daemon.messages import to_json
+
+log = logging.getLogger(__name__)
+
+MAX_MESSAGES = 1_000
+MAX_BYTES = 1_000_000  # in one reply
+MAX_UNSENT = 16_000_000  # bytes of replies not yet on the wire, over all clients
+MIN_BYTES = 16_000  # what a reply may hold however many are unsent
+MAX_REQUEST = 4_096  # bytes
+POLL_MS = 250
+
+
+class _Request(Struct, forbid_unknown_fields=True):
+    since: int | None = None
+    limit: int = MAX_MESSAGES
+    topic: str = ""
+    status: bool = False
+
+
+class BadRequest(Exception):
+    """A request that cannot be answered, with the code and words that say so."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class ReplayThread(threading.Thread):
+    """Owns the replay socket and a reading connection from `start` to its end."""
+
+    def __init__(
+        self,
+        state: Path,
+        socket: zmq.Socket[bytes],
+        journal: str,
+        status: Callable[[], dict[str, Any]],
+    ) -> None:
+        super().__init__(name="replay")
+        self._state, self._socket, self._journal, self._status = state, socket, journal, status
+        self._stop = threading.Event()
+        self._unsent: deque[tuple[zmq.MessageTracker, int]] = deque()
+        self.answered = 0
+        self.refused = 0
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def run(self) -> None:
+        reader = JournalReader(self._state)
+        self._socket.copy_threshold = 0  # so that a reply's last frame tells when it was sent
+        try:
+            while not self._stop.is_set():
+                if self._socket.poll(POLL_MS):
+                    self._answer(reader, self._socket.recv_multipart())
+        finally:
+            reader.close()
+            self._socket.close()
+
+    def _answer(self, reader: JournalReader, frames: list[bytes]) -> None:
+        address, *request = frames
+        envelope = [address, b""] if request and request[0] == b"" else [address]
+        try:
+            reply = self._reply(reader, _parse(request[len(envelope) - 1 :]))
+            self.answered += 1
+        except BadRequest as error:
+            self.refused += 1
+            reply = [to_json({"error": {"code": error.code, "text": str(error)}})]
+        *front, last = envelope + reply
+        size = sum(map(len, reply))
+        for frame in front:
+            self._socket.send(frame, zmq.SNDMORE)
+        tracker = self._socket.send(last, copy=False, track=True)
+        self._unsent.append((tracker, size))
+
+    def _reply(self, reader: JournalReader, request: _Request) -> list[bytes]:
+        if request.status:
+            return [to_json(self._status())]
+        assert request.since is not None
+        page = reader.page(
+            request.since, min(request.limit, MAX_MESSAGES), self._budget(), request.topic
+        )
+        return _frames(self._journal, page)
+
+    def _budget(self) -> int:
+        """Bytes that the next reply may have."""
+        self._unsent = deque(item for item in self._unsent if not item[0].done)
+        room = MAX_UNSENT - sum(size for _, size in self._unsent)
+        return max(MIN_BYTES, min(MAX_BYTES, room // 8))
+
+
+def _frames(journal: str, page: Page) -> list[bytes]:
+    header = {
+        "journal": journal,
+        "next": page.next,
+        "oldest": page.oldest,
+        "newest": page.newest,
+    }
+    frames = [to_json(header)]
+    for message in page.messages:
+        frames += (message.topic.encode(), message.body)
+    return frames
+
+
+def _parse(frames: list[bytes]) -> _Request:
+    if len(frames) != 1:
+        raise BadRequest("bad_request", f"expected one JSON frame, got {len(frames)} frames")
+    if len(frames[0]) > MAX_REQUEST:
+        raise BadRequest("bad_request", f"a request has at most {MAX_REQUEST} bytes")
+    try:
+        request = _decode(frames[0])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadRequest("bad_request", f"not a request: {error}") from error
+    if request.status:
+        return request
+    if request.since is None:
+        raise BadRequest("bad_request", 'a request has "since", the last seq seen, or "status"')
+    if request.since < 0 or request.limit < 1:
+        raise BadRequest("bad_request", '"since" is at least 0 and "limit" at least 1')
+    return request
+
+
+_decode = msgspec.json.Decoder(_Request).decode

@@ -1,0 +1,47 @@
+"""How the state on disk is laid out, version by version.
+
+A change is a new entry at the end of MIGRATIONS, never an edit of one that has shipped: a newer
+daemon applies what an older state lacks, and an older daemon refuses a newer state.
+"""
+
+from __future__ import annotations
+
+MIGRATIONS: tuple[str, ...] = (
+    """
+    CREATE TABLE meta (
+        key TEXT PRIMARY KEY,
+        value TEXT NOT NULL
+    ) WITHOUT ROWID;
+
+    -- The stream. `body` is the JSON exactly as it was published.
+    CREATE TABLE messages (
+        seq INTEGER PRIMARY KEY,
+        id BLOB NOT NULL UNIQUE,
+        topic TEXT NOT NULL,
+        body BLOB NOT NULL
+    );
+
+    -- The newest seq of each type, kept apart so that pruning messages never reuses a number.
+    CREATE TABLE newest (
+        type TEXT PRIMARY KEY,
+        seq INTEGER NOT NULL
+    ) WITHOUT ROWID;
+
+    -- The ledger of files: the newest version of each path and what became of it.
+    CREATE TABLE files (
+        path BLOB PRIMARY KEY,
+        source TEXT NOT NULL,
+        inode INTEGER NOT NULL,
+        size INTEGER NOT NULL,
+        mtime_ns INTEGER NOT NULL,
+        ctime_ns INTEGER NOT NULL,
+        version INTEGER NOT NULL,
+        file_id TEXT NOT NULL,
+        state TEXT NOT NULL,      -- open, done, failed, incomplete or forgotten
+        windows INTEGER NOT NULL, -- predictions committed
+        digest BLOB               -- SHA-256 of the content, once it ended
+    ) WITHOUT ROWID;
+    CREATE INDEX open_files ON files (source) WHERE state = 'open';
+    """,
+)
+VERSION = len(MIGRATIONS)

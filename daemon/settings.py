@@ -1,0 +1,249 @@
+"""Settings: defaults, then a TOML file, then the environment, then flags. Read once.
+
+Every setting is a field below with its default and unit; config/tinyast.toml shows them all. An
+unknown name or a value that does not fit is an error that says which and where.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import platform
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from daemon.errors import SettingsError
+
+ENV_PREFIX = "TINYAST_"
+# Read elsewhere, by the client and the tests: not settings of the daemon.
+ENV_OTHERS = {"TINYAST_STRESS", "TINYAST_SHARED", "TINYAST_CONFIG"}
+
+Positive = Annotated[float, Meta(gt=0)]
+Fraction = Annotated[float, Meta(ge=0, le=1)]
+Format = Literal["wav", "flac", "ogg", "mp3"]
+
+
+class Folder(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One `[[folder]]` to watch."""
+
+    path: str
+    name: str = ""  # in topics and messages; the folder's own name if empty
+    recursive: bool = False
+    formats: tuple[Format, ...] = ("wav",)  # told by content
+    suffixes: tuple[str, ...] = ()  # names looked at; those of `formats` if empty
+    settle: Positive = 10.0  # s without a change after which a writer counts as gone
+    watch: Literal["auto", "events", "poll"] = "auto"
+    poll: Positive = 2.0  # s between scans where the file system sends no events
+    rescan: Positive = 600.0  # s between scans where it does, in case one was lost
+    after: Literal["keep", "move", "delete"] = "keep"
+    time_pattern: str = r"(?P<Y>\d{4})(?P<m>\d\d)(?P<d>\d\d)[_T-]?(?P<H>\d\d)(?P<M>\d\d)(?P<S>\d\d)"
+    time_zone: str = "UTC"  # of times in names and in BEXT chunks, which carry none
+
+    def looks_at(self) -> tuple[str, ...]:
+        """Suffixes of the names that are looked at, lower case."""
+        given = self.suffixes or tuple(f".{name}" for name in self.formats)
+        return tuple(suffix.lower() for suffix in given)
+
+
+class Decision(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`[decision]`: which predictions are accepted."""
+
+    threshold: Fraction = 0.5  # least score
+    thresholds: dict[str, Fraction] = {}  # least score of single labels
+    allow: tuple[str, ...] = ()  # if any, only these labels
+    deny: tuple[str, ...] = ()  # never these
+    silence_dbfs: float = -70.0  # level below which a window is silence
+
+
+class Audio(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`[audio]`: how recordings are cut."""
+
+    hop: Positive = 5.0  # s from one window of a file to the next
+    max_duration: Positive = 86_400.0  # s; a longer recording is refused
+
+
+class Log(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`[log]`: on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "human", "json"] = "auto"  # human on a terminal, else JSON
+
+
+class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """All settings of a daemon."""
+
+    node: str = ""  # names this daemon in messages; the host's name if empty
+    state: str = ""  # directory; where the system keeps state if empty
+    publish: str = "tcp://127.0.0.1:5755"
+    replay: str = "tcp://127.0.0.1:5756"
+    insecure: bool = False  # allow endpoints that other machines can reach
+    engine: Literal["onnx", "torch"] = "onnx"
+    checkpoint: str = ""  # directory; the one that comes with the package if empty
+    workers: Annotated[int, Meta(ge=0, le=256)] = 0  # threads; one for each core if 0
+    top: Annotated[int, Meta(ge=1, le=50)] = 5  # labels listed in a prediction
+    folder: tuple[Folder, ...] = (Folder(path="data/test"),)
+    decision: Decision = Decision()
+    audio: Audio = Audio()
+    log: Log = Log()
+
+    @property
+    def state_path(self) -> Path:
+        return Path(self.state) if self.state else default_state()
+
+    @property
+    def checkpoint_path(self) -> Path | None:
+        return Path(self.checkpoint) if self.checkpoint else None
+
+    @property
+    def worker_count(self) -> int:
+        return self.workers or len(os.sched_getaffinity(0))
+
+
+def default_state() -> Path:
+    """Where systemd says, else the user's state directory (XDG Base Directory 0.8)."""
+    if given := os.environ.get("STATE_DIRECTORY"):
+        return Path(given.split(":")[0])
+    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(base) / "tinyast"
+
+
+def load(
+    file: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    flags: Mapping[str, Any] | None = None,
+) -> Settings:
+    """Read the settings. Raises SettingsError that names the setting and where it was given.
+
+    `flags` are top-level settings by name; those that are None were not given. The flag `watch`
+    stands for one folder in place of those configured.
+    """
+    merged: dict[str, Any] = {}
+    if file is not None:
+        _merge(merged, _read_toml(file))
+        _check(merged, f"{file}")
+    _merge(merged, _from_environment(os.environ if environ is None else environ))
+    _check(merged, "the environment")
+    given = {name: value for name, value in (flags or {}).items() if value is not None}
+    if (watch := given.pop("watch", None)) is not None:
+        merged["folder"] = [{"path": str(watch)}]
+    _merge(merged, given)
+    return _finish(_check(merged, "the command line"))
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        with file.open("rb") as handle:
+            return tomllib.load(handle)
+    except OSError as error:
+        raise SettingsError(f"cannot read settings {file}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"settings {file} are not TOML: {error}") from error
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    """TINYAST_PUBLISH sets `publish`; TINYAST_DECISION__THRESHOLD `threshold` of `[decision]`."""
+    merged: dict[str, Any] = {}
+    for name, value in environ.items():
+        if not name.startswith(ENV_PREFIX) or name in ENV_OTHERS:
+            continue
+        key = name.removeprefix(ENV_PREFIX).lower()
+        if key == "watch":
+            merged["folder"] = [{"path": value}]
+            continue
+        *tables, last = key.split("__")
+        target = merged
+        for table in tables:
+            target = target.setdefault(table, {})
+        target[last] = _typed(value)
+    return merged
+
+
+def _typed(value: str) -> Any:
+    """An environment value read as TOML where it is TOML, else as the string it is."""
+    try:
+        return tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return value
+
+
+def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
+    for key, value in values.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = value
+
+
+def _check(values: dict[str, Any], where: str) -> Settings:
+    try:
+        return msgspec.convert(values, Settings)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"settings from {where}: {_explain(str(error))}") from error
+
+
+def _explain(text: str) -> str:
+    """msgspec's own words, in the terms of a settings file."""
+    problem, _, place = text.partition(" - at `")
+    place = place.rstrip("`").removeprefix("$").removeprefix(".")
+    if unknown := re.search(r"unknown field `(.*)`", problem):
+        name = unknown.group(1)
+        known = _fields_at(place)
+        near = difflib.get_close_matches(name, known, 1)
+        hint = f"did you mean `{near[0]}`?" if near else f"known are {', '.join(sorted(known))}"
+        return f"unknown setting `{f'{place}.' if place else ''}{name}`; {hint}"
+    return f"`{place}`: {problem}" if place else problem
+
+
+def _fields_at(place: str) -> tuple[str, ...]:
+    table = re.sub(r"\[.*?\]", "", place)
+    tables: dict[str, type[Struct]] = {
+        "": Settings, "folder": Folder, "decision": Decision, "audio": Audio, "log": Log
+    }  # fmt: skip
+    return tables.get(table, Settings).__struct_fields__
+
+
+def _finish(settings: Settings) -> Settings:
+    folders = tuple(
+        msgspec.structs.replace(
+            folder,
+            path=os.path.abspath(folder.path),
+            name=folder.name or Path(os.path.abspath(folder.path)).name or "root",
+        )
+        for folder in settings.folder
+    )
+    if not folders:
+        raise SettingsError("nothing to listen to: name at least one [[folder]]")
+    _check_folders(folders)
+    return msgspec.structs.replace(
+        settings,
+        folder=folders,
+        node=settings.node or platform.node() or "unknown",
+        state=os.path.abspath(settings.state_path),
+    )
+
+
+def _check_folders(folders: tuple[Folder, ...]) -> None:
+    names = [folder.name for folder in folders]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise SettingsError(f"two folders are named `{twice}`; give each [[folder]] its own `name`")
+    for folder in folders:
+        try:
+            re.compile(folder.time_pattern)
+        except re.error as error:
+            raise SettingsError(
+                f"`time_pattern` of folder `{folder.name}` is not a regular expression: {error}"
+            ) from error
+        for other in folders:
+            inside = Path(other.path).is_relative_to(folder.path)
+            if other is not folder and inside and (folder.recursive or other.path == folder.path):
+                raise SettingsError(
+                    f"folder `{other.name}` lies inside `{folder.name}`, so its files would be "
+                    "classified twice; watch one of them"
+                )
