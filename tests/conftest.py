@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from running import Daemon
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("TINYAST_SHARED", ROOT.parent / "shared"))
@@ -28,6 +29,20 @@ def esc50() -> Path:
 def originals(esc50: Path) -> list[Path]:
     """The 25 recordings as published: 44.1 kHz PCM16 WAV."""
     return sorted((esc50 / "original").glob("*.wav"))
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
+    """Make daemons, not started yet: `daemon("--workers", "1").start()`."""
+    made: list[Daemon] = []
+
+    def make(*options: str, env: dict[str, str] | None = None, base: Path | None = None) -> Daemon:
+        made.append(Daemon(base or tmp_path, *options, env=env))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.clean_up()
 
 
 @pytest.fixture(autouse=True)

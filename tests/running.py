@@ -1,0 +1,170 @@
+"""A real daemon in a process of its own, for tests to start, talk to, stop and kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from daemon.client import Client, Received
+
+READY_S = 60.0  # generous: CI machines are slow, and no test waits this long for a good daemon
+SOON_S = 60.0
+
+# Stress counts are given in full; TINYAST_STRESS is the share of them that is run.
+STRESS = float(os.environ.get("TINYAST_STRESS", "0.05"))
+
+
+def stress(full: int, least: int = 1) -> int:
+    """The share of a full count that this run asks for."""
+    return max(least, round(full * STRESS))
+
+
+class Daemon:
+    """`tinyastd run` on a folder and a state directory, with endpoints of its own.
+
+    Endpoints are ipc sockets in the state directory, so that tests never meet each other.
+    """
+
+    def __init__(self, base: Path, *options: str, env: dict[str, str] | None = None) -> None:
+        self.base = base
+        self.folder = base / "in"
+        self.state = base / "state"
+        self.folder.mkdir(exist_ok=True)
+        self.publish = f"ipc://{base}/p"
+        self.replay = f"ipc://{base}/r"
+        self.options = list(options)
+        self.env = {**os.environ, **(env or {})}
+        self.log = base / "daemon.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    # -- its life ------------------------------------------------------------------------------
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None
+        return self._process
+
+    def command(self) -> list[str]:
+        command = [sys.executable, "-m", "daemon", "run"]
+        if "--config" not in self.options:
+            command += ["--watch", str(self.folder)]
+        command += ["--state", str(self.state), "--publish", self.publish]
+        return [*command, "--replay", self.replay, *self.options]
+
+    def spawn(self) -> None:
+        """Start without waiting."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self.command(), stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=self.env
+            )
+
+    def start(self) -> Daemon:
+        """Start, and return when it says that it is ready."""
+        seen = self.log.stat().st_size if self.log.exists() else 0
+        self.spawn()
+        self.wait_for(lambda: b"ready" in self.log.read_bytes()[seen:], "ready", READY_S)
+        return self
+
+    def wait_for(self, true: Callable[[], Any], what: str, timeout: float = SOON_S) -> Any:
+        """Return what `true` gives once it is not false; fail if the daemon ends before."""
+        deadline = time.monotonic() + timeout
+        while not (value := true()):
+            if self.process.poll() is not None:
+                raise AssertionError(f"it ended ({self.process.returncode}):\n{self.tail()}")
+            if time.monotonic() > deadline:
+                raise AssertionError(f"not {what} within {timeout:g} s:\n{self.tail()}")
+            time.sleep(0.01)
+        return value
+
+    def tail(self) -> str:
+        return self.log.read_text(errors="replace")[-4000:]
+
+    def send(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def stop(self, timeout: float = SOON_S) -> int:
+        """SIGTERM; its exit code."""
+        self.send(signal.SIGTERM)
+        return self.process.wait(timeout)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def clean_up(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGCONT)
+            self.kill()
+
+    def memory(self) -> int:
+        """Resident bytes."""
+        return int(self._status_field("VmRSS")) * 1024
+
+    def peak_memory(self) -> int:
+        """The most bytes that were resident at once."""
+        return int(self._status_field("VmHWM")) * 1024
+
+    def _status_field(self, name: str) -> str:
+        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
+            if line.startswith(name + ":"):
+                return line.split()[1]
+        raise AssertionError(name)
+
+    # -- what it says --------------------------------------------------------------------------
+
+    def client(self, since: int | None = 0, *topics: str) -> Client:
+        return Client(self.publish, self.replay, since, topics or ("tinyast.v1.",))
+
+    def hear(
+        self, enough: Callable[[list[Received]], Any], since: int = 0, timeout: float = SOON_S
+    ) -> list[Received]:
+        """All messages since `since`, once `enough` says so of them."""
+        heard: list[Received] = []
+        deadline = time.monotonic() + timeout
+        with self.client(since) as client:
+            while not enough(heard):
+                if self.process.poll() is not None:
+                    raise AssertionError(f"it ended ({self.process.returncode}):\n{self.tail()}")
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise AssertionError(
+                        f"not heard within {timeout:g} s; heard "
+                        f"{[r.topic for r in heard][-20:]}\n{self.tail()}"
+                    )
+                received = client.receive(min(left, 1.0))
+                if received is not None:
+                    heard.append(received)
+        return heard
+
+    def ends(self, count: int, since: int = 0, timeout: float = SOON_S) -> list[dict[str, Any]]:
+        """The first `count` end states of files since `since`."""
+        heard = self.hear(lambda r: len(of_type(r, "file")) >= count, since, timeout)
+        return of_type(heard, "file")
+
+    def quiet(self, marker: Path) -> list[dict[str, Any]]:
+        """All messages so far, once `marker`, a file made just now, has its end state.
+
+        What was dropped before the marker has been noticed by then, without sleeping.
+        """
+        name = str(marker)
+        heard = self.hear(lambda r: any(m["source"]["path"] == name for m in of_type(r, "file")))
+        return [r.message for r in heard]
+
+    def status(self) -> dict[str, Any]:
+        with self.client(None) as client:
+            return client.status()
+
+    def logged(self) -> list[dict[str, Any]]:
+        """Log lines, which are JSON as standard error is no terminal."""
+        return [json.loads(line) for line in self.log.read_text().splitlines() if line[:1] == "{"]
+
+
+def of_type(heard: list[Received], kind: str) -> list[dict[str, Any]]:
+    return [r.message for r in heard if r.message["type"] == kind]
