@@ -104,13 +104,14 @@ class FolderSource(threading.Thread):
             "state": self.state,
             "degraded": self._degraded,
             "scanning": self._walk is not None,
-            "waiting": len(self._hints) + len(self._pending),
+            "waiting": self.waiting,
             "ignored": dict(self._ignored),
         }
 
     @property
     def waiting(self) -> int:
-        return len(self._hints) + len(self._pending)
+        """Files known of that have no end state yet; during a scan there may be more on disk."""
+        return len(self._hints) + len(self._pending) + len(self._active)
 
     def _left(self, path: bytes, outcome: Outcome) -> None:
         """A job is done with a file; called from the delivery thread or a worker."""

@@ -105,7 +105,3 @@ class JobQueue:
             self._young.clear()
             self._long.clear()
             return left
-
-    def __len__(self) -> int:
-        with self._lock:
-            return len(self._young) + len(self._long) + self._held

@@ -59,19 +59,19 @@ class ReplayThread(threading.Thread):
     ) -> None:
         super().__init__(name="replay")
         self._state, self._socket, self._journal, self._status = state, socket, journal, status
-        self._stop = threading.Event()
+        self._halt = threading.Event()
         self._unsent: deque[tuple[zmq.MessageTracker, int]] = deque()
         self.answered = 0
         self.refused = 0
 
     def stop(self) -> None:
-        self._stop.set()
+        self._halt.set()
 
     def run(self) -> None:
         reader = JournalReader(self._state)
         self._socket.copy_threshold = 0  # so that a reply's last frame tells when it was sent
         try:
-            while not self._stop.is_set():
+            while not self._halt.is_set():
                 if self._socket.poll(POLL_MS):
                     self._answer(reader, self._socket.recv_multipart())
         finally:

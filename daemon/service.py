@@ -214,9 +214,8 @@ class Service:
         delivery.offer(Heartbeat(fields))
 
     def _backlog(self) -> dict[str, int]:
-        """Files known to wait or to be worked on; more may wait on disk while one is scanned."""
         waiting = sum(source.waiting for source in self._parts.sources)
-        return {"files": waiting + len(self._parts.jobs), "messages": self._parts.delivery.waiting}
+        return {"files": waiting, "messages": self._parts.delivery.waiting}
 
     def _say(self, what: str, text: str, source: Source | None = None, **details: Any) -> None:
         self._statuses += 1

@@ -151,10 +151,14 @@ class Daemon:
     def quiet(self, marker: Path) -> list[dict[str, Any]]:
         """All messages so far, once `marker`, a file made just now, has its end state.
 
-        What was dropped before the marker has been noticed by then, without sleeping.
+        What was dropped before the marker has been noticed by then, without sleeping, and has
+        its own end state once nothing waits any more.
         """
         name = str(marker)
-        heard = self.hear(lambda r: any(m["source"]["path"] == name for m in of_type(r, "file")))
+        self.hear(lambda r: any(m["source"]["path"] == name for m in of_type(r, "file")))
+        self.wait_for(lambda: self.status()["backlog"] == {"files": 0, "messages": 0}, "idle")
+        newest = max(self.status()["last"].values())
+        heard = self.hear(lambda r: r and r[-1].message["seq"] >= newest)
         return [r.message for r in heard]
 
     def status(self) -> dict[str, Any]:
