@@ -123,8 +123,7 @@ class Service:
             _describe(classifier),
             settings.worker_count,
         )
-        self._parts = self._start_threads(state, lock, endpoints, journal, classifier)
-        return self._parts
+        return self._start_threads(state, lock, endpoints, journal, classifier)
 
     def _start_threads(
         self,
@@ -149,7 +148,8 @@ class Service:
             threading.Thread(target=self._guarded(self._work), args=(jobs,), name=f"worker-{n}")
             for n in range(settings.worker_count)
         ]
-        parts = _Parts(lock, endpoints, delivery, replay, jobs, sources, workers)
+        # Before any thread starts: a request for status may have been waiting since the bind.
+        self._parts = parts = _Parts(lock, endpoints, delivery, replay, jobs, sources, workers)
         for thread in (delivery, replay, *sources):
             thread.run = self._guarded(thread.run)  # type: ignore[method-assign]
         for thread in (delivery, replay, *workers, *sources):
