@@ -220,12 +220,19 @@ def _finish(settings: Settings) -> Settings:
     if not folders:
         raise SettingsError("nothing to listen to: name at least one [[folder]]")
     _check_folders(folders)
-    return msgspec.structs.replace(
+    finished = msgspec.structs.replace(
         settings,
         folder=folders,
         node=settings.node or platform.node() or "unknown",
         state=os.path.abspath(settings.state_path),
     )
+    try:
+        msgspec.json.encode(finished)
+    except UnicodeEncodeError as error:
+        raise SettingsError(
+            f"{error.object!a} is not UTF-8, and messages could not name it; use another name"
+        ) from error
+    return finished
 
 
 def _check_folders(folders: tuple[Folder, ...]) -> None:
