@@ -149,7 +149,7 @@ class FolderSource(threading.Thread):
         """One step of each kind that is due, so that none keeps another waiting."""
         hint = self._hints.take()
         if hint is not None:
-            self._check(hint)
+            self._check(hint, self._ignored)
         due = bool(self._due) and self._due[0][0] <= time.monotonic()
         if due:
             self._check_pending(heapq.heappop(self._due)[1])
@@ -262,7 +262,7 @@ class FolderSource(threading.Thread):
         assert self._walk is not None
         path = next(self._walk, None)
         if path is not None:
-            self._check(Hint(path, closed=False, at=time.monotonic()))
+            self._check(Hint(path, closed=False, at=time.monotonic()), self._ignored_in_walk)
             return True
         self._walk = None
         self._ignored = self._ignored_in_walk
@@ -291,12 +291,13 @@ class FolderSource(threading.Thread):
     def _check_pending(self, path: bytes) -> None:
         pending = self._pending.get(path)
         if pending is not None:
-            self._check(Hint(path, pending.closed, time.monotonic()))
+            self._check(Hint(path, pending.closed, time.monotonic()), self._ignored)
 
-    def _check(self, hint: Hint) -> None:
+    def _check(self, hint: Hint, ignored: Counter[str]) -> None:
+        """Look at one path and do what is due; what is passed over is counted in `ignored`."""
         path = hint.path
         if reason := ignored_name(os.path.basename(path), self.folder.looks_at()):
-            self._ignored[reason] += 1
+            ignored[reason] += 1
             return
         with self._lock:
             if path in self._active:
@@ -312,9 +313,9 @@ class FolderSource(threading.Thread):
             assert row is not None
             put_away(row, self.root, self.folder)
             return
-        self._look(hint, row)
+        self._look(hint, row, ignored)
 
-    def _look(self, hint: Hint, row: LedgerRow | None) -> None:
+    def _look(self, hint: Hint, row: LedgerRow | None, ignored: Counter[str]) -> None:
         path = hint.path
         pending = self._pending.get(path)
         settled = None
@@ -332,7 +333,7 @@ class FolderSource(threading.Thread):
                 self._wait_for(path, None, closed)
             case Ignored(reason):
                 self._pending.pop(path, None)
-                self._ignored[reason] += 1
+                ignored[reason] += 1
                 if row is not None and row.state == "open":
                     self._end_unfinished(
                         row, "vanished", "it was gone before it was read to its end"

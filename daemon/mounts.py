@@ -8,14 +8,19 @@ from pathlib import Path
 REMOTE = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "virtiofs"}
 
 
-def is_remote(root: bytes) -> bool:
-    """Whether other machines can change `root` without this one being told (Linux only)."""
-    try:
-        mounts = Path("/proc/self/mountinfo").read_bytes().splitlines()
-    except OSError:
-        return False
+def is_remote(root: bytes, mounts: bytes | None = None) -> bool:
+    """Whether other machines can change `root` without this one being told.
+
+    `mounts` is in the format of /proc/self/mountinfo (proc(5)), which is read if None; a system
+    without it has no answer, and events are relied on.
+    """
+    if mounts is None:
+        try:
+            mounts = Path("/proc/self/mountinfo").read_bytes()
+        except OSError:
+            return False
     best, kind = b"", b""
-    for line in mounts:
+    for line in mounts.splitlines():
         fields, _, rest = line.partition(b" - ")
         point = fields.split()[4].replace(b"\\040", b" ")
         inside = root == point or root.startswith(point.rstrip(b"/") + b"/")
