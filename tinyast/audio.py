@@ -9,10 +9,10 @@ name.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -25,6 +25,7 @@ DEFAULT_FORMATS = ("wav",)
 MIN_RATE, MAX_RATE = 4_000, 384_000  # Hz
 MAX_CHANNELS = 64
 MAX_AMPLITUDE = 1e6  # 120 dB over full scale; float files hold more only by mistake
+BLOCK = 1 << 20  # samples decoded at once, of all channels: what bounds the memory used
 
 
 class Recording(Protocol):
@@ -81,7 +82,7 @@ def open_recording(fd: int, size: int, formats: Collection[str] = DEFAULT_FORMAT
             f"its content is {kind.upper()}, and only {', '.join(sorted(formats))} is allowed "
             "(setting: formats)",
         )
-    recording = _open_wav(fd, size) if kind == "wav" else _open_sndfile(fd, kind)
+    recording = _open_wav(fd, size) if kind == "wav" else _Sndfile(fd, kind)
     if not MIN_RATE <= recording.rate <= MAX_RATE:
         raise AudioError(
             "bad_rate",
@@ -98,9 +99,15 @@ def open_recording(fd: int, size: int, formats: Collection[str] = DEFAULT_FORMAT
 
 
 def checked(samples: Float) -> Float:
-    """Return `samples`, or raise AudioError where they are not finite or far out of range."""
-    peak = max(float(samples.max()), -float(samples.min())) if len(samples) else 0.0
-    if not np.isfinite(peak) or not np.isfinite(samples).all():
+    """Return `samples`, or raise AudioError where they are not finite or far out of range.
+
+    To be asked before channels are mixed, whose faults could cancel each other.
+    """
+    if samples.size == 0:
+        return samples
+    with np.errstate(invalid="ignore"):  # a signalling NaN, which is refused below
+        peak = float(np.maximum(samples.max(), -samples.min()))  # NaN where any sample is
+    if not np.isfinite(peak):
         raise AudioError("not_finite", "it holds samples that are not numbers, or infinite")
     if peak > MAX_AMPLITUDE:
         raise AudioError("out_of_range", f"it holds a sample of {peak:.3g}; full scale is 1")
@@ -113,6 +120,16 @@ def downmix(frames: Float) -> Float:
         return frames[:, 0]
     mean: Float = frames.mean(axis=1, dtype=np.float32)
     return mean
+
+
+def _read_blocks(decode: Callable[[int, int], Float], start: int, end: int, width: int) -> Float:
+    """Frames `start` to `end` of `width` channels as mono; `decode` gives (n, width)."""
+    mono = np.empty(end - start, dtype=np.float32)
+    step = max(1, BLOCK // width)
+    for first in range(start, end, step):
+        last = min(first + step, end)
+        mono[first - start : last - start] = downmix(checked(decode(first, last)))
+    return mono
 
 
 def read_file(path: Path | str, formats: Collection[str] = FORMATS) -> tuple[Float, int]:
@@ -153,19 +170,22 @@ class _Wav:
         return self.header.bext
 
     def read(self, start: int, end: int) -> Float:
+        return _read_blocks(self._decode, start, end, self.channels)
+
+    def _decode(self, start: int, end: int) -> Float:
         align = self.header.block_align
         wanted = (end - start) * align
         data = os.pread(self.fd, wanted, self.header.data_start + start * align)
         if len(data) < wanted:
             raise AudioError("decode_error", f"it ends before frame {end}")
-        frames = _decode(data, self.header).reshape(-1, self.header.channels)
-        return checked(downmix(frames))
+        return _decode(data, self.header).reshape(-1, self.header.channels)
 
 
 def _decode(data: bytes, header: WavHeader) -> Float:
     order = ">" if header.big_endian else "<"
     if header.encoding == FLOAT:
-        with np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf, and is refused
+        # What no float32 can hold becomes infinite or no number, and is refused.
+        with np.errstate(over="ignore", invalid="ignore"):
             return np.frombuffer(data, f"{order}f{header.bits // 8}").astype(np.float32)
     if header.bits == 24:
         return _decode_24(data, header.big_endian)
@@ -214,36 +234,65 @@ def _open_wav(fd: int, size: int) -> Recording:
 
 # -- libsndfile ----------------------------------------------------------------------------------
 
+_UNKNOWN = 2**63 - 1  # frames, where a stream's header does not say
 
-@dataclass(frozen=True)
+
 class _Sndfile:
-    file: Any  # soundfile.SoundFile
-    format: str
-    rate: int
-    channels: int
-    frames: int
+    """A compressed recording."""
+
     bext: Bext | None = None
 
-    def read(self, start: int, end: int) -> Float:
-        import soundfile
+    def __init__(self, fd: int, kind: str) -> None:
+        import soundfile  # only where a compressed format is allowed and met: 30 ms and 10 MB
 
+        self._error = soundfile.LibsndfileError
+        self.format = kind
         try:
-            if self.file.tell() != start:
-                self.file.seek(start)
-            frames = self.file.read(end - start, dtype="float32", always_2d=True)
-        except soundfile.LibsndfileError as error:
+            os.lseek(fd, 0, os.SEEK_SET)
+            self._file = soundfile.SoundFile(fd, closefd=False)
+        except self._error as error:
+            raise AudioError("bad_header", error.error_string) from error
+        held = self._file.format
+        if held.lower() != kind:  # behind an ID3 tag libsndfile takes any format
+            raise AudioError("not_audio", f"it begins as {kind.upper()} does but holds {held}")
+        if self._file.frames == _UNKNOWN:  # and libsndfile cannot seek in it
+            raise AudioError(
+                "bad_header",
+                f"its header does not say how long it is, as {held} written to a pipe does not; "
+                "write it to a file",
+            )
+        self.rate: int = self._file.samplerate
+        self.channels: int = self._file.channels
+        self.frames: int = self._file.frames
+        if kind == "mp3" and not self._reaches(self.frames):
+            self.frames = self._count()  # without a Xing header the length given is a guess
+
+    def read(self, start: int, end: int) -> Float:
+        return _read_blocks(self._decode, start, end, self.channels)
+
+    def _decode(self, start: int, end: int) -> Float:
+        try:
+            if self._file.tell() != start:
+                self._file.seek(start)
+            frames: Float = self._file.read(end - start, dtype="float32", always_2d=True)
+        except self._error as error:
             raise AudioError("decode_error", error.error_string) from error
         if len(frames) < end - start:
             raise AudioError("decode_error", f"its data end or break before frame {end}")
-        return checked(downmix(frames))
+        return frames
 
+    def _reaches(self, end: int) -> bool:
+        try:
+            return len(self._decode(max(0, end - 1), end)) > 0
+        except AudioError:
+            return False
 
-def _open_sndfile(fd: int, kind: str) -> Recording:
-    import soundfile  # only where a compressed format is allowed and met: 30 ms and 10 MB
-
-    try:
-        os.lseek(fd, 0, os.SEEK_SET)
-        file = soundfile.SoundFile(fd, closefd=False)
-    except soundfile.LibsndfileError as error:
-        raise AudioError("bad_header", error.error_string) from error
-    return _Sndfile(file, kind, file.samplerate, file.channels, file.frames)
+    def _count(self) -> int:
+        frames, step = 0, max(1, BLOCK // self.channels)
+        try:
+            self._file.seek(0)
+            while got := len(self._file.read(step, dtype="float32", always_2d=True)):
+                frames += got
+        except self._error as error:
+            raise AudioError("decode_error", error.error_string) from error
+        return frames

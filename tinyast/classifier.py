@@ -89,8 +89,9 @@ class Classifier:
         One result for each window; windows follow each other without overlap unless `hop_s`
         says otherwise. Raises AudioError for an empty recording or samples that are not finite.
         """
-        samples = np.asarray(samples, dtype=np.float32)
-        mono = checked(downmix(samples) if samples.ndim == 2 else samples)
+        with np.errstate(over="ignore", invalid="ignore"):  # what does not fit is refused below
+            samples = checked(np.asarray(samples, dtype=np.float32))
+        mono = downmix(samples) if samples.ndim == 2 else samples
         if len(mono) < 2:
             raise AudioError("too_short", f"it holds {len(mono)} frames of sound")
         length = self.checkpoint.features.window_s

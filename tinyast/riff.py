@@ -83,7 +83,9 @@ def read_header(fd: int, size: int) -> WavHeader | None:
             if fmt is None:
                 raise AudioError("bad_header", "its data chunk comes before any fmt chunk")
             encoding, channels, rate, block_align, bits = fmt
-            promised = wide if wide is not None and length == 0xFFFF_FFFF else length
+            promised: int | None = None if is_placeholder(length) else length
+            if wide is not None and length == 0xFFFF_FFFF:
+                promised = None if wide in (0, 2**64 - 1) else wide
             return WavHeader(
                 big_endian=order == ">",
                 encoding=encoding,
@@ -92,7 +94,7 @@ def read_header(fd: int, size: int) -> WavHeader | None:
                 block_align=block_align,
                 bits=bits,
                 data_start=body,
-                data_bytes=None if is_placeholder(promised) else promised,
+                data_bytes=promised,
                 bext=bext,
             )
         if name == b"fmt ":
