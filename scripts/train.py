@@ -10,12 +10,14 @@ import time
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import torch
 import typer
+from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from transformers.utils.logging import disable_progress_bar
 
-from tinyast.datasets import Dataset, read_dataset, split_by_fold, split_few
+from tinyast.datasets import Dataset, Numbers, read_dataset, split_by_fold, split_few
 from tinyast.errors import TinyASTError
 from tinyast.features import FeatureSettings
 from tinyast.modeling import TinyASTForAudioClassification
@@ -63,19 +65,19 @@ def _train(
     if threads:
         torch.set_num_threads(threads)
     dataset = read_dataset(data)
-    if hold_out is None and recipe.held_out_clips:
-        training, testing = split_few(dataset, recipe.limit, recipe.held_out_clips, recipe.seed)
-    else:
-        training, testing = split_by_fold(dataset, hold_out)
-        training = training.shuffled(recipe.seed, recipe.limit) if recipe.limit else training
+    training, testing = _split(dataset, recipe, hold_out)
     fold = "all" if hold_out is None else f"fold{hold_out}"
     folder = run or Path("runs") / f"{Path(recipe_name).stem}-{fold}-seed{recipe.seed}"
     typer.echo(
         f"{len(training)} clips to train on, {len(testing)} held out, {len(dataset.labels)} kinds. "
         f"Run folder: {folder}"
     )
-    clips = _spectra(training, recipe, cache)
-    tests = _spectra(testing, recipe, cache, variants=1) if len(testing) else None
+    used = np.union1d(training, testing)
+    spectra = _spectra(dataset.subset(used), recipe, cache)
+    clips, tests = (
+        Clips(spectra[np.searchsorted(used, numbers)], dataset.targets[numbers])
+        for numbers in (training, testing)
+    )
     with _bar("training") as bar:
         task = bar.add_task("training", total=recipe.epochs, note="")
         begun = time.perf_counter()
@@ -89,9 +91,10 @@ def _train(
                 spent = time.perf_counter() - begun
                 typer.echo(f"epoch {row.epoch}/{recipe.epochs}: {note}, {spent:.0f} s")
 
-        model = train(folder, recipe, SETTINGS, dataset.labels, clips, tests, report=report)
-    if tests is not None:
-        _show(model, testing, tests, folder)
+        looked_at = tests if len(testing) else None
+        model = train(folder, recipe, SETTINGS, dataset.labels, clips, looked_at, report=report)
+    if len(testing):
+        _show(model, dataset.subset(testing), tests, folder)
     typer.echo(f"Model: {folder / 'model'}")
     typer.echo(f"Next: python -m scripts.export --model {folder / 'model'} --output FOLDER")
 
@@ -110,16 +113,26 @@ def read_overrides(extra: list[str]) -> dict[str, str]:
     return overrides
 
 
-def _spectra(dataset: Dataset, recipe: Recipe, cache: Path, variants: int | None = None) -> Clips:
-    # Variants do not depend on the seed: runs that differ in it alone share them.
-    how = VariantSettings(variants or recipe.variants, recipe.max_speed, recipe.reverb)
+def _split(dataset: Dataset, recipe: Recipe, hold_out: int | None) -> tuple[Numbers, Numbers]:
+    if hold_out is None and recipe.held_out_clips:
+        return split_few(dataset, recipe.limit, recipe.held_out_clips, recipe.seed)
+    training, testing = split_by_fold(dataset, hold_out)
+    if recipe.limit:
+        training = np.random.default_rng(recipe.seed).permutation(training)[: recipe.limit]
+    return training, testing
+
+
+def _spectra(dataset: Dataset, recipe: Recipe, cache: Path) -> NDArray[np.float32]:
+    """Of all clips, whichever of them are held out, so that every fold shares one file."""
+    # Nor do variants depend on the seed: runs that differ in it alone share them.
+    how = VariantSettings(recipe.variants, recipe.max_speed, recipe.reverb)
     with _bar("spectra") as bar:
         task = bar.add_task("spectra", total=len(dataset), note="")
         spectra = dataset_spectra(
             dataset, SETTINGS, how, cache, progress=lambda done: bar.update(task, completed=done)
         )
         bar.update(task, completed=len(dataset))
-    return Clips(spectra, dataset.targets)
+    return spectra
 
 
 def _show(

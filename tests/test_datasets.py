@@ -43,10 +43,10 @@ def test_reads_esc50(esc50: Path) -> None:
     assert dataset.labels[0] == "dog"
     training, testing = split_by_fold(dataset, 4)
     assert (len(training), len(testing)) == (1200, 400)
-    assert set(testing.folds.tolist()) == {4}
+    assert set(dataset.folds[testing]) == {4}
     few, held = split_few(dataset, 400, 10, seed=0)
     assert (len(few), len(held)) == (400, 10)
-    assert not set(few.folds.tolist()) & set(held.folds.tolist())
+    assert not set(dataset.folds[few]) & set(dataset.folds[held])
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tinyast.errors import DataError
 
+Numbers = NDArray[np.int64]  # which clips, by their place in the data set
 CSV_NAMES = ("meta/esc50.csv", "esc50.csv", "metadata.csv")
 
 
@@ -30,14 +31,10 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def subset(self, chosen: NDArray[np.int64]) -> Dataset:
+    def subset(self, chosen: Numbers) -> Dataset:
         """The clips numbered `chosen`, in that order, with the same labels."""
         paths = tuple(self.paths[index] for index in chosen)
         return Dataset(paths, self.targets[chosen], self.folds[chosen], self.labels)
-
-    def shuffled(self, seed: int, limit: int) -> Dataset:
-        """At most `limit` of the clips, drawn with `seed`."""
-        return self.subset(np.random.default_rng(seed).permutation(len(self))[:limit])
 
 
 def read_dataset(root: Path) -> Dataset:
@@ -48,8 +45,8 @@ def read_dataset(root: Path) -> Dataset:
     csv = next((root / name for name in CSV_NAMES if (root / name).is_file()), None)
     if csv is None:
         raise DataError(f"no {', '.join(CSV_NAMES)} under {root}: is this the data set's folder?")
-    table = _read_csv(csv)
-    audio = _index_audio(root / "audio" if (root / "audio").is_dir() else root)
+    table = read_table(csv)
+    audio = index_audio(root / "audio" if (root / "audio").is_dir() else root)
     missing = [name for name in table["filename"] if Path(name).stem not in audio]
     if missing:
         raise DataError(f"{csv} names {len(missing)} clips that are not there, first {missing[0]}")
@@ -59,36 +56,36 @@ def read_dataset(root: Path) -> Dataset:
     return Dataset(paths, targets, folds, labels)
 
 
-def split_by_fold(dataset: Dataset, hold_out: int | None) -> tuple[Dataset, Dataset]:
-    """Clips to train on and clips to test on; none to test on if `hold_out` is None."""
+def split_by_fold(dataset: Dataset, hold_out: int | None) -> tuple[Numbers, Numbers]:
+    """Numbers of the clips to train on and to test on; none to test on if `hold_out` is None."""
     held = dataset.folds == hold_out if hold_out is not None else np.zeros(len(dataset), bool)
     if hold_out is not None and not held.any():
         there = ", ".join(str(fold) for fold in sorted(set(dataset.folds.tolist())))
         raise DataError(f"no clip is in fold {hold_out}; the folds are {there}")
     if held.all():
         raise DataError(f"every clip is in fold {hold_out}: nothing is left to train on")
-    return dataset.subset(np.flatnonzero(~held)), dataset.subset(np.flatnonzero(held))
+    return np.flatnonzero(~held), np.flatnonzero(held)
 
 
-def split_few(dataset: Dataset, train: int, test: int, seed: int) -> tuple[Dataset, Dataset]:
-    """A small random split for trying things out: `train` and `test` clips, none in both.
+def split_few(dataset: Dataset, train: int, test: int, seed: int) -> tuple[Numbers, Numbers]:
+    """Numbers of a few clips to train on and to test on, for trying things out.
 
     Clips to test are drawn from the last fold and clips to train from the others, so that no
     recording is on both sides.
     """
     last = dataset.folds.max()
     apart = dataset.folds.min() != last
-    random = np.random.default_rng(seed)
-    order = random.permutation(len(dataset))
+    order = np.random.default_rng(seed).permutation(len(dataset))
     of_last = dataset.folds[order] == last
     testing = order[of_last][:test] if apart else order[:test]
     training = order[~of_last] if apart else order[test:]
     if len(testing) < test or not len(training):
         raise DataError(f"{len(dataset)} clips are too few to keep {test} for testing")
-    return dataset.subset(training[: train or None]), dataset.subset(testing)
+    return training[: train or None], testing
 
 
-def _read_csv(csv: Path) -> pd.DataFrame:
+def read_table(csv: Path) -> pd.DataFrame:
+    """The CSV, checked to have the columns that are needed, and a row. Raises DataError."""
     try:
         table = pd.read_csv(csv, dtype={"filename": str})
     except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
@@ -112,7 +109,7 @@ def _classes(table: pd.DataFrame) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     return labels, np.array([number_of[name] for name in names], np.int64)
 
 
-def _index_audio(folder: Path) -> dict[str, Path]:
+def index_audio(folder: Path) -> dict[str, Path]:
     """Clips by name without suffix: a CSV that says .wav is right about a .flac too."""
     suffixes = {".wav", ".flac", ".ogg", ".mp3"}
     return {

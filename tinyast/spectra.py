@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
@@ -95,7 +96,7 @@ def dataset_spectra(
         try:
             out = np.lib.format.open_memmap(partial_file, mode="w+", dtype=np.float32, shape=shape)
             work = partial(clip_spectra, settings=settings, how=how)
-            with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            with _single_threaded_children(), _pool(workers) as pool:
                 for index, pictures in enumerate(pool.map(work, dataset.paths, chunksize=8)):
                     out[index] = pictures
                     if progress:
@@ -105,6 +106,26 @@ def dataset_spectra(
         finally:
             partial_file.unlink(missing_ok=True)
     return np.load(target, mmap_mode="r")  # type: ignore[no-any-return]
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+
+
+@contextmanager
+def _single_threaded_children() -> Iterator[None]:
+    """One BLAS thread for each process started inside, or they trip over each other."""
+    names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name)
+            else:
+                os.environ[name] = value
 
 
 def _stamp(path: Path) -> tuple[str, int, int]:
