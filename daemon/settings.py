@@ -7,13 +7,14 @@ unknown name or a value that does not fit is an error that says which and where.
 from __future__ import annotations
 
 import difflib
+import math
 import os
 import platform
 import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
 from msgspec import Meta, Struct
@@ -64,7 +65,7 @@ class Decision(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Audio(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`[audio]`: how recordings are cut."""
 
-    hop: Positive = 5.0  # s from one window of a file to the next
+    hop: Annotated[float, Meta(ge=0.05)] = 5.0  # s from one window of a file to the next
     max_duration: Positive = 86_400.0  # s; a longer recording is refused
 
 
@@ -103,6 +104,11 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     @property
     def worker_count(self) -> int:
         return self.workers or len(os.sched_getaffinity(0))
+
+
+_TABLES: dict[str, type[Struct]] = {
+    "": Settings, "folder": Folder, "decision": Decision, "audio": Audio, "log": Log
+}  # fmt: skip
 
 
 def default_state() -> Path:
@@ -160,12 +166,26 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
         target = merged
         for table in tables:
             target = target.setdefault(table, {})
-        target[last] = _typed(value)
+            if not isinstance(target, dict):
+                raise SettingsError(
+                    f"settings from the environment: {name} needs `{table}` to be a table, and "
+                    f"{ENV_PREFIX}{table.upper()} makes it something else"
+                )
+        target[last] = _typed(value, _is_text(tables, last))
     return merged
 
 
-def _typed(value: str) -> Any:
+def _is_text(tables: list[str], name: str) -> bool:
+    """Whether a setting is a string and nothing else, so that TINYAST_NODE=7 needs no quotes."""
+    struct = _TABLES.get(".".join(tables))
+    fields = () if struct is None else msgspec.structs.fields(struct)
+    return any(field.name == name and field.type is str for field in fields)
+
+
+def _typed(value: str, text: bool) -> Any:
     """An environment value read as TOML where it is TOML, else as the string it is."""
+    if text and value[:1] not in ("'", '"'):
+        return value
     try:
         return tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
@@ -181,10 +201,26 @@ def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
 
 
 def _check(values: dict[str, Any], where: str) -> Settings:
+    if (name := _not_finite(values)) is not None:
+        raise SettingsError(f"settings from {where}: `{name}` is not a finite number")
     try:
         return msgspec.convert(values, Settings)
     except msgspec.ValidationError as error:
         raise SettingsError(f"settings from {where}: {_explain(str(error))}") from error
+
+
+def _not_finite(value: Any, name: str = "") -> str | None:
+    """The name of a number that TOML can hold and nothing can wait for or compare with."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return name
+    items = value.items() if isinstance(value, dict) else []
+    if isinstance(value, list):
+        items = [(f"[{index}]", item) for index, item in enumerate(value)]
+    for key, item in items:
+        place = f"{name}{'' if key.startswith('[') or not name else '.'}{key}"
+        if (found := _not_finite(item, place)) is not None:
+            return found
+    return None
 
 
 def _explain(text: str) -> str:
@@ -197,15 +233,28 @@ def _explain(text: str) -> str:
         near = difflib.get_close_matches(name, known, 1)
         hint = f"did you mean `{near[0]}`?" if near else f"known are {', '.join(sorted(known))}"
         return f"unknown setting `{f'{place}.' if place else ''}{name}`; {hint}"
+    if missing := re.search(r"missing required field `(.*)`", problem):
+        return f"`{place}` has no `{missing.group(1)}`"
+    if problem.startswith("Invalid enum value"):
+        problem = f"{problem.removeprefix('Invalid enum value ')} is none of its choices"
+        if choices := _choices_at(place):
+            problem += f": {', '.join(choices)}"
+    problem = problem.replace("`object`", "a table").replace("`array`", "a list")
     return f"`{place}`: {problem}" if place else problem
 
 
+def _choices_at(place: str) -> tuple[str, ...]:
+    """What a setting may be, where that is one of a few words or a list of them."""
+    *tables, name = re.sub(r"\[.*?\]", "", place).split(".")
+    struct = _TABLES.get(".".join(tables), Settings)
+    kind = next((f.type for f in msgspec.structs.fields(struct) if f.name == name), None)
+    if get_origin(kind) is tuple:
+        kind = get_args(kind)[0]
+    return get_args(kind) if get_origin(kind) is Literal else ()
+
+
 def _fields_at(place: str) -> tuple[str, ...]:
-    table = re.sub(r"\[.*?\]", "", place)
-    tables: dict[str, type[Struct]] = {
-        "": Settings, "folder": Folder, "decision": Decision, "audio": Audio, "log": Log
-    }  # fmt: skip
-    return tables.get(table, Settings).__struct_fields__
+    return _TABLES.get(re.sub(r"\[.*?\]", "", place), Settings).__struct_fields__
 
 
 def _finish(settings: Settings) -> Settings:
