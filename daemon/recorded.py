@@ -11,6 +11,9 @@ from daemon.errors import SettingsError
 from daemon.settings import Folder
 from tinyast.riff import Bext
 
+# What a file system or a header can hold is wider than what a calendar can write.
+_EARLIEST, _LATEST = -62_000_000_000.0, 253_000_000_000.0  # years 5 and 9987
+
 
 def zone(name: str) -> tzinfo:
     """The named time zone. Raises SettingsError for one that the system does not know."""
@@ -37,7 +40,7 @@ def began(
     name = os.fsdecode(os.path.basename(path))
     if (stamp := _parse_name(name, folder.time_pattern, folder.time_zone)) is not None:
         return stamp, "name"
-    return mtime_ns / 1e9 - duration_s, "mtime"
+    return min(max(mtime_ns / 1e9 - duration_s, _EARLIEST), _LATEST), "mtime"
 
 
 def _parse_bext(bext: Bext, time_zone: str) -> float | None:
@@ -45,7 +48,7 @@ def _parse_bext(bext: Bext, time_zone: str) -> float | None:
         stamp = datetime.strptime(f"{bext.date} {bext.time}", "%Y-%m-%d %H:%M:%S")
     except ValueError:
         return None
-    return stamp.replace(tzinfo=zone(time_zone)).timestamp()
+    return _in_calendar(stamp.replace(tzinfo=zone(time_zone)).timestamp())
 
 
 def _parse_name(name: str, pattern: str, time_zone: str) -> float | None:
@@ -53,11 +56,16 @@ def _parse_name(name: str, pattern: str, time_zone: str) -> float | None:
     if not pattern or (found := re.search(pattern, name)) is None:
         return None
     groups = found.groupdict()
-    parts = [
-        int(groups.get(key) or default)
-        for key, default in zip("YmdHMS", (0, 1, 1, 0, 0, 0), strict=True)
-    ]
     try:
-        return datetime(*parts, tzinfo=zone(time_zone)).timestamp()  # type: ignore[misc,arg-type]
-    except (ValueError, OverflowError):
+        parts = [
+            int(groups.get(key) or default)
+            for key, default in zip("YmdHMS", (0, 1, 1, 0, 0, 0), strict=True)
+        ]
+        stamp = datetime(*parts, tzinfo=zone(time_zone))  # type: ignore[misc,arg-type]
+    except (ValueError, OverflowError):  # no time after all: a number that looks like one
         return None
+    return _in_calendar(stamp.timestamp())
+
+
+def _in_calendar(stamp: float) -> float | None:
+    return stamp if _EARLIEST <= stamp <= _LATEST else None
