@@ -43,7 +43,7 @@ tests:
 	$(BIN)/python -m pytest
 
 acceptance: dev  ## the same tests with their full counts: about an hour
-	TINYAST_STRESS=1 $(BIN)/python -m pytest
+	TINYAST_STRESS=1 $(BIN)/python -m pytest --timeout 7200
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info
