@@ -93,6 +93,8 @@ def test_spectra_are_computed_once_and_stay_the_same(folder: Path) -> None:
     (made,) = (folder / "cache").iterdir()
     written = made.stat().st_mtime_ns
     again = dataset_spectra(dataset, SETTINGS, how, folder / "cache", 1)
+    by_processes = dataset_spectra(dataset, SETTINGS, how, folder / "another", workers=2)
+    np.testing.assert_array_equal(first, by_processes)
     assert made.stat().st_mtime_ns == written
     np.testing.assert_array_equal(first, again)
     np.testing.assert_array_equal(first[2], clip_spectra(dataset.paths[2], SETTINGS, how))

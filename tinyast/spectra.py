@@ -9,23 +9,28 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import soxr
 from numpy.typing import NDArray
 
 from tinyast.audio import read_file
-from tinyast.datasets import Dataset
 from tinyast.errors import AudioError, DataError
 from tinyast.features import FeatureSettings, Float, mel_power
 from tinyast.resample import resample
+
+if TYPE_CHECKING:
+    from tinyast.datasets import Dataset  # and pandas, which worker processes need not load
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -96,8 +101,8 @@ def dataset_spectra(
         try:
             out = np.lib.format.open_memmap(partial_file, mode="w+", dtype=np.float32, shape=shape)
             work = partial(clip_spectra, settings=settings, how=how)
-            with _single_threaded_children(), _pool(workers) as pool:
-                for index, pictures in enumerate(pool.map(work, dataset.paths, chunksize=8)):
+            with shared_out(workers) as share:
+                for index, pictures in enumerate(share(work, dataset.paths)):
                     out[index] = pictures
                     if progress:
                         progress(index + 1)
@@ -108,18 +113,23 @@ def dataset_spectra(
     return np.load(target, mmap_mode="r")  # type: ignore[no-any-return]
 
 
-def _pool(workers: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
-
-
 @contextmanager
-def _single_threaded_children() -> Iterator[None]:
-    """One BLAS thread for each process started inside, or they trip over each other."""
+def shared_out(
+    workers: int,
+) -> Iterator[Callable[[Callable[[Path], T], Iterable[Path]], Iterator[T]]]:
+    """A `map` over clips that keeps their order and shares them among `workers` processes.
+
+    Each has one BLAS thread, or they trip over each other. One worker is this process itself.
+    """
+    if workers <= 1:
+        yield map
+        return
     names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
     before = {name: os.environ.get(name) for name in names}
     os.environ.update(dict.fromkeys(names, "1"))
     try:
-        yield
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            yield partial(pool.map, chunksize=8)
     finally:
         for name, value in before.items():
             if value is None:
