@@ -18,6 +18,7 @@ from daemon.replay import MAX_REQUEST
 LINGER_MS = 2_000  # what is queued at the end gets this long to leave
 HEARTBEAT_MS = 5_000  # ping silent peers; drop those that do not answer in three
 HANDSHAKE_MS = 10_000
+REPLIES_HWM = 8  # unread replies kept for one client, which asks again for what is dropped
 
 
 @dataclass
@@ -45,7 +46,7 @@ def bind(publish: str, replay: str, insecure: bool) -> Endpoints:
         check_endpoint(name, endpoint, insecure)
     context = zmq.Context()
     publisher, router = context.socket(zmq.PUB), context.socket(zmq.ROUTER)
-    publisher.sndhwm = SEND_HWM
+    publisher.sndhwm, router.sndhwm = SEND_HWM, REPLIES_HWM
     locks: list[Lock] = []
     try:
         for socket in (publisher, router):
