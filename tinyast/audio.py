@@ -263,8 +263,8 @@ class _Sndfile:
             )
         self.rate: int = self._file.samplerate
         self.channels: int = self._file.channels
-        self.frames: int = self._file.frames
-        if kind == "mp3" and not self._reaches(self.frames):
+        self.frames: int = max(0, self._file.frames)  # negative for some broken MP3
+        if kind == "mp3" and self.frames and not self._reaches(self.frames):
             self.frames = self._count()  # without a Xing header the length given is a guess
 
     def read(self, start: int, end: int) -> Float:
@@ -274,12 +274,18 @@ class _Sndfile:
         try:
             if self._file.tell() != start:
                 self._file.seek(start)
-            frames: Float = self._file.read(end - start, dtype="float32", always_2d=True)
+            frames = self._take(end - start)
         except self._error as error:
             raise AudioError("decode_error", error.error_string) from error
         if len(frames) < end - start:
             raise AudioError("decode_error", f"its data end or break before frame {end}")
         return frames
+
+    def _take(self, frames: int) -> Float:
+        # Into an array of ours: for one of its own, soundfile works out the frames that are left,
+        # and for a broken file comes to less than none.
+        taken: Float = self._file.read(out=np.empty((frames, self.channels), dtype=np.float32))
+        return taken
 
     def _reaches(self, end: int) -> bool:
         try:
@@ -291,7 +297,7 @@ class _Sndfile:
         frames, step = 0, max(1, BLOCK // self.channels)
         try:
             self._file.seek(0)
-            while got := len(self._file.read(step, dtype="float32", always_2d=True)):
+            while got := len(self._take(step)):
                 frames += got
         except self._error as error:
             raise AudioError("decode_error", error.error_string) from error
