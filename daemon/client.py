@@ -13,6 +13,7 @@ loss by itself: each message names the one of its type before it, and heartbeats
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -52,7 +53,11 @@ class Client:
     """An endless iterator over a daemon's messages, in order within each type, each once.
 
     `since`: the `seq` after which to begin, 0 for all that is kept; None for what comes from now
-    on. `topics`: only messages whose topic begins with one of these. For one thread.
+    on. `journal`: the one that `since` counts in, if known: should the daemon have another by now,
+    that one is read from its start. `topics`: only messages whose topic begins with one of these.
+    `buffered`: messages that wait while nobody asks for them; what does not fit is replayed.
+
+    For one thread.
     """
 
     def __init__(
@@ -61,11 +66,13 @@ class Client:
         replay: str = REPLAY,
         since: int | None = None,
         topics: Sequence[str] = (PREFIX,),
+        journal: str | None = None,
+        buffered: int = 50_000,
     ) -> None:
         self._replay_endpoint, self._topics = replay, tuple(topics)
         self._context = zmq.Context()
         self._sub = self._context.socket(zmq.SUB)
-        self._sub.rcvhwm = 50_000
+        self._sub.rcvhwm = buffered
         # Whole types, so that `prev` tells of a loss; what was not asked for is dropped here.
         wanted = [kind for kind in TYPES if self._wants(f"{PREFIX}{kind}.")]
         for kind in wanted:
@@ -73,8 +80,9 @@ class Client:
         self._sub.subscribe(HEARTBEAT_TOPIC)
         self._sub.connect(publish)
         self._dealer = self._connect_dealer()
+        self._asked_at: float | None = None  # when the page was asked for that is awaited
         self._ready: deque[Received] = deque()
-        self._journal: str | None = None
+        self.journal = journal  # the one that every `seq` so far counts in
         self._seen = dict.fromkeys(wanted, since or 0)  # newest seq given out, or passed, by type
         self._cursor: int | None = NEVER if since is None else since  # replay goes on from here
         self.lost = 0  # messages that the daemon no longer keeps
@@ -104,21 +112,22 @@ class Client:
         """The next message, or None where none came within `timeout` seconds."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while not self._ready:
-            left = REPLY_S if deadline is None else deadline - time.monotonic()
-            if left <= 0:
-                return None
+            left = REPLY_S if deadline is None else max(0.0, deadline - time.monotonic())
             if self._cursor is not None:
-                self._replay_page(min(left, REPLY_S))
-            elif self._sub.poll(max(1, int(1000 * min(left, REPLY_S)))):
+                came = self._replay_page(min(left, REPLY_S))
+            elif came := self._sub.poll(_ms(min(left, REPLY_S))) != 0:
                 self._take_live()
+            if not came and left == 0:
+                return None
         return self._ready.popleft()
 
     def status(self, timeout: float = REPLY_S) -> dict[str, Any]:
         """What the daemon says of itself. Raises NoAnswer."""
-        reply = self._ask({"status": True}, timeout)
-        if reply is None:
-            raise NoAnswer(f"no daemon answers at {self._replay_endpoint}")
-        answer: dict[str, Any] = _decode(reply[0])
+        with self._connect_dealer() as dealer:
+            dealer.send(msgspec.json.encode({"status": True}))
+            if not dealer.poll(_ms(timeout)):
+                raise NoAnswer(f"no daemon answers at {self._replay_endpoint}")
+            answer: dict[str, Any] = _decode(dealer.recv())
         return answer
 
     def _wants(self, prefix: str) -> bool:
@@ -130,15 +139,15 @@ class Client:
     def _take_live(self) -> None:
         topic, body = self._sub.recv_multipart()
         message = _decode(body)
-        if self._journal is not None and message["journal"] != self._journal:
+        if message["journal"] != self.journal:
             self._begin_journal(message["journal"])
-            return
-        if message["type"] == "heartbeat":
+        elif message["type"] == "heartbeat":
             self.heartbeat = message
-            if any(seq > self._seen.get(kind, seq) for kind, seq in message["last"].items()):
-                self._catch_up(min(self._seen.values()))
+            last = message["last"]
+            behind = [seen for kind, seen in self._seen.items() if last.get(kind, 0) > seen]
+            self._cursor = min(behind, default=None)
         elif message["prev"] > self._seen[message["type"]]:
-            self._catch_up(self._seen[message["type"]])
+            self._cursor = self._seen[message["type"]]
         else:
             self._give(topic.decode(), message, body)
 
@@ -150,32 +159,29 @@ class Client:
         if topic.startswith(self._topics):
             self._ready.append(Received(topic, message, body))
 
-    def _catch_up(self, since: int) -> None:
-        self._cursor = since
-
     def _begin_journal(self, journal: str) -> None:
         log.warning("the daemon has begun a new journal, %s; reading it from its start", journal)
-        self._journal = journal
+        self.journal = journal
         self._seen = dict.fromkeys(self._seen, 0)
         self._cursor = 0
 
     # -- replay --------------------------------------------------------------------------------
 
-    def _replay_page(self, timeout: float) -> None:
-        assert self._cursor is not None
-        request = {"since": self._cursor, "topic": _common_start(self._topics)}
-        reply = self._ask(request, timeout)
+    def _replay_page(self, timeout: float) -> bool:
+        """Go on with replay: ask, or go on waiting for what was asked. True if a page came."""
+        reply = self._ask(timeout)
         if reply is None:
-            return
-        header = _decode(reply[0])
+            return False
+        header, since = _decode(reply[0]), self._cursor
+        assert since is not None
         if "error" in header:
             raise RuntimeError(f"replay refused: {header['error']['text']}")
-        if self._journal is not None and header["journal"] != self._journal:
+        if self.journal not in (None, header["journal"]) or header["newest"] < since < NEVER:
             self._begin_journal(header["journal"])
-            return
-        self._journal = header["journal"]
-        if self._cursor != NEVER and header["oldest"] > self._cursor + 1:
-            self.lost += header["oldest"] - self._cursor - 1
+            return True
+        self.journal = header["journal"]
+        if header["oldest"] > since + 1:
+            self.lost += header["oldest"] - since - 1
             log.warning("messages before %d are no longer kept", header["oldest"])
         for topic, body in zip(reply[1::2], reply[2::2], strict=True):
             self._give(topic.decode(), _decode(body), body)
@@ -183,20 +189,33 @@ class Client:
         if header["next"] >= header["newest"]:
             self._seen = {kind: max(seq, header["newest"]) for kind, seq in self._seen.items()}
             self._cursor = None
+        return True
 
-    def _ask(self, request: dict[str, Any], timeout: float) -> list[bytes] | None:
-        self._dealer.send(msgspec.json.encode(request))
-        if self._dealer.poll(int(1000 * timeout)):
+    def _ask(self, timeout: float) -> list[bytes] | None:
+        if self._asked_at is None:
+            request = {"since": self._cursor, "topic": _common_start(self._topics)}
+            self._dealer.send(msgspec.json.encode(request))
+            self._asked_at = time.monotonic()
+        if self._dealer.poll(_ms(timeout)):
+            self._asked_at = None
             return self._dealer.recv_multipart()
-        # A late answer to this request must not be taken for one to the next.
-        self._dealer.close(linger=0)
-        self._dealer = self._connect_dealer()
+        if time.monotonic() - self._asked_at >= REPLY_S:
+            # On a socket of its own, so that a late answer is not taken for one to the next.
+            self._dealer.close(linger=0)
+            self._dealer = self._connect_dealer()
+            self._asked_at = None
         return None
 
     def _connect_dealer(self) -> zmq.Socket[bytes]:
         dealer = self._context.socket(zmq.DEALER)
+        dealer.linger = 0
         dealer.connect(self._replay_endpoint)
         return dealer
+
+
+def _ms(seconds: float) -> int:
+    """Whole milliseconds, rounded up so that a wait is never cut to nothing."""
+    return math.ceil(1000 * seconds)
 
 
 def _common_start(topics: Sequence[str]) -> str:
