@@ -83,11 +83,7 @@ def open_recording(fd: int, size: int, formats: Collection[str] = DEFAULT_FORMAT
             "(setting: formats)",
         )
     recording = _open_wav(fd, size) if kind == "wav" else _Sndfile(fd, kind)
-    if not MIN_RATE <= recording.rate <= MAX_RATE:
-        raise AudioError(
-            "bad_rate",
-            f"its header says {recording.rate} Hz; from {MIN_RATE} to {MAX_RATE} Hz is accepted",
-        )
+    check_rate(recording.rate)
     if not 1 <= recording.channels <= MAX_CHANNELS:
         raise AudioError(
             "bad_channels",
@@ -96,6 +92,14 @@ def open_recording(fd: int, size: int, formats: Collection[str] = DEFAULT_FORMAT
     if recording.frames < 2:
         raise AudioError("too_short", f"it holds {recording.frames} frames of sound")
     return recording
+
+
+def check_rate(rate: int) -> None:
+    """Raise AudioError for a rate at which nobody records, and which a header claims by mistake."""
+    if not MIN_RATE <= rate <= MAX_RATE:
+        raise AudioError(
+            "bad_rate", f"its rate is {rate} Hz; from {MIN_RATE} to {MAX_RATE} Hz is accepted"
+        )
 
 
 def checked(samples: Float) -> Float:

@@ -49,11 +49,14 @@ def read_checkpoint(path: Path | str | None = None) -> Checkpoint:
     try:
         by_index = {int(index): str(label) for index, label in config["id2label"].items()}
         labels = tuple(by_index[index] for index in range(len(by_index)))
-        settings = FeatureSettings.from_dict(features)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(
             f"{folder / CONFIG} is not a TinyAST configuration: {error}"
         ) from error
+    settings = FeatureSettings.from_dict(features)
+    for key, value in settings.to_dict().items():
+        if type(value) not in (int, float) or value <= 0:
+            raise CheckpointError(f"{folder / FEATURES}: `{key}` is {value!r}, not a number over 0")
     return Checkpoint(
         path=folder,
         name=str(config.get("name", folder.name)),

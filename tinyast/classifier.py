@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from tinyast.audio import checked, downmix
+from tinyast.audio import check_rate, checked, downmix
 from tinyast.checkpoint import Checkpoint, read_checkpoint
 from tinyast.engine import Engine, load_engine, softmax
 from tinyast.errors import AudioError
@@ -83,15 +85,19 @@ class Classifier:
         rms = float(np.sqrt(np.mean(np.square(heard, dtype=np.float64)))) if len(heard) else 0.0
         return scores, 20 * float(np.log10(max(rms, SILENT)))
 
-    def predict(self, samples: Float, rate: int, hop_s: float | None = None) -> list[WindowScores]:
+    def predict(
+        self, samples: NDArray[np.floating[Any]], rate: int, hop_s: float | None = None
+    ) -> list[WindowScores]:
         """Classify a recording: `samples` (n,) or (n, channels) at `rate` Hz, full scale at 1.
 
         One result for each window; windows follow each other without overlap unless `hop_s`
-        says otherwise. Raises AudioError for an empty recording or samples that are not finite.
+        says otherwise. Raises AudioError for an empty recording, a rate that nobody records at or
+        samples that are not finite.
         """
+        check_rate(rate)
         with np.errstate(over="ignore", invalid="ignore"):  # what does not fit is refused below
-            samples = checked(np.asarray(samples, dtype=np.float32))
-        mono = downmix(samples) if samples.ndim == 2 else samples
+            frames = checked(np.asarray(samples, dtype=np.float32))
+        mono = downmix(frames) if frames.ndim == 2 else frames
         if len(mono) < 2:
             raise AudioError("too_short", f"it holds {len(mono)} frames of sound")
         length = self.checkpoint.features.window_s
