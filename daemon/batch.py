@@ -101,7 +101,7 @@ def _folder(settings: Settings, formats: str | None) -> Folder:
     """How files are read: as the first configured folder is, but recursive."""
     import msgspec
 
-    first = settings.folder[0]
+    first = settings.folder[0] if settings.folder else Folder(path=".")
     names = first.formats if formats is None else tuple(formats.lower().split(","))
     if unknown := [name for name in names if name not in FORMATS]:
         raise SettingsError(f"--formats names {unknown[0]!r}; known are {', '.join(FORMATS)}")

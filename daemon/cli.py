@@ -80,6 +80,10 @@ def run(
     replay: Replay = None,
     engine: Annotated[EngineName | None, typer.Option(help="What runs the model.")] = None,
     checkpoint: Checkpoint = None,
+    mic: Annotated[bool, typer.Option("--mic", help="Listen to a microphone too.")] = False,
+    device: Annotated[
+        str | None, typer.Option(help="Its name, by `tinyastd devices`; implies --mic.")
+    ] = None,
     workers: Annotated[int | None, typer.Option(help="Threads; 0 for one per core.")] = None,
     insecure: Annotated[
         bool | None, typer.Option("--insecure", help="Allow endpoints others can reach.")
@@ -94,6 +98,7 @@ def run(
         replay=replay,
         engine=None if engine is None else str(engine),
         checkpoint=checkpoint,
+        device=device if device is not None or not mic else "",
         workers=workers,
         insecure=insecure,
     )
@@ -111,7 +116,10 @@ def _announce(settings: Settings, identity: Identity) -> None:
 
     from daemon import logs
 
-    folders = ", ".join(folder.path for folder in settings.folder)
+    folders = ", ".join(
+        [folder.path for folder in settings.folder]
+        + [f"microphone {mic.device or 'default'}" for mic in settings.microphone]
+    )
     if not logs.is_human(settings.log):
         logging.getLogger("daemon").info(
             "ready: watching %s, publishing at %s, replay at %s, journal in %s",
@@ -121,7 +129,6 @@ def _announce(settings: Settings, identity: Identity) -> None:
             identity.state,
         )
         return
-    first = settings.folder[0]
     custom = "" if identity.publish.endswith(":5755") else f" --publish {identity.publish}"
     custom += "" if identity.replay.endswith(":5756") else f" --replay {identity.replay}"
     print(
@@ -130,11 +137,17 @@ def _announce(settings: Settings, identity: Identity) -> None:
         f"  publishing  {identity.publish}\n"
         f"  replay      {identity.replay}\n"
         f"  journal     {identity.state}\n"
-        f"Next: run `tinyastd listen{custom}` in another terminal, and drop a "
-        f"{'/'.join(first.looks_at())} file into the folder. Ctrl-C stops.",
+        f"Next: run `tinyastd listen{custom}` in another terminal, and {_deed(settings)}. "
+        "Ctrl-C stops.",
         file=sys.stderr,
         flush=True,
     )
+
+
+def _deed(settings: Settings) -> str:
+    if not settings.folder:
+        return "make a noise"
+    return f"drop a {'/'.join(settings.folder[0].looks_at())} file into the folder"
 
 
 @app.command()
@@ -240,6 +253,18 @@ def status(
 
 
 @app.command()
+def devices() -> None:
+    """List the inputs that a microphone can be: the names to use, channels and rates."""
+    from daemon.devices import list_inputs
+
+    for item in list_inputs():
+        default = "  (default)" if item["default"] else ""
+        typer.echo(
+            f"{item['name']:<40} {item['channels']:>3} channels  {item['rate']:g} Hz{default}"
+        )
+
+
+@app.command()
 def doctor(
     config: Config = None,
     watch: Watch = None,
@@ -248,6 +273,8 @@ def doctor(
     replay: Replay = None,
     engine: Annotated[EngineName | None, typer.Option(help="What runs the model.")] = None,
     checkpoint: Checkpoint = None,
+    mic: Annotated[bool, typer.Option("--mic", help="Try a microphone too.")] = False,
+    device: Annotated[str | None, typer.Option(help="Its name; implies --mic.")] = None,
 ) -> None:
     """Check everything a daemon needs, and say how to mend it. Exit code 1 if anything fails."""
     settings = _settings(
@@ -258,6 +285,7 @@ def doctor(
         replay=replay,
         engine=None if engine is None else str(engine),
         checkpoint=checkpoint,
+        device=device if device is not None or not mic else "",
     )
     from daemon.doctor import FAIL, OK, examine
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from daemon.errors import SettingsError
@@ -34,15 +34,17 @@ def decide(label: str, score: float, rms_dbfs: float, rules: Decision) -> Verdic
 
 def check_labels(rules: Decision, labels: Collection[str]) -> None:
     """Raise SettingsError where a rule names a label that the model does not know."""
-    for table, named in (
-        ("thresholds", rules.thresholds),
-        ("allow", rules.allow),
-        ("deny", rules.deny),
-    ):
-        for label in named:
-            if label not in labels:
-                near = difflib.get_close_matches(label, labels, 1)
-                hint = f"did you mean `{near[0]}`?" if near else "see `tinyastd doctor` for all"
-                raise SettingsError(
-                    f"`decision.{table}` names `{label}`, which the model does not know; {hint}"
-                )
+    check_known("decision.thresholds", rules.thresholds, labels)
+    check_known("decision.allow", rules.allow, labels)
+    check_known("decision.deny", rules.deny, labels)
+
+
+def check_known(setting: str, named: Iterable[str], labels: Collection[str]) -> None:
+    """Raise SettingsError where `setting` names a label that is not among `labels`."""
+    for label in named:
+        if label not in labels:
+            near = difflib.get_close_matches(label, labels, 1)
+            hint = f"did you mean `{near[0]}`?" if near else f"known are {', '.join(labels)}"
+            raise SettingsError(
+                f"`{setting}` names `{label}`, which the model does not know; {hint}"
+            )

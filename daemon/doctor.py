@@ -15,11 +15,12 @@ import numpy as np
 
 from daemon.client import Client, NoAnswer
 from daemon.decision import check_labels
+from daemon.devices import record
 from daemon.errors import DaemonError
 from daemon.journal import Journal, journal_path
 from daemon.mounts import is_remote
 from daemon.recorded import zone
-from daemon.settings import Folder, Settings
+from daemon.settings import Folder, Microphone, Settings
 from daemon.sockets import bind
 from tinyast.checkpoint import damaged_files
 from tinyast.classifier import Classifier
@@ -45,6 +46,8 @@ def examine(settings: Settings) -> Iterator[Check]:
     yield package_clash()
     for folder in settings.folder:
         yield check_folder(folder)
+    for microphone in settings.microphone:
+        yield check_microphone(microphone)
     yield check_watches()
     yield check_state(settings.state_path)
     yield check_disk(settings.state_path)
@@ -97,6 +100,23 @@ def check_folder(folder: Folder) -> Check:
         text = f"{folder.path} is a network file system: scanned every {folder.poll:g} s"
         return Check(name, WARN, text, "watch a local folder to hear of files at once")
     return Check(name, OK, f"{folder.path} can be watched")
+
+
+def check_microphone(settings: Microphone) -> Check:
+    """Record a second, and say what it is like."""
+    name = f"mic {settings.name}"
+    try:
+        sample = record(settings)
+    except DaemonError as error:
+        return Check(name, FAIL, str(error), "see the text, and `tinyastd devices`")
+    text = f"`{sample.device}` at {sample.rate} Hz, {sample.level_dbfs:.1f} dBFS"
+    if sample.zeros:
+        return Check(name, WARN, f"{text}: exact zeros", "unmute it, and see that it may be heard")
+    if sample.clipped > 0.001:
+        return Check(
+            name, WARN, f"{text}: {sample.clipped:.1%} of samples clip", "turn the gain down"
+        )
+    return Check(name, OK, text)
 
 
 def check_watches() -> Check:

@@ -1,4 +1,4 @@
-"""Whose turn it is: files being worked through, one window at a time.
+"""Whose turn it is: microphones first, then files, one window at a time.
 
 A worker takes a job, does one window and puts it back behind the others, so a long recording
 holds nobody up. Jobs that have gone on for a while wait in a line of their own, served in turn
@@ -39,6 +39,7 @@ class Turn:
 
     job: Job
     young: bool
+    live: bool = False
 
 
 class JobQueue:
@@ -46,6 +47,7 @@ class JobQueue:
 
     def __init__(self, room: int) -> None:
         self._room = room
+        self._live: deque[Job] = deque()
         self._young: deque[Job] = deque()
         self._long: deque[Job] = deque()
         self._held = 0  # young jobs in a worker's hands
@@ -72,10 +74,18 @@ class JobQueue:
             self._young.append(job)
             self._work.notify()
 
+    def put_live(self, job: Job) -> None:
+        """Put a job before all that can wait. It does not count against the room."""
+        with self._lock:
+            self._live.append(job)
+            self._work.notify()
+
     def get(self) -> Turn | None:
         """The next turn, waiting for one; None when the queue is closed."""
         with self._work:
-            self._work.wait_for(lambda: self._young or self._long or self._closed)
+            self._work.wait_for(lambda: self._live or self._young or self._long or self._closed)
+            if self._live:
+                return Turn(self._live.popleft(), young=False, live=True)
             if self._closed:
                 return None
             from_long = bool(self._long) and (self._long_next or not self._young)
@@ -89,14 +99,17 @@ class JobQueue:
         """End a turn taken with `get`, the job behind the others if there is more to do."""
         with self._lock:
             self._held -= turn.young
-            if more:
+            if more and turn.live:
+                self._live.append(turn.job)
+                self._work.notify()
+            elif more:
                 outgrown = turn.job.steps > LONG_AFTER and len(self._long) < MAX_LONG
                 (self._long if outgrown or not turn.young else self._young).append(turn.job)
                 self._work.notify()
             self._space.notify_all()
 
     def close(self) -> list[Job]:
-        """Give nothing more out; return what was waiting."""
+        """Give out only what is live; return what was waiting besides."""
         with self._lock:
             self._closed = True
             self._work.notify_all()

@@ -54,12 +54,21 @@ class LedgerRow:
 
 
 @dataclass(frozen=True)
+class OpenEvent:
+    """A sound that goes on. `body` is what its next start needs to end it; None: it ended."""
+
+    id: str
+    body: bytes | None
+
+
+@dataclass(frozen=True)
 class Record:
     """What is committed together: messages and the ledger row that belongs to them."""
 
     messages: Sequence[Message] = ()
     row: LedgerRow | None = None
     forget: bytes | None = None  # a path to classify again
+    events: Sequence[OpenEvent] = ()  # sounds that began, go on or ended
 
 
 @dataclass(frozen=True)
@@ -154,6 +163,8 @@ class Journal:
                     )
                 if record.row is not None:
                     self._write_row(record.row)
+                for event in record.events:
+                    self._write_event(event)
                 if record.forget is not None:
                     self._db.execute(
                         "UPDATE files SET state = 'forgotten' WHERE path = ?", (record.forget,)
@@ -189,6 +200,18 @@ class Journal:
                 row.digest,
             ),
         )
+
+    def _write_event(self, event: OpenEvent) -> None:
+        if event.body is None:
+            self._db.execute("DELETE FROM open_events WHERE id = ?", (event.id,))
+        else:
+            self._db.execute(
+                "INSERT OR REPLACE INTO open_events VALUES (?, ?)", (event.id, event.body)
+            )
+
+    def open_events(self) -> list[OpenEvent]:
+        """Sounds that went on when the daemon was last seen."""
+        return [OpenEvent(*row) for row in self._db.execute("SELECT id, body FROM open_events")]
 
     def close(self) -> None:
         self._db.close()

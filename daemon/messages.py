@@ -130,6 +130,57 @@ def prediction(
     )
 
 
+def live_prediction(
+    source: Source, run_id: str, first_frame: int, body: dict[str, Any], noticed: float
+) -> Message:
+    """What one live window sounds like; `first_frame` counts from the start of this run."""
+    return Message(
+        "prediction",
+        topic("prediction", source.kind, source.name, body["label"]),
+        digest(run_id, source.name, first_frame, "prediction"),
+        source,
+        {"file_id": None, **body},
+        noticed,
+    )
+
+
+def event(source: Source, event_id: str, state: str, number: int, body: dict[str, Any]) -> Message:
+    """A sound starts, goes on (`update`) or ends; `number` counts the messages of one event."""
+    return Message(
+        "event",
+        topic("event", source.kind, source.name, body["label"]),
+        digest(event_id, number, state, "event"),
+        source,
+        {"event_id": event_id, "state": state, **body},
+    )
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Live audio that was lost."""
+
+    began: float  # s since 1970
+    duration_s: float
+    frames: int
+    reason: str  # source_lost, lost_frames, capture_overflow or overload
+
+
+def gap(source: Source, run_id: str, number: int, lost: Gap) -> Message:
+    """Live audio was lost; `number` counts the gaps of one run and source."""
+    return Message(
+        "gap",
+        topic("gap", source.kind),
+        digest(run_id, source.name, number, "gap"),
+        source,
+        {
+            "began_at": timestamp(lost.began),
+            "duration_s": round(lost.duration_s, 3),
+            "frames": lost.frames,
+            "reason": lost.reason,
+        },
+    )
+
+
 @dataclass(frozen=True)
 class FileEnd:
     """How one version of a file ended."""

@@ -14,6 +14,7 @@ from daemon.settings import Decision, Folder
 from tinyast.audio import open_recording
 from tinyast.classifier import Classifier
 from tinyast.errors import AudioError
+from tinyast.features import Float
 from tinyast.windows import Window, WindowPlan
 
 _BLOCK = 1 << 20  # bytes read at a time for a digest
@@ -62,11 +63,6 @@ class Listening:
     def predict(self, window: Window) -> dict[str, Any]:
         """The body of a prediction for one window of `plan`. Raises AudioError."""
         samples = self._recording.read(window.start, window.end)
-        scores, rms_dbfs = self._classifier.scores(samples, self.rate)
-        order = scores.argsort()[::-1][: self._rules.top]
-        labels = self._classifier.labels
-        label, score = labels[order[0]], float(scores[order[0]])
-        verdict = decide(label, score, rms_dbfs, self._rules.decision)
         return {
             "window": {
                 "index": window.index,
@@ -76,19 +72,34 @@ class Listening:
                 "started_at": timestamp(self._began + window.start_s),
                 "clock": self._clock,
             },
-            "label": label,
-            "score": round(score, 6),
-            "threshold": verdict.threshold,
-            "decision": "accepted" if verdict.accepted else "rejected",
-            "reason": verdict.reason,
-            "top": [{"label": labels[i], "score": round(float(scores[i]), 6)} for i in order],
-            "rms_dbfs": round(rms_dbfs, 2),
-            "model": {
-                "name": self._classifier.checkpoint.name,
-                "version": self._classifier.checkpoint.version,
-                "sha256": self._classifier.engine.sha256,
-            },
+            **judge(self._classifier, self._rules, samples, self.rate),
         }
+
+
+def judge(classifier: Classifier, rules: Rules, samples: Float, rate: int) -> dict[str, Any]:
+    """What one window sounds like and whether that is accepted, wherever it came from.
+
+    `samples` (n,) mono at `rate` Hz, at most a window long. Raises AudioError.
+    """
+    scores, rms_dbfs = classifier.scores(samples, rate)
+    order = scores.argsort()[::-1][: rules.top]
+    labels = classifier.labels
+    label, score = labels[order[0]], float(scores[order[0]])
+    verdict = decide(label, score, rms_dbfs, rules.decision)
+    return {
+        "label": label,
+        "score": round(score, 6),
+        "threshold": verdict.threshold,
+        "decision": "accepted" if verdict.accepted else "rejected",
+        "reason": verdict.reason,
+        "top": [{"label": labels[i], "score": round(float(scores[i]), 6)} for i in order],
+        "rms_dbfs": round(rms_dbfs, 2),
+        "model": {
+            "name": classifier.checkpoint.name,
+            "version": classifier.checkpoint.version,
+            "sha256": classifier.engine.sha256,
+        },
+    }
 
 
 class Digest:

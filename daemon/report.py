@@ -26,10 +26,14 @@ def describe(answer: dict[str, Any]) -> str:
     if answer["blocked"]:
         lines.append(f"  BLOCKED     the journal cannot be written: {answer['blocked']}")
     for source in answer["sources"]:
-        lines.append(f"  {source['name']:<11} {source['state']}, {printable(source['path'])}")
+        place = source["path"] or source.get("device") or "default input"
+        lines.append(f"  {source['name']:<11} {source['state']}, {printable(place)}")
+        if source["kind"] == "mic":
+            silent = ", exact zeros" if source["silent"] else ""
+            lines.append(f"{'':<14}{source['level_dbfs']:.1f} dBFS{silent}, {source['gaps']} gaps")
         if source["degraded"]:
             lines.append(f"{'':<14}degraded: {source['degraded']}")
-        if source["ignored"]:
+        if source.get("ignored"):
             ignored = ", ".join(f"{n} {why}" for why, n in sorted(source["ignored"].items()))
             lines.append(f"{'':<14}ignored: {ignored}")
     return "\n".join(lines)

@@ -43,5 +43,12 @@ MIGRATIONS: tuple[str, ...] = (
     ) WITHOUT ROWID;
     CREATE INDEX open_files ON files (source) WHERE state = 'open';
     """,
+    """
+    -- Sounds that go on, so that they can be ended after a kill. `body` is their last message.
+    CREATE TABLE open_events (
+        id TEXT PRIMARY KEY,
+        body BLOB NOT NULL
+    ) WITHOUT ROWID;
+    """,
 )
 VERSION = len(MIGRATIONS)

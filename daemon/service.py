@@ -13,15 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from daemon.decision import check_labels
+from daemon.decision import check_known, check_labels
 from daemon.delivery import Abandoned, Delivery, DeliveryThread, Heartbeat
 from daemon.errors import StartError
 from daemon.filejob import Bench
 from daemon.folder import FolderSource
 from daemon.jobs import JobQueue
 from daemon.journal import Journal, Record
+from daemon.livejob import end_left_open
 from daemon.locks import Lock
 from daemon.messages import Source, status
+from daemon.microphone import MicrophoneSource
 from daemon.predictions import Rules
 from daemon.recorded import zone
 from daemon.replay import ReplayThread
@@ -49,8 +51,13 @@ class _Parts:
     delivery: DeliveryThread
     replay: ReplayThread
     jobs: JobQueue
-    sources: list[FolderSource]
+    folders: list[FolderSource]
+    microphones: list[MicrophoneSource]
     workers: list[threading.Thread]
+
+    @property
+    def sources(self) -> list[FolderSource | MicrophoneSource]:
+        return [*self.folders, *self.microphones]
 
 
 class Service:
@@ -141,19 +148,29 @@ class Service:
             settings.decision, settings.audio.hop, settings.audio.max_duration, settings.top
         )
         bench = Bench(classifier, rules, delivery.put)
-        sources = [
+        folders = [
             FolderSource(folder, state, jobs, bench, self._say) for folder in settings.folder
+        ]
+        microphones = [
+            MicrophoneSource(
+                microphone, settings.events, state, self.run_id, jobs, bench, self._say
+            )
+            for microphone in settings.microphone
         ]
         workers = [
             threading.Thread(target=self._guarded(self._work), args=(jobs,), name=f"worker-{n}")
             for n in range(settings.worker_count)
         ]
+        left_open = end_left_open(journal.open_events())
         # Before any thread starts: a request for status may have been waiting since the bind.
-        self._parts = parts = _Parts(lock, endpoints, delivery, replay, jobs, sources, workers)
-        for thread in (delivery, replay, *sources):
+        parts = _Parts(lock, endpoints, delivery, replay, jobs, folders, microphones, workers)
+        self._parts = parts
+        for thread in (delivery, replay, *parts.sources):
             thread.run = self._guarded(thread.run)  # type: ignore[method-assign]
-        for thread in (delivery, replay, *workers, *sources):
-            thread.start()
+        delivery.start()
+        delivery.put(Delivery(left_open))  # what a kill left open ends before anything else
+        for each in (replay, *workers, *parts.sources):
+            each.start()
         return parts
 
     def _guarded(self, target: Callable[..., None]) -> Callable[..., None]:
@@ -192,7 +209,7 @@ class Service:
             def on_record(request: Any = request) -> None:
                 request.done()
                 for path in request.paths:
-                    for source in self._parts.sources:
+                    for source in self._parts.folders:
                         if path.startswith(source.root.rstrip(b"/") + b"/"):
                             source.look(path)
 
@@ -245,8 +262,10 @@ class Service:
         self._stop.set()
         for source in parts.sources:
             source.stop()
+        for microphone in parts.microphones:  # their last windows are still worked on
+            microphone.join()
         left = parts.jobs.close()
-        for thread in (*parts.workers, *parts.sources):
+        for thread in (*parts.workers, *parts.folders):
             thread.join()
         for job in left:
             job.close()
@@ -287,6 +306,7 @@ def _load_classifier(settings: Settings) -> Classifier:
     except CheckpointError as error:
         raise StartError(str(error)) from error
     check_labels(settings.decision, classifier.labels)
+    check_known("events.labels", settings.events.labels, classifier.labels)
     return classifier
 
 

@@ -52,6 +52,55 @@ class Folder(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         return tuple(suffix.lower() for suffix in given)
 
 
+class Microphone(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One `[[microphone]]` to listen to."""
+
+    device: str = ""  # as `tinyastd devices` names it; the default input if empty
+    name: str = "mic"  # in topics and messages
+    hop: Positive = 2.5  # s from one window to the next
+    rate: Annotated[int, Meta(ge=0, le=384_000)] = 0  # Hz; the device's own if 0
+    channels: Annotated[int, Meta(ge=0, le=64)] = 0  # averaged; the device's own if 0
+    keep: Literal["none", "accepted", "all"] = "none"  # windows saved as FLAC beside the state
+    keep_days: Positive = 30.0
+    keep_mb: Positive = 1_000.0  # megabytes; the oldest go first
+
+
+class EventRule(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`[events.labels.LABEL]`: what differs for one label; None: as in `[events]`."""
+
+    confirm_at: Fraction | None = None
+    confirm_count: Annotated[int, Meta(ge=1, le=100)] | None = None
+    confirm_of: Annotated[int, Meta(ge=1, le=100)] | None = None
+    end_after: Positive | None = None
+
+
+class Events(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`[events]`: when live windows of one label are one sound."""
+
+    confirm_at: Fraction = 0.85  # score at which one window is enough
+    confirm_count: Annotated[int, Meta(ge=1, le=100)] = 2  # else so many windows of the label
+    confirm_of: Annotated[int, Meta(ge=1, le=100)] = 3  # among so many in a row
+    end_after: Positive = 10.0  # s without the label after which the sound has ended
+    labels: dict[str, EventRule] = {}
+
+    def of(self, label: str) -> Events:
+        """The rules for one label."""
+        own = self.labels.get(label)
+        if own is None:
+            return self
+        given = {
+            name: value
+            for name in own.__struct_fields__
+            if (value := getattr(own, name)) is not None
+        }
+        return msgspec.structs.replace(self, **given)
+
+    @property
+    def longest(self) -> int:
+        """Windows that have to be remembered."""
+        return max([self.confirm_of, *(self.of(label).confirm_of for label in self.labels)])
+
+
 class Decision(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`[decision]`: which predictions are accepted."""
 
@@ -89,7 +138,9 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     workers: Annotated[int, Meta(ge=0, le=256)] = 0  # threads; one for each core if 0
     top: Annotated[int, Meta(ge=1, le=50)] = 5  # labels listed in a prediction
     folder: tuple[Folder, ...] = (Folder(path="data/test"),)
+    microphone: tuple[Microphone, ...] = ()
     decision: Decision = Decision()
+    events: Events = Events()
     audio: Audio = Audio()
     log: Log = Log()
 
@@ -127,7 +178,7 @@ def load(
     """Read the settings. Raises SettingsError that names the setting and where it was given.
 
     `flags` are top-level settings by name; those that are None were not given. The flag `watch`
-    stands for one folder in place of those configured.
+    stands for one folder in place of those configured, `device` for one microphone likewise.
     """
     merged: dict[str, Any] = {}
     if file is not None:
@@ -138,6 +189,8 @@ def load(
     given = {name: value for name, value in (flags or {}).items() if value is not None}
     if (watch := given.pop("watch", None)) is not None:
         merged["folder"] = [{"path": str(watch)}]
+    if (device := given.pop("device", None)) is not None:
+        merged["microphone"] = [{"device": device}]
     _merge(merged, given)
     return _finish(_check(merged, "the command line"))
 
@@ -266,8 +319,10 @@ def _finish(settings: Settings) -> Settings:
         )
         for folder in settings.folder
     )
-    if not folders:
-        raise SettingsError("nothing to listen to: name at least one [[folder]]")
+    if not folders and not settings.microphone:
+        raise SettingsError("nothing to listen to: name at least one [[folder]] or [[microphone]]")
+    _check_names("folders", [folder.name for folder in folders])
+    _check_names("microphones", [microphone.name for microphone in settings.microphone])
     _check_folders(folders)
     finished = msgspec.structs.replace(
         settings,
@@ -284,11 +339,13 @@ def _finish(settings: Settings) -> Settings:
     return finished
 
 
-def _check_folders(folders: tuple[Folder, ...]) -> None:
-    names = [folder.name for folder in folders]
+def _check_names(what: str, names: list[str]) -> None:
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise SettingsError(f"two folders are named `{twice}`; give each [[folder]] its own `name`")
+        raise SettingsError(f"two {what} are named `{twice}`; give each its own `name`")
+
+
+def _check_folders(folders: tuple[Folder, ...]) -> None:
     for folder in folders:
         try:
             re.compile(folder.time_pattern)

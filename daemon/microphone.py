@@ -1,0 +1,339 @@
+"""A microphone: supervises the capture process, cuts its stream into windows, tells of losses.
+
+One thread a microphone. It reads what the capture process writes; when that fails, falls silent
+or hangs, it is killed and started again, with growing pauses, for ever.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from daemon.capture_stream import Block, Failure, Hello, Missed, Parser
+from daemon.delivery import Abandoned, Delivery
+from daemon.events import Tracker
+from daemon.filejob import Bench
+from daemon.jobs import JobQueue
+from daemon.journal import Record
+from daemon.keeping import Store
+from daemon.livejob import LiveJob, LiveWindow
+from daemon.messages import Gap, Source, gap
+from daemon.settings import Events, Microphone
+from daemon.stream_clock import StreamClock
+from tinyast.features import Float
+
+log = logging.getLogger(__name__)
+
+OPEN_S = 10.0  # for a stream to open; the first block can be 2 s late
+STALL_S = 5.0  # without a block after which a stream counts as hung
+SILENT_S = 10.0  # of exact zeros after which a microphone counts as silent
+BACKOFF_S = (1.0, 30.0)  # between attempts: the first pause and the longest
+PIPE_BYTES = 1 << 16
+
+
+class Silence(Exception):
+    """The stream ended or stalled; why, in words and by a code."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+@dataclass
+class Cutter:
+    """Cuts a stream into overlapping windows. Frames are counted over the whole run."""
+
+    rate: int  # Hz
+    window_s: float
+    hop_s: float
+    _blocks: list[Float] = field(default_factory=list)
+    _begins: int = 0  # run frame of the first sample held
+    _held: int = 0
+    _base: int = 0  # run frame at which windows were last aligned
+    _number: int = 0  # windows cut since
+
+    @property
+    def size(self) -> int:
+        return round(self.window_s * self.rate)
+
+    def begin(self, frame: int) -> None:
+        """Forget what is held; the next sample is run frame `frame`, and a window begins there."""
+        self._blocks, self._held = [], 0
+        self._begins = self._base = frame
+        self._number = 0
+
+    def feed(self, samples: Float) -> Iterator[tuple[int, Float]]:
+        """Take in samples; give each window that is whole: its first run frame and samples."""
+        self._blocks.append(samples)
+        self._held += len(samples)
+        while True:
+            start = self._base + round(self._number * self.hop_s * self.rate)
+            if self._begins + self._held < start + self.size:
+                return
+            held = np.concatenate(self._blocks)
+            first = start - self._begins
+            yield start, held[first : first + self.size]
+            self._number += 1
+            keep = self._base + round(self._number * self.hop_s * self.rate) - self._begins
+            keep = min(keep, len(held))
+            self._blocks, self._held = [held[keep:]], len(held) - keep
+            self._begins += keep
+
+
+class MicrophoneSource(threading.Thread):
+    """One `[[microphone]]`. `say` publishes a status."""
+
+    def __init__(
+        self,
+        settings: Microphone,
+        events: Events,
+        state: Path,
+        run_id: str,
+        jobs: JobQueue,
+        bench: Bench,
+        say: Callable[..., None],
+    ) -> None:
+        super().__init__(name=f"microphone-{settings.name}")
+        self.settings = settings
+        self._run_id, self._jobs, self._bench, self._say = run_id, jobs, bench, say
+        self._source = Source("mic", settings.name)
+        store = Store(state, settings)
+        self._job = LiveJob(self._source, run_id, bench, Tracker(events), store)
+        self._halt = threading.Event()
+        self._wake_r, self._wake_w = os.pipe()
+        self._device = settings.device  # pinned once a default one was opened
+        self._clock: StreamClock | None = None
+        self._frames = 0  # of the run, counted with those that were lost, at the stream's start
+        self._run_began = 0.0  # time.monotonic() of the run's first frame
+        self._windows = self._gaps = 0
+        self._lost_at: float | None = None  # time.monotonic() of the last sample before an outage
+        self._outage: str | None = None  # why there is no sound
+        self._zeros = 0.0  # s of exact zeros up to now
+        self._level = -200.0  # dBFS of the last second or so
+        self._silent = False
+        self.state = "starting"  # then hearing or lost
+        self.ready = threading.Event()  # it was tried: files need not wait for it
+
+    # -- any thread ----------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        self._halt.set()
+        with suppress(OSError):  # it may have ended by itself
+            os.write(self._wake_w, b"!")
+
+    waiting = 0  # windows of a microphone are no backlog
+
+    def snapshot(self) -> dict[str, Any]:
+        """What `status` and the heartbeat say of this source."""
+        return {
+            "kind": "mic",
+            "name": self.settings.name,
+            "path": None,
+            "device": self._device or None,
+            "state": self.state,
+            "degraded": self._outage,
+            "silent": self._silent,
+            "level_dbfs": round(self._level, 1),
+            "gaps": self._gaps,
+            "waiting": 0,
+        }
+
+    # -- this thread ---------------------------------------------------------------------------
+
+    def run(self) -> None:
+        pause = BACKOFF_S[0]
+        try:
+            while not self._halt.is_set():
+                began = time.monotonic()
+                try:
+                    self._listen()
+                except Silence as silence:
+                    self._lose(silence)
+                self.ready.set()
+                if time.monotonic() - began > BACKOFF_S[1]:
+                    pause = BACKOFF_S[0]
+                self._halt.wait(pause)
+                pause = min(2 * pause, BACKOFF_S[1])
+        except Abandoned:
+            pass
+        finally:
+            self._end_events("stopped")
+            os.close(self._wake_r)
+            os.close(self._wake_w)
+
+    def _listen(self) -> None:
+        """Run one capture process until it fails or the daemon stops. Raises Silence."""
+        command = [sys.executable, "-m", "daemon.capture", "--parent", str(os.getpid())]
+        command += ["--device", self._device, "--rate", str(self.settings.rate)]
+        command += ["--channels", str(self.settings.channels)]
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+        assert child.stdout is not None
+        try:
+            for item in self._read(child.stdout.fileno()):
+                match item:
+                    case Hello():
+                        self._open(item)
+                    case Block():
+                        self._hear(item)
+                    case Missed(frames):
+                        self._skip(frames, "capture_overflow")
+                    case Failure(code, text):
+                        raise Silence(code, text)
+        finally:
+            child.kill()  # a hung sound server hangs whoever asks more politely
+            child.stdout.close()
+            child.wait()
+
+    def _read(self, fd: int) -> Iterator[Hello | Block | Missed | Failure]:
+        parser = Parser()
+        deadline = time.monotonic() + OPEN_S
+        while not self._halt.is_set():
+            ready, _, _ = select.select([fd, self._wake_r], [], [], deadline - time.monotonic())
+            if not ready:
+                raise Silence("stalled", "no sound came from the device; it or its server hangs")
+            if fd not in ready:
+                return
+            data = os.read(fd, PIPE_BYTES)
+            if not data:
+                raise Silence("capture_ended", "the capture process ended without a word")
+            deadline = time.monotonic() + STALL_S
+            yield from parser.feed(data)
+
+    # What comes
+
+    def _open(self, hello: Hello) -> None:
+        if self._clock is not None:
+            self._frames += self._clock.frames
+        self._device = hello.device
+        self._clock = StreamClock(hello.rate)
+        self._cutter = Cutter(
+            hello.rate, self._bench.classifier.checkpoint.features.window_s, self.settings.hop
+        )
+        self._cutter.begin(self._frames)
+
+    def _hear(self, block: Block) -> None:
+        assert self._clock is not None
+        first = self._clock.offset is None
+        lost = self._clock.block(block.at, len(block.samples), block.overflow)
+        if first:
+            self._come_back(self._clock.when(0))
+        if lost:
+            self._tell_gap(
+                Gap(
+                    _utc(block.at) - lost / self._clock.rate,
+                    lost / self._clock.rate,
+                    lost,
+                    "lost_frames",
+                )
+            )
+            self._cutter.begin(self._frames + self._clock.frames - len(block.samples))
+        self._lost_at = block.at
+        self._watch_level(block.samples)
+        for start, samples in self._cutter.feed(block.samples):
+            self._pass_on(start, samples)
+
+    def _pass_on(self, start: int, samples: Float) -> None:
+        assert self._clock is not None
+        rate = self._clock.rate
+        began = self._clock.when(start - self._frames)
+        window = LiveWindow(
+            index=self._windows,
+            first_frame=start,
+            samples=samples,
+            rate=rate,
+            started=_utc(began),
+            start_s=began - self._run_began,
+            complete=began + len(samples) / rate,
+        )
+        self._windows += 1
+        dropped = self._job.add(window, self._jobs.put_live)
+        if dropped is not None:
+            frames = round(self.settings.hop * rate)
+            self._tell_gap(Gap(dropped.started, frames / rate, frames, "overload"))
+
+    def _skip(self, frames: int, reason: str) -> None:
+        """Frames were lost whose number is known."""
+        assert self._clock is not None
+        self._clock.missed(frames)
+        seconds = frames / self._clock.rate
+        self._tell_gap(Gap(time.time() - seconds, seconds, frames, reason))
+        self._cutter.begin(self._frames + self._clock.frames)
+
+    def _watch_level(self, samples: Float) -> None:
+        assert self._clock is not None
+        seconds = len(samples) / self._clock.rate
+        power = float(np.mean(np.square(samples))) if len(samples) else 0.0
+        if power > 0:
+            self._zeros = 0.0
+            before = 10 ** (self._level / 10)
+            smoothed = before + (power - before) * min(1.0, seconds / 0.5)
+            self._level = 10 * float(np.log10(max(smoothed, 1e-20)))
+            if self._silent:
+                self._silent = False
+                log.info("microphone %s is heard again", self.settings.name)
+                self._say("mic_heard", f"microphone {self.settings.name} is heard", self._source)
+            return
+        self._level = -200.0
+        self._zeros += seconds
+        if self._zeros >= SILENT_S and not self._silent:
+            self._silent = True
+            log.warning("microphone %s gives exact zeros", self.settings.name)
+            self._say(
+                "mic_silent",
+                f"microphone {self.settings.name} has given exact zeros for {SILENT_S:g} s: it is "
+                "muted, unplugged or not allowed to be heard",
+                self._source,
+            )
+
+    # Losing it and getting it back
+
+    def _lose(self, silence: Silence) -> None:
+        self.state = "lost"
+        if self._outage is None:
+            log.error("microphone %s is lost: %s", self.settings.name, silence)
+            self._say("source_lost", str(silence), self._source, code=silence.code)
+            self._end_events("source_lost")
+        self._outage = str(silence)
+        self._zeros = 0.0
+
+    def _come_back(self, at: float) -> None:
+        """The first sound of a stream is there, captured at monotonic time `at`."""
+        self.state = "hearing"
+        self.ready.set()
+        self._run_began = self._run_began or at
+        if self._outage is None:
+            return
+        self._outage = None
+        log.info("microphone %s is back", self.settings.name)
+        self._say("source_back", f"microphone {self.settings.name} is heard again", self._source)
+        if self._lost_at is not None:
+            assert self._clock is not None
+            seconds = max(0.0, at - self._lost_at)
+            frames = round(seconds * self._clock.rate)
+            self._tell_gap(Gap(_utc(self._lost_at), seconds, frames, "source_lost"))
+
+    def _tell_gap(self, lost: Gap) -> None:
+        self._gaps += 1
+        log.warning("%.3f s of %s were lost: %s", lost.duration_s, self.settings.name, lost.reason)
+        message = gap(self._source, self._run_id, self._gaps, lost)
+        self._bench.deliver(Delivery(Record([message])))
+
+    def _end_events(self, reason: str) -> None:
+        self._job.add(reason, self._jobs.put_live)
+
+
+def _utc(monotonic: float) -> float:
+    """A monotonic time as seconds since 1970, by the two clocks as they stand now."""
+    return time.time() - time.monotonic() + monotonic
