@@ -8,12 +8,14 @@ checkpoint on any data: `python -m scripts.evaluate --checkpoint FOLDER --data F
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import typer
+from numpy.typing import NDArray
 from rich.progress import track
 from transformers.utils.logging import disable_progress_bar
 
@@ -25,6 +27,10 @@ from tinyast.evaluation import Evaluation, Scores, evaluate
 from tinyast.export import export, read_settings
 from tinyast.modeling import TinyASTForAudioClassification
 from tinyast.plots import confusion_matrix, reliability_diagram, training_curves
+from tinyast.robustness import Way, points_lost, ways
+from tinyast.spectra import load_clip
+
+Judge = tuple[Classifier, Numbers]  # and which clips of the data set it has not seen
 
 
 def command(
@@ -35,61 +41,85 @@ def command(
     checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint folder.")] = None,
     fold: Annotated[int | None, typer.Option(help="Fold to judge a checkpoint on.")] = None,
     output: Annotated[Path, typer.Option(help="Where figures go.")] = Path("runs/evaluation"),
+    robustness: Annotated[
+        bool, typer.Option(help="Also on changed sound: 17 times longer.")
+    ] = False,
 ) -> None:
     """Print figures, and write them as JSON and PNG to --output."""
     try:
         dataset = read_dataset(data)
-        if run:
-            scores, numbers = _judge_runs(dataset, run)
-        else:
-            numbers = _fold(dataset, fold)
-            scores = _judge(Classifier.load(checkpoint), dataset.subset(numbers), "clips")
-        judged = dataset.subset(numbers)
+        judges = (
+            [_run(dataset, folder) for folder in run]
+            if run
+            else [(Classifier.load(checkpoint), _fold(dataset, fold))]
+        )
+        judged = dataset.subset(np.concatenate([numbers for _, numbers in judges]))
+        scores = np.concatenate(
+            [_judge(classifier, dataset.subset(numbers)) for classifier, numbers in judges]
+        )
         result = evaluate(scores, judged.targets, dataset.labels)
+        table = _robustness(judges, dataset) if robustness else {}
     except TinyASTError as error:
         typer.secho(f"Error: {error}", err=True, fg="red")
         raise typer.Exit(2) from None
     output.mkdir(parents=True, exist_ok=True)
-    (output / "figures.json").write_text(json.dumps(result.to_dict(), indent=2) + "\n")
+    figures = result.to_dict() | {"points_lost": table}
+    (output / "figures.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     confusion_matrix(result, output / "confusion.png")
     reliability_diagram(scores, judged.targets, output / "reliability.png")
     for folder in run or []:
         training_curves(folder / "metrics.csv", output / f"{folder.name}-curves.png")
     _print(result, judged, scores)
+    for name, (lost, half) in table.items():
+        typer.echo(f"{name:<38} {lost:>5.1f} points lost (± {half:.1f})")
     typer.echo(f"\nFigures: {output}")
 
 
-def _judge_runs(dataset: Dataset, runs: list[Path]) -> tuple[Scores, Numbers]:
-    """Each run on its own held-out clips, which predictions.csv names; pooled."""
+def _run(dataset: Dataset, folder: Path) -> Judge:
+    """A run's model, and the numbers of its held-out clips, which predictions.csv names."""
     place = {path.name: number for number, path in enumerate(dataset.paths)}
-    scores, numbers = [], []
-    for folder in runs:
-        try:
-            with (folder / "predictions.csv").open(newline="", encoding="utf-8") as handle:
-                held = [place[row["filename"]] for row in csv.DictReader(handle)]
-        except (OSError, KeyError) as error:
-            raise DataError(
-                f"{folder} is not a finished run with a fold of this data held out ({error})"
-            ) from error
-        model = TinyASTForAudioClassification.from_pretrained(folder / "model")
-        export(model, read_settings(folder / "model"), folder / "checkpoint")
-        classifier = Classifier.load(folder / "checkpoint")
-        scores.append(_judge(classifier, dataset.subset(np.array(held)), folder.name))
-        numbers.extend(held)
-    return np.concatenate(scores), np.array(numbers)
+    try:
+        with (folder / "predictions.csv").open(newline="", encoding="utf-8") as handle:
+            held = [place[row["filename"]] for row in csv.DictReader(handle)]
+    except (OSError, KeyError) as error:
+        raise DataError(
+            f"{folder} is not a finished run with clips of this data held out ({error})"
+        ) from error
+    model = TinyASTForAudioClassification.from_pretrained(folder / "model")
+    export(model, read_settings(folder / "model"), folder / "checkpoint")
+    return Classifier.load(folder / "checkpoint"), np.array(held)
 
 
-def _judge(classifier: Classifier, clips: Dataset, what: str) -> Scores:
-    """Scores of each clip's first window, as the daemon gives them."""
+def _judge(classifier: Classifier, clips: Dataset, way: Way | None = None) -> Scores:
+    """Scores of each clip's first window, as the daemon gives them, after `way` if given."""
     if classifier.labels != clips.labels:
         raise DataError(
             f"{classifier.checkpoint.path} knows other kinds of sound than the data set has"
         )
     rows = []
-    for path in track(clips.paths, description=what):
-        samples, rate = read_file(path)
+    for path in track(clips.paths, description=classifier.checkpoint.path.parent.name):
+        if way is None:
+            samples, rate = read_file(path)
+        else:
+            name = hashlib.sha256(path.stem.encode()).digest()
+            random = np.random.default_rng(list(name[:16]))
+            samples, rate = way(load_clip(path, classifier.checkpoint.features), random)
         rows.append(classifier.predict(samples, rate)[0].scores)
     return np.stack(rows)
+
+
+def _robustness(judges: list[Judge], dataset: Dataset) -> dict[str, tuple[float, float]]:
+    """For each way of changing sound: points lost and half their interval, all runs pooled."""
+    right: dict[str, list[NDArray[np.bool_]]] = {}
+    for classifier, numbers in judges:
+        clips = dataset.subset(numbers)
+        heard = [load_clip(path, classifier.checkpoint.features) for path in clips.paths[::4]]
+        for name, way in {"clean": None, **ways(heard)}.items():
+            found = _judge(classifier, clips, way).argmax(axis=1)
+            right.setdefault(name, []).append(found == clips.targets)
+    pooled = {name: np.concatenate(parts) for name, parts in right.items()}
+    clean = pooled.pop("clean")
+    return {name: points_lost(clean, changed) for name, changed in pooled.items()}
 
 
 def _fold(dataset: Dataset, fold: int | None) -> Numbers:
