@@ -1,0 +1,119 @@
+"""Hear everything that a tinyast daemon says, missing nothing. Needs pyzmq alone.
+
+    python listen.py [--since 0]
+
+One line for each message: its seq, what it says, and the path of the sound, with tabs between.
+The contract is docs/messages.md; what matters of it here:
+
+* Every message is two frames, a topic and a JSON object.
+* `seq` numbers all messages, and `prev` is the seq before it of the same type. A `prev` that we
+  have not had is a loss; so is a `last` in the heartbeat that is beyond what we have had.
+* Whatever was lost, a second socket gives again: ask for what comes after the last seq we had.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import zmq
+
+TYPES = ("prediction", "file", "event", "gap", "status")  # all but the heartbeat, which has no seq
+ANSWER_MS = 5_000  # a daemon that runs answers far sooner
+
+Message = dict[str, Any]
+
+context = zmq.Context()
+
+
+def ask(endpoint: str, **request: Any) -> tuple[Message, list[tuple[bytes, bytes]]]:
+    """Ask replay: its header, and a list of (topic, body) as they were published."""
+    with context.socket(zmq.REQ) as socket:
+        socket.linger = 0
+        socket.connect(endpoint)
+        socket.send_json(request)
+        if not socket.poll(ANSWER_MS):
+            sys.exit(f"listen.py: no daemon answers at {endpoint}; start one with `tinyastd run`")
+        header, *frames = socket.recv_multipart()
+    answer = json.loads(header)
+    if "error" in answer:
+        sys.exit(f"listen.py: the daemon refuses: {answer['error']['text']}")
+    return answer, list(zip(frames[::2], frames[1::2], strict=True))
+
+
+def listen(publish: str, replay: str, since: int | None) -> Iterator[tuple[str, Message]]:
+    """Every message after seq `since`, each once, as (topic, message); None: from now on."""
+    subscriber = context.socket(zmq.SUB)
+    subscriber.subscribe("tinyast.v1.")
+    subscriber.connect(publish)  # before asking replay, so that nothing falls between the two
+
+    if since is None:
+        since = ask(replay, since=0, limit=1)[0]["newest"]
+    seen = dict.fromkeys(TYPES, since)  # of each type, the newest seq we have had
+    journal = None  # seq counts within one journal
+    missing: int | None = since  # replay has to give what comes after this seq; None: nothing
+
+    while True:
+        if missing is not None:
+            header, batch = ask(replay, since=missing)
+            if journal not in (None, header["journal"]) or missing > header["newest"]:
+                seen, missing = dict.fromkeys(TYPES, 0), 0  # the daemon counts anew, so do we
+                journal = header["journal"]
+                continue
+            journal, missing = header["journal"], header["next"]
+        else:
+            topic, body = subscriber.recv_multipart()
+            header, batch = None, [(topic, body)]
+
+        for topic, body in batch:
+            message = json.loads(body)
+            kind = message["type"]
+            if message["journal"] != journal:
+                missing = 0
+            elif kind == "heartbeat":
+                late = [seen[t] for t, seq in message["last"].items() if seq > seen.get(t, seq)]
+                missing = min(late, default=None)
+            elif kind not in TYPES or message["seq"] <= seen[kind]:
+                pass  # of a later version, or had before
+            elif header is None and message["prev"] > seen[kind]:
+                missing = seen[kind]
+            else:
+                seen[kind] = message["seq"]
+                yield topic.decode(), message
+
+        if header is not None and header["next"] == header["newest"]:
+            seen = {kind: max(seq, header["newest"]) for kind, seq in seen.items()}
+            missing = None  # all is there; go on with what is published
+
+
+def line(topic: str, message: Message) -> str:
+    """A message as one line: seq, what it says, path."""
+    what = topic.removeprefix("tinyast.v1.")
+    if message["type"] == "prediction":
+        what = f"{message['label']} {message['score']:.3f}"
+    path = (message["source"] or {}).get("path")
+    return f"{message['seq']}\t{what}\t{json.dumps(path)}"  # JSON, so that no name breaks the line
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Print what a tinyast daemon says.")
+    parser.add_argument("--publish", default="tcp://127.0.0.1:5755", help="its live messages")
+    parser.add_argument("--replay", default="tcp://127.0.0.1:5756", help="its older ones")
+    parser.add_argument("--since", type=int, help="begin after this seq; 0 for all that is kept")
+    parser.add_argument("--count", type=int, help="stop after this many files")
+    options = parser.parse_args()
+
+    files = 0
+    for topic, message in listen(options.publish, options.replay, options.since):
+        print(line(topic, message), flush=True)
+        files += message["type"] == "file"
+        if files == options.count:
+            return
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)
