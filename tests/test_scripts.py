@@ -1,0 +1,106 @@
+"""One's own sounds, from recordings to a model that classifies them, by the scripts alone."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from transformers.utils import logging
+
+from tinyast import Classifier
+
+ROOT = Path(__file__).resolve().parent.parent
+RECIPE = "epochs = 6\nbatch_size = 4\nvariants = 2\nmix = 0.0\nema_decay = 0.5\nmasks = 0\n"
+Script = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Recordings of a whistle and of a hiss at 22.05 kHz in three folds, and a recipe."""
+    place = tmp_path_factory.mktemp("own")
+    (place / "sounds").mkdir()
+    (place / "recipe.toml").write_text(RECIPE)
+    random = np.random.default_rng(0)
+    rows = ["filename,label,fold"]
+    for number in range(24):
+        label = "whistle" if number % 2 else "hiss"
+        hiss = random.standard_normal(50_000)
+        tone = np.sin(np.arange(50_000) * random.uniform(0.3, 0.6)) + 0.01 * hiss
+        sound = tone if number % 2 else hiss
+        soundfile.write(place / "sounds" / f"{number}.wav", 0.1 * sound, 22_050)
+        rows.append(f"{number}.wav,{label},{number // 2 % 3}")
+    (place / "sounds" / "metadata.csv").write_text("\n".join(rows) + "\n")
+    return place
+
+
+@pytest.fixture
+def script(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Script]:
+    """Run a script as from a shell in `place`; gives what it prints, checks how it ends."""
+    monkeypatch.syspath_prepend(ROOT)  # scripts are run from a checkout, and not installed
+    monkeypatch.chdir(place)
+    threads = torch.get_num_threads()
+
+    def run(name: str, *words: str, code: int = 0) -> str:
+        monkeypatch.setattr(sys, "argv", [name, *words])
+        with pytest.raises(SystemExit) as ended:
+            importlib.import_module(f"scripts.{name}").main()
+        captured = capsys.readouterr()
+        assert (ended.value.code or 0) == code, captured.err
+        return captured.out + captured.err
+
+    yield run
+    torch.set_num_threads(threads)
+    logging.enable_progress_bar()
+
+
+def test_own_sounds_from_recordings_to_labels(place: Path, script: Script) -> None:
+    out = script("preprocess", "--data", "sounds", "--output", "pictures", "--workers", "1")
+    assert "24 pictures written" in out
+    assert "24 were there" in script(
+        "preprocess", "--data", "sounds", "--output", "pictures", "--workers", "1"
+    )
+    words = ["--recipe", "recipe.toml", "--data", "sounds", "--hold-out", "2", "--run", "run"]
+    out = script("train", *words, "--cache", "cache", "--threads", "1", "--learning-rate", "1e-3")
+    assert "16 clips to train on, 8 held out, 2 kinds" in out
+    assert "epoch 6/6" in out
+    assert "8 held-out clips right" in out
+    assert json.loads((place / "run/run.json").read_text())["recipe"]["learning_rate"] == 1e-3
+    with (place / "run/metrics.csv").open(newline="") as handle:
+        assert [row["epoch"] for row in csv.DictReader(handle)] == list("123456")
+
+    out = script("evaluate", "--data", "sounds", "--run", "run", "--output", "figures")
+    assert "of 8 clips right" in out
+    made = {path.name for path in (place / "figures").iterdir()}
+    assert made == {"figures.json", "confusion.png", "reliability.png", "run-curves.png"}
+    figures = json.loads((place / "figures/figures.json").read_text())
+    assert np.sum(figures["confusion"]) == 8
+
+    out = script("export", "--model", "run/model", "--output", "mine")
+    assert "2 labels" in out
+    classifier = Classifier.load(place / "mine")
+    assert classifier.labels == ("hiss", "whistle")
+    samples, rate = soundfile.read(place / "sounds/1.wav", dtype="float32")
+    assert classifier.predict(samples, rate)[0].scores.sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_mistakes_are_told_plainly(script: Script) -> None:
+    words = ["--data", "sounds", "--recipe", "recipe.toml", "--run", "other", "--cache", "cache"]
+    assert "is this the data set's folder" in script("train", "--data", ".", code=2)
+    assert "no recipe key is called 'epoch'" in script("train", *words, "--epoch", "3", code=2)
+    assert "epochs must be int" in script("train", *words, "--epochs", "few", code=2)
+    assert "the folds are 0, 1, 2" in script("train", *words, "--hold-out", "9", code=2)
+    assert "cannot read the recipe" in script("train", "--recipe", "best", code=2)
+    assert "no trained model" in script("export", "--model", "nowhere", code=2)
+    assert "not a finished run" in script(
+        "evaluate", "--data", "sounds", "--run", "nowhere", code=2
+    )
