@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import time
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +22,7 @@ from tinyast.datasets import Dataset, Numbers, read_dataset, split_by_fold, spli
 from tinyast.errors import TinyASTError
 from tinyast.features import FeatureSettings
 from tinyast.modeling import TinyASTForAudioClassification
+from tinyast.plots import training_curves
 from tinyast.recipe import Recipe, RecipeError, load_recipe
 from tinyast.spectra import VariantSettings, dataset_spectra
 from tinyast.training import Clips, Metrics, predict, train
@@ -93,6 +95,7 @@ def _train(
 
         looked_at = tests if len(testing) else None
         model = train(folder, recipe, SETTINGS, dataset.labels, clips, looked_at, report=report)
+    training_curves(folder / "metrics.csv", folder / "curves.png")
     if len(testing):
         _show(model, dataset.subset(testing), tests, folder)
     typer.echo(f"Model: {folder / 'model'}")
@@ -162,10 +165,10 @@ def _bar(title: str) -> Progress:
 
 def main() -> None:
     disable_progress_bar()  # of transformers, for files that are written in no time
+    keys = ", ".join(field.name for field in fields(Recipe))
+    lenient = {"allow_extra_args": True, "ignore_unknown_options": True}
     app = typer.Typer(add_completion=False)
-    app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
-        command
-    )
+    app.command(context_settings=lenient, epilog=f"Keys of a recipe: {keys}.")(command)
     app()
 
 
