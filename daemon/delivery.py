@@ -11,6 +11,7 @@ import logging
 import queue
 import sqlite3
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,11 +21,13 @@ import zmq
 
 from daemon.journal import Journal, Record
 from daemon.messages import HEARTBEAT_TOPIC, PREFIX, SCHEMA, now, to_json
+from daemon.settings import JournalLimits
 
 log = logging.getLogger(__name__)
 
 QUEUE = 1_024  # items waiting; more makes their producers wait
 BATCH = 512  # items committed together
+PRUNE_S, PRUNE_MOST = 1.0, 1_000  # how often old messages are deleted, and how many at most
 RETRY_S = 1.0  # between attempts while the disk refuses
 SEND_HWM = 4_000  # messages kept for one slow subscriber; beyond that it has to ask for replay
 
@@ -51,9 +54,10 @@ class Abandoned(Exception):
 class DeliveryThread(threading.Thread):
     """Owns the journal and the publishing socket from `start` to its end."""
 
-    def __init__(self, journal: Journal, socket: zmq.Socket[bytes]) -> None:
+    def __init__(self, journal: Journal, socket: zmq.Socket[bytes], limits: JournalLimits) -> None:
         super().__init__(name="delivery")
-        self._journal, self._socket = journal, socket
+        self._journal, self._socket, self._limits = journal, socket, limits
+        self._pruned_at = 0.0
         self._queue: queue.Queue[Delivery | Heartbeat | None] = queue.Queue(QUEUE)
         self._stopping = threading.Event()
         self.blocked: str | None = None  # why nothing can be committed just now
@@ -154,6 +158,19 @@ class DeliveryThread(threading.Thread):
         for delivery in deliveries:
             if delivery.committed is not None:
                 delivery.committed()
+        self._prune()
+
+    def _prune(self) -> None:
+        """Take a few of the oldest messages away now and then, rather than many at once."""
+        if time.monotonic() - self._pruned_at < PRUNE_S:
+            return
+        self._pruned_at = time.monotonic()
+        try:
+            self._journal.prune(
+                self._limits.keep_mb * 1e6, self._limits.keep_days * 86_400, PRUNE_MOST
+            )
+        except sqlite3.OperationalError as error:
+            log.warning("old messages cannot be pruned now: %s", error)
 
     def _wait_for_disk(self, error: sqlite3.OperationalError) -> None:
         if self.blocked != str(error):

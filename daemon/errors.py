@@ -25,3 +25,7 @@ class JournalError(DaemonError):
     """The journal cannot be opened or written, and waiting will not mend it."""
 
     exit_code = 3
+
+
+class JournalDamaged(DaemonError):
+    """The journal was found damaged while it was in use; the next start puts it aside."""

@@ -6,16 +6,22 @@ everyone else, one per thread.
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
+import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from daemon.errors import JournalError
+from daemon.damage import damage_mark, put_aside
+from daemon.errors import JournalDamaged, JournalError
 from daemon.messages import TYPES, Envelope, Message, seal
 from daemon.schema import MIGRATIONS, VERSION
+
+log = logging.getLogger(__name__)
 
 FILE = "journal.sqlite3"
 MAX_REPLAY_SCAN = 20_000  # rows one replay request may pass over
@@ -94,6 +100,20 @@ def journal_path(state: Path) -> Path:
     return state / FILE
 
 
+@contextmanager
+def _noting_damage(path: Path) -> Iterator[None]:
+    """Turn the news that the file is damaged into JournalDamaged, and leave a mark beside it."""
+    try:
+        yield
+    except (sqlite3.OperationalError, sqlite3.IntegrityError):
+        raise
+    except sqlite3.DatabaseError as error:
+        damage_mark(path).touch()
+        raise JournalDamaged(
+            f"the journal {path} is damaged ({error}); the next start puts it aside"
+        ) from error
+
+
 class Journal:
     """The writing connection. Opening it makes or migrates the state.
 
@@ -103,20 +123,43 @@ class Journal:
     def __init__(self, state: Path, node: str, run_id: str) -> None:
         self.path = journal_path(state)
         self._node, self._run_id = node, run_id
+        self.set_aside: Path | None = None  # where a journal was put that could not be read
         try:
-            self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            # FULL: a committed message survives a power cut (SQLite manual, PRAGMA synchronous).
-            self._db.execute("PRAGMA synchronous = FULL")
-            self._migrate()
-            self.uuid = self._identify()
-            self.newest = dict.fromkeys(TYPES, 0)
-            self.newest.update(self._db.execute("SELECT type, seq FROM newest"))
-        except sqlite3.DatabaseError as error:
+            self._open()
+        except sqlite3.OperationalError as error:
             raise JournalError(
-                f"the journal {self.path} cannot be opened: {error}. Check the disk, or move the "
-                "file away to begin a new journal"
+                f"the journal {self.path} cannot be opened: {error}. Check the disk and that this "
+                "user may write there"
             ) from error
+        except sqlite3.DatabaseError as error:
+            log.error("the journal %s is damaged (%s)", self.path, error)
+            self._begin_anew()
+
+    def _open(self) -> None:
+        if damage_mark(self.path).exists():
+            raise sqlite3.DatabaseError("found damaged while it was written")
+        self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        self._db.execute("PRAGMA journal_mode = WAL")
+        # FULL: a committed message survives a power cut (SQLite manual, PRAGMA synchronous).
+        self._db.execute("PRAGMA synchronous = FULL")
+        self._migrate()
+        self.uuid = self._identify()
+        self.newest = dict.fromkeys(TYPES, 0)
+        self.newest.update(self._db.execute("SELECT type, seq FROM newest"))
+
+    def _begin_anew(self) -> None:
+        """Put a damaged journal aside, never away, and begin another with a UUID of its own.
+
+        What can still be read of the ledger of files goes along, so that not everything is
+        classified again.
+        """
+        self.set_aside = put_aside(self.path)
+        self._open()
+        kept = 0
+        for row in salvage(self.set_aside):
+            self._write_row(row)
+            kept += 1
+        log.warning("it was put aside as %s; %d files of its ledger kept", self.set_aside, kept)
 
     def _migrate(self) -> None:
         found = self._db.execute("PRAGMA user_version").fetchone()[0]
@@ -147,7 +190,11 @@ class Journal:
         Raises sqlite3.OperationalError where the disk will not take it; nothing is then
         committed, no number is used up, and the call can be repeated.
         """
-        newest, seq = dict(self.newest), self.seq
+        with _noting_damage(self.path):
+            return self._commit(records)
+
+    def _commit(self, records: Iterable[Record]) -> list[Published]:
+        newest, seq, now = dict(self.newest), self.seq, int(time.time())
         published: list[Published] = []
         self._db.execute("BEGIN IMMEDIATE")
         try:
@@ -158,8 +205,8 @@ class Journal:
                     newest[message.type] = seq
                     published.append(Published(seq, message.topic, body))
                     self._db.execute(
-                        "INSERT INTO messages VALUES (?, ?, ?, ?)",
-                        (seq, bytes.fromhex(message.id), message.topic, body),
+                        "INSERT INTO messages VALUES (?, ?, ?, ?, ?)",
+                        (seq, bytes.fromhex(message.id), now, message.topic, body),
                     )
                 if record.row is not None:
                     self._write_row(record.row)
@@ -209,6 +256,36 @@ class Journal:
                 "INSERT OR REPLACE INTO open_events VALUES (?, ?)", (event.id, event.body)
             )
 
+    def prune(self, keep_bytes: float, keep_s: float, most: int) -> int:
+        """Delete the oldest messages beyond these limits, at most `most` of them; how many.
+
+        Numbers and the ledger of files stay. Their room is used again, so the file does not
+        grow any more, though it does not shrink either.
+        """
+        with _noting_damage(self.path):
+            return self._prune(keep_bytes, keep_s, most)
+
+    def _prune(self, keep_bytes: float, keep_s: float, most: int) -> int:
+        oldest = self._db.execute("SELECT seq, at FROM messages ORDER BY seq LIMIT 1").fetchone()
+        if oldest is None:
+            return 0
+        seq, at = oldest
+        cutoff = time.time() - keep_s
+        if at >= cutoff and self.used_bytes <= keep_bytes:
+            return 0
+        limit = "" if self.used_bytes > keep_bytes else " AND at < ?"
+        values = (seq + most, cutoff) if limit else (seq + most,)
+        return self._db.execute(f"DELETE FROM messages WHERE seq < ?{limit}", values).rowcount
+
+    @property
+    def used_bytes(self) -> int:
+        """Bytes of the journal's file that hold something."""
+        pages, free, size = (
+            self._db.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("page_count", "freelist_count", "page_size")
+        )
+        return int((pages - free) * size)
+
     def open_events(self) -> list[OpenEvent]:
         """Sounds that went on when the daemon was last seen."""
         return [OpenEvent(*row) for row in self._db.execute("SELECT id, body FROM open_events")]
@@ -221,31 +298,35 @@ class JournalReader:
     """A reading connection, for one thread."""
 
     def __init__(self, state: Path) -> None:
-        uri = f"file:{journal_path(state)}?mode=ro".replace("%", "%25")
+        self._path = journal_path(state)
+        uri = f"{self._path.absolute().as_uri()}?mode=ro"
         self._db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
         self._db.execute("PRAGMA query_only = ON")
 
     def row(self, path: bytes) -> LedgerRow | None:
-        found = self._db.execute("SELECT * FROM files WHERE path = ?", (path,)).fetchone()
+        with _noting_damage(self._path):
+            found = self._db.execute("SELECT * FROM files WHERE path = ?", (path,)).fetchone()
         return None if found is None else _row(found)
 
     def open_rows(self, source: str) -> list[LedgerRow]:
         """Files of a source with windows published and no end state yet."""
         query = "SELECT * FROM files WHERE state = 'open' AND source = ?"
-        return [_row(found) for found in self._db.execute(query, (source,))]
+        with _noting_damage(self._path):
+            return [_row(found) for found in self._db.execute(query, (source,))]
 
     def page(self, since: int, limit: int, max_bytes: int, topic: str = "") -> Page:
         """Messages after `since` whose topic begins with `topic`, oldest first.
 
         At most `limit` of them or `max_bytes`, though never none where one is left to give.
         """
-        self._db.execute("BEGIN")  # one view of the journal for all that is answered
-        try:
-            newest = self._db.execute("SELECT max(seq) FROM newest").fetchone()[0] or 0
-            oldest = self._db.execute("SELECT min(seq) FROM messages").fetchone()[0]
-            messages, reached = self._collect(since, limit, max_bytes, topic)
-        finally:
-            self._db.execute("COMMIT")
+        with _noting_damage(self._path):
+            self._db.execute("BEGIN")  # one view of the journal for all that is answered
+            try:
+                newest = self._db.execute("SELECT max(seq) FROM newest").fetchone()[0] or 0
+                oldest = self._db.execute("SELECT min(seq) FROM messages").fetchone()[0]
+                messages, reached = self._collect(since, limit, max_bytes, topic)
+            finally:
+                self._db.execute("COMMIT")
         oldest = newest + 1 if oldest is None else oldest
         return Page(messages, newest if reached is None else reached, oldest, newest)
 
@@ -267,12 +348,24 @@ class JournalReader:
                 return messages, reached
         return messages, None
 
-    def counts(self) -> dict[str, int]:
-        """Files by state."""
-        return dict(self._db.execute("SELECT state, count(*) FROM files GROUP BY state"))
-
     def close(self) -> None:
         self._db.close()
+
+
+def salvage(damaged: Path) -> Iterator[LedgerRow]:
+    """Finished files of a damaged journal's ledger, as far as they can be read."""
+    try:
+        db = sqlite3.connect(damaged, isolation_level=None)
+    except sqlite3.Error:
+        return
+    try:
+        yield from (
+            _row(found) for found in db.execute("SELECT * FROM files WHERE state != 'open'")
+        )
+    except (sqlite3.Error, ValueError, TypeError) as error:
+        log.warning("the rest of its ledger of files cannot be read: %s", error)
+    finally:
+        db.close()
 
 
 def _row(
@@ -285,3 +378,20 @@ def _row(
 
 def _signed(number: int) -> int:
     return number - 2**64 if number >= 2**63 else number
+
+
+def check_journal(state: Path) -> None:
+    """Raise JournalError where a daemon could not go on with the journal. Changes nothing."""
+    path = journal_path(state)
+    uri = f"file:{path}?mode=ro".replace("%", "%25")
+    try:
+        with closing(sqlite3.connect(uri, uri=True)) as db:
+            found = db.execute("PRAGMA user_version").fetchone()[0]
+            if found == VERSION:
+                db.execute("SELECT type, seq FROM newest").fetchall()
+    except sqlite3.DatabaseError as error:
+        raise JournalError(f"the journal {path} cannot be read: {error}") from error
+    if found > VERSION:
+        raise JournalError(
+            f"the state in {state} is of version {found}, and this daemon knows only up to {VERSION}"
+        )

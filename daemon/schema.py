@@ -17,6 +17,7 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE TABLE messages (
         seq INTEGER PRIMARY KEY,
         id BLOB NOT NULL UNIQUE,
+        at INTEGER NOT NULL,      -- seconds since 1970
         topic TEXT NOT NULL,
         body BLOB NOT NULL
     );

@@ -54,6 +54,7 @@ class _Parts:
     folders: list[FolderSource]
     microphones: list[MicrophoneSource]
     workers: list[threading.Thread]
+    set_aside: Path | None  # a damaged journal
 
     @property
     def sources(self) -> list[FolderSource | MicrophoneSource]:
@@ -85,6 +86,7 @@ class Service:
         try:
             for source in parts.sources:
                 source.ready.wait(READY_S)
+            self._say_journal(parts)
             self._say("started", "ready")
             self._beat()
             ready(self.settings, self._identity)
@@ -132,6 +134,11 @@ class Service:
         )
         return self._start_threads(state, lock, endpoints, journal, classifier)
 
+    def _say_journal(self, parts: _Parts) -> None:
+        if (aside := parts.set_aside) is not None:
+            text = f"the journal was damaged; it is kept as {aside}, and a new one has begun"
+            self._say("journal_replaced", text, file=str(aside))
+
     def _start_threads(
         self,
         state: Path,
@@ -141,7 +148,7 @@ class Service:
         classifier: Classifier,
     ) -> _Parts:
         settings = self.settings
-        delivery = DeliveryThread(journal, endpoints.publisher)
+        delivery = DeliveryThread(journal, endpoints.publisher, settings.journal)
         replay = ReplayThread(state, endpoints.router, journal.uuid, self.status)
         jobs = JobQueue(ROOM_PER_WORKER * settings.worker_count)
         rules = Rules(
@@ -163,7 +170,17 @@ class Service:
         ]
         left_open = end_left_open(journal.open_events())
         # Before any thread starts: a request for status may have been waiting since the bind.
-        parts = _Parts(lock, endpoints, delivery, replay, jobs, folders, microphones, workers)
+        parts = _Parts(
+            lock,
+            endpoints,
+            delivery,
+            replay,
+            jobs,
+            folders,
+            microphones,
+            workers,
+            journal.set_aside,
+        )
         self._parts = parts
         for thread in (delivery, replay, *parts.sources):
             thread.run = self._guarded(thread.run)  # type: ignore[method-assign]

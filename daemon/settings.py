@@ -57,7 +57,7 @@ class Microphone(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     device: str = ""  # as `tinyastd devices` names it; the default input if empty
     name: str = "mic"  # in topics and messages
-    hop: Positive = 2.5  # s from one window to the next
+    hop: Annotated[float, Meta(ge=0.1, le=60)] = 2.5  # s from one window to the next
     rate: Annotated[int, Meta(ge=0, le=384_000)] = 0  # Hz; the device's own if 0
     channels: Annotated[int, Meta(ge=0, le=64)] = 0  # averaged; the device's own if 0
     keep: Literal["none", "accepted", "all"] = "none"  # windows saved as FLAC beside the state
@@ -118,6 +118,13 @@ class Audio(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     max_duration: Positive = 86_400.0  # s; a longer recording is refused
 
 
+class JournalLimits(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`[journal]`: how much of what was said is kept for replay."""
+
+    keep_days: Positive = 30.0
+    keep_mb: Annotated[float, Meta(ge=1)] = 1_000.0  # megabytes; the oldest messages go first
+
+
 class Log(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`[log]`: on standard error."""
 
@@ -142,6 +149,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     decision: Decision = Decision()
     events: Events = Events()
     audio: Audio = Audio()
+    journal: JournalLimits = JournalLimits()
     log: Log = Log()
 
     @property
@@ -158,7 +166,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 _TABLES: dict[str, type[Struct]] = {
-    "": Settings, "folder": Folder, "decision": Decision, "audio": Audio, "log": Log
+    "": Settings, "folder": Folder, "microphone": Microphone, "decision": Decision,
+    "events": Events, "events.labels": EventRule, "audio": Audio, "log": Log,
 }  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from running import Daemon, of_type, stress
 from sounds import header, short_wav, write_wav
 
 from daemon.client import Received
-from daemon.schema import VERSION
+from daemon.schema import MIGRATIONS, VERSION
 
 MakeDaemon = Callable[..., Daemon]
 
@@ -81,13 +81,15 @@ def test_killed_at_random_moments(daemon: MakeDaemon) -> None:
     listening = daemon(env={"TINYAST_AUDIO__HOP": "0.05"})
     for number in range(files // 20):  # some of many windows, to be killed in the middle of
         write_wav(listening.folder / f"long-{number}.wav", seconds=6, seed=number)
-    drop(listening.folder, files - files // 20)
-    for _ in range(kills):
-        # From the first instant of a start to the middle of the work.
+    each = (files - files // 20) // kills
+    for number in range(kills):
+        # From the first instant of a start to the middle of the work, which never runs out.
+        drop(listening.folder, each, number * each)
         listening.spawn()
-        time.sleep(rng.uniform(0, 1.5))
+        time.sleep(rng.uniform(0, 2.5))
         listening.kill()
     listening.start()
+    files = files // 20 + each * kills
     ends = listening.ends(files, timeout=120 + files / 10)
     assert len({end["source"]["path"] for end in ends}) == files
     assert {end["state"] for end in ends} == {"done"}
@@ -266,13 +268,128 @@ def test_an_empty_state_of_version_zero_is_migrated(daemon: MakeDaemon) -> None:
     journal.close()
 
 
-def test_a_journal_that_is_none_is_refused_and_kept(daemon: MakeDaemon) -> None:
+def test_a_damaged_journal_is_put_aside_and_its_ledger_kept(daemon: MakeDaemon) -> None:
+    listening = daemon().start()
+    drop(listening.folder, 100)
+    listening.ends(100)
+    first = listening.status()["journal"]
+    assert listening.stop() == 0
+    file = listening.state / "journal.sqlite3"
+    damage_messages(file)
+    size = file.stat().st_size
+    # The damage shows when something is written where it is; that ends the daemon.
+    listening.spawn()
+    write_wav(listening.folder / "new.wav")
+    assert listening.process.wait(60) == 1
+    assert "damaged" in listening.tail()
+    listening.start()
+    heard = listening.hear(lambda r: of_type(r, "file"))
+    assert [m["source"]["path"] for m in of_type(heard, "file")] == [
+        str(listening.folder / "new.wav")
+    ], "files were classified again although the ledger could be read"
+    (replaced,) = [m for m in of_type(heard, "status") if m["status"] == "journal_replaced"]
+    aside = Path(replaced["file"])
+    assert len(aside.read_bytes()) >= size
+    assert replaced["journal"] != first
+    check_stream([r.message for r in heard])
+
+
+def damage_messages(file: Path) -> None:
+    """Overwrite the pages of the table and index of messages, as a failing disk might."""
+    journal = sqlite3.connect(file)
+    size = journal.execute("PRAGMA page_size").fetchone()[0]
+    roots = journal.execute(
+        "SELECT rootpage FROM sqlite_master WHERE tbl_name = 'messages'"
+    ).fetchall()
+    journal.close()
+    with file.open("r+b") as out:
+        for (page,) in roots:
+            out.seek((page - 1) * size)
+            out.write(b"\xff" * size)
+
+
+def test_a_journal_that_is_none_is_put_aside(daemon: MakeDaemon) -> None:
     listening = daemon()
     listening.state.mkdir()
-    file = listening.state / "journal.sqlite3"
-    file.write_bytes(b"something else entirely" * 100)
-    assert str(file) in refused(listening)
-    assert file.read_bytes().startswith(b"something else")
+    (listening.state / "journal.sqlite3").write_bytes(b"something else entirely" * 100)
+    listening.start()
+    write_wav(listening.folder / "a.wav")
+    assert listening.ends(1)[0]["state"] == "done"
+    (aside,) = listening.state.glob("journal.sqlite3.damaged-*")
+    assert aside.read_bytes().startswith(b"something else")
+
+
+def test_a_state_of_the_first_version_is_migrated(daemon: MakeDaemon) -> None:
+    listening = daemon()
+    listening.state.mkdir()
+    journal = sqlite3.connect(listening.state / "journal.sqlite3")
+    journal.executescript(MIGRATIONS[0] + "PRAGMA user_version = 1;")
+    journal.execute("INSERT INTO meta VALUES ('journal', 'that-of-old')")
+    journal.execute("INSERT INTO newest VALUES ('file', 41)")
+    journal.commit()
+    journal.close()
+    listening.start()
+    write_wav(listening.folder / "a.wav")
+    (end,) = listening.ends(1)
+    assert end["journal"] == "that-of-old"
+    assert end["seq"] > 41
+    assert end["prev"] == 41
+
+
+def test_old_messages_are_pruned_by_size_and_numbers_go_on(daemon: MakeDaemon) -> None:
+    listening = daemon(env={"TINYAST_JOURNAL__KEEP_MB": "1", "TINYAST_AUDIO__HOP": "0.05"}).start()
+    write_wav(listening.folder / "first.wav")
+    listening.ends(1)
+    write_wav(listening.folder / "many.wav", seconds=120)  # 2,300 windows of about 1 kB
+    listening.hear(
+        lambda r: any(m["source"]["path"].endswith("many.wav") for m in of_type(r, "file")),
+        since=3,
+        timeout=240,
+    )
+    write_wav(listening.folder / "last.wav")
+    with listening.client(since=0) as client:
+        first = client.receive(30)
+        assert first is not None
+        assert client.lost == first.message["seq"] - 1 > 0
+    size = (listening.state / "journal.sqlite3").stat().st_size
+    assert size < 3e6
+    assert listening.stop() == 0
+    listening.start()
+    write_wav(listening.folder / "again.wav")
+    newest = max(listening.status()["last"].values())
+    assert newest > 2_300
+
+
+def test_the_disk_fills_and_has_room_again(daemon: MakeDaemon, tmp_path: Path) -> None:
+    files = stress(1_000, 100)
+    small = tmp_path / "small"
+    small.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(small)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting a small tmpfs needs root")
+    try:
+        listening = daemon()
+        listening.state = small / "state"
+        listening.start()
+        ballast = small / "ballast"
+        room = os.statvfs(small)
+        ballast.write_bytes(b"\0" * (room.f_bavail * room.f_frsize - 60_000))
+        drop(listening.folder, files)
+        listening.wait_for(lambda: listening.status()["blocked"], "blocked by a full disk")
+        assert listening.process.poll() is None
+        subprocess.run(
+            ["mount", "-o", "remount,size=64m", str(small)], check=True, capture_output=True
+        )
+        ballast.unlink()
+        ends = listening.ends(files, timeout=120 + files / 10)
+        assert {end["state"] for end in ends} == {"done"}
+        assert len({end["source"]["path"] for end in ends}) == files
+        messages = listening.quiet(write_wav(listening.folder / "marker.wav"))
+        check_stream(messages)
+        assert len({m["run_id"] for m in messages}) == 1, "it was restarted"
+        assert listening.stop() == 0
+    finally:
+        subprocess.run(["umount", "-l", str(small)], check=False)
 
 
 def test_numbers_go_on_across_restarts(daemon: MakeDaemon) -> None:
