@@ -17,7 +17,7 @@ from daemon.client import Client, NoAnswer
 from daemon.decision import check_labels
 from daemon.devices import record
 from daemon.errors import DaemonError
-from daemon.journal import Journal, journal_path
+from daemon.journal import check_journal, journal_path
 from daemon.mounts import is_remote
 from daemon.recorded import zone
 from daemon.settings import Folder, Microphone, Settings
@@ -136,20 +136,29 @@ def check_watches() -> Check:
 
 
 def check_state(state: Path) -> Check:
+    # Not made here: it would belong to whoever asks, who may not be who runs the daemon.
+    there = next(path for path in (state, *state.parents) if path.exists())
     try:
-        state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=state):
+        with tempfile.TemporaryFile(dir=there):
             pass
     except OSError as error:
         return Check(
-            "state", FAIL, f"{state} cannot be written: {error.strerror}", "name another --state"
+            "state",
+            FAIL,
+            f"{state} cannot be written: {there}: {error.strerror}",
+            "name another --state, or give this user write permission",
         )
     if not journal_path(state).exists():
         return Check("state", OK, f"{state} can be written; no journal yet")
     try:
-        Journal(state, "doctor", "doctor").close()
+        check_journal(state)
     except DaemonError as error:
-        return Check("state", FAIL, str(error), "see the text")
+        return Check(
+            "state",
+            FAIL,
+            str(error),
+            "a damaged one is put aside at the next start; for a newer one run a newer tinyastd",
+        )
     return Check("state", OK, f"{state} holds a journal that can be read")
 
 

@@ -393,5 +393,5 @@ def check_journal(state: Path) -> None:
         raise JournalError(f"the journal {path} cannot be read: {error}") from error
     if found > VERSION:
         raise JournalError(
-            f"the state in {state} is of version {found}, and this daemon knows only up to {VERSION}"
+            f"the state in {state} is of version {found}; this daemon knows only up to {VERSION}"
         )
