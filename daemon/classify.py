@@ -25,6 +25,7 @@ from tinyast.classifier import Classifier
 from tinyast.errors import AudioError
 
 CSV_FIELDS = ("path", "start_s", "end_s", "label", "score", "decision", "reason")
+CSV_HEADER = ",".join(CSV_FIELDS).encode() + b"\n"
 SOURCE = "classify"
 
 
@@ -107,12 +108,16 @@ def classify_all(
 def csv_rows(result: Result) -> str:
     """CSV lines of one file."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    plain = csv.writer(text, lineterminator="\n")
+    quoted = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
     for item in result.predictions:
         window = item["window"]
+        path = item["source"]["path"]
+        # Python before 3.13 leaves a carriage return unquoted, which no reader takes.
+        writer = plain if "\r" not in path else quoted
         writer.writerow(
             [
-                item["source"]["path"],
+                path,
                 window["start_s"],
                 window["end_s"],
                 item["label"],
@@ -152,32 +157,49 @@ def finished_in(output: Path, kind: str, windows_of: Callable[[bytes], int]) -> 
     Each file's lines are written at once and in order, so only the last file can be cut short.
     `windows_of` tells how many lines a whole file has.
     """
-    lines = output.read_bytes().splitlines(keepends=True)
-    if lines and not lines[-1].endswith(b"\n"):
-        lines.pop()
+    data = output.read_bytes()
+    rows = _whole_rows(data, kind)
+    begin = CSV_HEADER if kind == "csv" else b'{"schema"'
+    if not data.startswith(begin) and not begin.startswith(data):
+        raise SettingsError(_FOREIGN)
     first = 1 if kind == "csv" else 0
-    paths = [_path_of(line, kind) for line in lines[first:]]
+    paths = [_path_of(row, kind) for row in rows[first:]]
     if paths:
         last = paths[-1]
         if paths.count(last) != windows_of(os.fsencode(last)):
             keep = paths.index(last)
-            paths, lines = paths[:keep], lines[: first + keep]
+            paths, rows = paths[:keep], rows[: first + keep]
     with output.open("r+b") as handle:
-        handle.truncate(sum(map(len, lines)))
+        handle.truncate(sum(map(len, rows)))
     return set(paths)
 
 
-def _path_of(line: bytes, kind: str) -> str:
-    text = line.decode("utf-8")
+_FOREIGN = (
+    "the output file holds something else than results of this command; name another, "
+    "or use --overwrite"
+)
+
+
+def _whole_rows(data: bytes, kind: str) -> list[bytes]:
+    """The rows of `data` that were written to their end. In CSV a quoted path may hold newlines."""
+    rows, row = [], b""
+    for line in io.BytesIO(data):
+        row += line
+        open_quote = kind == "csv" and row.count(b'"') % 2
+        if line.endswith(b"\n") and not open_quote:
+            rows.append(row)
+            row = b""
+    return rows
+
+
+def _path_of(row: bytes, kind: str) -> str:
     try:
+        text = row.decode("utf-8")
         if kind == "csv":
-            return next(csv.reader([text]))[0]
+            return next(csv.reader(io.StringIO(text, newline="")))[0]
         return str(json.loads(text)["source"]["path"])
-    except (ValueError, KeyError, TypeError, StopIteration, IndexError) as error:
-        raise SettingsError(
-            "the output file holds something else than results of this command; name another, "
-            "or use --overwrite"
-        ) from error
+    except (ValueError, KeyError, TypeError, StopIteration, IndexError, csv.Error) as error:
+        raise SettingsError(_FOREIGN) from error
 
 
 def shown(path: bytes) -> str:
