@@ -1,0 +1,61 @@
+"""What is loaded when: a daemon starts fast and small because most of it stays on disk."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+HEAVY = ("torch", "transformers", "librosa", "pandas", "matplotlib", "onnx", "scipy")
+LATE = ("sounddevice", "soundfile")  # where a microphone or a compressed file is met
+
+
+def loaded_by(code: str) -> set[str]:
+    """Top-level modules in a fresh interpreter after `code`."""
+    script = (
+        f"{code}\nimport sys\nprint(*sorted({{name.partition('.')[0] for name in sys.modules}}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script],
+        capture_output=True, text=True, cwd=ROOT, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize("module", ["daemon.service", "daemon.cli", "daemon.client", "tinyast"])
+def test_what_runs_all_day_loads_nothing_that_only_training_needs(module: str) -> None:
+    loaded = loaded_by(f"import {module}")
+    assert not loaded & {*HEAVY, *LATE}
+
+
+def test_help_and_the_client_load_neither_numpy_nor_the_model() -> None:
+    for module in ("daemon.cli", "daemon.client"):
+        assert not loaded_by(f"import {module}") & {"numpy", "onnxruntime", "soxr", "watchdog"}
+
+
+def test_classifying_loads_the_runtime_and_nothing_that_only_training_needs() -> None:
+    code = "import numpy, tinyast\ntinyast.Classifier.load().predict(numpy.zeros(80000), 16000)"
+    loaded = loaded_by(code)
+    assert "onnxruntime" in loaded
+    assert not loaded & {*HEAVY, *LATE}
+
+
+def test_math_libraries_are_held_to_one_thread_before_they_are_loaded() -> None:
+    code = "import daemon, os\nassert os.environ['OPENBLAS_NUM_THREADS'] == '1'"
+    assert "numpy" not in loaded_by(code)
+
+
+@pytest.mark.parametrize(
+    ("importer", "imported"),
+    [("tinyast", "daemon"), ("tinyast", "scripts"), ("daemon", "scripts"), ("scripts", "daemon")],
+)
+def test_packages_import_each_other_in_one_direction(importer: str, imported: str) -> None:
+    for path in (ROOT / importer).glob("*.py"):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            words = line.split()
+            if words[:1] in (["import"], ["from"]):
+                assert words[1].partition(".")[0] != imported, f"{path}: {line}"
