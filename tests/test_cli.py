@@ -6,12 +6,14 @@ import csv
 import io
 import json
 import os
+import pty
+import select
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -372,13 +374,63 @@ def test_whatever_a_file_is_called_an_output_cut_at_any_byte_loses_and_repeats_n
     begin = ",".join(CSV_FIELDS) + "\n" if kind == "csv" else ""
     parts = [ROWS[kind](result(path, count)) for path, count in windows.items()]
     whole = (begin + "".join(parts)).encode()
-    for length in range(len(whole) + 1):
+    ends = [at for at, byte in enumerate(whole) if byte in b"\r\n"]
+    near = {end + offset for end in ends for offset in (-1, 0, 1, 2)}
+    for length in sorted({*range(0, len(whole), 11), *near} & {*range(len(whole) + 1)}):
         output.write_bytes(whole[:length])
         finished = finished_in(output, kind, lambda path: windows[path.decode()])
         kept = output.read_bytes()
         todo = [ROWS[kind](result(p, n)) for p, n in windows.items() if p not in finished]
         begun = kept or begin.encode()
         assert begun + "".join(todo).encode() == whole
+
+
+# -- on a terminal -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def terminal() -> Iterator[tuple[int, Callable[[bytes], bytes]]]:
+    """A terminal to write to, and what reads it until some text has been seen."""
+    ours, theirs = pty.openpty()
+
+    def until(text: bytes) -> bytes:
+        seen = b""
+        while text not in seen:
+            assert select.select([ours], [], [], 60)[0], seen
+            seen += os.read(ours, 65_536)
+        return seen
+
+    yield theirs, until
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_a_person_sees_progress_and_a_pipe_does_not(
+    sounds: Path, terminal: tuple[int, Callable[[bytes], bytes]]
+) -> None:
+    screen, until = terminal
+    command = [sys.executable, "-m", "daemon", "classify", str(sounds), "--format", "csv"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=screen) as it:
+        until(b"3/3")
+        assert it.stdout is not None
+        assert len(it.stdout.read().splitlines()) == 6
+    assert it.returncode == 0
+
+
+def test_a_person_is_told_where_the_daemon_listens_and_what_to_do_next(
+    tmp_path: Path, terminal: tuple[int, Callable[[bytes], bytes]]
+) -> None:
+    screen, until = terminal
+    one = Daemon(tmp_path)
+    with subprocess.Popen(one.command(), stderr=screen) as it:
+        try:
+            text = until(b"stops.").decode()
+            for part in ("tinyastd is ready", one.publish, one.replay, str(one.state)):
+                assert part in text
+            assert f"tinyastd listen --publish {one.publish} --replay {one.replay}" in text
+        finally:
+            it.terminate()
+    assert it.returncode == 0
 
 
 # -- doctor --------------------------------------------------------------------------------------
