@@ -13,6 +13,7 @@ from daemon.errors import DaemonError, SettingsError
 from tinyast.errors import TinyASTError
 
 if TYPE_CHECKING:
+    from daemon.client import ClientKeys
     from daemon.settings import Settings
     from daemon.status import Identity
 
@@ -33,6 +34,11 @@ Watch = Annotated[Path | None, typer.Option(help="Folder to watch, in place of t
 State = Annotated[Path | None, typer.Option(help="Directory for the journal and the ledger.")]
 Publish = Annotated[str | None, typer.Option(help="Endpoint of live messages.")]
 Replay = Annotated[str | None, typer.Option(help="Endpoint of replay.")]
+Keys = Annotated[
+    Path | None, typer.Option(help="Key directory (`tinyastd keygen`): only its clients get in.")
+]
+ServerKey = Annotated[Path | None, typer.Option(help="The daemon's public key: server.key.")]
+OwnKey = Annotated[Path | None, typer.Option(help="Your own key: NAME.key_secret.")]
 Checkpoint = Annotated[Path | None, typer.Option(help="Checkpoint folder.")]
 
 
@@ -52,6 +58,16 @@ def _settings(config: Path | None, **flags: Any) -> Settings:
 
     given = {name: str(v) if isinstance(v, Path) else v for name, v in flags.items()}
     return settings.load(config, flags=given)
+
+
+def _client_keys(server: Path | None, own: Path | None) -> ClientKeys | None:
+    from daemon.client import ClientKeys
+
+    if server is None and own is None:
+        return None
+    if server is None or own is None:
+        raise SettingsError("--server-key and --own-key go together")
+    return ClientKeys.load(server, own)
 
 
 def _version(wanted: bool) -> None:
@@ -85,6 +101,7 @@ def run(
         str | None, typer.Option(help="Its name, by `tinyastd devices`; implies --mic.")
     ] = None,
     workers: Annotated[int | None, typer.Option(help="Threads; 0 for one per core.")] = None,
+    keys: Keys = None,
     insecure: Annotated[
         bool | None, typer.Option("--insecure", help="Allow endpoints others can reach.")
     ] = None,
@@ -100,6 +117,7 @@ def run(
         checkpoint=checkpoint,
         device=device if device is not None or not mic else "",
         workers=workers,
+        keys=keys,
         insecure=insecure,
     )
     from daemon import logs
@@ -160,13 +178,16 @@ def listen(
     ] = None,
     topic: Annotated[str, typer.Option(help="Only topics that begin with this.")] = "tinyast.v1.",
     json: Annotated[bool, typer.Option("--json", help="Whole messages, one a line.")] = False,
+    server_key: ServerKey = None,
+    own_key: OwnKey = None,
 ) -> None:
     """Print what a daemon says, missing nothing."""
     settings = _settings(config, publish=publish, replay=replay)
     from daemon.client import Client, NoAnswer
     from daemon.listen import line
 
-    with Client(settings.publish, settings.replay, since, (topic,)) as client:
+    keys = _client_keys(server_key, own_key)
+    with Client(settings.publish, settings.replay, since, (topic,), keys=keys) as client:
         try:
             client.status()
         except NoAnswer:
@@ -236,6 +257,8 @@ def status(
     publish: Publish = None,
     replay: Replay = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    server_key: ServerKey = None,
+    own_key: OwnKey = None,
 ) -> None:
     """Ask the running daemon how it is. Exit code 1 if none answers."""
     settings = _settings(config, publish=publish, replay=replay)
@@ -244,12 +267,40 @@ def status(
     from daemon.client import Client, NoAnswer
     from daemon.report import describe
 
-    with Client(settings.publish, settings.replay) as client:
+    keys = _client_keys(server_key, own_key)
+    with Client(settings.publish, settings.replay, keys=keys) as client:
         try:
             answer = client.status()
         except NoAnswer as error:
             raise DaemonError(f"{error}; start one with `tinyastd run`") from error
     typer.echo(msgspec.json.encode(answer).decode() if json else describe(answer))
+
+
+@app.command()
+def keygen(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Key directory of the daemon.")],
+    client: Annotated[
+        str | None, typer.Option(help="Make a key for a subscriber of this name, and let it in.")
+    ] = None,
+) -> None:
+    """Make keys, so that other machines can listen and strangers cannot."""
+    from daemon.keys import make_client, make_server
+
+    if client is None:
+        public = make_server(folder)
+        typer.echo(
+            f"made the daemon's key pair in {folder}\n"
+            f"Next: `tinyastd keygen {folder} --client NAME` for each subscriber, and "
+            f'`keys = "{folder.absolute()}"` in the daemon\'s settings.\n'
+            f"Subscribers need {public}"
+        )
+        return
+    public, secret = make_client(folder, client)
+    typer.echo(
+        f"{client} is let in from now on by {public}; remove that file to shut it out again\n"
+        f"Next: carry {secret} and {folder / 'server.key'} to the subscriber, then delete "
+        f"{secret.name} here: `tinyastd listen --own-key {secret.name} --server-key server.key`"
+    )
 
 
 @app.command()

@@ -18,12 +18,14 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import msgspec
 import zmq
 
+from daemon.keys import load_pair, load_public
 from daemon.messages import HEARTBEAT_TOPIC, PREFIX, TYPES
 
 log = logging.getLogger(__name__)
@@ -38,6 +40,21 @@ _decode = msgspec.json.Decoder().decode
 
 class NoAnswer(Exception):
     """The daemon did not answer in time: it is not running, or not at this endpoint."""
+
+
+@dataclass(frozen=True)
+class ClientKeys:
+    """What a daemon with keys asks of a subscriber: Z85, 40 characters each."""
+
+    server: bytes  # the daemon's public key
+    public: bytes
+    secret: bytes
+
+    @classmethod
+    def load(cls, server: Path | str, own: Path | str) -> ClientKeys:
+        """Read `server.key` and one's own `NAME.key_secret`. Raises SettingsError."""
+        public, secret = load_pair(Path(own))
+        return cls(load_public(Path(server)), public, secret)
 
 
 @dataclass(frozen=True)
@@ -56,6 +73,7 @@ class Client:
     on. `journal`: the one that `since` counts in, if known: should the daemon have another by now,
     that one is read from its start. `topics`: only messages whose topic begins with one of these.
     `buffered`: messages that wait while nobody asks for them; what does not fit is replayed.
+    `keys`: what a daemon with keys asks for; made by `tinyastd keygen`.
 
     For one thread.
     """
@@ -68,11 +86,14 @@ class Client:
         topics: Sequence[str] = (PREFIX,),
         journal: str | None = None,
         buffered: int = 50_000,
+        keys: ClientKeys | None = None,
     ) -> None:
+        self._keys = keys
         self._replay_endpoint, self._topics = replay, tuple(topics)
         self._context = zmq.Context()
         self._sub = self._context.socket(zmq.SUB)
         self._sub.rcvhwm = buffered
+        self._show_keys(self._sub)
         # Whole types, so that `prev` tells of a loss; what was not asked for is dropped here.
         wanted = [kind for kind in TYPES if self._wants(f"{PREFIX}{kind}.")]
         for kind in wanted:
@@ -206,8 +227,14 @@ class Client:
             self._asked_at = None
         return None
 
+    def _show_keys(self, socket: zmq.Socket[bytes]) -> None:
+        if self._keys is not None:
+            socket.curve_serverkey = self._keys.server
+            socket.curve_publickey, socket.curve_secretkey = self._keys.public, self._keys.secret
+
     def _connect_dealer(self) -> zmq.Socket[bytes]:
         dealer = self._context.socket(zmq.DEALER)
+        self._show_keys(dealer)
         dealer.linger = 0
         dealer.connect(self._replay_endpoint)
         return dealer

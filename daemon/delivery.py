@@ -17,8 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import zmq
-
+from daemon.endpoint import Endpoint
 from daemon.journal import Journal, Record
 from daemon.messages import HEARTBEAT_TOPIC, PREFIX, SCHEMA, now, to_json
 from daemon.settings import JournalLimits
@@ -29,7 +28,6 @@ QUEUE = 1_024  # items waiting; more makes their producers wait
 BATCH = 512  # items committed together
 PRUNE_S, PRUNE_MOST = 1.0, 1_000  # how often old messages are deleted, and how many at most
 RETRY_S = 1.0  # between attempts while the disk refuses
-SEND_HWM = 4_000  # messages kept for one slow subscriber; beyond that it has to ask for replay
 
 
 @dataclass(frozen=True)
@@ -47,25 +45,33 @@ class Heartbeat:
     fields: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Renewal:
+    """Drop all subscribers; those that are still let in come back by themselves."""
+
+
+Item = Delivery | Heartbeat | Renewal
+
+
 class Abandoned(Exception):
     """The daemon stops and the disk takes nothing more; the work is done again after a start."""
 
 
 class DeliveryThread(threading.Thread):
-    """Owns the journal and the publishing socket from `start` to its end."""
+    """Owns the journal and the publishing endpoint from `start` to its end."""
 
-    def __init__(self, journal: Journal, socket: zmq.Socket[bytes], limits: JournalLimits) -> None:
+    def __init__(self, journal: Journal, endpoint: Endpoint, limits: JournalLimits) -> None:
         super().__init__(name="delivery")
-        self._journal, self._socket, self._limits = journal, socket, limits
+        self._journal, self._endpoint, self._limits = journal, endpoint, limits
         self._pruned_at = 0.0
-        self._queue: queue.Queue[Delivery | Heartbeat | None] = queue.Queue(QUEUE)
+        self._queue: queue.Queue[Item | None] = queue.Queue(QUEUE)
         self._stopping = threading.Event()
         self.blocked: str | None = None  # why nothing can be committed just now
         self.counts: Counter[str] = Counter()  # messages of this run, by the topic's first words
 
     # -- any thread ----------------------------------------------------------------------------
 
-    def put(self, item: Delivery | Heartbeat) -> None:
+    def put(self, item: Item) -> None:
         """Queue `item`, waiting for room. Raises Abandoned where none comes before the stop."""
         while True:
             try:
@@ -122,9 +128,9 @@ class DeliveryThread(threading.Thread):
             log.warning("stopping with unwritten messages; their files are classified again")
         finally:
             self._journal.close()
-            self._socket.close()
+            self._endpoint.close()
 
-    def _take(self) -> list[Delivery | Heartbeat | None]:
+    def _take(self) -> list[Item | None]:
         batch = [self._queue.get()]
         while batch[-1] is not None and len(batch) < BATCH:
             try:
@@ -133,13 +139,15 @@ class DeliveryThread(threading.Thread):
                 break
         return batch
 
-    def _deliver(self, items: list[Delivery | Heartbeat]) -> None:
+    def _deliver(self, items: list[Item]) -> None:
         deliveries = [item for item in items if isinstance(item, Delivery)]
         if deliveries:
             self._commit(deliveries)
         for item in items:
             if isinstance(item, Heartbeat):
                 self._send_heartbeat(item)
+            elif isinstance(item, Renewal):
+                self._endpoint.renew()
 
     def _commit(self, deliveries: list[Delivery]) -> None:
         records = [delivery.record for delivery in deliveries]
@@ -153,7 +161,7 @@ class DeliveryThread(threading.Thread):
             log.info("the journal can be written again")
             self.blocked = None
         for message in published:
-            self._socket.send_multipart((message.topic.encode(), message.body))
+            self._endpoint.socket.send_multipart((message.topic.encode(), message.body))
             self.counts[_kind(message.topic)] += 1
         for delivery in deliveries:
             if delivery.committed is not None:
@@ -188,7 +196,7 @@ class DeliveryThread(threading.Thread):
             **heartbeat.fields,
             "last": self._journal.newest,
         }
-        self._socket.send_multipart((HEARTBEAT_TOPIC.encode(), to_json(body)))
+        self._endpoint.socket.send_multipart((HEARTBEAT_TOPIC.encode(), to_json(body)))
 
 
 def _kind(topic: str) -> str:

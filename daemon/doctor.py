@@ -18,6 +18,7 @@ from daemon.decision import check_labels
 from daemon.devices import record
 from daemon.errors import DaemonError
 from daemon.journal import check_journal, journal_path
+from daemon.keys import load_server
 from daemon.mounts import is_remote
 from daemon.recorded import zone
 from daemon.settings import Folder, Microphone, Settings
@@ -227,7 +228,8 @@ def check_endpoints(settings: Settings, running: str | None) -> Check:
     if running is not None:
         return Check("endpoints", OK, running)
     try:
-        bind(settings.publish, settings.replay, settings.insecure).close()
+        keys = None if settings.keys_path is None else load_server(settings.keys_path)
+        bind(settings.publish, settings.replay, settings.insecure, keys).close()
     except DaemonError as error:
         return Check("endpoints", FAIL, str(error), "see the text")
     return Check("endpoints", OK, f"{settings.publish} and {settings.replay} are free")

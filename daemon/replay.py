@@ -19,6 +19,7 @@ import msgspec
 import zmq
 from msgspec import Meta, Struct
 
+from daemon.endpoint import MAX_MESSAGE, Endpoint
 from daemon.journal import JournalReader, Page
 from daemon.messages import to_json
 
@@ -28,7 +29,6 @@ MAX_MESSAGES = 1_000
 MAX_BYTES = 1_000_000  # in one reply
 MAX_UNSENT = 16_000_000  # bytes of replies not yet on the wire, over all clients
 MIN_BYTES = 16_000  # what a reply may hold however many are unsent
-MAX_REQUEST = 4_096  # bytes
 POLL_MS = 250
 
 
@@ -49,18 +49,18 @@ class BadRequest(Exception):
 
 
 class ReplayThread(threading.Thread):
-    """Owns the replay socket and a reading connection from `start` to its end."""
+    """Owns the replay endpoint and a reading connection from `start` to its end."""
 
     def __init__(
         self,
         state: Path,
-        socket: zmq.Socket[bytes],
+        endpoint: Endpoint,
         journal: str,
         status: Callable[[], dict[str, Any]],
     ) -> None:
         super().__init__(name="replay")
-        self._state, self._socket, self._journal, self._status = state, socket, journal, status
-        self._halt = threading.Event()
+        self._state, self._endpoint, self._journal, self._status = state, endpoint, journal, status
+        self._halt, self._renewal = threading.Event(), threading.Event()
         self._unsent: deque[tuple[zmq.MessageTracker, int]] = deque()
         self.answered = 0
         self.refused = 0
@@ -68,16 +68,22 @@ class ReplayThread(threading.Thread):
     def stop(self) -> None:
         self._halt.set()
 
+    def renew(self) -> None:
+        """Drop all clients soon; those that are still let in come back by themselves."""
+        self._renewal.set()
+
     def run(self) -> None:
         reader = JournalReader(self._state)
-        self._socket.copy_threshold = 0  # so that a reply's last frame tells when it was sent
         try:
             while not self._halt.is_set():
-                if self._socket.poll(POLL_MS):
-                    self._answer(reader, self._socket.recv_multipart())
+                if self._renewal.is_set():
+                    self._renewal.clear()
+                    self._endpoint.renew()
+                if self._endpoint.socket.poll(POLL_MS):
+                    self._answer(reader, self._endpoint.socket.recv_multipart())
         finally:
             reader.close()
-            self._socket.close()
+            self._endpoint.close()
 
     def _answer(self, reader: JournalReader, frames: list[bytes]) -> None:
         self._unsent = deque(item for item in self._unsent if not item[0].done)
@@ -92,8 +98,8 @@ class ReplayThread(threading.Thread):
         *front, last = envelope + reply
         size = sum(map(len, reply))
         for frame in front:
-            self._socket.send(frame, zmq.SNDMORE)
-        tracker = self._socket.send(last, copy=False, track=True)
+            self._endpoint.socket.send(frame, zmq.SNDMORE)
+        tracker = self._endpoint.socket.send(last, copy=False, track=True)
         self._unsent.append((tracker, size))
 
     def _reply(self, reader: JournalReader, request: _Request) -> list[bytes]:
@@ -127,8 +133,8 @@ def _frames(journal: str, page: Page) -> list[bytes]:
 def _parse(frames: list[bytes]) -> _Request:
     if len(frames) != 1:
         raise BadRequest("bad_request", f"expected one JSON frame, got {len(frames)} frames")
-    if len(frames[0]) > MAX_REQUEST:
-        raise BadRequest("bad_request", f"a request has at most {MAX_REQUEST} bytes")
+    if len(frames[0]) > MAX_MESSAGE:
+        raise BadRequest("bad_request", f"a request has at most {MAX_MESSAGE} bytes")
     try:
         request = _decode(frames[0])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from daemon.decision import check_known, check_labels
-from daemon.delivery import Abandoned, Delivery, DeliveryThread, Heartbeat
+from daemon.delivery import Abandoned, Delivery, DeliveryThread, Heartbeat, Renewal
 from daemon.errors import StartError
 from daemon.filejob import Bench
 from daemon.folder import FolderSource
 from daemon.jobs import JobQueue
 from daemon.journal import Journal, Record
+from daemon.keys import load_server
 from daemon.livejob import end_left_open
 from daemon.locks import Lock
 from daemon.messages import Source, status
@@ -112,7 +113,8 @@ class Service:
         lock = Lock(state / "lock", f"state directory {state}")
         try:
             classifier = _load_classifier(settings)
-            endpoints = bind(settings.publish, settings.replay, settings.insecure)
+            keys = None if settings.keys_path is None else load_server(settings.keys_path)
+            endpoints = bind(settings.publish, settings.replay, settings.insecure, keys)
         except BaseException:
             lock.release()
             raise
@@ -126,8 +128,8 @@ class Service:
             settings.node,
             self.run_id,
             journal.uuid,
-            endpoints.publish,
-            endpoints.replay,
+            endpoints.publisher.address,
+            endpoints.router.address,
             str(state),
             _describe(classifier),
             settings.worker_count,
@@ -184,6 +186,9 @@ class Service:
         self._parts = parts
         for thread in (delivery, replay, *parts.sources):
             thread.run = self._guarded(thread.run)  # type: ignore[method-assign]
+        if endpoints.gate is not None:
+            endpoints.gate.run = self._guarded(endpoints.gate.run)  # type: ignore[method-assign]
+            endpoints.gate.start()
         delivery.start()
         delivery.put(Delivery(left_open))  # what a kill left open ends before anything else
         for each in (replay, *workers, *parts.sources):
@@ -215,6 +220,7 @@ class Service:
         next_beat = time.monotonic() + HEARTBEAT_S
         while not self._stop.wait(TICK_S):
             self._take_requests()
+            self._check_keys()
             if time.monotonic() >= next_beat:
                 next_beat = time.monotonic() + HEARTBEAT_S
                 self._beat()
@@ -234,6 +240,14 @@ class Service:
                 self._parts.delivery.put(Delivery(Record(forget=path)))
             last = request.paths[-1] if request.paths else None
             self._parts.delivery.put(Delivery(Record(forget=last), on_record))
+
+    def _check_keys(self) -> None:
+        """A key that was taken away stops working for those connected already, too."""
+        gate = self._parts.endpoints.gate
+        if gate is not None and gate.lost_keys():
+            log.info("a subscriber's key was taken away; all have to show theirs again")
+            self._parts.delivery.put(Renewal())
+            self._parts.replay.renew()
 
     def _beat(self) -> None:
         delivery = self._parts.delivery
@@ -294,6 +308,9 @@ class Service:
         parts.delivery.join()
         parts.replay.stop()
         parts.replay.join()
+        if parts.endpoints.gate is not None:
+            parts.endpoints.gate.stop()
+            parts.endpoints.gate.join()
         parts.endpoints.close()
         parts.lock.release()
 

@@ -139,6 +139,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     state: str = ""  # directory; where the system keeps state if empty
     publish: str = "tcp://127.0.0.1:5755"
     replay: str = "tcp://127.0.0.1:5756"
+    keys: str = ""  # directory made by `tinyastd keygen`; only who has a key there gets in
     insecure: bool = False  # allow endpoints that other machines can reach
     engine: Literal["onnx", "torch"] = "onnx"
     checkpoint: str = ""  # directory; the one that comes with the package if empty
@@ -159,6 +160,10 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     @property
     def checkpoint_path(self) -> Path | None:
         return Path(self.checkpoint) if self.checkpoint else None
+
+    @property
+    def keys_path(self) -> Path | None:
+        return Path(self.keys) if self.keys else None
 
     @property
     def worker_count(self) -> int:

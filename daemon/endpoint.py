@@ -1,0 +1,130 @@
+"""One bound socket that other programs connect to, with its bounds and its lock."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from pathlib import Path
+
+import zmq
+
+from daemon.errors import StartError
+from daemon.gate import secure
+from daemon.keys import ServerKeys
+from daemon.locks import Lock
+from daemon.ports import holder_of_port
+
+MAX_MESSAGE = 4_096  # bytes that a client may send: subscriptions and requests are small
+LINGER_MS = 2_000  # what is queued at the end gets this long to leave
+HEARTBEAT_MS = 5_000  # ping silent peers; drop those that do not answer in three
+HANDSHAKE_MS = 10_000
+RENEW_S = 5.0  # for the system to let go of a port that was ours
+
+Context = zmq.Context[zmq.Socket[bytes]]
+
+
+class Endpoint:
+    """A server socket. It is handed to the one thread that uses it; `close` comes last.
+
+    Raises StartError, naming the holder, where its address is taken.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        name: str,
+        kind: int,
+        address: str,
+        hwm: int,
+        keys: ServerKeys | None,
+    ) -> None:
+        self._context, self._name, self._kind, self._hwm = context, name, kind, hwm
+        self._keys = keys if address.startswith("tcp://") else None
+        self._lock: Lock | None = None
+        if address.startswith("ipc://"):
+            self._lock = _prepare_ipc(name, Path(address.removeprefix("ipc://")))
+        self.socket = self._make(address)
+        try:
+            self._bind(address)
+        except BaseException:
+            self.close()
+            raise
+        # As bound: a port given as * is filled in.
+        self.address = self.socket.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0")
+
+    def _make(self, address: str) -> zmq.Socket[bytes]:
+        socket = self._context.socket(self._kind)
+        socket.sndhwm = self._hwm
+        socket.linger = LINGER_MS
+        socket.maxmsgsize = MAX_MESSAGE
+        socket.handshake_ivl = HANDSHAKE_MS
+        socket.heartbeat_ivl = HEARTBEAT_MS
+        socket.heartbeat_timeout = 3 * HEARTBEAT_MS
+        if address.startswith("tcp://["):
+            socket.ipv6 = True
+        if self._kind == zmq.ROUTER:
+            socket.copy_threshold = 0  # so that a reply's last frame tells when it was sent
+        if self._keys is not None:
+            secure(socket, self._keys)
+        return socket
+
+    def _bind(self, address: str) -> None:
+        try:
+            self.socket.bind(address)
+        except zmq.ZMQError as error:
+            if error.errno == zmq.EADDRINUSE:
+                port = address.rpartition(":")[2]
+                raise StartError(
+                    f"{self._name} endpoint {address} is in use by {holder_of_port(int(port))}; "
+                    f"stop that process, or name another with --{self._name}"
+                ) from error
+            raise StartError(
+                f"cannot bind {self._name} endpoint {address}: {error.strerror}"
+            ) from error
+
+    def renew(self) -> None:
+        """Drop every connection and listen again at the same address; for the owning thread.
+
+        Those still let in connect again by themselves, and ask replay for what they missed.
+        """
+        self.socket.unbind(self.address)
+        self.socket.close(linger=0)
+        self.socket = self._make(self.address)
+        deadline = time.monotonic() + RENEW_S
+        while True:
+            try:
+                self._bind(self.address)
+                return
+            except StartError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+
+    def close(self) -> None:
+        self.socket.close()
+
+    def release(self) -> None:
+        """Give the address free, once the context is gone."""
+        if self._lock is not None:
+            self._lock.release()
+
+
+def _prepare_ipc(name: str, path: Path) -> Lock:
+    """Make sure that binding destroys nothing: libzmq unlinks whatever is at the path."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StartError(f"cannot make {path.parent} for `{name}`: {error.strerror}") from error
+    lock = Lock(path.with_name(path.name + ".lock"), f"{name} endpoint ipc://{path}")
+    try:
+        kind = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return lock
+    if not stat.S_ISSOCK(kind):
+        lock.release()
+        raise StartError(
+            f"`{name}` is ipc://{path}, where there is a file that is no socket; move it away or "
+            "name another path"
+        )
+    return lock

@@ -1,0 +1,36 @@
+"""Who holds a TCP port."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def holder_of_port(port: int) -> str:
+    """The process that listens on a TCP port, in words (Linux; elsewhere just «a process»)."""
+    inodes = _listening_inodes(port)
+    for pid in filter(str.isdigit, os.listdir("/proc") if inodes else []):
+        try:
+            for fd in os.scandir(f"/proc/{pid}/fd"):
+                if os.readlink(fd.path) in inodes:
+                    words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+                    command = b" ".join(words).decode("utf-8", "replace").strip()
+                    return f"process {pid} ({command[:80]})"
+        except OSError:
+            continue  # it ended, or is another user's
+    return "another process"
+
+
+def _listening_inodes(port: int) -> set[str]:
+    inodes = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        try:
+            lines = Path(table).read_text(encoding="ascii").splitlines()[1:]
+        except OSError:
+            continue
+        for line in lines:
+            fields = line.split()
+            # Local address ends in the port, in hexadecimal; state 0A is LISTEN (proc(5)).
+            if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port:
+                inodes.add(f"socket:[{fields[9]}]")
+    return inodes
