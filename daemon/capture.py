@@ -14,12 +14,12 @@ import os
 import queue
 import signal
 import sys
-import time
 from typing import Any
 
 import numpy as np
 
 from daemon.capture_stream import Block, Failure, Hello, Missed, write
+from daemon.stream_clock import clock
 
 QUEUE = 2_000  # blocks waiting for the pipe: about 17 s of 8.7 ms; beyond that they are counted
 POLL_S = 0.5  # how soon a stream that stopped by itself is noticed
@@ -88,13 +88,14 @@ def capture(sounddevice: Any, name: str, rate: int, channels: int, out: int) -> 
     device = choose(inputs(sounddevice), name)
     wanted = channels or (1 if device["channels"] > MANY_CHANNELS else device["channels"])
     frequency = rate or round(device["rate"])
-    waiting: queue.Queue[tuple[float, bool, np.ndarray[Any, Any]]] = queue.Queue(QUEUE)
+    waiting: queue.Queue[tuple[int, float, bool, np.ndarray[Any, Any]]] = queue.Queue(QUEUE)
     missed = 0  # frames that found no room, since the last block that did
 
     def callback(data: np.ndarray[Any, Any], frames: int, times: Any, status: Any) -> None:
         nonlocal missed
         try:
-            waiting.put_nowait((time.monotonic(), bool(status.input_overflow), data.copy()))
+            waiting.put_nowait((missed, clock(), bool(status.input_overflow), data.copy()))
+            missed = 0
         except queue.Full:
             missed += frames
 
@@ -114,15 +115,14 @@ def capture(sounddevice: Any, name: str, rate: int, channels: int, out: int) -> 
     write(out, Hello(device["name"], frequency, wanted))
     while True:
         try:
-            at, overflow, data = waiting.get(timeout=POLL_S)
+            missed_before, at, overflow, data = waiting.get(timeout=POLL_S)
         except queue.Empty:
             if not stream.active:
                 raise CannotCapture("stopped", "the stream stopped by itself") from None
             continue
+        if missed_before:
+            write(out, Missed(missed_before))
         write(out, Block(at, overflow, data.mean(axis=1, dtype=np.float32)))
-        if missed and waiting.empty():
-            write(out, Missed(missed))
-            missed = 0
 
 
 def die_with_parent(parent: int) -> None:

@@ -32,14 +32,14 @@ class Hello:
 class Block:
     """Frames in the order in which they were captured."""
 
-    at: float  # time.monotonic() in the callback, when the last of them was there
+    at: float  # stream_clock.clock() in the callback, when the last of them was there
     overflow: bool  # PortAudio says that frames before these were lost
     samples: Float  # mono
 
 
 @dataclass(frozen=True)
 class Missed:
-    """Frames after the last block that found no room on the way here."""
+    """Frames before the next block that found no room on the way here."""
 
     frames: int
 

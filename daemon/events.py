@@ -31,7 +31,7 @@ class Event:
     heard: float  # s since 1970, the end of the last one
     peak: float  # best score
     windows: int  # in which it was heard
-    reason: str | None = None  # of an end: quiet, stopped or restart
+    reason: str | None = None  # of an end: quiet, source_lost, stopped or restart
 
 
 @dataclass
@@ -100,7 +100,8 @@ class Tracker:
         return ended
 
     def end_all(self, reason: str) -> list[Event]:
-        """End what goes on: nothing more is heard from this source."""
+        """End what goes on: nothing more is heard from this source, or not for a while."""
+        self._recent.clear()
         return [self._end(label, reason) for label in list(self._open)]
 
     def _end(self, label: str, reason: str) -> Event:

@@ -14,7 +14,7 @@ from daemon.events import Event, Heard, Tracker
 from daemon.filejob import Bench
 from daemon.journal import OpenEvent, Record
 from daemon.keeping import Store
-from daemon.messages import Message, Source, event, live_prediction, timestamp, to_json
+from daemon.messages import Gap, Message, Source, event, live_prediction, timestamp, to_json
 from daemon.predictions import judge
 from tinyast.errors import AudioError
 from tinyast.features import Float
@@ -24,9 +24,9 @@ log = logging.getLogger(__name__)
 MAX_WAITING = 4  # windows; beyond that live audio cannot be kept up with
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LiveWindow:
-    """Five seconds from a microphone."""
+    """Five seconds from a microphone, or less where the stream broke off."""
 
     index: int  # counts this run's windows
     first_frame: int  # counts this run's frames
@@ -42,9 +42,17 @@ class LiveJob:
 
     steps = 0
 
-    def __init__(self, source: Source, run_id: str, bench: Bench, tracker: Tracker, store: Store):
+    def __init__(
+        self,
+        source: Source,
+        run_id: str,
+        bench: Bench,
+        tracker: Tracker,
+        store: Store,
+        tell_gap: Callable[[Gap], None],
+    ) -> None:
         self._source, self._run_id, self._bench = source, run_id, bench
-        self._tracker, self._store = tracker, store
+        self._tracker, self._store, self._tell_gap = tracker, store, tell_gap
         self._waiting: deque[LiveWindow | str] = deque()  # a string: why what goes on ends
         self._lock = threading.Lock()
         self._in_line = False
@@ -79,13 +87,15 @@ class LiveJob:
         pass
 
     def _classify(self, window: LiveWindow) -> None:
-        try:
-            body = judge(self._bench.classifier, self._bench.rules, window.samples, window.rate)
-        except AudioError as error:
-            # A driver that gives infinities: there is nothing to be said of this window.
-            log.error("a window of %s cannot be classified: %s", self._source.name, error)
-            return
+        classifier = self._bench.classifier
         length = len(window.samples) / window.rate
+        try:
+            body = judge(classifier, self._bench.rules, window.samples, window.rate)
+        except AudioError as error:
+            # A driver that gives infinities: there is nothing else to be said of this window.
+            log.error("a window of %s cannot be classified: %s", self._source.name, error)
+            self._tell_gap(Gap(window.started, length, len(window.samples), "unusable"))
+            return
         passed = body["decision"] == "accepted"
         heard = Heard(body["label"], body["score"], passed, window.started, window.started + length)
         confirmed, events = self._tracker.hear(heard)
@@ -99,7 +109,7 @@ class LiveJob:
             "index": window.index,
             "start_s": round(window.start_s, 6),
             "end_s": round(window.start_s + length, 6),
-            "padded_s": 0.0,
+            "padded_s": round(max(0.0, classifier.checkpoint.features.window_s - length), 6),
             "started_at": timestamp(window.started),
             "clock": "capture",
         }

@@ -7,21 +7,23 @@ or hangs, it is killed and started again, with growing pauses, for ever.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import select
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from daemon.capture_stream import Block, Failure, Hello, Missed, Parser
+from daemon.cutter import Cutter, Piece
 from daemon.delivery import Abandoned, Delivery
 from daemon.events import Tracker
 from daemon.filejob import Bench
@@ -31,7 +33,7 @@ from daemon.keeping import Store
 from daemon.livejob import LiveJob, LiveWindow
 from daemon.messages import Gap, Source, gap
 from daemon.settings import Events, Microphone
-from daemon.stream_clock import StreamClock
+from daemon.stream_clock import StreamClock, clock
 from tinyast.features import Float
 
 log = logging.getLogger(__name__)
@@ -41,6 +43,8 @@ STALL_S = 5.0  # without a block after which a stream counts as hung
 SILENT_S = 10.0  # of exact zeros after which a microphone counts as silent
 BACKOFF_S = (1.0, 30.0)  # between attempts: the first pause and the longest
 PIPE_BYTES = 1 << 16
+NO_LEVEL = -200.0  # dBFS of exact zeros
+LEVEL_S = 0.5  # over which the level is smoothed
 
 
 class Silence(Exception):
@@ -49,47 +53,6 @@ class Silence(Exception):
     def __init__(self, code: str, text: str) -> None:
         super().__init__(text)
         self.code = code
-
-
-@dataclass
-class Cutter:
-    """Cuts a stream into overlapping windows. Frames are counted over the whole run."""
-
-    rate: int  # Hz
-    window_s: float
-    hop_s: float
-    _blocks: list[Float] = field(default_factory=list)
-    _begins: int = 0  # run frame of the first sample held
-    _held: int = 0
-    _base: int = 0  # run frame at which windows were last aligned
-    _number: int = 0  # windows cut since
-
-    @property
-    def size(self) -> int:
-        return round(self.window_s * self.rate)
-
-    def begin(self, frame: int) -> None:
-        """Forget what is held; the next sample is run frame `frame`, and a window begins there."""
-        self._blocks, self._held = [], 0
-        self._begins = self._base = frame
-        self._number = 0
-
-    def feed(self, samples: Float) -> Iterator[tuple[int, Float]]:
-        """Take in samples; give each window that is whole: its first run frame and samples."""
-        self._blocks.append(samples)
-        self._held += len(samples)
-        while True:
-            start = self._base + round(self._number * self.hop_s * self.rate)
-            if self._begins + self._held < start + self.size:
-                return
-            held = np.concatenate(self._blocks)
-            first = start - self._begins
-            yield start, held[first : first + self.size]
-            self._number += 1
-            keep = self._base + round(self._number * self.hop_s * self.rate) - self._begins
-            keep = min(keep, len(held))
-            self._blocks, self._held = [held[keep:]], len(held) - keep
-            self._begins += keep
 
 
 class MicrophoneSource(threading.Thread):
@@ -110,18 +73,20 @@ class MicrophoneSource(threading.Thread):
         self._run_id, self._jobs, self._bench, self._say = run_id, jobs, bench, say
         self._source = Source("mic", settings.name)
         store = Store(state, settings)
-        self._job = LiveJob(self._source, run_id, bench, Tracker(events), store)
+        self._job = LiveJob(self._source, run_id, bench, Tracker(events), store, self._tell_gap)
         self._halt = threading.Event()
         self._wake_r, self._wake_w = os.pipe()
         self._device = settings.device  # pinned once a default one was opened
         self._clock: StreamClock | None = None
+        self._cutter: Cutter | None = None
         self._frames = 0  # of the run, counted with those that were lost, at the stream's start
-        self._run_began = 0.0  # time.monotonic() of the run's first frame
-        self._windows = self._gaps = 0
-        self._lost_at: float | None = None  # time.monotonic() of the last sample before an outage
+        self._run_began: float | None = None  # clock() at the run's first frame
+        self._windows = 0
+        self._gap_numbers, self._gaps = count(1), 0
+        self._heard_until = clock()  # of the last sample, or the start
         self._outage: str | None = None  # why there is no sound
         self._zeros = 0.0  # s of exact zeros up to now
-        self._level = -200.0  # dBFS of the last second or so
+        self._level = NO_LEVEL  # dBFS of the last second or so
         self._silent = False
         self.state = "starting"  # then hearing or lost
         self.ready = threading.Event()  # it was tried: files need not wait for it
@@ -160,16 +125,18 @@ class MicrophoneSource(threading.Thread):
                 try:
                     self._listen()
                 except Silence as silence:
+                    self._break_off()
                     self._lose(silence)
                 self.ready.set()
                 if time.monotonic() - began > BACKOFF_S[1]:
                     pause = BACKOFF_S[0]
                 self._halt.wait(pause)
                 pause = min(2 * pause, BACKOFF_S[1])
+            self._break_off()
+            self._end_events("stopped")
         except Abandoned:
             pass
         finally:
-            self._end_events("stopped")
             os.close(self._wake_r)
             os.close(self._wake_w)
 
@@ -188,7 +155,7 @@ class MicrophoneSource(threading.Thread):
                     case Block():
                         self._hear(item)
                     case Missed(frames):
-                        self._skip(frames, "capture_overflow")
+                        self._skip(frames)
                     case Failure(code, text):
                         raise Silence(code, text)
         finally:
@@ -197,10 +164,11 @@ class MicrophoneSource(threading.Thread):
             child.wait()
 
     def _read(self, fd: int) -> Iterator[Hello | Block | Missed | Failure]:
+        """What the capture process says, until the daemon stops. Raises Silence."""
         parser = Parser()
-        deadline = time.monotonic() + OPEN_S
+        patience = OPEN_S
         while not self._halt.is_set():
-            ready, _, _ = select.select([fd, self._wake_r], [], [], deadline - time.monotonic())
+            ready, _, _ = select.select([fd, self._wake_r], [], [], patience)
             if not ready:
                 raise Silence("stalled", "no sound came from the device; it or its server hangs")
             if fd not in ready:
@@ -208,94 +176,101 @@ class MicrophoneSource(threading.Thread):
             data = os.read(fd, PIPE_BYTES)
             if not data:
                 raise Silence("capture_ended", "the capture process ended without a word")
-            deadline = time.monotonic() + STALL_S
+            patience = STALL_S
             yield from parser.feed(data)
 
     # What comes
 
     def _open(self, hello: Hello) -> None:
-        if self._clock is not None:
-            self._frames += self._clock.frames
         self._device = hello.device
         self._clock = StreamClock(hello.rate)
-        self._cutter = Cutter(
-            hello.rate, self._bench.classifier.checkpoint.features.window_s, self.settings.hop
-        )
-        self._cutter.begin(self._frames)
+        window_s = self._bench.classifier.checkpoint.features.window_s
+        self._cutter = Cutter(hello.rate, window_s, self.settings.hop, self._frames)
 
     def _hear(self, block: Block) -> None:
         assert self._clock is not None
+        assert self._cutter is not None
         first = self._clock.offset is None
-        lost = self._clock.block(block.at, len(block.samples), block.overflow)
+        loss = self._clock.block(block.at, len(block.samples), block.overflow)
         if first:
             self._come_back(self._clock.when(0))
-        if lost:
-            self._tell_gap(
-                Gap(
-                    _utc(block.at) - lost / self._clock.rate,
-                    lost / self._clock.rate,
-                    lost,
-                    "lost_frames",
-                )
-            )
-            self._cutter.begin(self._frames + self._clock.frames - len(block.samples))
-        self._lost_at = block.at
+        if loss is not None:
+            self._tell_lost(loss.after, loss.frames, "lost_frames")
+            self._pass_on(self._cutter.lose(self._frames + loss.after, loss.frames))
+        self._heard_until = self._clock.when(self._clock.frames)
         self._watch_level(block.samples)
-        for start, samples in self._cutter.feed(block.samples):
-            self._pass_on(start, samples)
+        self._pass_on(self._cutter.feed(block.samples))
 
-    def _pass_on(self, start: int, samples: Float) -> None:
-        assert self._clock is not None
-        rate = self._clock.rate
-        began = self._clock.when(start - self._frames)
-        window = LiveWindow(
-            index=self._windows,
-            first_frame=start,
-            samples=samples,
-            rate=rate,
-            started=_utc(began),
-            start_s=began - self._run_began,
-            complete=began + len(samples) / rate,
-        )
-        self._windows += 1
-        dropped = self._job.add(window, self._jobs.put_live)
-        if dropped is not None:
-            frames = round(self.settings.hop * rate)
-            self._tell_gap(Gap(dropped.started, frames / rate, frames, "overload"))
-
-    def _skip(self, frames: int, reason: str) -> None:
+    def _skip(self, frames: int) -> None:
         """Frames were lost whose number is known."""
         assert self._clock is not None
+        assert self._cutter is not None
+        if self._clock.offset is not None:
+            self._tell_lost(self._clock.frames, frames, "capture_overflow")
         self._clock.missed(frames)
-        seconds = frames / self._clock.rate
-        self._tell_gap(Gap(time.time() - seconds, seconds, frames, reason))
-        self._cutter.begin(self._frames + self._clock.frames)
+        self._pass_on(self._cutter.lose(self._cutter.end, frames))
+
+    def _break_off(self) -> None:
+        """A stream has ended: hear what there is of its last window."""
+        if self._clock is not None and self._cutter is not None:
+            self._pass_on(self._cutter.finish())
+            self._frames += self._clock.frames
+        self._clock = self._cutter = None
+        self._level, self._zeros = NO_LEVEL, 0.0
+
+    def _pass_on(self, pieces: Iterable[Piece]) -> None:
+        assert self._clock is not None
+        rate = self._clock.rate
+        for piece in pieces:
+            began = self._clock.when(piece.start - self._frames)
+            length = len(piece.samples) / rate
+            # Latency is counted on the clock that everything else is counted on.
+            age = clock() - (began + length)
+            window = LiveWindow(
+                index=self._windows,
+                first_frame=piece.start,
+                samples=piece.samples,
+                rate=rate,
+                started=_utc(began),
+                start_s=began - (began if self._run_began is None else self._run_began),
+                complete=time.monotonic() - age,
+            )
+            self._windows += 1
+            dropped = self._job.add(window, self._jobs.put_live)
+            if dropped is not None:
+                seconds = min(self.settings.hop, len(dropped.samples) / dropped.rate)
+                frames = round(seconds * dropped.rate)
+                self._tell_gap(Gap(dropped.started, seconds, frames, "overload"))
 
     def _watch_level(self, samples: Float) -> None:
         assert self._clock is not None
         seconds = len(samples) / self._clock.rate
-        power = float(np.mean(np.square(samples))) if len(samples) else 0.0
-        if power > 0:
-            self._zeros = 0.0
-            before = 10 ** (self._level / 10)
-            smoothed = before + (power - before) * min(1.0, seconds / 0.5)
-            self._level = 10 * float(np.log10(max(smoothed, 1e-20)))
-            if self._silent:
-                self._silent = False
-                log.info("microphone %s is heard again", self.settings.name)
-                self._say("mic_heard", f"microphone {self.settings.name} is heard", self._source)
+        power = float(np.mean(np.square(samples, dtype=np.float64))) if len(samples) else 0.0
+        if power == 0.0:
+            self._level = NO_LEVEL
+            self._zeros += seconds
+            if self._zeros >= SILENT_S and not self._silent:
+                self._fall_silent()
             return
-        self._level = -200.0
-        self._zeros += seconds
-        if self._zeros >= SILENT_S and not self._silent:
-            self._silent = True
-            log.warning("microphone %s gives exact zeros", self.settings.name)
-            self._say(
-                "mic_silent",
-                f"microphone {self.settings.name} has given exact zeros for {SILENT_S:g} s: it is "
-                "muted, unplugged or not allowed to be heard",
-                self._source,
-            )
+        self._zeros = 0.0
+        if math.isfinite(power):
+            before = 10 ** (self._level / 10)
+            smoothed = before + (power - before) * min(1.0, seconds / LEVEL_S)
+            self._level = 10 * math.log10(max(smoothed, 1e-20))
+        if self._silent:
+            self._silent = False
+            log.info("microphone %s is heard again", self.settings.name)
+            self._say("mic_heard", f"microphone {self.settings.name} is heard", self._source)
+
+    def _fall_silent(self) -> None:
+        self._silent = True
+        log.warning("microphone %s gives exact zeros", self.settings.name)
+        self._say(
+            "mic_silent",
+            f"microphone {self.settings.name} has given exact zeros for {SILENT_S:g} s: it is "
+            "muted, unplugged or not allowed to be heard",
+            self._source,
+        )
 
     # Losing it and getting it back
 
@@ -306,34 +281,41 @@ class MicrophoneSource(threading.Thread):
             self._say("source_lost", str(silence), self._source, code=silence.code)
             self._end_events("source_lost")
         self._outage = str(silence)
-        self._zeros = 0.0
 
     def _come_back(self, at: float) -> None:
-        """The first sound of a stream is there, captured at monotonic time `at`."""
+        """The first sound of a stream is there, captured at `clock()` time `at`."""
         self.state = "hearing"
         self.ready.set()
-        self._run_began = self._run_began or at
+        if self._run_began is None:
+            self._run_began = at
         if self._outage is None:
             return
         self._outage = None
         log.info("microphone %s is back", self.settings.name)
         self._say("source_back", f"microphone {self.settings.name} is heard again", self._source)
-        if self._lost_at is not None:
-            assert self._clock is not None
-            seconds = max(0.0, at - self._lost_at)
-            frames = round(seconds * self._clock.rate)
-            self._tell_gap(Gap(_utc(self._lost_at), seconds, frames, "source_lost"))
+        assert self._clock is not None
+        seconds = max(0.0, at - self._heard_until)
+        frames = round(seconds * self._clock.rate)
+        self._tell_gap(Gap(_utc(self._heard_until), seconds, frames, "source_lost"))
+
+    def _tell_lost(self, after: int, frames: int, reason: str) -> None:
+        """`frames` of this stream are missing after so many."""
+        assert self._clock is not None
+        seconds = frames / self._clock.rate
+        self._tell_gap(Gap(_utc(self._clock.when(after)), seconds, frames, reason))
 
     def _tell_gap(self, lost: Gap) -> None:
-        self._gaps += 1
+        """Publish a gap; from any thread."""
+        number = next(self._gap_numbers)
+        self._gaps = number
         log.warning("%.3f s of %s were lost: %s", lost.duration_s, self.settings.name, lost.reason)
-        message = gap(self._source, self._run_id, self._gaps, lost)
+        message = gap(self._source, self._run_id, number, lost)
         self._bench.deliver(Delivery(Record([message])))
 
     def _end_events(self, reason: str) -> None:
         self._job.add(reason, self._jobs.put_live)
 
 
-def _utc(monotonic: float) -> float:
-    """A monotonic time as seconds since 1970, by the two clocks as they stand now."""
-    return time.time() - time.monotonic() + monotonic
+def _utc(at: float) -> float:
+    """A `clock()` time as seconds since 1970, by the two clocks as they stand now."""
+    return time.time() - clock() + at

@@ -7,12 +7,30 @@ a couple of seconds. It creeps as the two clocks drift apart; a jump means that 
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 BUCKET_S = 2.0  # over which the earliest block is looked for
 MAX_DRIFT = 500e-6  # of a sound card's clock; consumer cards stay within 200 parts in a million
 JUMP_S = 0.05  # more than a bucket's smallest offset varies by itself
 SUSPECTED_JUMP_S = 0.01  # the same where PortAudio said that something was lost
+SUSPECTED_BUCKETS = 2  # a loss is plain in the bucket after the one it fell into
+
+# Where there is one, a clock that goes on while the machine is suspended: that sound is lost too.
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def clock() -> float:
+    """Seconds of the clock that streams are held against, the same for all processes."""
+    return time.clock_gettime(_CLOCK)
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Frames that went missing."""
+
+    after: int  # frames of the stream that came before them
+    frames: int
 
 
 @dataclass
@@ -21,49 +39,58 @@ class StreamClock:
 
     rate: int  # Hz
     frames: int = 0  # counted, with those that were missed
-    offset: float | None = None  # s of the monotonic clock at frame 0, as of now
+    offset: float | None = None  # s of the clock at frame 0, as of now
     _bucket_from: float = 0.0
     _bucket_min: float = 0.0
-    _suspected: bool = False
+    _suspected: int = 0  # buckets for which a small jump is believed
+    _on_time: int = 0  # frames up to which nothing can be missing
 
-    def block(self, at: float, frames: int, overflow: bool = False) -> int:
-        """Count a block whose last frame was there at monotonic time `at`.
+    def block(self, at: float, frames: int, overflow: bool = False) -> Loss | None:
+        """Count a block whose last frame was there at `clock()` time `at`.
 
-        Returns the frames that went missing before it, as far as has become plain by now; they
-        are counted too.
+        Returns what went missing, once that is plain: within two buckets. It is counted too.
         """
         self.frames += frames
-        self._suspected |= overflow
+        if overflow:
+            self._suspected = SUSPECTED_BUCKETS
         offset = at - self.frames / self.rate
         if self.offset is None:
             self.offset = offset
             self._bucket_from, self._bucket_min = at, offset
-            return 0
+            self._on_time = self.frames
+            return None
         self.offset = min(self.offset, offset)
         self._bucket_min = min(self._bucket_min, offset)
+        if offset - self.offset < self._jump / 2:
+            self._on_time = self.frames
         if at - self._bucket_from < BUCKET_S:
-            return 0
-        lost = self._close_bucket(at)
+            return None
+        loss = self._close_bucket(at)
         self._bucket_from, self._bucket_min = at, at - self.frames / self.rate
-        return lost
+        return loss
 
     def missed(self, frames: int) -> None:
         """Count frames that are known not to come."""
         self.frames += frames
+        self._on_time = self.frames
 
-    def _close_bucket(self, at: float) -> int:
+    @property
+    def _jump(self) -> float:
+        return SUSPECTED_JUMP_S if self._suspected else JUMP_S
+
+    def _close_bucket(self, at: float) -> Loss | None:
         assert self.offset is not None
-        rise = self._bucket_min - self.offset
-        jump = SUSPECTED_JUMP_S if self._suspected else JUMP_S
-        self._suspected = False
+        rise, jump = self._bucket_min - self.offset, self._jump
+        self._suspected = max(0, self._suspected - 1)
         if rise > jump:
-            lost = round(rise * self.rate)
-            self.frames += lost
-            return lost
+            loss = Loss(self._on_time, round(rise * self.rate))
+            self.frames += loss.frames
+            self._on_time = self.frames
+            return loss
         self.offset += min(max(rise, 0.0), MAX_DRIFT * (at - self._bucket_from))
-        return 0
+        return None
 
     def when(self, frame: int) -> float:
-        """The monotonic time at which a frame was captured."""
+        """The `clock()` time at which a frame was captured."""
         assert self.offset is not None
         return self.offset + frame / self.rate
