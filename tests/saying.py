@@ -1,0 +1,100 @@
+"""Messages made by hand, for tests of what becomes of them; quicker than classifying sound."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+
+from daemon.delivery import Delivery, DeliveryThread, Heartbeat
+from daemon.journal import Journal, Record
+from daemon.messages import FileEnd, Message, Source, file_end, prediction
+from daemon.replay import ReplayThread
+from daemon.settings import JournalLimits
+from daemon.sockets import bind
+
+SOURCE = Source("file", "in", b"/sounds/in/one.wav")
+
+
+def predictions(count: int, first: int = 0, label: str = "dog") -> list[Message]:
+    """Predictions of the size that real ones have."""
+    top = [{"label": f"label_{n}", "score": 0.123456} for n in range(5)]
+    body = {
+        "window": {
+            "index": 0,
+            "start_s": 0.0,
+            "end_s": 5.0,
+            "padded_s": 0.0,
+            "started_at": "2026-01-01T00:00:00.000Z",
+            "clock": "mtime",
+        },
+        "label": label,
+        "score": 0.912345,
+        "threshold": 0.5,
+        "decision": "accepted",
+        "reason": None,
+        "top": top,
+        "rms_dbfs": -20.0,
+        "model": {"name": "esc50", "version": "1", "sha256": "0" * 64},
+    }
+    return [
+        prediction(SOURCE, f"{n:032x}", n, body, noticed=0.0) for n in range(first, first + count)
+    ]
+
+
+def ends(count: int, first: int = 0) -> list[Message]:
+    return [
+        file_end(SOURCE, f"{n:032x}", FileEnd("done", 1, 5.0, 16_000))
+        for n in range(first, first + count)
+    ]
+
+
+def fill(state: Path, messages: Iterable[Message]) -> None:
+    """Put `messages` into the journal of a daemon that does not run."""
+    state.mkdir(exist_ok=True)
+    journal = Journal(state, "test", "run")
+    waiting = list(messages)
+    for start in range(0, len(waiting), 1_000):
+        journal.commit([Record(waiting[start : start + 1_000])])
+    journal.close()
+
+
+class Station:
+    """The daemon's delivery and replay on real sockets, without its ears.
+
+    with Station(tmp_path) as station:
+        station.say(predictions(10))
+    """
+
+    def __init__(self, base: Path) -> None:
+        state = base / "state"
+        state.mkdir(exist_ok=True)
+        self.publish, self.replay = f"ipc://{base}/p", f"ipc://{base}/r"
+        self._endpoints = bind(self.publish, self.replay, insecure=False)
+        journal = Journal(state, "test", "run")
+        self.delivery = DeliveryThread(journal, self._endpoints.publisher, JournalLimits())
+        self.replayer = ReplayThread(state, self._endpoints.router, journal.uuid, dict)
+
+    def __enter__(self) -> Station:
+        self.delivery.start()
+        self.replayer.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self.delivery.stop()
+        self.delivery.join()
+        self.replayer.stop()
+        self.replayer.join()
+        self._endpoints.close()
+
+    def say(self, messages: Iterable[Message]) -> None:
+        for message in messages:
+            self.delivery.put(Delivery(Record([message])))
+
+    def beat(self) -> None:
+        self.delivery.put(Heartbeat())

@@ -1,0 +1,194 @@
+"""The Python client: it misses nothing, whatever happens between it and the daemon."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from running import Daemon, of_type
+from saying import Station, ends, fill, predictions
+from sounds import write_wav
+
+from daemon.client import Client, NoAnswer, Received
+
+MANY = 60_000
+
+MakeDaemon = Callable[..., Daemon]
+
+
+def take(client: Client, count: int) -> list[Received]:
+    """The next `count` messages; pytest's time limit ends a wait for one that never comes."""
+    return list(itertools.islice(client, count))
+
+
+def seqs(heard: list[Received]) -> list[int]:
+    return [received.message["seq"] for received in heard]
+
+
+def test_who_starts_after_the_last_message_has_all(daemon: MakeDaemon) -> None:
+    running = daemon()
+    fill(running.state, predictions(MANY))
+    running.start()
+    with running.client(since=0) as client:
+        began = time.monotonic()
+        heard = take(client, MANY + 1)
+        took = time.monotonic() - began
+        assert client.receive(0) is None
+    assert seqs(heard) == list(range(1, MANY + 2))
+    assert heard[-1].topic == "tinyast.v1.status.started"
+    print(f"late: {len(heard) - 1} of {MANY} predictions in {took:.1f} s")
+
+
+def test_who_reads_too_slowly_has_all_after_replay(tmp_path: Path) -> None:
+    with (
+        Station(tmp_path) as station,
+        Client(station.publish, station.replay, since=0, buffered=100) as client,
+    ):
+        station.say(predictions(1))
+        heard = take(client, 1)
+        answered = station.replayer.answered
+        station.say(predictions(MANY - 1, first=1))  # nobody reads meanwhile
+        while len(heard) < MANY:
+            received = client.receive(0.5)
+            if received is None:
+                station.beat()  # as the daemon does now and then; it tells of what was lost last
+            else:
+                heard.append(received)
+        assert client.receive(0) is None
+        replies = station.replayer.answered - answered
+    assert seqs(heard) == list(range(1, MANY + 1))
+    assert client.lost == 0
+    assert replies > 0, "it was not too slow"
+    print(f"slow: {len(heard)} of {MANY} messages, {replies} replies of replay")
+
+
+def test_only_topics_asked_for_and_all_of_them(daemon: MakeDaemon) -> None:
+    running = daemon()
+    fill(running.state, [*predictions(1_500, label="cat"), *predictions(1_500, 1_500), *ends(30)])
+    running.start()
+    dogs = "tinyast.v1.prediction.file.in.dog"
+    with running.client(0, dogs, "tinyast.v1.file.") as client:
+        heard = take(client, 1_530)
+        write_wav(running.folder / "a.wav")
+        live = take(client, 1)
+    assert {received.topic for received in heard} == {dogs, "tinyast.v1.file.done"}
+    assert seqs(heard) == list(range(1_501, 3_031))
+    assert live[0].message["source"]["path"] == str(running.folder / "a.wav")
+
+
+def test_from_now_on(daemon: MakeDaemon) -> None:
+    running = daemon()
+    fill(running.state, predictions(3_000))
+    running.start()
+    with running.client(since=None) as client:
+        assert client.receive(0.2) is None
+        write_wav(running.folder / "a.wav")
+        assert seqs(take(client, 2)) == [3_002, 3_003]
+
+
+def test_a_restart_in_between(daemon: MakeDaemon) -> None:
+    running = daemon().start()
+    with running.client(since=0) as client:
+        heard = take(client, 1)
+        for number in range(3):
+            write_wav(running.folder / f"{number}.wav")
+            heard += take(client, 2)
+            running.kill() if number == 1 else running.stop()
+            write_wav(running.folder / f"{number}-missed.wav")
+            running.start()
+        heard += take(client, 3 + 6 + 2 - (len(heard) - 7))
+    found = [received.message for received in heard]
+    assert sorted(seqs(heard)) == list(range(1, len(heard) + 1))
+    assert len({message["id"] for message in found}) == len(found)
+    assert len(of_type(heard, "file")) == 6
+    for kind in ("prediction", "file", "status"):
+        own = [message["seq"] for message in of_type(heard, kind)]
+        assert own == sorted(own)
+
+
+def test_a_new_journal_is_read_from_its_start(daemon: MakeDaemon) -> None:
+    running = daemon()
+    fill(running.state, predictions(100))
+    running.start()
+    with running.client(since=0) as client:
+        take(client, 101)
+        first = client.journal
+        running.kill()
+        shutil.rmtree(running.state)
+        write_wav(running.folder / "a.wav")
+        running.start()
+        heard = take(client, 3)
+        assert seqs(heard) == [1, 2, 3]
+        assert client.journal not in (None, first)
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["journal", "seq"])
+def test_a_place_kept_from_another_journal(daemon: MakeDaemon, told: bool) -> None:
+    running = daemon()
+    fill(running.state, predictions(10))
+    running.start()
+    # By its name where that is known, else by a seq that this journal has not reached.
+    kept = {"since": 5, "journal": "another"} if told else {"since": 5_000, "journal": None}
+    with Client(running.publish, running.replay, **kept) as client:
+        assert seqs(take(client, 11)) == list(range(1, 12))
+
+
+def test_a_place_kept_from_this_journal(daemon: MakeDaemon) -> None:
+    running = daemon()
+    fill(running.state, predictions(10))
+    running.start()
+    with running.client(since=0) as client:
+        kept = take(client, 5)[-1].message
+    with Client(
+        running.publish, running.replay, since=kept["seq"], journal=kept["journal"]
+    ) as client:
+        assert seqs(take(client, 6)) == list(range(6, 12))
+
+
+def test_what_is_no_longer_kept_is_counted(daemon: MakeDaemon) -> None:
+    running = daemon(env={"TINYAST_JOURNAL__KEEP_MB": "1"})
+    fill(running.state, predictions(4_000))
+    running.start()
+    running.wait_for(lambda: pruned(running), "pruned")
+    with running.client(since=0) as client:
+        first = take(client, 1)[0].message["seq"]
+        assert first > 1
+        assert client.lost == first - 1
+
+
+def pruned(running: Daemon) -> bool:
+    with running.client(since=0) as client:
+        return seqs(take(client, 1)) > [1]
+
+
+def test_short_waits_lose_no_reply(daemon: MakeDaemon) -> None:
+    running = daemon()
+    fill(running.state, predictions(5_000))
+    running.start()
+    heard: list[Received] = []
+    with running.client(since=0) as client:
+        while len(heard) < 5_001:
+            received = client.receive(0)
+            if received is not None:
+                heard.append(received)
+    assert seqs(heard) == list(range(1, 5_002))
+
+
+def test_no_daemon(tmp_path: Path) -> None:
+    nobody = f"ipc://{tmp_path}/nobody"
+    with Client(nobody, nobody) as client:
+        assert client.receive(0.05) is None
+        with pytest.raises(NoAnswer, match="no daemon answers at ipc://"):
+            client.status(0.05)
+
+
+def test_a_client_may_come_before_its_daemon(daemon: MakeDaemon) -> None:
+    running = daemon()
+    with running.client(since=0) as client:
+        assert client.receive(0) is None
+        running.start()
+        assert take(client, 1)[0].topic == "tinyast.v1.status.started"
