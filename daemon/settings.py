@@ -172,7 +172,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 _TABLES: dict[str, type[Struct]] = {
     "": Settings, "folder": Folder, "microphone": Microphone, "decision": Decision,
-    "events": Events, "events.labels": EventRule, "audio": Audio, "log": Log,
+    "events": Events, "events.labels": EventRule, "audio": Audio, "journal": JournalLimits,
+    "log": Log,
 }  # fmt: skip
 
 
@@ -338,6 +339,7 @@ def _finish(settings: Settings) -> Settings:
     _check_names("folders", [folder.name for folder in folders])
     _check_names("microphones", [microphone.name for microphone in settings.microphone])
     _check_folders(folders)
+    _check_events(settings.events)
     finished = msgspec.structs.replace(
         settings,
         folder=folders,
@@ -357,6 +359,17 @@ def _check_names(what: str, names: list[str]) -> None:
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise SettingsError(f"two {what} are named `{twice}`; give each its own `name`")
+
+
+def _check_events(events: Events) -> None:
+    for label in ("", *events.labels):
+        rules = events.of(label)
+        if rules.confirm_count > rules.confirm_of:
+            table = f"events.labels.{label}" if label else "events"
+            raise SettingsError(
+                f"`{table}`: {rules.confirm_count} windows (`confirm_count`) can never be found "
+                f"among {rules.confirm_of} (`confirm_of`)"
+            )
 
 
 def _check_folders(folders: tuple[Folder, ...]) -> None:
