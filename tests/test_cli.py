@@ -26,7 +26,9 @@ from daemon.errors import SettingsError
 from daemon.logs import printable
 from tinyast.checkpoint import default_path
 
-COMMANDS = ("run", "listen", "classify", "reprocess", "devices", "status", "doctor")
+COMMANDS = (
+    "run", "listen", "classify", "reprocess", "devices", "status", "doctor", "keygen"
+)  # fmt: skip
 ROOT = Path(__file__).parent.parent
 
 
