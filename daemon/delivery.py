@@ -102,6 +102,10 @@ class DeliveryThread(threading.Thread):
     def journal_uuid(self) -> str:
         return self._journal.uuid
 
+    def stop_waiting(self) -> None:
+        """The daemon stops: wait no longer for a disk that refuses."""
+        self._stopping.set()
+
     def stop(self) -> None:
         """Deliver what is queued, then end. Nothing may be put after."""
         self._stopping.set()

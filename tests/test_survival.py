@@ -392,6 +392,30 @@ def test_the_disk_fills_and_has_room_again(daemon: MakeDaemon, tmp_path: Path) -
         subprocess.run(["umount", "-l", str(small)], check=False)
 
 
+def test_a_full_disk_does_not_keep_it_from_stopping(daemon: MakeDaemon, tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(small)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting a small tmpfs needs root")
+    try:
+        listening = daemon()
+        listening.state = small / "state"
+        listening.start()
+        room = os.statvfs(small)
+        (small / "ballast").write_bytes(b"\0" * (room.f_bavail * room.f_frsize))
+        drop(listening.folder, 200)
+        listening.wait_for(lambda: listening.status()["blocked"], "blocked by a full disk")
+        assert listening.stop(timeout=30) == 0
+        (small / "ballast").unlink()
+        subprocess.run(["mount", "-o", "remount,size=64m", str(small)], check=True)
+        listening.start()
+        assert {end["state"] for end in listening.ends(200)} == {"done"}
+        listening.kill()
+    finally:
+        subprocess.run(["umount", "-l", str(small)], check=False)
+
+
 def test_numbers_go_on_across_restarts(daemon: MakeDaemon) -> None:
     listening = daemon()
     for number in itertools.count():

@@ -1,0 +1,190 @@
+"""What a daemon consists of, how that is put together, and in which order it starts and stops."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from daemon.decision import check_known, check_labels
+from daemon.delivery import Delivery, DeliveryThread
+from daemon.errors import StartError
+from daemon.filejob import Bench
+from daemon.folder import FolderSource
+from daemon.jobs import JobQueue
+from daemon.journal import Journal, OpenEvent
+from daemon.keys import load_server
+from daemon.livejob import end_left_open
+from daemon.locks import Lock
+from daemon.microphone import MicrophoneSource
+from daemon.predictions import Rules
+from daemon.recorded import zone
+from daemon.replay import ReplayThread
+from daemon.settings import Settings
+from daemon.sockets import Endpoints, bind
+from daemon.status import Identity
+from tinyast.classifier import Classifier
+from tinyast.errors import CheckpointError
+
+ROOM_PER_WORKER = 8  # claimed files waiting for each worker; the others wait on disk
+
+Guard = Callable[[Callable[..., None]], Callable[..., None]]
+
+
+@dataclass
+class Parts:
+    """Everything that runs. What is said of itself goes through `say`, as of `build`."""
+
+    lock: Lock
+    endpoints: Endpoints
+    delivery: DeliveryThread
+    replay: ReplayThread
+    jobs: JobQueue
+    folders: list[FolderSource]
+    microphones: list[MicrophoneSource]
+    workers: list[threading.Thread]
+    identity: Identity
+    left_open: list[OpenEvent]  # sounds that went on when the daemon was killed
+    set_aside: Path | None  # a damaged journal
+
+    @property
+    def sources(self) -> list[FolderSource | MicrophoneSource]:
+        return [*self.folders, *self.microphones]
+
+    def start(self, guard: Guard) -> None:
+        """Start every thread, from the end of the data's way to its beginning."""
+        gate = [] if self.endpoints.gate is None else [self.endpoints.gate]
+        threads = [*gate, self.delivery, self.replay, *self.workers, *self.sources]
+        for thread in threads:
+            thread.run = guard(thread.run)  # type: ignore[method-assign]
+            thread.start()
+            if thread is self.delivery:  # before anything else is said
+                self.delivery.put(Delivery(end_left_open(self.left_open)))
+
+    def finish_work(self) -> None:
+        """Stop the sources, then the workers when the windows in hand are done."""
+        for source in self.sources:
+            source.stop()
+        for microphone in self.microphones:  # their last windows are still worked on
+            microphone.join()
+        left = self.jobs.close()
+        for thread in (*self.workers, *self.folders):
+            thread.join()
+        for job in left:
+            job.close()
+
+    def finish_delivery(self) -> None:
+        """Deliver what was found, then let go of the endpoints and the state directory."""
+        self.delivery.stop()
+        self.delivery.join()
+        self.replay.stop()
+        self.replay.join()
+        if self.endpoints.gate is not None:
+            self.endpoints.gate.stop()
+            self.endpoints.gate.join()
+        self.endpoints.close()
+        self.lock.release()
+
+
+def build(
+    settings: Settings,
+    run_id: str,
+    say: Callable[..., None],
+    status: Callable[[], dict[str, Any]],
+) -> Parts:
+    """Put a daemon together; nothing runs yet. Raises DaemonError, and then holds nothing."""
+    _check_folders(settings)
+    state = _make_state(settings.state_path)
+    lock = Lock(state / "lock", f"state directory {state}")
+    try:
+        classifier = _load_classifier(settings)
+        keys = None if settings.keys_path is None else load_server(settings.keys_path)
+        endpoints = bind(settings.publish, settings.replay, settings.insecure, keys)
+    except BaseException:
+        lock.release()
+        raise
+    try:
+        journal = Journal(state, settings.node, run_id)
+        left_open = journal.open_events()
+    except BaseException:
+        endpoints.close()
+        lock.release()
+        raise
+    delivery = DeliveryThread(journal, endpoints.publisher, settings.journal)
+    jobs = JobQueue(ROOM_PER_WORKER * settings.worker_count)
+    rules = Rules(settings.decision, settings.audio.hop, settings.audio.max_duration, settings.top)
+    bench = Bench(classifier, rules, delivery.put)
+    return Parts(
+        lock=lock,
+        endpoints=endpoints,
+        delivery=delivery,
+        replay=ReplayThread(state, endpoints.router, journal.uuid, status),
+        jobs=jobs,
+        folders=[FolderSource(folder, state, jobs, bench, say) for folder in settings.folder],
+        microphones=[
+            MicrophoneSource(microphone, settings.events, state, run_id, jobs, bench, say)
+            for microphone in settings.microphone
+        ],
+        workers=[
+            threading.Thread(target=_work, args=(jobs,), name=f"worker-{number}")
+            for number in range(settings.worker_count)
+        ],
+        identity=Identity(
+            settings.node,
+            run_id,
+            journal.uuid,
+            endpoints.publisher.address,
+            endpoints.router.address,
+            str(state),
+            _describe(classifier),
+            settings.worker_count,
+        ),
+        left_open=left_open,
+        set_aside=journal.set_aside,
+    )
+
+
+def _work(jobs: JobQueue) -> None:
+    while (turn := jobs.get()) is not None:
+        jobs.give_back(turn, turn.job.step())
+
+
+def _check_folders(settings: Settings) -> None:
+    for folder in settings.folder:
+        zone(folder.time_zone)
+        if not os.path.isdir(folder.path):
+            raise StartError(
+                f"there is no folder {folder.path} to watch; make it, or name another with --watch"
+            )
+
+
+def _make_state(state: Path) -> Path:
+    try:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StartError(
+            f"cannot make the state directory {state}: {error.strerror}; name another with --state"
+        ) from error
+    return state
+
+
+def _load_classifier(settings: Settings) -> Classifier:
+    try:
+        classifier = Classifier.load(settings.checkpoint_path, settings.engine)
+    except CheckpointError as error:
+        raise StartError(str(error)) from error
+    check_labels(settings.decision, classifier.labels)
+    check_known("events.labels", settings.events.labels, classifier.labels)
+    return classifier
+
+
+def _describe(classifier: Classifier) -> dict[str, str]:
+    return {
+        "name": classifier.checkpoint.name,
+        "version": classifier.checkpoint.version,
+        "sha256": classifier.engine.sha256,
+        "engine": classifier.engine.name,
+    }
