@@ -313,6 +313,27 @@ def test_an_output_cut_off_anywhere_is_gone_on_with(
         assert "holds 3 files already" in said
 
 
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_run_that_was_ended_midway_is_gone_on_with(tmp_path: Path, number: int) -> None:
+    folder, output, whole = tmp_path / "many", tmp_path / "out.csv", tmp_path / "whole.csv"
+    folder.mkdir()
+    for seed in range(50):
+        write_wav(folder / f"{seed:03}.wav", 6, seed=seed)
+    output_of(folder, whole)
+    options = ("--format", "csv", "--workers", "1", "--output", str(output))
+    command = [sys.executable, "-m", "daemon", "classify", str(folder), *options]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as it:
+        while it.poll() is None and (not output.exists() or output.stat().st_size < 1_000):
+            select.select([], [], [], 0.005)
+        it.send_signal(number)
+        assert it.stderr is not None
+        assert b"Traceback" not in it.stderr.read()
+    assert it.returncode != 0
+    assert 0 < output.stat().st_size < whole.stat().st_size
+    output_of(folder, output)
+    assert output.read_bytes() == whole.read_bytes()
+
+
 def test_jsonl_is_gone_on_with_too(sounds: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.jsonl"
     output_of(sounds, output, "jsonl")
