@@ -107,25 +107,25 @@ def run(
     ] = None,
 ) -> None:
     """Run the daemon until it is told to stop (SIGTERM or Ctrl-C)."""
-    settings = _settings(
-        config,
-        watch=watch,
-        state=state,
-        publish=publish,
-        replay=replay,
-        engine=None if engine is None else str(engine),
-        checkpoint=checkpoint,
-        device=device if device is not None or not mic else "",
-        workers=workers,
-        keys=keys,
-        insecure=insecure,
-    )
+    flags = {
+        "watch": watch,
+        "state": state,
+        "publish": publish,
+        "replay": replay,
+        "engine": None if engine is None else str(engine),
+        "checkpoint": checkpoint,
+        "device": device if device is not None or not mic else "",
+        "workers": workers,
+        "keys": keys,
+        "insecure": insecure,
+    }
+    settings = _settings(config, **flags)
     from daemon import logs
 
     logs.configure(settings.log)
     from daemon.service import Service
 
-    Service(settings).run(_announce)
+    Service(settings, lambda: _settings(config, **flags)).run(_announce)
 
 
 def _announce(settings: Settings, identity: Identity) -> None:

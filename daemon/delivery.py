@@ -20,6 +20,7 @@ from typing import Any
 from daemon.endpoint import Endpoint
 from daemon.journal import Journal, Record
 from daemon.messages import HEARTBEAT_TOPIC, PREFIX, SCHEMA, now, to_json
+from daemon.pulse import Pulse
 from daemon.settings import JournalLimits
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 QUEUE = 1_024  # items waiting; more makes their producers wait
 BATCH = 512  # items committed together
 PRUNE_S, PRUNE_MOST = 1.0, 1_000  # how often old messages are deleted, and how many at most
+STALL_S = 60.0  # for one commit, on the slowest of disks
 RETRY_S = 1.0  # between attempts while the disk refuses
 
 
@@ -66,6 +68,7 @@ class DeliveryThread(threading.Thread):
         self._pruned_at = 0.0
         self._queue: queue.Queue[Item | None] = queue.Queue(QUEUE)
         self._stopping = threading.Event()
+        self.pulse = Pulse(STALL_S)
         self.blocked: str | None = None  # why nothing can be committed just now
         self.counts: Counter[str] = Counter()  # messages of this run, by the topic's first words
 
@@ -125,7 +128,9 @@ class DeliveryThread(threading.Thread):
         try:
             ended = False
             while not ended:
+                self.pulse.rest()
                 batch = self._take()
+                self.pulse.beat()
                 ended = batch[-1] is None
                 self._deliver([item for item in batch if item is not None])
         except Abandoned:
@@ -188,6 +193,7 @@ class DeliveryThread(threading.Thread):
         if self.blocked != str(error):
             self.blocked = str(error)
             log.error("the journal cannot be written (%s); waiting, nothing is lost", error)
+        self.pulse.beat()  # waiting for the disk is what is to be done now
         if self._stopping.wait(RETRY_S):
             raise Abandoned
 

@@ -23,12 +23,12 @@ log = logging.getLogger(__name__)
 _GONE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 
 
-@dataclass(frozen=True)
+@dataclass
 class Bench:
     """What every job works with."""
 
     classifier: Classifier
-    rules: Rules
+    rules: Rules  # replaced as a whole when settings are read again
     deliver: Callable[[Delivery], None]
 
 

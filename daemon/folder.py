@@ -27,6 +27,7 @@ from daemon.jobs import JobQueue
 from daemon.journal import Identity, JournalReader, LedgerRow, Record
 from daemon.messages import FileEnd, Source, file_end
 from daemon.mounts import is_remote
+from daemon.pulse import Pulse
 from daemon.putaway import put_away
 from daemon.scan import walk
 from daemon.settings import Folder
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ROOT_CHECK_S = 1.0  # between looks at whether the folder is still the one being watched
+STALL_S = 120.0  # for one step: a network file system can take its time
 RETRY_S = 2.0  # after a fault of the machine
 MAX_PENDING = 10_000  # files waited for; beyond that the next scan finds them again
 
@@ -83,6 +85,7 @@ class FolderSource(threading.Thread):
         self._ignored_in_walk: Counter[str] = Counter()
         self.state = "starting"  # then watching, polling or lost
         self.claimed = 0
+        self.pulse = Pulse(STALL_S)
         self.ready = threading.Event()  # the folder is watched
 
     # -- any thread ----------------------------------------------------------------------------
@@ -135,6 +138,7 @@ class FolderSource(threading.Thread):
         self._reader = JournalReader(self._state_dir)
         try:
             while not self._halt.is_set():
+                self.pulse.beat()
                 self._check_root()
                 if self._jobs.wait_for_room(ROOT_CHECK_S) and not self._advance():
                     self._hints.wait(self._idle_time())

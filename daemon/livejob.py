@@ -16,6 +16,7 @@ from daemon.journal import OpenEvent, Record
 from daemon.keeping import Store
 from daemon.messages import Gap, Message, Source, event, live_prediction, timestamp, to_json
 from daemon.predictions import judge
+from daemon.settings import Events
 from tinyast.errors import AudioError
 from tinyast.features import Float
 
@@ -85,6 +86,10 @@ class LiveJob:
 
     def close(self) -> None:
         pass
+
+    def go_by(self, rules: Events) -> None:
+        """Judge events by other rules from the next window on."""
+        self._tracker.rules = rules
 
     def _classify(self, window: LiveWindow) -> None:
         classifier = self._bench.classifier

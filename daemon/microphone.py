@@ -83,7 +83,7 @@ class MicrophoneSource(threading.Thread):
         self._run_began: float | None = None  # clock() at the run's first frame
         self._windows = 0
         self._gap_numbers, self._gaps = count(1), 0
-        self._heard_until = clock()  # of the last sample, or the start
+        self._heard_until = clock()  # of the last sample in a window, or the start
         self._outage: str | None = None  # why there is no sound
         self._zeros = 0.0  # s of exact zeros up to now
         self._level = NO_LEVEL  # dBFS of the last second or so
@@ -99,6 +99,10 @@ class MicrophoneSource(threading.Thread):
             os.write(self._wake_w, b"!")
 
     waiting = 0  # windows of a microphone are no backlog
+
+    def go_by(self, rules: Events) -> None:
+        """Judge events by other rules from the next window on."""
+        self._job.go_by(rules)
 
     def snapshot(self) -> dict[str, Any]:
         """What `status` and the heartbeat say of this source."""
@@ -125,7 +129,7 @@ class MicrophoneSource(threading.Thread):
                 try:
                     self._listen()
                 except Silence as silence:
-                    self._break_off()
+                    self._break_off(mine=silence.code != "moved")
                     self._lose(silence)
                 self.ready.set()
                 if time.monotonic() - began > BACKOFF_S[1]:
@@ -197,7 +201,6 @@ class MicrophoneSource(threading.Thread):
         if loss is not None:
             self._tell_lost(loss.after, loss.frames, "lost_frames")
             self._pass_on(self._cutter.lose(self._frames + loss.after, loss.frames))
-        self._heard_until = self._clock.when(self._clock.frames)
         self._watch_level(block.samples)
         self._pass_on(self._cutter.feed(block.samples))
 
@@ -210,10 +213,12 @@ class MicrophoneSource(threading.Thread):
         self._clock.missed(frames)
         self._pass_on(self._cutter.lose(self._cutter.end, frames))
 
-    def _break_off(self) -> None:
-        """A stream has ended: hear what there is of its last window."""
-        if self._clock is not None and self._cutter is not None:
-            self._pass_on(self._cutter.finish())
+    def _break_off(self, mine: bool = True) -> None:
+        """A stream has ended: hear what there is of its last window, unless it is another's."""
+        if self._clock is not None and self._cutter is not None and self._clock.frames:
+            if mine:
+                self._pass_on(self._cutter.finish())
+            self._heard_until = self._clock.when(self._cutter.reached - self._frames)
             self._frames += self._clock.frames
         self._clock = self._cutter = None
         self._level, self._zeros = NO_LEVEL, 0.0
@@ -280,6 +285,8 @@ class MicrophoneSource(threading.Thread):
             log.error("microphone %s is lost: %s", self.settings.name, silence)
             self._say("source_lost", str(silence), self._source, code=silence.code)
             self._end_events("source_lost")
+        elif str(silence) != self._outage:
+            log.warning("microphone %s is still lost: %s", self.settings.name, silence)
         self._outage = str(silence)
 
     def _come_back(self, at: float) -> None:

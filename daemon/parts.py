@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from daemon import logs
 from daemon.decision import check_known, check_labels
 from daemon.delivery import Delivery, DeliveryThread
 from daemon.errors import StartError
@@ -26,6 +26,7 @@ from daemon.replay import ReplayThread
 from daemon.settings import Settings
 from daemon.sockets import Endpoints, bind
 from daemon.status import Identity
+from daemon.worker import Worker
 from tinyast.classifier import Classifier
 from tinyast.errors import CheckpointError
 
@@ -42,10 +43,11 @@ class Parts:
     endpoints: Endpoints
     delivery: DeliveryThread
     replay: ReplayThread
+    bench: Bench
     jobs: JobQueue
     folders: list[FolderSource]
     microphones: list[MicrophoneSource]
-    workers: list[threading.Thread]
+    workers: list[Worker]
     identity: Identity
     left_open: list[OpenEvent]  # sounds that went on when the daemon was killed
     set_aside: Path | None  # a damaged journal
@@ -53,6 +55,25 @@ class Parts:
     @property
     def sources(self) -> list[FolderSource | MicrophoneSource]:
         return [*self.folders, *self.microphones]
+
+    def stalled(self) -> list[str]:
+        """Names of the threads that get nowhere; none where the disk is what they wait for."""
+        if self.delivery.blocked:
+            return []
+        threads: list[DeliveryThread | ReplayThread | Worker | FolderSource]
+        threads = [self.delivery, self.replay, *self.workers, *self.folders]
+        return [thread.name for thread in threads if thread.pulse.stalled]
+
+    def check(self, settings: Settings) -> None:
+        """Raise SettingsError where settings name labels that the model does not know."""
+        _check_labels(settings, self.bench.classifier)
+
+    def apply(self, settings: Settings) -> None:
+        """Go by other settings from the next file, and the next live window, on."""
+        self.bench.rules = _rules(settings)
+        for microphone in self.microphones:
+            microphone.go_by(settings.events)
+        logs.configure(settings.log)
 
     def start(self, guard: Guard) -> None:
         """Start every thread, from the end of the data's way to its beginning."""
@@ -115,23 +136,20 @@ def build(
         raise
     delivery = DeliveryThread(journal, endpoints.publisher, settings.journal)
     jobs = JobQueue(ROOM_PER_WORKER * settings.worker_count)
-    rules = Rules(settings.decision, settings.audio.hop, settings.audio.max_duration, settings.top)
-    bench = Bench(classifier, rules, delivery.put)
+    bench = Bench(classifier, _rules(settings), delivery.put)
     return Parts(
         lock=lock,
         endpoints=endpoints,
         delivery=delivery,
         replay=ReplayThread(state, endpoints.router, journal.uuid, status),
+        bench=bench,
         jobs=jobs,
         folders=[FolderSource(folder, state, jobs, bench, say) for folder in settings.folder],
         microphones=[
             MicrophoneSource(microphone, settings.events, state, run_id, jobs, bench, say)
             for microphone in settings.microphone
         ],
-        workers=[
-            threading.Thread(target=_work, args=(jobs,), name=f"worker-{number}")
-            for number in range(settings.worker_count)
-        ],
+        workers=[Worker(number, jobs) for number in range(settings.worker_count)],
         identity=Identity(
             settings.node,
             run_id,
@@ -145,11 +163,6 @@ def build(
         left_open=left_open,
         set_aside=journal.set_aside,
     )
-
-
-def _work(jobs: JobQueue) -> None:
-    while (turn := jobs.get()) is not None:
-        jobs.give_back(turn, turn.job.step())
 
 
 def _check_folders(settings: Settings) -> None:
@@ -176,8 +189,7 @@ def _load_classifier(settings: Settings) -> Classifier:
         classifier = Classifier.load(settings.checkpoint_path, settings.engine)
     except CheckpointError as error:
         raise StartError(str(error)) from error
-    check_labels(settings.decision, classifier.labels)
-    check_known("events.labels", settings.events.labels, classifier.labels)
+    _check_labels(settings, classifier)
     return classifier
 
 
@@ -188,3 +200,13 @@ def _describe(classifier: Classifier) -> dict[str, str]:
         "sha256": classifier.engine.sha256,
         "engine": classifier.engine.name,
     }
+
+
+def _check_labels(settings: Settings, classifier: Classifier) -> None:
+    check_labels(settings.decision, classifier.labels)
+    check_known("events.labels", settings.events.labels, classifier.labels)
+
+
+def _rules(settings: Settings) -> Rules:
+    audio = settings.audio
+    return Rules(settings.decision, audio.hop, audio.max_duration, settings.top)

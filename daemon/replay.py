@@ -22,6 +22,7 @@ from msgspec import Meta, Struct
 from daemon.endpoint import MAX_MESSAGE, Endpoint
 from daemon.journal import JournalReader, Page
 from daemon.messages import to_json
+from daemon.pulse import Pulse
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ MAX_BYTES = 1_000_000  # in one reply
 MAX_UNSENT = 16_000_000  # bytes of replies not yet on the wire, over all clients
 MIN_BYTES = 16_000  # what a reply may hold however many are unsent
 POLL_MS = 250
+STALL_S = 60.0  # for one reply
 
 
 class _Request(Struct, forbid_unknown_fields=True):
@@ -62,6 +64,7 @@ class ReplayThread(threading.Thread):
         self._state, self._endpoint, self._journal, self._status = state, endpoint, journal, status
         self._halt, self._renewal = threading.Event(), threading.Event()
         self._unsent: deque[tuple[zmq.MessageTracker, int]] = deque()
+        self.pulse = Pulse(STALL_S)
         self.answered = 0
         self.refused = 0
 
@@ -76,6 +79,7 @@ class ReplayThread(threading.Thread):
         reader = JournalReader(self._state)
         try:
             while not self._halt.is_set():
+                self.pulse.beat()
                 if self._renewal.is_set():
                     self._renewal.clear()
                     self._endpoint.renew()

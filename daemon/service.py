@@ -12,9 +12,12 @@ from collections.abc import Callable
 from typing import Any
 
 from daemon.delivery import Abandoned, Delivery, Heartbeat, Renewal
+from daemon.errors import DaemonError
 from daemon.journal import Record
 from daemon.messages import Source, status
+from daemon.notify import notify, reloading
 from daemon.parts import Parts, build
+from daemon.reload import compare, replace_live
 from daemon.requests import Inbox
 from daemon.settings import Settings
 from daemon.status import Identity, Rate
@@ -29,8 +32,12 @@ READY_S = 30.0  # for the folders to be watched
 class Service:
     """One daemon. `run` returns when it has stopped as asked, and raises DaemonError otherwise."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self, settings: Settings, read_again: Callable[[], Settings] | None = None
+    ) -> None:
         self.settings = settings
+        self._read_again = read_again  # for SIGHUP
+        self._reload = threading.Event()
         self.run_id = str(uuid.uuid4())
         self._stop = threading.Event()
         self._stop_reason = "asked to stop"
@@ -60,6 +67,7 @@ class Service:
             self._say("started", "ready")
             self._beat()
             ready(self.settings, parts.identity)
+            notify("READY=1", f"STATUS=journal at seq {max(parts.delivery.newest.values())}")
             self._loop()
         except Abandoned:
             log.warning("stopping although the journal cannot be written")
@@ -75,6 +83,7 @@ class Service:
             return
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda n, _: self.stop(signal.Signals(n).name))
+        signal.signal(signal.SIGHUP, lambda *_: self._reload.set())
         signal.signal(signal.SIGIO, signal.SIG_IGN)  # a writer opened a file we had a lease on
 
     def _say_journal(self, parts: Parts) -> None:
@@ -104,6 +113,9 @@ class Service:
         while not self._stop.wait(TICK_S):
             self._take_requests()
             self._check_keys()
+            if self._reload.is_set():
+                self._reload.clear()
+                self._read_settings()
             if time.monotonic() >= next_beat:
                 next_beat = time.monotonic() + HEARTBEAT_S
                 self._beat()
@@ -132,7 +144,34 @@ class Service:
             self._parts.delivery.put(Renewal())
             self._parts.replay.renew()
 
+    def _read_settings(self) -> None:
+        """SIGHUP: apply what can be applied, and say what cannot."""
+        reloading()
+        try:
+            new = self.settings if self._read_again is None else self._read_again()
+            self._parts.check(new)
+        except DaemonError as error:
+            log.error("the settings stay as they were: %s", error)
+            self._say("reload_failed", f"the settings stay as they were: {error}")
+        else:
+            changes = compare(self.settings, new)
+            self.settings = replace_live(self.settings, new)
+            self._parts.apply(self.settings)
+            log.info("%s", changes.describe())
+            self._say(
+                "reloaded",
+                changes.describe(),
+                applied=list(changes.applied),
+                restart=list(changes.restart),
+            )
+        notify("READY=1")
+
     def _beat(self) -> None:
+        stalled = self._parts.stalled()
+        if stalled:
+            log.error("no progress in %s", ", ".join(stalled))
+        else:
+            notify("WATCHDOG=1")
         delivery = self._parts.delivery
         self._rate.sample(delivery.counts["prediction"])
         fields = {
@@ -171,6 +210,7 @@ class Service:
     def _shut_down(self) -> None:
         """Sources first, then the windows in hand, then what they found, then the sockets."""
         log.info("stopping: %s", self._stop_reason)
+        notify("STOPPING=1")
         parts = self._parts
         self._stop.set()
         parts.finish_work()
