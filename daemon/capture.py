@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from daemon.capture_stream import Block, Failure, Hello, Missed, write
+from daemon.placement import Placement
 from daemon.stream_clock import clock
 
 QUEUE = 2_000  # blocks waiting for the pipe: about 17 s of 8.7 ms; beyond that they are counted
@@ -113,7 +114,9 @@ def capture(sounddevice: Any, name: str, rate: int, channels: int, out: int) -> 
             "cannot_open", f"`{device['name']}` cannot be opened: {error}"
         ) from error
     write(out, Hello(device["name"], frequency, wanted))
-    while True:
+    placement = Placement()
+    placement.start()
+    while not placement.moved:
         try:
             missed_before, at, overflow, data = waiting.get(timeout=POLL_S)
         except queue.Empty:
@@ -123,6 +126,7 @@ def capture(sounddevice: Any, name: str, rate: int, channels: int, out: int) -> 
         if missed_before:
             write(out, Missed(missed_before))
         write(out, Block(at, overflow, data.mean(axis=1, dtype=np.float32)))
+    raise CannotCapture("moved", "the sound server moved the stream to another microphone")
 
 
 def die_with_parent(parent: int) -> None:

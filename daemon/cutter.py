@@ -44,6 +44,11 @@ class Cutter:
         return self._end
 
     @property
+    def reached(self) -> int:
+        """One past the newest run frame that has been in a window, or where windows began."""
+        return self._reached
+
+    @property
     def _next(self) -> int:
         return self._base + round(self._number * self._hop)
 
