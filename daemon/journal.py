@@ -27,6 +27,11 @@ FILE = "journal.sqlite3"
 MAX_REPLAY_SCAN = 20_000  # rows one replay request may pass over
 
 
+def _in_64_bits(time_ns: int) -> int:
+    """Some file systems hold times of change beyond the year 2262, and SQLite no such number."""
+    return max(-(2**63), min(time_ns, 2**63 - 1))
+
+
 @dataclass(frozen=True)
 class Identity:
     """What tells one version of a file from another without reading it."""
@@ -38,7 +43,9 @@ class Identity:
 
     @classmethod
     def of(cls, stat: os.stat_result) -> Identity:
-        return cls(stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+        return cls(
+            stat.st_ino, stat.st_size, _in_64_bits(stat.st_mtime_ns), _in_64_bits(stat.st_ctime_ns)
+        )
 
     def same_content(self, other: Identity) -> bool:
         """Equal but perhaps for ctime, which a hard link or chmod changes too."""

@@ -7,6 +7,7 @@ import shutil
 import signal
 import struct
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -204,6 +205,25 @@ def test_a_file_gone_before_it_is_read_is_no_error(listening: Daemon) -> None:
     said = [m for m in listening.quiet(marker) if (m["source"] or {}).get("path") == str(path)]
     assert said == []
     assert_clean(listening)
+
+
+@pytest.mark.parametrize("seconds", [10.0**14, -(10.0**14)])
+def test_a_time_of_change_that_nobody_means_is_no_fault(seconds: float) -> None:
+    memory = Path("/dev/shm")
+    if not os.access(memory, os.W_OK):
+        pytest.skip("no file system here that holds such a time")
+    with tempfile.TemporaryDirectory(dir=memory) as base:
+        one = Daemon(Path(base))
+        try:
+            one.start()
+            path = Path(base) / "odd"
+            path.write_bytes(short_wav())
+            os.utime(path, (seconds, seconds))
+            path.rename(one.folder / "odd.wav")
+            assert one.ends(1)[0]["state"] == "done"
+            assert one.stop() == 0
+        finally:
+            one.clean_up()
 
 
 # -- what a file would make the daemon hold ------------------------------------------------------
