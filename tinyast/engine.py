@@ -5,7 +5,8 @@ ONNX Runtime is the engine of the daemon; torch is the reference, loaded only wh
 
 from __future__ import annotations
 
-from typing import Protocol
+import os
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -43,14 +44,27 @@ def load_engine(checkpoint: Checkpoint, name: str = "onnx") -> Engine:
     raise ValueError(f"unknown engine {name!r}; choose one of {', '.join(ENGINES)}")
 
 
+def load_onnxruntime() -> Any:
+    """Import ONNX Runtime, without its telemetry.
+
+    Since 1.29 its Linux builds report sessions and hashes of models to their maker unless this
+    variable is set before the library is loaded. What a microphone's daemon does is nobody's
+    business.
+    """
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    import onnxruntime
+
+    onnxruntime.disable_telemetry_events()
+    return onnxruntime
+
+
 class OnnxEngine:
     """The exported graph in ONNX Runtime, one thread a call; callers bring their own threads."""
 
     name = "onnx"
 
     def __init__(self, checkpoint: Checkpoint) -> None:
-        import onnxruntime
-
+        onnxruntime = load_onnxruntime()
         graph = checkpoint.file(GRAPH)
         self.sha256 = sha256(graph)
         options = onnxruntime.SessionOptions()

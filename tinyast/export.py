@@ -9,11 +9,11 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import torch
 from torch import Tensor, nn
 
 from tinyast.checkpoint import FEATURES, GRAPH, write_sums
+from tinyast.engine import load_onnxruntime
 from tinyast.errors import TinyASTError
 from tinyast.feature_extraction import TinyASTFeatureExtractor
 from tinyast.features import FeatureSettings
@@ -96,7 +96,7 @@ def parity(model: TinyASTForAudioClassification, graph: Path, clips: int = 16) -
     """Largest difference between scores of the model and of the graph, over made-up pictures."""
     shape = (clips, model.config.n_mels, model.config.n_frames)
     pictures = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-    session = onnxruntime.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
+    session = load_onnxruntime().InferenceSession(str(graph), providers=["CPUExecutionProvider"])
     with torch.inference_mode():
         expected = model(torch.from_numpy(pictures)).logits.softmax(-1).numpy()
     logits = torch.from_numpy(session.run(None, {"input_values": pictures})[0])
