@@ -17,6 +17,7 @@ from daemon.keeping import Store
 from daemon.messages import Gap, Message, Source, event, live_prediction, timestamp, to_json
 from daemon.predictions import judge
 from daemon.settings import Events
+from tinyast.audio import checked
 from tinyast.errors import AudioError
 from tinyast.features import Float
 
@@ -95,7 +96,7 @@ class LiveJob:
         classifier = self._bench.classifier
         length = len(window.samples) / window.rate
         try:
-            body = judge(classifier, self._bench.rules, window.samples, window.rate)
+            body = judge(classifier, self._bench.rules, checked(window.samples), window.rate)
         except AudioError as error:
             # A driver that gives infinities: there is nothing else to be said of this window.
             log.error("a window of %s cannot be classified: %s", self._source.name, error)

@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass
 
 BUCKET_S = 2.0  # over which the earliest block is looked for
+BUCKET_BLOCKS = 10  # of which one at least has to be, whatever the size of blocks
 MAX_DRIFT = 500e-6  # of a sound card's clock; consumer cards stay within 200 parts in a million
 JUMP_S = 0.05  # more than a bucket's smallest offset varies by itself
 SUSPECTED_JUMP_S = 0.01  # the same where PortAudio said that something was lost
@@ -42,6 +43,7 @@ class StreamClock:
     offset: float | None = None  # s of the clock at frame 0, as of now
     _bucket_from: float = 0.0
     _bucket_min: float = 0.0
+    _bucket_blocks: int = 0
     _suspected: int = 0  # buckets for which a small jump is believed
     _on_time: int = 0  # frames up to which nothing can be missing
 
@@ -63,10 +65,12 @@ class StreamClock:
         self._bucket_min = min(self._bucket_min, offset)
         if offset - self.offset < self._jump / 2:
             self._on_time = self.frames
-        if at - self._bucket_from < BUCKET_S:
+        self._bucket_blocks += 1
+        if at - self._bucket_from < BUCKET_S or self._bucket_blocks < BUCKET_BLOCKS:
             return None
         loss = self._close_bucket(at)
         self._bucket_from, self._bucket_min = at, at - self.frames / self.rate
+        self._bucket_blocks = 0
         return loss
 
     def missed(self, frames: int) -> None:
