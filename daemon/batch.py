@@ -86,10 +86,10 @@ def find_watched(settings: Settings, paths: Sequence[Path]) -> list[bytes]:
     """Files under `paths`, each of which has to lie in a watched folder."""
     found: list[bytes] = []
     for path in paths:
-        whole = os.path.abspath(path)
+        whole = os.path.realpath(path)
         for folder in settings.folder:
             if whole == folder.path or Path(whole).is_relative_to(folder.path):
-                found += find([path], folder)
+                found += find([Path(whole)], folder)
                 break
         else:
             watched = ", ".join(folder.path for folder in settings.folder)

@@ -303,6 +303,34 @@ def keygen(
     )
 
 
+@app.command("install-service")
+def install_service(
+    config: Annotated[
+        Path | None, typer.Option(help="Settings of the service; /etc/tinyast/tinyast.toml.")
+    ] = None,
+    user: Annotated[bool, typer.Option("--user", help="For this user alone.")] = False,
+    show: Annotated[bool, typer.Option("--print", help="Print the unit, write nothing.")] = False,
+) -> None:
+    """Write a systemd unit for this installation, and say how to start it."""
+    from daemon.unit import install, render
+
+    if show:
+        typer.echo(render(config, user), nl=False)
+        return
+    path = install(config, user)
+    systemctl = "systemctl --user" if user else "systemctl"
+    socket = "$XDG_RUNTIME_DIR/tinyast" if user else "/run/tinyast"
+    typer.echo(
+        f"wrote {path}\n"
+        f"Next: put settings where its ExecStart names them (config/tinyast.toml shows all), then\n"
+        f"  {systemctl} daemon-reload\n"
+        f"  {systemctl} enable --now tinyastd\n"
+        f"It restarts when it fails or hangs, reads settings again on `{systemctl} reload "
+        "tinyastd`, may write nothing but its state, and publishes at\n"
+        f"  ipc://{socket}/publish and ipc://{socket}/replay"
+    )
+
+
 @app.command()
 def devices() -> None:
     """List the inputs that a microphone can be: the names to use, channels and rates."""

@@ -329,7 +329,8 @@ def _finish(settings: Settings) -> Settings:
     folders = tuple(
         msgspec.structs.replace(
             folder,
-            path=os.path.abspath(folder.path),
+            # A link is followed once and for all: the system sends no events about its target.
+            path=os.path.realpath(folder.path),
             name=folder.name or Path(os.path.abspath(folder.path)).name or "root",
         )
         for folder in settings.folder

@@ -130,6 +130,14 @@ def test_links_pipes_devices_sockets_and_temporary_names_are_ignored_and_counted
     }
 
 
+def test_a_folder_named_by_a_link_is_watched(daemon: MakeDaemon, tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "in").symlink_to(tmp_path / "real")
+    listening = daemon().start()
+    write_wav(tmp_path / "in" / "a.wav")
+    assert listening.ends(1)[0]["source"]["path"] == str(tmp_path / "real" / "a.wav")
+
+
 def test_a_device_is_ignored(daemon: MakeDaemon, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     try:
