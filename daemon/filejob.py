@@ -53,6 +53,7 @@ class FileJob:
         self._fd: int | None = None
         self._listening: Listening | None = None
         self._digest: Digest | None = None
+        self._then: Callable[[], bool] | None = None  # the step that waits for the digest
 
     def step(self) -> bool:
         """Classify the next window. True if there are more."""
@@ -79,8 +80,10 @@ class FileJob:
             if self._changed():
                 return self._give_up()
             self._digest = Digest(self._fd, self.claim.identity.size)
-            if self._is_same():
-                return False
+            if self.claim.same_if is not None:
+                self._then = self._compare
+        if self._then is not None:
+            return self._once_digested(self._then)
         try:
             return self._classify()
         except AudioError as error:
@@ -126,6 +129,11 @@ class FileJob:
         self, state: str, code: str | None, text: str | None, last: list[Message] | None = None
     ) -> bool:
         """Commit the end state, with the last prediction if there is one."""
+        return self._once_digested(lambda: self._commit_end(state, code, text, last or []))
+
+    def _commit_end(
+        self, state: str, code: str | None, text: str | None, last: list[Message]
+    ) -> bool:
         heard = self._listening
         end = FileEnd(
             state,
@@ -135,8 +143,8 @@ class FileJob:
             code,
             text,
         )
-        messages = [*(last or []), file_end(self._source, self.claim.file_id, end)]
-        digest = self._digest.finish() if self._digest is not None else None
+        messages = [*last, file_end(self._source, self.claim.file_id, end)]
+        digest = None if self._digest is None else self._digest.value()
         again = code in ("changed", "vanished")
         self._bench.deliver(
             Delivery(
@@ -167,18 +175,28 @@ class FileJob:
             return True
         return not Identity.of(now).same_content(self.claim.identity)
 
-    def _is_same(self) -> bool:
-        """Whether only the file's ctime changed; the ledger then takes note, and that is all."""
+    def _once_digested(self, then: Callable[[], bool]) -> bool:
+        """Go on with `then` when the file has been read to its end, a piece in each step."""
+        self._then = then
+        if self._digest is not None and not self._digest.advance(1):
+            return True
+        self._then = None
+        return then()
+
+    def _compare(self) -> bool:
+        """If only the file's ctime changed, the ledger takes note, and that is all."""
         row = self.claim.same_if
-        if row is None or self._digest is None or self._digest.finish() != row.digest:
-            return False
+        assert row is not None
+        assert self._digest is not None
+        if self._digest.value() != row.digest:
+            return True
         self._bench.deliver(
             Delivery(
                 Record(row=replace(row, identity=self.claim.identity)),
                 lambda: self._left(self.claim.path, Outcome()),
             )
         )
-        return True
+        return False
 
     def _give_up(self) -> bool:
         """It changed or vanished under our hands: what was said of it ends here."""
