@@ -244,6 +244,23 @@ def test_wide_and_fast_recordings_are_decoded_a_little_at_a_time(listening: Daem
     assert listening.peak_memory() - before < 50 * MB
 
 
+def test_a_huge_file_that_is_no_sound_holds_nobody_up(tmp_path: Path) -> None:
+    one = Daemon(tmp_path, "--workers", "1")
+    try:
+        one.start()
+        huge = tmp_path / "huge"
+        huge.touch()
+        os.truncate(huge, 200_000_000_000)  # takes no room, and minutes to read
+        huge.rename(one.folder / "huge.wav")
+        one.wait_for(lambda: one.status()["backlog"]["files"], "noticed")
+        live = one.folder / "live.wav"
+        live.write_bytes(short_wav())
+        assert one.ends(1)[0]["source"]["path"] == str(live)
+        assert one.stop() == 0
+    finally:
+        one.clean_up()
+
+
 def bomb(path: Path, seconds: int) -> Path:
     """Zeros in FLAC: a few bytes for a megabyte of samples."""
     with soundfile.SoundFile(path, "w", 48_000, 1, "PCM_16", format="FLAC") as file:
