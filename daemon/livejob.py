@@ -23,7 +23,7 @@ from tinyast.features import Float
 
 log = logging.getLogger(__name__)
 
-MAX_WAITING = 4  # windows; beyond that live audio cannot be kept up with
+MAX_WAITING = 8  # windows; beyond that live audio cannot be kept up with
 
 
 @dataclass(frozen=True, eq=False)

@@ -97,6 +97,15 @@ class Ear:
     def all_of(self, wanted: Callable[[Message], bool], after: int = 0) -> list[Message]:
         return [message for message in self.said[after:] if wanted(message)]
 
+    def heartbeat(self) -> Message:
+        """What the next heartbeat says of the microphone."""
+        assert self._client is not None
+        before = self._client.heartbeat
+        while self._client.heartbeat is before:
+            self.take(0.2)
+        source: Message = (self._client.heartbeat or {})["sources"][-1]
+        return source
+
     # -- being heard by it ---------------------------------------------------------------------
 
     def hears(self, played: Samples, name: str = "", microphone: str = "mic") -> Message:

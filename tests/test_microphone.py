@@ -39,6 +39,7 @@ from live import (
     noise,
     position,
 )
+from numpy.typing import NDArray
 from running import STRESS, stress
 from sounds import write_wav
 from virtual_mic import RATE, wait_until, what_is_missing
@@ -264,6 +265,7 @@ def exact_zeros(base: Path) -> None:
         assert seconds(silent["published_at"]) - began > 10
         after = ear.mark()
         assert ear.daemon.status()["sources"][-1]["silent"] is True
+        assert ear.heartbeat()["level_dbfs"] == -200.0
         ear.hears(sound())
         ear.wait_for(is_status("mic_heard"), after)
         assert ear.daemon.status()["sources"][-1]["silent"] is False
@@ -380,14 +382,16 @@ def killed_while_a_sound_goes_on(base: Path) -> None:
         assert ended["started_at"] == begun["started_at"]
         assert ended["run_id"] != begun["run_id"]
         own = [m for m in ear.said if m["run_id"] == ended["run_id"]]
-        assert own[0] is ended or own[0]["type"] == "event", "something was said before it"
+        assert min(own, key=lambda m: m["seq"]) is ended, "something was said before it"
         # And then they end as they should.
         ear.wait_for(is_event("start"), after)
         assert ear.daemon.stop() == 0
         ear.take(1)
         check_events(ear.said)
-        assert ear.said[-1]["status"] == "stopping"
-        assert [m for m in ear.all_of(is_event("end")) if m["reason"] == "stopped"]
+        stopped = [m["seq"] for m in ear.all_of(is_event("end")) if m["reason"] == "stopped"]
+        (stopping,) = ear.all_of(is_status("stopping"))
+        assert stopped
+        assert max(stopped) < stopping["seq"] == max(m["seq"] for m in ear.said)
 
 
 def check_events(said: list[Message]) -> dict[str, list[Message]]:
@@ -410,16 +414,21 @@ def check_events(said: list[Message]) -> dict[str, list[Message]]:
 def clips_one_after_another(base: Path) -> None:
     names = tuple(f"mic{n}" for n in range(5))  # five microphones hear them in a fifth of the time
     clips = real_clips(stress(100, 15))
-    settings = "".join(f'[[microphone]]\nname = "{name}"\ndevice = "{name}"\n' for name in names)
-    wanted: list[tuple[str, float, str, bool]] = []  # microphone, when, category, right as a file
+    as_file = [classifier().scores(as_float(samples), RATE)[0] for samples, _ in clips]
+    # A model that is sure of little is given thresholds at which it says something.
+    threshold = min(0.5, float(np.median([scores.max() for scores in as_file])))
+    settings = f"[decision]\nthreshold = {threshold}\n"
+    settings += f"[events]\nconfirm_at = {0.85 if threshold == 0.5 else threshold}\n"
+    settings += "".join(f'[[microphone]]\nname = "{name}"\ndevice = "{name}"\n' for name in names)
+    wanted: list[tuple[str, float, str, str | None]] = []  # where, when, what it is, as a file
     with listening(base, settings, names) as ear:
         ear.start()
         for first in range(0, len(clips), len(names)):
-            for name, (samples, category) in zip(names, clips[first:], strict=False):
-                scores, _ = classifier().scores(as_float(samples), RATE)
-                accepted = bool(scores.max() >= 0.5)
+            turn = zip(names, clips[first:], as_file[first:], strict=False)
+            for name, (samples, category), scores in turn:
                 label = classifier().labels[int(scores.argmax())]
-                wanted.append((name, time.time(), category, accepted and label == category))
+                accepted = scores.max() >= threshold
+                wanted.append((name, time.time(), category, label if accepted else None))
                 ear.server.play(np.concatenate([np.zeros(RATE // 4, np.int16), samples]), name)
             # So long that one sound has ended, 10 s after it was heard last, before the next.
             began = time.monotonic()
@@ -429,8 +438,8 @@ def clips_one_after_another(base: Path) -> None:
         ear.take(1)
         events = check_events(ear.said)
     starts = [one[0] for one in events.values()]
-    right = doubled = 0
-    for name, when, category, _ in wanted:
+    right = doubled = alike = 0
+    for name, when, category, as_label in wanted:
         own = [
             m["label"]
             for m in starts
@@ -439,13 +448,19 @@ def clips_one_after_another(base: Path) -> None:
         ]
         doubled += len(own) - len(set(own))
         right += category in own
-    as_files = sum(accepted for *_, accepted in wanted)
+        alike += as_label in own
+    accepted_as_files = sum(label is not None for *_, label in wanted)
+    right_as_files = sum(label == category for *_, category, label in wanted)
     print(
-        f"{len(wanted)} clips: events right for {right}, accepted and right as files {as_files}, "
-        f"{len(starts)} events, {doubled} clips with two of one label"
+        f"{len(wanted)} clips at {threshold:.2f}: events right for {right}, accepted and right as "
+        f"files {right_as_files}; accepted as files {accepted_as_files}, events alike {alike}; "
+        f"{len(starts)} events, {doubled} twice for one clip"
     )
     assert doubled == 0
-    assert right >= as_files - max(2, round(0.1 * len(wanted)))
+    assert starts
+    assert right >= right_as_files - max(2, round(0.1 * len(wanted)))
+    if threshold == 0.5:  # a model that is sure of nothing says anything at another offset
+        assert alike >= 0.7 * accepted_as_files
     assert not ear.all_of(is_gap("overload"))
 
 
@@ -454,6 +469,8 @@ def real_clips(count: int) -> list[tuple[Samples, str]]:
     from tinyast.resample import resample
 
     folder = SHARED / "esc50"
+    if not folder.is_dir():
+        pytest.skip(f"no recordings at {folder}; set TINYAST_SHARED to the folder that has esc50/")
     with (folder / "esc50.csv").open() as handle:
         rows = list(csv.DictReader(handle))
     category = {row["filename"].removesuffix(".wav"): row["category"] for row in rows}
@@ -485,12 +502,38 @@ def counted(seconds: float) -> Samples:
     return np.concatenate([np.zeros(RATE // 2), pairs.ravel()]).astype(np.int16)
 
 
-def numbers(samples: Samples) -> Samples:
+def numbers(samples: Samples) -> NDArray[np.int64]:
     """The numbers in a captured stretch of it, without the quiet around or inside."""
-    high = np.flatnonzero(samples[1:] < 0) + 1
-    number = ((-1 - samples[high].astype(np.int64)) << 15) + samples[high - 1]
-    found: Samples = number[samples[high - 1] >= 0]
+    low, high = samples[:-1].astype(np.int64), samples[1:].astype(np.int64)
+    found: NDArray[np.int64] = (((-1 - high) << 15) + low)[(high < 0) & (low >= 0)]
     return found
+
+
+def check_nothing_lost(live: list[Message], gaps: list[Message], played_s: float) -> int:
+    """That all that was played was heard, but for what is announced; the frames missing."""
+    seen = np.unique(np.concatenate([numbers(kept(m)) for m in live]))
+    missing = 2 * int(np.diff(seen).sum() - (len(seen) - 1))
+    announced = sum(m["frames"] for m in gaps)
+    print(f"{played_s:.0f} s: {missing} frames missing, {announced} told in {len(gaps)} gaps")
+    # A player's start may be lost.
+    assert seen[0] < RATE / 4
+    assert seen[-1] == round(played_s * RATE / 2) - 1
+    # A pair that a loss cuts in two counts as missing whole.
+    assert missing <= announced + 2 * len(gaps)
+    return missing
+
+
+def check_times(live: list[Message], within: float) -> None:
+    """That windows tell when they were captured, by what was played meanwhile."""
+    off = []
+    for message in live:
+        samples = kept(message)
+        number = numbers(samples)
+        if len(samples) and samples[:2].any() and (np.diff(number) == 1).all():
+            off.append(seconds(message["window"]["started_at"]) - number[0] * 2 / RATE)
+    spread = max(off) - min(off)
+    print(f"time stamps of {len(off)} windows are {1000 * spread:.1f} ms apart at most")
+    assert spread < within
 
 
 @scenario
@@ -514,23 +557,78 @@ def nothing_is_lost_while_files_are_worked_through(base: Path) -> None:
         ear.daemon.ends(files)
         ear.take(0.1)
         live = ear.all_of(is_live)
-        gaps = ear.all_of(lambda m: m["type"] == "gap")
-        heard = np.concatenate([numbers(kept(m)) for m in live])
-    seen = np.unique(heard)
-    missing = 2 * int(np.diff(seen).sum() - (len(seen) - 1))
-    announced = sum(m["frames"] for m in gaps)
+        missing = check_nothing_lost(live, ear.all_of(lambda m: m["type"] == "gap"), lasts)
+        check_times(live, 0.1)
     latency = np.array([m["latency_ms"] for m in live])
     print(
-        f"{lasts:.0f} s beside {files} files: {missing} frames missing, {announced} announced in "
-        f"{len(gaps)} gaps; latency p50 {np.median(latency):.0f} ms, p95 "
-        f"{np.percentile(latency, 95):.0f} ms, most {latency.max():.0f} ms; "
-        f"memory grew by {grown / 1e6:.1f} MB"
+        f"{lasts:.0f} s beside {files} files: {missing} frames missing; latency p50 "
+        f"{np.median(latency):.0f} ms, p95 {np.percentile(latency, 95):.0f} ms, most "
+        f"{latency.max():.0f} ms; memory grew by {grown / 1e6:.1f} MB"
     )
-    # All that was played but for what a player's start may lose.
-    assert seen[0] < RATE / 4
-    assert seen[-1] == len(counted(lasts)) // 2 - RATE // 4 - 1
-    assert missing <= announced
     assert grown < 40e6
+
+
+@scenario
+def capture_stopped_for_a_moment(base: Path) -> None:
+    with listening(base) as ear:
+        ear.start()
+        ear.wait_for(is_live)
+        player = ear.server.play(counted(25))
+        ear.wait_for(lambda m: is_live(m) and bool(kept(m)[-100:].any()))
+        (capture,) = captures(ear)
+        os.kill(capture, signal.SIGSTOP)
+        time.sleep(4)  # less than it takes to be given up
+        os.kill(capture, signal.SIGCONT)
+        player.wait(60)
+        after = ear.mark()
+        ear.wait_for(lambda m: is_live(m) and not kept(m)[-100:].any(), after)
+        gaps = ear.all_of(lambda m: m["type"] == "gap")
+        missing = check_nothing_lost(ear.all_of(is_live), gaps, 25)
+        assert abs(missing - sum(m["frames"] for m in gaps)) < 0.05 * RATE
+        check_times(ear.all_of(is_live), 0.1)
+        assert not ear.all_of(is_status("source_lost"))
+
+
+@scenario
+def daemon_stopped_for_a_while(base: Path) -> None:
+    with listening(base) as ear:
+        ear.start()
+        ear.wait_for(is_live)
+        player = ear.server.play(counted(40))
+        ear.wait_for(lambda m: is_live(m) and bool(kept(m)[-100:].any()))
+        ear.daemon.send(signal.SIGSTOP)
+        time.sleep(22)  # the capture process keeps 17 s for it, and counts the rest
+        ear.daemon.send(signal.SIGCONT)
+        player.wait(60)
+        after = ear.mark()
+        ear.wait_for(lambda m: is_live(m) and not kept(m)[-100:].any(), after)
+        gaps = ear.all_of(lambda m: m["type"] == "gap")
+        missing = check_nothing_lost(ear.all_of(is_live), gaps, 40)
+        assert {m["reason"] for m in gaps} == {"capture_overflow"}
+        assert abs(missing - sum(m["frames"] for m in gaps)) <= 2
+        check_times(ear.all_of(is_live), 0.1)
+
+
+@scenario
+def more_than_can_be_kept_up_with(base: Path) -> None:
+    names = ("mic0", "mic1", "mic2", "mic3")
+    settings = "workers = 1\n" + "".join(
+        f'[[microphone]]\nname = "{name}"\ndevice = "{name}"\nhop = 0.1\nkeep = "all"\n'
+        for name in names
+    )
+    with listening(base, settings, names) as ear:
+        ear.start()
+        for name in names:
+            ear.server.play(noise(20), name)
+        gap = ear.wait_for(is_gap("overload"))
+        assert gap["frames"] == round(gap["duration_s"] * RATE) == round(0.1 * RATE)
+        ear.wait_for(is_gap("overload"), ear.mark() + 50)
+        for name in names:
+            index = [
+                m["window"]["index"] for m in ear.all_of(is_live) if m["source"]["name"] == name
+            ]
+            assert index == sorted(index)
+        assert ear.daemon.stop() == 0
 
 
 # -- running them ----------------------------------------------------------------------------------
