@@ -9,6 +9,7 @@ import struct
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ import pytest
 import soundfile
 from running import Daemon, of_type, stress
 from sounds import header, noise, short_wav, wav_bytes, write_wav
+
+from daemon.journal import JournalReader
 
 MB = 1_000_000
 
@@ -257,6 +260,35 @@ def test_a_huge_file_that_is_no_sound_holds_nobody_up(tmp_path: Path) -> None:
         live.write_bytes(short_wav())
         assert one.ends(1)[0]["source"]["path"] == str(live)
         assert one.stop() == 0
+    finally:
+        one.clean_up()
+
+
+def test_a_large_file_of_which_nothing_but_the_mode_changed_is_not_told_of_again(
+    tmp_path: Path,
+) -> None:
+    one = Daemon(tmp_path)
+    try:
+        one.start()
+        size = 30_000_000  # more than is digested in one step
+        path = tmp_path / "large"
+        path.write_bytes(header(size, 384_000) + bytes(size))
+        path = path.rename(one.folder / "large.wav")
+        assert one.ends(1)[0]["state"] == "done"
+        one.stop()
+        path.chmod(0o640)
+        one.start()
+        with closing(JournalReader(one.state)) as ledger:
+
+            def noted() -> bool:
+                row = ledger.row(os.fsencode(path))
+                return row is not None and row.identity.ctime_ns == path.stat().st_ctime_ns
+
+            one.wait_for(noted, "compared")
+        marker = one.folder / "marker.wav"
+        marker.write_bytes(short_wav())
+        ends = [m for m in one.quiet(marker) if m["type"] == "file"]
+        assert [m["source"]["path"] for m in ends] == [str(path), str(marker)]
     finally:
         one.clean_up()
 
