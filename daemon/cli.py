@@ -102,6 +102,9 @@ def run(
     ] = None,
     workers: Annotated[int | None, typer.Option(help="Threads; 0 for one per core.")] = None,
     keys: Keys = None,
+    metrics: Annotated[
+        str | None, typer.Option(help="HOST:PORT of /metrics, /healthz and /readyz over HTTP.")
+    ] = None,
     insecure: Annotated[
         bool | None, typer.Option("--insecure", help="Allow endpoints others can reach.")
     ] = None,
@@ -117,6 +120,7 @@ def run(
         "device": device if device is not None or not mic else "",
         "workers": workers,
         "keys": keys,
+        "metrics": metrics,
         "insecure": insecure,
     }
     settings = _settings(config, **flags)
@@ -184,7 +188,7 @@ def listen(
     """Print what a daemon says, missing nothing."""
     settings = _settings(config, publish=publish, replay=replay)
     from daemon.client import Client, NoAnswer
-    from daemon.listen import line
+    from daemon.listen import Screen, line
 
     keys = _client_keys(server_key, own_key)
     with Client(settings.publish, settings.replay, since, (topic,), keys=keys) as client:
@@ -192,11 +196,16 @@ def listen(
             client.status()
         except NoAnswer:
             typer.echo(f"no daemon answers at {settings.replay} yet; waiting for one", err=True)
+        screen = Screen(sys.stdout) if sys.stdout.isatty() and not json else None
         try:
+            if screen is not None:
+                screen.follow(client)
             for received in client:
                 text = received.body.decode() if json else line(received.message)
                 print(text, flush=True)
         except (KeyboardInterrupt, BrokenPipeError):
+            if screen is not None:
+                screen.leave()
             sys.stderr.close()
 
 

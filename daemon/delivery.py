@@ -12,16 +12,16 @@ import queue
 import sqlite3
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from daemon.endpoint import Endpoint
 from daemon.journal import Journal, Record
-from daemon.messages import HEARTBEAT_TOPIC, PREFIX, SCHEMA, now, to_json
+from daemon.messages import HEARTBEAT_TOPIC, SCHEMA, now, to_json
 from daemon.pulse import Pulse
 from daemon.settings import JournalLimits
+from daemon.tally import Tally
 
 log = logging.getLogger(__name__)
 
@@ -62,15 +62,17 @@ class Abandoned(Exception):
 class DeliveryThread(threading.Thread):
     """Owns the journal and the publishing endpoint from `start` to its end."""
 
-    def __init__(self, journal: Journal, endpoint: Endpoint, limits: JournalLimits) -> None:
+    def __init__(
+        self, journal: Journal, endpoint: Endpoint, limits: JournalLimits, tally: Tally
+    ) -> None:
         super().__init__(name="delivery")
         self._journal, self._endpoint, self._limits = journal, endpoint, limits
+        self._tally = tally
         self._pruned_at = 0.0
         self._queue: queue.Queue[Item | None] = queue.Queue(QUEUE)
         self._stopping = threading.Event()
         self.pulse = Pulse(STALL_S)
         self.blocked: str | None = None  # why nothing can be committed just now
-        self.counts: Counter[str] = Counter()  # messages of this run, by the topic's first words
 
     # -- any thread ----------------------------------------------------------------------------
 
@@ -100,6 +102,11 @@ class DeliveryThread(threading.Thread):
     def newest(self) -> dict[str, int]:
         """The newest seq of each type."""
         return dict(self._journal.newest)
+
+    @property
+    def journal_bytes(self) -> int:
+        """Size of the journal's file."""
+        return self._journal.path.stat().st_size
 
     @property
     def journal_uuid(self) -> str:
@@ -162,7 +169,8 @@ class DeliveryThread(threading.Thread):
         records = [delivery.record for delivery in deliveries]
         while True:
             try:
-                published = self._journal.commit(records)
+                with self._tally.stage("commit"):
+                    published = self._journal.commit(records)
                 break
             except sqlite3.OperationalError as error:
                 self._wait_for_disk(error)
@@ -171,7 +179,9 @@ class DeliveryThread(threading.Thread):
             self.blocked = None
         for message in published:
             self._endpoint.socket.send_multipart((message.topic.encode(), message.body))
-            self.counts[_kind(message.topic)] += 1
+        for record in records:
+            for said in record.messages:
+                self._tally.message(said)
         for delivery in deliveries:
             if delivery.committed is not None:
                 delivery.committed()
@@ -207,9 +217,3 @@ class DeliveryThread(threading.Thread):
             "last": self._journal.newest,
         }
         self._endpoint.socket.send_multipart((HEARTBEAT_TOPIC.encode(), to_json(body)))
-
-
-def _kind(topic: str) -> str:
-    """`prediction`, `file.done`, `status`, …: what messages are counted by."""
-    kind, _, rest = topic.removeprefix(PREFIX).partition(".")
-    return f"{kind}.{rest}" if kind == "file" else kind

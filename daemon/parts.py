@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from daemon import logs
 from daemon.decision import check_known, check_labels
@@ -26,9 +26,13 @@ from daemon.replay import ReplayThread
 from daemon.settings import Settings
 from daemon.sockets import Endpoints, bind
 from daemon.status import Identity
+from daemon.tally import Tally
 from daemon.worker import Worker
 from tinyast.classifier import Classifier
 from tinyast.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from daemon.web import Web
 
 ROOM_PER_WORKER = 8  # claimed files waiting for each worker; the others wait on disk
 
@@ -48,9 +52,11 @@ class Parts:
     folders: list[FolderSource]
     microphones: list[MicrophoneSource]
     workers: list[Worker]
+    tally: Tally
     identity: Identity
     left_open: list[OpenEvent]  # sounds that went on when the daemon was killed
     set_aside: Path | None  # a damaged journal
+    web: Web | None = None
 
     @property
     def sources(self) -> list[FolderSource | MicrophoneSource]:
@@ -79,11 +85,17 @@ class Parts:
         """Start every thread, from the end of the data's way to its beginning."""
         gate = [] if self.endpoints.gate is None else [self.endpoints.gate]
         threads = [*gate, self.delivery, self.replay, *self.workers, *self.sources]
-        for thread in threads:
+        web = [] if self.web is None else [self.web]
+        for thread in [*threads, *web]:
             thread.run = guard(thread.run)  # type: ignore[method-assign]
             thread.start()
             if thread is self.delivery:  # before anything else is said
                 self.delivery.put(Delivery(end_left_open(self.left_open)))
+
+    def unwell(self) -> str | None:
+        """Why the daemon is not well; None if it is."""
+        stalled = self.stalled()
+        return f"no progress in {', '.join(stalled)}" if stalled else None
 
     def finish_work(self) -> None:
         """Stop the sources, then the workers when the windows in hand are done."""
@@ -101,6 +113,8 @@ class Parts:
         """Deliver what was found, then let go of the endpoints and the state directory."""
         self.delivery.stop()
         self.delivery.join()
+        if self.web is not None:
+            self.web.stop()
         self.replay.stop()
         self.replay.join()
         if self.endpoints.gate is not None:
@@ -134,10 +148,11 @@ def build(
         endpoints.close()
         lock.release()
         raise
-    delivery = DeliveryThread(journal, endpoints.publisher, settings.journal)
+    tally = Tally()
+    delivery = DeliveryThread(journal, endpoints.publisher, settings.journal, tally)
     jobs = JobQueue(ROOM_PER_WORKER * settings.worker_count)
     bench = Bench(classifier, _rules(settings), delivery.put)
-    return Parts(
+    parts = Parts(
         lock=lock,
         endpoints=endpoints,
         delivery=delivery,
@@ -149,7 +164,8 @@ def build(
             MicrophoneSource(microphone, settings.events, state, run_id, jobs, bench, say)
             for microphone in settings.microphone
         ],
-        workers=[Worker(number, jobs) for number in range(settings.worker_count)],
+        workers=[Worker(number, jobs, tally) for number in range(settings.worker_count)],
+        tally=tally,
         identity=Identity(
             settings.node,
             run_id,
@@ -163,6 +179,22 @@ def build(
         left_open=left_open,
         set_aside=journal.set_aside,
     )
+    if settings.metrics:
+        try:
+            parts.web = _open_web(settings, parts, status)
+        except BaseException:
+            journal.close()
+            endpoints.close()
+            lock.release()
+            raise
+    return parts
+
+
+def _open_web(settings: Settings, parts: Parts, status: Callable[[], dict[str, Any]]) -> Web:
+    from daemon.web import Web, parse_address  # only where it is asked for: 20 ms
+
+    address = parse_address(settings.metrics, settings.insecure)
+    return Web(address, parts.tally, status, parts.unwell)
 
 
 def _check_folders(settings: Settings) -> None:

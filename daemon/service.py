@@ -173,7 +173,7 @@ class Service:
         else:
             notify("WATCHDOG=1")
         delivery = self._parts.delivery
-        self._rate.sample(delivery.counts["prediction"])
+        self._rate.sample(self._parts.tally.messages["prediction"])
         fields = {
             "run_id": self.run_id,
             "node": self.settings.node,
@@ -200,7 +200,9 @@ class Service:
             "backlog": self._backlog(),
             "blocked": delivery.blocked,
             "last": delivery.newest,
-            "published": dict(delivery.counts),
+            "published": dict(self._parts.tally.messages),
+            "progress": round(self._parts.tally.progress, 3),
+            "journal_bytes": self._parts.delivery.journal_bytes,
             "windows_per_second": self._rate.per_second,
             "replays": {"answered": replay.answered, "refused": replay.refused},
         }

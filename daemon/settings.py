@@ -139,6 +139,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     state: str = ""  # directory; where the system keeps state if empty
     publish: str = "tcp://127.0.0.1:5755"
     replay: str = "tcp://127.0.0.1:5756"
+    metrics: str = ""  # HOST:PORT of /metrics, /healthz and /readyz; off if empty
     keys: str = ""  # directory made by `tinyastd keygen`; only who has a key there gets in
     insecure: bool = False  # allow endpoints that other machines can reach
     engine: Literal["onnx", "torch"] = "onnx"

@@ -1,0 +1,64 @@
+"""Counts and durations of one run, for status and metrics."""
+
+from __future__ import annotations
+
+import bisect
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from daemon.messages import Message
+
+# Seconds; the upper bounds of a histogram's buckets.
+BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
+
+
+@dataclass
+class Histogram:
+    """How often durations fell between bounds."""
+
+    buckets: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS) + 1))
+    total_s: float = 0.0
+
+    def add(self, seconds: float) -> None:
+        self.buckets[bisect.bisect_left(BOUNDS, seconds)] += 1
+        self.total_s += seconds
+
+
+class Tally:
+    """What one run has done so far."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.messages: Counter[str] = Counter()  # by the topic's first words, as `file.done`
+        self.accepted: Counter[str] = Counter()  # predictions by label
+        self.rejected: Counter[str] = Counter()  # predictions by reason
+        self.latency = Histogram()  # from a window's sound being there to its commit
+        self.stages: dict[str, Histogram] = {}
+        self.progress = time.time()  # of the last commit
+
+    def message(self, message: Message) -> None:
+        """Count a message that was committed. From the delivery thread."""
+        body = message.body
+        kind = f"file.{body['state']}" if message.type == "file" else message.type
+        self.messages[kind] += 1
+        if message.type == "prediction":
+            if body["reason"] is None:
+                self.accepted[body["label"]] += 1
+            else:
+                self.rejected[body["reason"]] += 1
+        if message.noticed is not None:
+            self.latency.add(time.monotonic() - message.noticed)
+        self.progress = time.time()
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a stage of the work: a job's `step` or a `commit`. From any thread."""
+        begin = time.perf_counter()
+        yield
+        took = time.perf_counter() - begin
+        with self._lock:
+            self.stages.setdefault(name, Histogram()).add(took)
