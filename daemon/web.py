@@ -170,7 +170,7 @@ class _Collector:
             ("journal_bytes", "Size of the journal's file.", status["journal_bytes"]),
             (
                 "progress_timestamp_seconds",
-                "When something was last committed.",
+                "Time of the last commit.",
                 status["progress"],
             ),
         ):
