@@ -1,10 +1,19 @@
-"""`tinyastd listen`: a daemon's messages on a terminal."""
+"""`tinyastd listen`: a daemon's messages, and on a terminal how loud its microphones are."""
 
 from __future__ import annotations
 
-from typing import Any
+import shutil
+from collections import deque
+from typing import Any, TextIO
 
+from daemon.client import Client
 from daemon.logs import printable
+
+REDRAW_S = 0.5  # between looks for a heartbeat
+METER = 20  # characters
+FLOOR_DBFS = -60.0  # level at which a meter shows nothing
+LAST_LABELS = 3
+UP, ERASE_BELOW = "\x1b[A", "\r\x1b[J"  # ECMA-48: CUU, ED
 
 
 def line(message: dict[str, Any]) -> str:
@@ -20,10 +29,87 @@ def _words(message: dict[str, Any]) -> str:
         window = message["window"]
         verdict = "" if message["reason"] is None else f"  ({message['reason']})"
         span = f"{window['start_s']:g}-{window['end_s']:g} s"
+        if message["source"]["kind"] == "mic":
+            span = f"at {window['started_at'][11:23]}"
         return f"{message['label']:<18} {message['score']:6.1%}  {place}  {span}{verdict}"
     if kind == "file":
         why = f": {message['error']['text']}" if message["error"] else ""
         return f"{message['state']:<18} {message['windows']} windows  {place}{why}"
     if kind == "status":
         return f"{message['status']:<18} {message['text']}"
+    if kind == "event":
+        what = f"{message['label']} {message['state']}"
+        why = "" if message["reason"] is None else f"  ({message['reason']})"
+        return f"{what:<18} {message['peak_score']:6.1%}  {place}  {message['duration_s']:g} s{why}"
+    if kind == "gap":
+        return f"{kind:<18} {message['duration_s']:g} s of {place} were lost: {message['reason']}"
     return f"{kind:<18} {place}"
+
+
+class Screen:
+    """A terminal: messages that scroll, above a line for each microphone that stays.
+
+    The line has its level and what was heard last. Live windows that are not accepted are seen
+    only there.
+    """
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._microphones: dict[str, dict[str, Any]] = {}  # by name, as heartbeats tell
+        self._labels: dict[str, deque[str]] = {}
+        self._drawn = 0  # lines
+
+    def follow(self, client: Client) -> None:
+        """Show what a client hears until it is interrupted."""
+        shown = None
+        while True:
+            received = client.receive(REDRAW_S)
+            lines = []
+            if received is not None and self._note(received.message):
+                lines.append(line(received.message))
+            if client.heartbeat is not shown and client.heartbeat is not None:
+                shown = client.heartbeat
+                self._microphones = {s["name"]: s for s in shown["sources"] if s["kind"] == "mic"}
+            elif received is None:
+                continue
+            self._draw(lines)
+
+    def _note(self, message: dict[str, Any]) -> bool:
+        """Take in a message; whether it gets a line of its own."""
+        if message["type"] != "prediction" or message["source"]["kind"] != "mic":
+            return True
+        name = message["source"]["name"]
+        if name in self._microphones:
+            self._microphones[name] |= {"level_dbfs": message["rms_dbfs"]}
+        if message["reason"] != "silence":
+            labels = self._labels.setdefault(name, deque(maxlen=LAST_LABELS))
+            labels.appendleft(f"{message['label']} {message['score']:.0%}")
+        return bool(message["decision"] == "accepted")
+
+    def _draw(self, lines: list[str]) -> None:
+        meters = [meter(s, self._labels.get(n, ())) for n, s in self._microphones.items()]
+        width = shutil.get_terminal_size().columns
+        text = UP * (self._drawn - 1) + ERASE_BELOW if self._drawn else ""
+        text += "".join(f"{each}\n" for each in lines)
+        text += "\n".join(each[: width - 1] for each in meters)
+        self._drawn = len(meters)
+        self._out.write(text)
+        self._out.flush()
+
+    def leave(self) -> None:
+        """Leave the cursor where a shell goes on."""
+        if self._drawn:
+            self._out.write("\n")
+            self._out.flush()
+
+
+def meter(source: dict[str, Any], labels: deque[str] | tuple[str, ...]) -> str:
+    """The line of one microphone, from what a heartbeat says of it."""
+    level = source["level_dbfs"]
+    full = round(METER * min(1.0, max(0.0, 1 - level / FLOOR_DBFS)))
+    bar = "#" * full + "-" * (METER - full)
+    name = printable(source["name"])
+    if source["state"] == "lost":
+        return f"{name} [{'-' * METER}] lost: {printable(source['degraded'] or '')}"
+    loud = "exact zeros" if source["silent"] else f"{level:.1f} dBFS"
+    return f"{name} [{bar}] {loud:<11} {', '.join(map(printable, labels))}"

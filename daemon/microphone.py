@@ -80,7 +80,7 @@ class MicrophoneSource(threading.Thread):
         self._clock: StreamClock | None = None
         self._cutter: Cutter | None = None
         self._frames = 0  # of the run, counted with those that were lost, at the stream's start
-        self._run_began: float | None = None  # clock() at the run's first frame
+        self._run_began: float | None = None  # clock() at the first frame of the run's first window
         self._windows = 0
         self._gap_numbers, self._gaps = count(1), 0
         self._heard_until = clock()  # of the last sample in a window, or the start
@@ -229,6 +229,8 @@ class MicrophoneSource(threading.Thread):
         for piece in pieces:
             began = self._clock.when(piece.start - self._frames)
             length = len(piece.samples) / rate
+            if self._run_began is None:
+                self._run_began = began
             # Latency is counted on the clock that everything else is counted on.
             age = clock() - (began + length)
             window = LiveWindow(
@@ -237,7 +239,7 @@ class MicrophoneSource(threading.Thread):
                 samples=piece.samples,
                 rate=rate,
                 started=_utc(began),
-                start_s=began - (began if self._run_began is None else self._run_began),
+                start_s=began - self._run_began,
                 complete=time.monotonic() - age,
             )
             self._windows += 1
@@ -293,8 +295,6 @@ class MicrophoneSource(threading.Thread):
         """The first sound of a stream is there, captured at `clock()` time `at`."""
         self.state = "hearing"
         self.ready.set()
-        if self._run_began is None:
-            self._run_began = at
         if self._outage is None:
             return
         self._outage = None
