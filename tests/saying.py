@@ -12,6 +12,7 @@ from daemon.messages import FileEnd, Message, Source, file_end, prediction
 from daemon.replay import ReplayThread
 from daemon.settings import JournalLimits
 from daemon.sockets import bind
+from daemon.tally import Tally
 
 SOURCE = Source("file", "in", b"/sounds/in/one.wav")
 
@@ -72,7 +73,7 @@ class Station:
         self.publish, self.replay = f"ipc://{base}/p", f"ipc://{base}/r"
         self._endpoints = bind(self.publish, self.replay, insecure=False)
         journal = Journal(state, "test", "run")
-        self.delivery = DeliveryThread(journal, self._endpoints.publisher, JournalLimits())
+        self.delivery = DeliveryThread(journal, self._endpoints.publisher, JournalLimits(), Tally())
         self.replayer = ReplayThread(state, self._endpoints.router, journal.uuid, dict)
 
     def __enter__(self) -> Station:
