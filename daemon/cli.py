@@ -42,6 +42,9 @@ OwnKey = Annotated[Path | None, typer.Option(help="Your own key: NAME.key_secret
 Checkpoint = Annotated[Path | None, typer.Option(help="Checkpoint folder.")]
 
 
+ANSWER_S = 2.0  # for a daemon on this machine to say how it is
+
+
 class EngineName(StrEnum):
     onnx = "onnx"
     torch = "torch"
@@ -279,7 +282,7 @@ def status(
     keys = _client_keys(server_key, own_key)
     with Client(settings.publish, settings.replay, keys=keys) as client:
         try:
-            answer = client.status()
+            answer = client.status(ANSWER_S)
         except NoAnswer as error:
             raise DaemonError(f"{error}; start one with `tinyastd run`") from error
     typer.echo(msgspec.json.encode(answer).decode() if json else describe(answer))

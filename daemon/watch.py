@@ -21,6 +21,7 @@ from collections.abc import Callable
 from watchdog.events import (
     DirCreatedEvent,
     DirMovedEvent,
+    FileAttribEvent,
     FileClosedEvent,
     FileCreatedEvent,
     FileMovedEvent,
@@ -58,7 +59,7 @@ class _Handler(FileSystemEventHandler):
     def _dispatch(self, event: FileSystemEvent) -> None:
         if isinstance(event, FileClosedEvent):
             self._hints.look(os.fsencode(event.src_path), closed=True)
-        elif isinstance(event, FileCreatedEvent):
+        elif isinstance(event, FileCreatedEvent | FileAttribEvent):
             self._hints.look(os.fsencode(event.src_path))
         elif isinstance(event, FileMovedEvent):
             self._hints.look(os.fsencode(event.dest_path))
@@ -95,6 +96,7 @@ class _Emitter(InotifyEmitter):
             InotifyConstants.IN_CLOSE_WRITE
             | InotifyConstants.IN_MOVED_TO
             | InotifyConstants.IN_CREATE
+            | InotifyConstants.IN_ATTRIB  # a chmod can mend a file that might not be read
             | InotifyConstants.IN_DELETE_SELF
         )
 
