@@ -22,7 +22,8 @@ from daemon.capture_stream import Block, Failure, Hello, Missed, write
 from daemon.placement import Placement
 from daemon.stream_clock import clock
 
-QUEUE = 2_000  # blocks waiting for the pipe: about 17 s of 8.7 ms; beyond that they are counted
+QUEUE_S = 15.0  # of sound waiting for the daemon to read it; beyond that it is counted
+LATENCY_S = 0.1  # that the device's buffer may hold, so that a busy machine overflows it seldom
 POLL_S = 0.5  # how soon a stream that stopped by itself is noticed
 MANY_CHANNELS = 8  # a device that offers more is a virtual one, and is opened with one
 PR_SET_PDEATHSIG = 1  # prctl(2)
@@ -48,6 +49,14 @@ def load_portaudio() -> Any:
     except ImportError as error:
         raise CannotCapture(
             "no_portaudio", f"sounddevice is missing ({error}); pip install sounddevice"
+        ) from error
+    except Exception as error:
+        if type(error).__name__ != "PortAudioError":  # which cannot be imported just now
+            raise
+        raise CannotCapture(
+            "no_sound_system",
+            f"the sound system cannot be used ({error}); see whether its configuration is in "
+            "order (Linux: ALSA's, which `arecord -L` reads too)",
         ) from error
     return sounddevice
 
@@ -89,22 +98,23 @@ def capture(sounddevice: Any, name: str, rate: int, channels: int, out: int) -> 
     device = choose(inputs(sounddevice), name)
     wanted = channels or (1 if device["channels"] > MANY_CHANNELS else device["channels"])
     frequency = rate or round(device["rate"])
-    waiting: queue.Queue[tuple[int, float, bool, np.ndarray[Any, Any]]] = queue.Queue(QUEUE)
+    waiting: queue.SimpleQueue[tuple[int, float, bool, np.ndarray[Any, Any]]] = queue.SimpleQueue()
     missed = 0  # frames that found no room, since the last block that did
 
     def callback(data: np.ndarray[Any, Any], frames: int, times: Any, status: Any) -> None:
         nonlocal missed
-        try:
-            waiting.put_nowait((missed, clock(), bool(status.input_overflow), data.copy()))
-            missed = 0
-        except queue.Full:
+        if waiting.qsize() * frames > QUEUE_S * frequency:
             missed += frames
+            return
+        waiting.put((missed, clock(), bool(status.input_overflow), data.copy()))
+        missed = 0
 
     try:
         stream = sounddevice.InputStream(
             device=device["index"],
             channels=wanted,
             samplerate=frequency,
+            latency=LATENCY_S,
             dtype="float32",
             callback=callback,
         )

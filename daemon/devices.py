@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -30,6 +31,11 @@ def list_inputs() -> list[dict[str, Any]]:
         raise DaemonError(
             "the sound system does not answer; its server hangs, so restart it"
         ) from error
+    if ended.returncode < 0:
+        raise DaemonError(
+            f"PortAudio was ended by {signal.Signals(-ended.returncode).name}; see whether ALSA's "
+            "configuration is in order (`arecord -L` reads it too)"
+        )
     if ended.returncode:
         lines = ended.stderr.decode("utf-8", "replace").strip().splitlines()
         raise DaemonError(lines[-1] if lines else "the sound system cannot be asked")

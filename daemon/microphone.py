@@ -10,6 +10,7 @@ import logging
 import math
 import os
 import select
+import signal
 import subprocess
 import sys
 import threading
@@ -162,13 +163,15 @@ class MicrophoneSource(threading.Thread):
                         self._skip(frames)
                     case Failure(code, text):
                         raise Silence(code, text)
+            if not self._halt.is_set():
+                raise Silence("capture_ended", f"the capture process {_how_it_ended(child)}")
         finally:
             child.kill()  # a hung sound server hangs whoever asks more politely
             child.stdout.close()
             child.wait()
 
     def _read(self, fd: int) -> Iterator[Hello | Block | Missed | Failure]:
-        """What the capture process says, until the daemon stops. Raises Silence."""
+        """What the capture process says, until it ends or the daemon stops. Raises Silence."""
         parser = Parser()
         patience = OPEN_S
         while not self._halt.is_set():
@@ -179,7 +182,7 @@ class MicrophoneSource(threading.Thread):
                 return
             data = os.read(fd, PIPE_BYTES)
             if not data:
-                raise Silence("capture_ended", "the capture process ended without a word")
+                return
             patience = STALL_S
             yield from parser.feed(data)
 
@@ -321,6 +324,15 @@ class MicrophoneSource(threading.Thread):
 
     def _end_events(self, reason: str) -> None:
         self._job.add(reason, self._jobs.put_live)
+
+
+def _how_it_ended(child: subprocess.Popen[bytes]) -> str:
+    try:
+        code = child.wait(1)
+    except subprocess.TimeoutExpired:
+        return "says no more"
+    # PortAudio aborts where ALSA's configuration cannot be read, for one.
+    return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
 
 
 def _utc(at: float) -> float:

@@ -597,7 +597,7 @@ def daemon_stopped_for_a_while(base: Path) -> None:
         player = ear.server.play(counted(40))
         ear.wait_for(lambda m: is_live(m) and bool(kept(m)[-100:].any()))
         ear.daemon.send(signal.SIGSTOP)
-        time.sleep(22)  # the capture process keeps 17 s for it, and counts the rest
+        time.sleep(20)  # the capture process keeps 15 s for it, and counts the rest
         ear.daemon.send(signal.SIGCONT)
         player.wait(60)
         after = ear.mark()
