@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 
+from running import Daemon
+
 from daemon.delivery import Delivery, DeliveryThread, Heartbeat
 from daemon.journal import Journal, Record
 from daemon.messages import FileEnd, Message, Source, file_end, prediction
@@ -58,6 +60,14 @@ def fill(state: Path, messages: Iterable[Message]) -> None:
     for start in range(0, len(waiting), 1_000):
         journal.commit([Record(waiting[start : start + 1_000])])
     journal.close()
+
+
+def started(daemon: Daemon) -> Daemon:
+    """Start `daemon`, and return when its first message is committed as well."""
+    daemon.start()
+    with daemon.client(0, "tinyast.v1.status.started") as client:
+        next(iter(client))
+    return daemon
 
 
 class Station:

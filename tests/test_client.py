@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from running import Daemon, of_type
-from saying import Station, ends, fill, predictions
+from saying import Station, ends, fill, predictions, started
 from sounds import write_wav
 
 from daemon.client import Client, NoAnswer, Received
@@ -83,9 +83,10 @@ def test_only_topics_asked_for_and_all_of_them(daemon: MakeDaemon) -> None:
 def test_from_now_on(daemon: MakeDaemon) -> None:
     running = daemon()
     fill(running.state, predictions(3_000))
-    running.start()
+    started(running)
     with running.client(since=None) as client:
-        assert client.receive(0.2) is None
+        while client.journal is None:  # only then it knows from where on
+            assert client.receive(0.1) is None
         write_wav(running.folder / "a.wav")
         assert seqs(take(client, 2)) == [3_002, 3_003]
 
