@@ -12,7 +12,7 @@ import sqlite3
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -360,60 +360,62 @@ def test_old_messages_are_pruned_by_size_and_numbers_go_on(daemon: MakeDaemon) -
     assert newest > 2_300
 
 
-def test_the_disk_fills_and_has_room_again(daemon: MakeDaemon, tmp_path: Path) -> None:
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one megabyte, which `grow` makes larger."""
+    disk = tmp_path / "small"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting a small tmpfs needs root")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=False)
+
+
+def fill(disk: Path, leave: int) -> Path:
+    """Use up a file system but for `leave` bytes; the file that does."""
+    room = os.statvfs(disk)
+    ballast = disk / "ballast"
+    ballast.write_bytes(b"\0" * (room.f_bavail * room.f_frsize - leave))
+    return ballast
+
+
+def grow(disk: Path, ballast: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
+    ballast.unlink()
+
+
+def test_the_disk_fills_and_has_room_again(daemon: MakeDaemon, small_disk: Path) -> None:
     files = stress(1_000, 100)
-    small = tmp_path / "small"
-    small.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(small)]
-    if subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("mounting a small tmpfs needs root")
-    try:
-        listening = daemon()
-        listening.state = small / "state"
-        listening.start()
-        ballast = small / "ballast"
-        room = os.statvfs(small)
-        ballast.write_bytes(b"\0" * (room.f_bavail * room.f_frsize - 60_000))
-        drop(listening.folder, files)
-        listening.wait_for(lambda: listening.status()["blocked"], "blocked by a full disk")
-        assert listening.process.poll() is None
-        subprocess.run(
-            ["mount", "-o", "remount,size=64m", str(small)], check=True, capture_output=True
-        )
-        ballast.unlink()
-        ends = listening.ends(files, timeout=120 + files / 10)
-        assert {end["state"] for end in ends} == {"done"}
-        assert len({end["source"]["path"] for end in ends}) == files
-        messages = listening.quiet(write_wav(listening.folder / "marker.wav"))
-        check_stream(messages)
-        assert len({m["run_id"] for m in messages}) == 1, "it was restarted"
-        assert listening.stop() == 0
-    finally:
-        subprocess.run(["umount", "-l", str(small)], check=False)
+    listening = daemon()
+    listening.state = small_disk / "state"
+    listening.start()
+    ballast = fill(small_disk, leave=60_000)
+    drop(listening.folder, files)
+    listening.wait_for(lambda: listening.status()["blocked"], "blocked by a full disk")
+    assert listening.process.poll() is None
+    grow(small_disk, ballast)
+    ends = listening.ends(files, timeout=120 + files / 10)
+    assert {end["state"] for end in ends} == {"done"}
+    assert len({end["source"]["path"] for end in ends}) == files
+    messages = listening.quiet(write_wav(listening.folder / "marker.wav"))
+    check_stream(messages)
+    assert len({m["run_id"] for m in messages}) == 1, "it was restarted"
+    assert listening.stop() == 0
 
 
-def test_a_full_disk_does_not_keep_it_from_stopping(daemon: MakeDaemon, tmp_path: Path) -> None:
-    small = tmp_path / "small"
-    small.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(small)]
-    if subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("mounting a small tmpfs needs root")
-    try:
-        listening = daemon()
-        listening.state = small / "state"
-        listening.start()
-        room = os.statvfs(small)
-        (small / "ballast").write_bytes(b"\0" * (room.f_bavail * room.f_frsize))
-        drop(listening.folder, 200)
-        listening.wait_for(lambda: listening.status()["blocked"], "blocked by a full disk")
-        assert listening.stop(timeout=30) == 0
-        (small / "ballast").unlink()
-        subprocess.run(["mount", "-o", "remount,size=64m", str(small)], check=True)
-        listening.start()
-        assert {end["state"] for end in listening.ends(200)} == {"done"}
-        listening.kill()
-    finally:
-        subprocess.run(["umount", "-l", str(small)], check=False)
+def test_a_full_disk_does_not_keep_it_from_stopping(daemon: MakeDaemon, small_disk: Path) -> None:
+    listening = daemon()
+    listening.state = small_disk / "state"
+    listening.start()
+    ballast = fill(small_disk, leave=0)
+    drop(listening.folder, 200)
+    listening.wait_for(lambda: listening.status()["blocked"], "blocked by a full disk")
+    assert listening.stop(timeout=30) == 0
+    grow(small_disk, ballast)
+    listening.start()
+    assert {end["state"] for end in listening.ends(200)} == {"done"}
+    listening.kill()
 
 
 def test_numbers_go_on_across_restarts(daemon: MakeDaemon) -> None:
