@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from daemon.journal import Identity, LedgerRow
 from daemon.messages import digest
+from daemon.records import Identity, LedgerRow
 
 FINISHED = ("done", "failed", "incomplete")
 

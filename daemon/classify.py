@@ -16,9 +16,9 @@ from typing import Any
 from daemon.claims import claim
 from daemon.errors import SettingsError
 from daemon.inspect import opened
-from daemon.journal import Identity
 from daemon.messages import SCHEMA, Source, now, path_fields, prediction, source_fields
 from daemon.predictions import Listening, Rules
+from daemon.records import Identity
 from daemon.scan import walk
 from daemon.settings import Folder
 from tinyast.classifier import Classifier

@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from daemon.endpoint import Endpoint
-from daemon.journal import Journal, Record
+from daemon.journal import Journal
 from daemon.messages import HEARTBEAT_TOPIC, SCHEMA, now, to_json
 from daemon.pulse import Pulse
+from daemon.records import Record
 from daemon.settings import JournalLimits
 from daemon.tally import Tally
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from daemon.claims import Claim
 from daemon.delivery import Delivery
 from daemon.inspect import MACHINE_FAULTS
-from daemon.journal import Identity, LedgerRow, Record
 from daemon.messages import FileEnd, Message, Source, file_end, prediction
 from daemon.predictions import Digest, Listening, Rules
+from daemon.records import Identity, LedgerRow, Record
 from daemon.settings import Folder
 from tinyast.classifier import Classifier
 from tinyast.errors import AudioError

@@ -24,11 +24,12 @@ from daemon.filejob import Bench, FileJob, Outcome
 from daemon.hints import Hint, Hints
 from daemon.inspect import Faulty, Growing, Ignored, Whole, ignored_name, look
 from daemon.jobs import JobQueue
-from daemon.journal import Identity, JournalReader, LedgerRow, Record
+from daemon.journal import JournalReader
 from daemon.messages import FileEnd, Source, file_end
 from daemon.mounts import is_remote
 from daemon.pulse import Pulse
 from daemon.putaway import put_away
+from daemon.records import Identity, LedgerRow, Record
 from daemon.scan import walk
 from daemon.settings import Folder
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from daemon.journal import Identity
+from daemon.records import Identity
 from tinyast.audio import sniff
 from tinyast.errors import AudioError
 from tinyast.riff import read_header

@@ -7,100 +7,23 @@ everyone else, one per thread.
 from __future__ import annotations
 
 import logging
-import os
 import sqlite3
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from daemon.damage import damage_mark, put_aside
 from daemon.errors import JournalDamaged, JournalError
-from daemon.messages import TYPES, Envelope, Message, seal
+from daemon.messages import TYPES, Envelope, seal
+from daemon.records import Identity, LedgerRow, OpenEvent, Page, Published, Record
 from daemon.schema import MIGRATIONS, VERSION
 
 log = logging.getLogger(__name__)
 
 FILE = "journal.sqlite3"
 MAX_REPLAY_SCAN = 20_000  # rows one replay request may pass over
-
-
-def _in_64_bits(time_ns: int) -> int:
-    """Some file systems hold times of change beyond the year 2262, and SQLite no such number."""
-    return max(-(2**63), min(time_ns, 2**63 - 1))
-
-
-@dataclass(frozen=True)
-class Identity:
-    """What tells one version of a file from another without reading it."""
-
-    inode: int
-    size: int  # bytes
-    mtime_ns: int
-    ctime_ns: int
-
-    @classmethod
-    def of(cls, stat: os.stat_result) -> Identity:
-        return cls(
-            stat.st_ino, stat.st_size, _in_64_bits(stat.st_mtime_ns), _in_64_bits(stat.st_ctime_ns)
-        )
-
-    def same_content(self, other: Identity) -> bool:
-        """Equal but perhaps for ctime, which a hard link or chmod changes too."""
-        return (self.inode, self.size, self.mtime_ns) == (other.inode, other.size, other.mtime_ns)
-
-
-@dataclass(frozen=True)
-class LedgerRow:
-    """The newest version of one file."""
-
-    path: bytes  # absolute
-    source: str
-    identity: Identity
-    version: int  # counts the versions of this path from 1
-    file_id: str
-    state: str  # open, done, failed, incomplete or forgotten
-    windows: int
-    digest: bytes | None
-
-
-@dataclass(frozen=True)
-class OpenEvent:
-    """A sound that goes on. `body` is what its next start needs to end it; None: it ended."""
-
-    id: str
-    body: bytes | None
-
-
-@dataclass(frozen=True)
-class Record:
-    """What is committed together: messages and the ledger row that belongs to them."""
-
-    messages: Sequence[Message] = ()
-    row: LedgerRow | None = None
-    forget: bytes | None = None  # a path to classify again
-    events: Sequence[OpenEvent] = ()  # sounds that began, go on or ended
-
-
-@dataclass(frozen=True)
-class Published:
-    """A message as it went into the journal."""
-
-    seq: int
-    topic: str
-    body: bytes
-
-
-@dataclass(frozen=True)
-class Page:
-    """One answer of the journal to a replay request."""
-
-    messages: list[Published]
-    next: int  # the seq to ask on from
-    oldest: int  # the oldest seq still kept; newest + 1 if none is
-    newest: int
 
 
 def journal_path(state: Path) -> Path:

@@ -12,10 +12,10 @@ from typing import Any
 from daemon.delivery import Delivery
 from daemon.events import Event, Heard, Tracker
 from daemon.filejob import Bench
-from daemon.journal import OpenEvent, Record
 from daemon.keeping import Store
 from daemon.messages import Gap, Message, Source, event, live_prediction, timestamp, to_json
 from daemon.predictions import judge
+from daemon.records import OpenEvent, Record
 from daemon.settings import Events
 from tinyast.audio import checked
 from tinyast.errors import AudioError
@@ -23,7 +23,7 @@ from tinyast.features import Float
 
 log = logging.getLogger(__name__)
 
-MAX_WAITING = 8  # windows; beyond that live audio cannot be kept up with
+MAX_WAITING = 12  # windows; beyond that live audio cannot be kept up with
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,10 +29,11 @@ from daemon.delivery import Abandoned, Delivery
 from daemon.events import Tracker
 from daemon.filejob import Bench
 from daemon.jobs import JobQueue
-from daemon.journal import Record
 from daemon.keeping import Store
 from daemon.livejob import LiveJob, LiveWindow
 from daemon.messages import Gap, Source, gap
+from daemon.pulse import Pulse
+from daemon.records import Record
 from daemon.settings import Events, Microphone
 from daemon.stream_clock import StreamClock, clock
 from tinyast.features import Float
@@ -41,8 +42,10 @@ log = logging.getLogger(__name__)
 
 OPEN_S = 10.0  # for a stream to open; the first block can be 2 s late
 STALL_S = 5.0  # without a block after which a stream counts as hung
+KILLED_S = 5.0  # for a killed process to end; one that waits for a driver may not
 SILENT_S = 10.0  # of exact zeros after which a microphone counts as silent
 BACKOFF_S = (1.0, 30.0)  # between attempts: the first pause and the longest
+PROGRESS_S = 120.0  # without progress after which this thread counts as hung
 PIPE_BYTES = 1 << 16
 NO_LEVEL = -200.0  # dBFS of exact zeros
 LEVEL_S = 0.5  # over which the level is smoothed
@@ -78,6 +81,7 @@ class MicrophoneSource(threading.Thread):
         self._halt = threading.Event()
         self._wake_r, self._wake_w = os.pipe()
         self._device = settings.device  # pinned once a default one was opened
+        self._stuck: subprocess.Popen[bytes] | None = None  # killed, and not ended
         self._clock: StreamClock | None = None
         self._cutter: Cutter | None = None
         self._frames = 0  # of the run, counted with those that were lost, at the stream's start
@@ -89,6 +93,7 @@ class MicrophoneSource(threading.Thread):
         self._zeros = 0.0  # s of exact zeros up to now
         self._level = NO_LEVEL  # dBFS of the last second or so
         self._silent = False
+        self.pulse = Pulse(PROGRESS_S)
         self.state = "starting"  # then hearing or lost
         self.ready = threading.Event()  # it was tried: files need not wait for it
 
@@ -126,6 +131,7 @@ class MicrophoneSource(threading.Thread):
         pause = BACKOFF_S[0]
         try:
             while not self._halt.is_set():
+                self.pulse.beat()
                 began = time.monotonic()
                 try:
                     self._listen()
@@ -142,11 +148,14 @@ class MicrophoneSource(threading.Thread):
         except Abandoned:
             pass
         finally:
+            self.pulse.rest()
             os.close(self._wake_r)
             os.close(self._wake_w)
 
     def _listen(self) -> None:
         """Run one capture process until it fails or the daemon stops. Raises Silence."""
+        if self._stuck is not None and self._stuck.poll() is None:
+            raise Silence("stuck", f"process {self._stuck.pid} cannot be ended: its driver hangs")
         command = [sys.executable, "-m", "daemon.capture", "--parent", str(os.getpid())]
         command += ["--device", self._device, "--rate", str(self.settings.rate)]
         command += ["--channels", str(self.settings.channels)]
@@ -168,13 +177,17 @@ class MicrophoneSource(threading.Thread):
         finally:
             child.kill()  # a hung sound server hangs whoever asks more politely
             child.stdout.close()
-            child.wait()
+            try:
+                child.wait(KILLED_S)
+            except subprocess.TimeoutExpired:
+                self._stuck = child
 
     def _read(self, fd: int) -> Iterator[Hello | Block | Missed | Failure]:
         """What the capture process says, until it ends or the daemon stops. Raises Silence."""
         parser = Parser()
         patience = OPEN_S
         while not self._halt.is_set():
+            self.pulse.beat()
             ready, _, _ = select.select([fd, self._wake_r], [], [], patience)
             if not ready:
                 raise Silence("stalled", "no sound came from the device; it or its server hangs")

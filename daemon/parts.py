@@ -15,13 +15,14 @@ from daemon.errors import StartError
 from daemon.filejob import Bench
 from daemon.folder import FolderSource
 from daemon.jobs import JobQueue
-from daemon.journal import Journal, OpenEvent
+from daemon.journal import Journal
 from daemon.keys import load_server
 from daemon.livejob import end_left_open
 from daemon.locks import Lock
 from daemon.microphone import MicrophoneSource
 from daemon.predictions import Rules
 from daemon.recorded import zone
+from daemon.records import OpenEvent
 from daemon.replay import ReplayThread
 from daemon.settings import Settings
 from daemon.sockets import Endpoints, bind
@@ -66,8 +67,8 @@ class Parts:
         """Names of the threads that get nowhere; none where the disk is what they wait for."""
         if self.delivery.blocked:
             return []
-        threads: list[DeliveryThread | ReplayThread | Worker | FolderSource]
-        threads = [self.delivery, self.replay, *self.workers, *self.folders]
+        threads: list[DeliveryThread | ReplayThread | Worker | FolderSource | MicrophoneSource]
+        threads = [self.delivery, self.replay, *self.workers, *self.sources]
         return [thread.name for thread in threads if thread.pulse.stalled]
 
     def check(self, settings: Settings) -> None:

@@ -6,7 +6,7 @@ import errno
 import logging
 import os
 
-from daemon.journal import Identity, LedgerRow
+from daemon.records import Identity, LedgerRow
 from daemon.scan import DONE, FAILED
 from daemon.settings import Folder
 

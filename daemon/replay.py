@@ -20,9 +20,10 @@ import zmq
 from msgspec import Meta, Struct
 
 from daemon.endpoint import MAX_MESSAGE, Endpoint
-from daemon.journal import JournalReader, Page
+from daemon.journal import JournalReader
 from daemon.messages import to_json
 from daemon.pulse import Pulse
+from daemon.records import Page
 
 log = logging.getLogger(__name__)
 

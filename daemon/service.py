@@ -13,10 +13,10 @@ from typing import Any
 
 from daemon.delivery import Abandoned, Delivery, Heartbeat, Renewal
 from daemon.errors import DaemonError
-from daemon.journal import Record
 from daemon.messages import Source, status
 from daemon.notify import notify, reloading
 from daemon.parts import Parts, build
+from daemon.records import Record
 from daemon.reload import compare, replace_live
 from daemon.requests import Inbox
 from daemon.settings import Settings

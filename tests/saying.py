@@ -9,8 +9,9 @@ from types import TracebackType
 from running import Daemon
 
 from daemon.delivery import Delivery, DeliveryThread, Heartbeat
-from daemon.journal import Journal, Record
+from daemon.journal import Journal
 from daemon.messages import FileEnd, Message, Source, file_end, prediction
+from daemon.records import Record
 from daemon.replay import ReplayThread
 from daemon.settings import JournalLimits
 from daemon.sockets import bind
