@@ -99,13 +99,17 @@ def capture(sounddevice: Any, name: str, rate: int, channels: int, out: int) -> 
     wanted = channels or (1 if device["channels"] > MANY_CHANNELS else device["channels"])
     frequency = rate or round(device["rate"])
     waiting: queue.SimpleQueue[tuple[int, float, bool, np.ndarray[Any, Any]]] = queue.SimpleQueue()
+    put = taken = 0  # frames
     missed = 0  # frames that found no room, since the last block that did
 
     def callback(data: np.ndarray[Any, Any], frames: int, times: Any, status: Any) -> None:
-        nonlocal missed
-        if waiting.qsize() * frames > QUEUE_S * frequency:
+        nonlocal put, missed
+        # Once full, not before there is room for a while: one long gap is better than many.
+        room = QUEUE_S / 2 if missed else QUEUE_S
+        if put - taken > room * frequency:
             missed += frames
             return
+        put += frames
         waiting.put((missed, clock(), bool(status.input_overflow), data.copy()))
         missed = 0
 
@@ -133,6 +137,7 @@ def capture(sounddevice: Any, name: str, rate: int, channels: int, out: int) -> 
             if not stream.active:
                 raise CannotCapture("stopped", "the stream stopped by itself") from None
             continue
+        taken += len(data)
         if missed_before:
             write(out, Missed(missed_before))
         write(out, Block(at, overflow, data.mean(axis=1, dtype=np.float32)))

@@ -15,7 +15,8 @@ BUCKET_BLOCKS = 10  # of which one at least has to be, whatever the size of bloc
 MAX_DRIFT = 500e-6  # of a sound card's clock; consumer cards stay within 200 parts in a million
 JUMP_S = 0.05  # more than a bucket's smallest offset varies by itself
 SUSPECTED_JUMP_S = 0.01  # the same where PortAudio said that something was lost
-SUSPECTED_BUCKETS = 2  # a loss is plain in the bucket after the one it fell into
+CERTAIN_JUMP_S = 0.5  # a smaller one has to last for two buckets: the machine may be very busy
+SUSPECTED_BUCKETS = 3  # a loss is plain in the two after the one it fell into
 
 # Where there is one, a clock that goes on while the machine is suspended: that sound is lost too.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
@@ -45,12 +46,13 @@ class StreamClock:
     _bucket_min: float = 0.0
     _bucket_blocks: int = 0
     _suspected: int = 0  # buckets for which a small jump is believed
+    _high: float | None = None  # s that the last bucket was above the offset, if it was
     _on_time: int = 0  # frames up to which nothing can be missing
 
     def block(self, at: float, frames: int, overflow: bool = False) -> Loss | None:
         """Count a block whose last frame was there at `clock()` time `at`.
 
-        Returns what went missing, once that is plain: within two buckets. It is counted too.
+        Returns what went missing, once that is plain: within three buckets. It is counted too.
         """
         self.frames += frames
         if overflow:
@@ -87,10 +89,16 @@ class StreamClock:
         rise, jump = self._bucket_min - self.offset, self._jump
         self._suspected = max(0, self._suspected - 1)
         if rise > jump:
-            loss = Loss(self._on_time, round(rise * self.rate))
+            if self._high is None and rise < CERTAIN_JUMP_S:
+                self._high = rise
+                return None
+            certain = rise if self._high is None else min(rise, self._high)
+            loss = Loss(self._on_time, round(certain * self.rate))
             self.frames += loss.frames
             self._on_time = self.frames
+            self._high = None
             return loss
+        self._high = None
         self.offset += min(max(rise, 0.0), MAX_DRIFT * (at - self._bucket_from))
         return None
 

@@ -69,7 +69,7 @@ def test_a_year_stays_within_50_ms(ppm: float) -> None:
     assert worst < 0.05
     assert stream.frames == card.captured
     assert len(vars(stream)) == size
-    assert all(isinstance(value, int | float) for value in vars(stream).values())
+    assert all(isinstance(value, int | float | None) for value in vars(stream).values())
 
 
 @pytest.mark.parametrize("ppm", [-50, 50])
@@ -107,7 +107,7 @@ def test_losses_are_found_and_sized(block: int, lost_s: float) -> None:
         at, first = found[0]
         assert before - 1.6 * RATE <= first.after <= before
         bucket = max(BUCKET_S, BUCKET_BLOCKS * block / RATE)
-        assert at - broke < 2 * bucket + 2
+        assert at - broke < 3 * bucket + 2
         assert abs(stream.when(stream.frames) - card.at(card.captured)) < 0.05
 
 
@@ -145,8 +145,16 @@ def test_small_losses_without_a_flag_are_told_once_they_add_up() -> None:
             told += 0 if loss is None else loss.frames
         card.captured += round(0.03 * RATE)
         lost += round(0.03 * RATE)
-    assert told > 0.5 * lost
-    assert abs(stream.when(stream.frames) - card.at(card.captured)) < 0.1
+    assert told > 0.4 * lost
+    assert abs(stream.when(stream.frames) - card.at(card.captured)) < 0.15
+
+
+def test_a_machine_that_is_very_busy_for_seconds_loses_nothing() -> None:
+    card, stream = SoundCard(20, 1024), StreamClock(RATE)
+    for number, at in enumerate(card.blocks(600)):
+        busy = 0.08 if number % 700 < 120 else 0.0  # every block late, for 2.6 s
+        assert stream.block(at + busy, 1024) is None
+        assert number < 1000 or abs(stream.when(card.captured) - card.at(card.captured)) < 0.05
 
 
 def test_frames_known_to_be_missed_are_not_told_again() -> None:
