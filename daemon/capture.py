@@ -14,6 +14,7 @@ import os
 import queue
 import signal
 import sys
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ QUEUE_S = 15.0  # of sound waiting for the daemon to read it; beyond that it is 
 LATENCY_S = 0.1  # that the device's buffer may hold, so that a busy machine overflows it seldom
 POLL_S = 0.5  # how soon a stream that stopped by itself is noticed
 MANY_CHANNELS = 8  # a device that offers more is a virtual one, and is opened with one
+NICE = -10  # where that is permitted (root, RLIMIT_NICE)
 PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
@@ -165,6 +167,8 @@ def main() -> None:
     if options.parent:
         die_with_parent(options.parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to act on
+    with suppress(OSError):  # it needs little of a busy machine, and that in time
+        os.setpriority(os.PRIO_PROCESS, 0, NICE)
     # Whatever libraries print must not get into the stream.
     out = os.dup(1)
     os.dup2(2, 1)
