@@ -23,7 +23,7 @@ from tinyast.audio import read_file
 from tinyast.classifier import Classifier
 from tinyast.datasets import Dataset, Numbers, read_dataset
 from tinyast.errors import DataError, TinyASTError
-from tinyast.evaluation import Evaluation, Scores, evaluate
+from tinyast.evaluation import Evaluation, Scores, evaluate, fit_temperature
 from tinyast.export import export, read_settings
 from tinyast.modeling import TinyASTForAudioClassification
 from tinyast.plots import confusion_matrix, reliability_diagram, training_curves
@@ -58,18 +58,21 @@ def command(
             [_judge(classifier, dataset.subset(numbers)) for classifier, numbers in judges]
         )
         result = evaluate(scores, judged.targets, dataset.labels)
+        # Logarithms of scores are logits, but for a constant that makes no difference.
+        temperature = fit_temperature(np.log(np.maximum(scores, 1e-20)), judged.targets)
         table = _robustness(judges, dataset) if robustness else {}
     except TinyASTError as error:
         typer.secho(f"Error: {error}", err=True, fg="red")
         raise typer.Exit(2) from None
     output.mkdir(parents=True, exist_ok=True)
-    figures = result.to_dict() | {"points_lost": table}
+    figures = result.to_dict() | {"temperature": temperature, "points_lost": table}
     (output / "figures.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     confusion_matrix(result, output / "confusion.png")
     reliability_diagram(scores, judged.targets, output / "reliability.png")
     for folder in run or []:
         training_curves(folder / "metrics.csv", output / f"{folder.name}-curves.png")
     _print(result, judged, scores)
+    typer.echo(f"scores would be likeliest with logits divided by {temperature:.2f} once more")
     for name, (lost, half) in table.items():
         typer.echo(f"{name:<38} {lost:>5.1f} points lost (± {half:.1f})")
     typer.echo(f"\nFigures: {output}")

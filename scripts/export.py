@@ -23,6 +23,9 @@ from tinyast.modeling import TinyASTForAudioClassification
 def command(
     model: Annotated[Path, typer.Option(help="Folder `model` of a training run.")],
     output: Annotated[Path, typer.Option(help="Where the checkpoint goes.")] = default_path(),
+    temperature: Annotated[
+        float, typer.Option(help="Divides logits; `scripts.evaluate` says which one is likeliest.")
+    ] = 1.0,
     version: Annotated[str, typer.Option(help="Told in every prediction.")] = "0",
 ) -> None:
     """Write a checkpoint folder, and check that its ONNX graph gives the model's scores."""
@@ -30,6 +33,9 @@ def command(
         if not (model / "config.json").is_file():
             raise CheckpointError(f"{model} holds no trained model (no config.json)")
         network = TinyASTForAudioClassification.from_pretrained(model)
+        if temperature <= 0:
+            raise CheckpointError(f"a temperature is more than 0, not {temperature}")
+        network.config.logit_temperature = temperature
         difference = export(network, read_settings(model), output, version)
         milliseconds = _time(Classifier.load(output))
     except TinyASTError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import tempfile
 import warnings
@@ -76,8 +77,10 @@ def write_graph(model: TinyASTForAudioClassification, path: Path) -> None:
     """Write the model as one ONNX file: `input_values` (batch, n_mels, n_frames) to `logits`."""
     config = model.config
     example = torch.zeros(2, config.n_mels, config.n_frames)
+    # It warns, by both ways, of its own deprecations and of operators that are not used here.
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's own deprecations
+        warnings.simplefilter("ignore")
         program = torch.onnx.export(
             _Graph(model),
             (example,),
