@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,10 @@ from running import Daemon
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("TINYAST_SHARED", ROOT.parent / "shared"))
+# A shell that starts tests in the background has them ignore Ctrl-C, and every program that they
+# start inherits that; a handler of our own is not inherited.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 REQUIRE_ALL = os.environ.get("REQUIRE_ALL") == "1"
 
 
