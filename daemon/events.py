@@ -16,6 +16,7 @@ class Heard:
     label: str
     score: float
     passed: bool  # it would be accepted, but for being confirmed
+    heeded: bool  # it counts for its label all the same: it is neither silence nor denied
     starts: float  # s since 1970
     ends: float
 
@@ -48,10 +49,8 @@ class Tracker:
         while len(self._recent) > self.rules.longest:
             self._recent.popleft()
         changes = self._end_quiet(window)
-        if not window.passed:
-            return False, changes
         known = self._open.get(window.label)
-        if known is not None:
+        if known is not None and window.passed:
             event = replace(
                 known,
                 state="update",
@@ -59,27 +58,30 @@ class Tracker:
                 peak=max(known.peak, window.score),
                 windows=known.windows + 1,
             )
-        elif self._confirmed(window):
+        elif known is None and self._confirmed(window):
             event = self._begin(window)
         else:
             return False, changes
         self._open[window.label] = event
-        return True, [*changes, event]
+        return window.passed, [*changes, event]
+
+    def _alike(self, window: Heard) -> list[Heard]:
+        """The recent windows of its label, and itself, oldest first."""
+        recent = list(self._recent)[-self.rules.of(window.label).confirm_of :]
+        return [w for w in recent if w.heeded and w.label == window.label]
 
     def _confirmed(self, window: Heard) -> bool:
+        """At once by its score, or by others of its label, one of which would do by itself."""
         rule = self.rules.of(window.label)
-        recent = list(self._recent)[-rule.confirm_of :]
-        alike = sum(1 for w in recent if w.passed and w.label == window.label)
-        return window.score >= rule.confirm_at or alike >= rule.confirm_count
+        if window.passed and window.score >= rule.confirm_at:
+            return True
+        alike = self._alike(window)
+        enough = window.heeded and len(alike) >= rule.confirm_count
+        return enough and any(w.passed for w in alike)
 
     def _begin(self, window: Heard) -> Event:
         """An event begins with the earliest recent window that heard it."""
-        rule = self.rules.of(window.label)
-        alike = [
-            w
-            for w in list(self._recent)[-rule.confirm_of :]
-            if w.passed and w.label == window.label
-        ]
+        alike = self._alike(window)
         return Event(
             str(uuid.uuid4()),
             window.label,
@@ -105,4 +107,6 @@ class Tracker:
         return [self._end(label, reason) for label in list(self._open)]
 
     def _end(self, label: str, reason: str) -> Event:
+        # What has ended is not begun again by the windows that belonged to it.
+        self._recent = deque(replace(w, heeded=w.heeded and w.label != label) for w in self._recent)
         return replace(self._open.pop(label), state="end", reason=reason)

@@ -103,7 +103,14 @@ class LiveJob:
             self._tell_gap(Gap(window.started, length, len(window.samples), "unusable"))
             return
         passed = body["decision"] == "accepted"
-        heard = Heard(body["label"], body["score"], passed, window.started, window.started + length)
+        heard = Heard(
+            body["label"],
+            body["score"],
+            passed=passed,
+            heeded=body["reason"] in (None, "below_threshold"),
+            starts=window.started,
+            ends=window.started + length,
+        )
         confirmed, events = self._tracker.hear(heard)
         if passed and not confirmed:
             body |= {"decision": "rejected", "reason": "unconfirmed"}

@@ -31,12 +31,13 @@ class Sounds:
     ) -> tuple[bool, list[Event]]:
         starts = self.number * HOP
         self.number += 1
-        return self.tracker.hear(Heard(label, score, passed, starts, starts + WINDOW))
+        heeded = passed or label != "silence"
+        return self.tracker.hear(Heard(label, score, passed, heeded, starts, starts + WINDOW))
 
     def quiet(self, windows: int = 1) -> list[tuple[str, str]]:
         ended = []
         for _ in range(windows):
-            confirmed, events = self.hear("rain", 0.1, False)
+            confirmed, events = self.hear("silence", 0.1, False)
             assert not confirmed
             ended += events
         return ended
@@ -60,10 +61,31 @@ def test_a_lower_one_by_the_second_of_three() -> None:
     assert sounds.hear("dog") == (False, []), "the first is no longer among three"
 
 
-def test_what_is_not_accepted_confirms_nothing() -> None:
+def test_one_of_two_may_be_below_its_threshold_and_not_both() -> None:
     sounds = Sounds()
-    assert sounds.hear("dog", 0.9, passed=False) == (False, [])
+    assert sounds.hear("dog", 0.3, passed=False) == (False, [])
+    assert sounds.hear("dog", 0.6) == (True, [("start", "dog")])
+    sounds = Sounds()
     assert sounds.hear("dog", 0.6) == (False, [])
+    assert sounds.hear("dog", 0.3, passed=False) == (False, [("start", "dog")])
+    assert sounds.hear("dog", 0.3, passed=False) == (False, []), "it does not go on by these"
+    sounds = Sounds()
+    for _ in range(5):
+        assert sounds.hear("dog", 0.3, passed=False) == (False, [])
+
+
+def test_silence_and_denied_labels_confirm_nothing() -> None:
+    sounds = Sounds()
+    assert sounds.hear("silence", 0.9, passed=False) == (False, [])
+    assert sounds.hear("silence", 0.6) == (False, [])
+
+
+def test_what_has_ended_is_not_begun_again_by_its_own_windows() -> None:
+    sounds = Sounds(Events(end_after=1.0))
+    assert sounds.hear("dog", 0.9) == (True, [("start", "dog")])
+    assert sounds.hear("dog", 0.3, passed=False) == (False, [("end", "dog")])
+    assert sounds.hear("dog", 0.3, passed=False) == (False, [])
+    assert sounds.hear("dog", 0.6) == (True, [("start", "dog")])
 
 
 def test_an_event_tells_when_it_began_how_well_it_was_heard_and_how_long() -> None:
@@ -76,7 +98,7 @@ def test_an_event_tells_when_it_began_how_well_it_was_heard_and_how_long() -> No
     assert (update.state, update.id) == ("update", start.id)
     assert (update.started, update.heard, update.windows, update.peak) == (0.0, 12.5, 3, 0.7)
     sounds.quiet(3)
-    _, (end,) = sounds.events("rain", 0.1, False)
+    _, (end,) = sounds.events("silence", 0.1, False)
     assert (end.state, end.id, end.reason) == ("end", start.id, "quiet")
     assert (end.started, end.heard, end.windows, end.peak) == (0.0, 12.5, 3, 0.7)
 
@@ -148,7 +170,8 @@ def test_every_event_starts_once_and_ends_once(
     for label, score, passed, lost in windows:
         confirmed, events = sounds.events(label, score, passed)
         told += events
-        assert confirmed == any(e.state != "end" and e.label == label for e in events)
+        begun = any(e.state != "end" and e.label == label for e in events)
+        assert confirmed == (passed and begun)
         if lost:
             told += sounds.tracker.end_all("source_lost")
     told += sounds.tracker.end_all("stopped")
