@@ -458,7 +458,8 @@ def clips_one_after_another(base: Path) -> None:
     )
     assert doubled == 0
     assert starts
-    assert right >= right_as_files - max(3, round(0.1 * len(wanted)))
+    # A tenth of all clips; one in eight is missed by chance, which few clips show unevenly.
+    assert right >= right_as_files - max(5, round(0.1 * len(wanted)))
     assert not ear.all_of(is_gap("overload"))
 
 

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tinyast.checkpoint import default_path
+
 
 def test_loading_the_model_leaves_no_device_id_and_starts_no_reporter(tmp_path: Path) -> None:
     """ONNX Runtime's own telemetry writes an id below the home directory when it is on."""
@@ -18,3 +20,10 @@ def test_loading_the_model_leaves_no_device_id_and_starts_no_reporter(tmp_path: 
     assert ended.returncode == 0, ended.stderr
     assert ended.stderr == ""
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_the_checkpoint_does_not_tell_where_it_was_made() -> None:
+    for file in default_path().iterdir():
+        content = file.read_bytes()
+        for trace in (b"site-packages", b"/root/", b"/home/", b".py\""):
+            assert trace not in content, f"{file.name} holds {trace!r}"

@@ -10,6 +10,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import onnx
 import torch
 from torch import Tensor, nn
 
@@ -93,6 +94,28 @@ def write_graph(model: TinyASTForAudioClassification, path: Path) -> None:
         )
     assert program is not None  # None only without dynamo
     program.save(str(path), external_data=False)
+    strip(path)
+
+
+def strip(path: Path) -> None:
+    """Take out of a graph what the exporter notes of each operator: source lines and file paths.
+
+    It is of no use to who runs the graph, and tells on whose machine it was made.
+    """
+    made = onnx.load(path)
+    for part in (
+        made,
+        made.graph,
+        *made.graph.node,
+        *made.graph.value_info,
+        *made.graph.input,
+        *made.graph.output,
+        *made.graph.initializer,
+        *made.functions,
+    ):
+        del part.metadata_props[:]
+        part.doc_string = ""
+    onnx.save(made, path)
 
 
 def parity(model: TinyASTForAudioClassification, graph: Path, clips: int = 16) -> float:
