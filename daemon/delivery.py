@@ -109,10 +109,6 @@ class DeliveryThread(threading.Thread):
         """Size of the journal's file."""
         return self._journal.path.stat().st_size
 
-    @property
-    def journal_uuid(self) -> str:
-        return self._journal.uuid
-
     def stop_waiting(self) -> None:
         """The daemon stops: wait no longer for a disk that refuses."""
         self._stopping.set()
@@ -120,9 +116,6 @@ class DeliveryThread(threading.Thread):
     def stop(self) -> None:
         """Deliver what is queued, then end. Nothing may be put after."""
         self._stopping.set()
-        self.put_end()
-
-    def put_end(self) -> None:
         while self.is_alive():
             try:
                 self._queue.put(None, timeout=0.2)

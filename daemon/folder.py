@@ -85,7 +85,6 @@ class FolderSource(threading.Thread):
         self._ignored: Counter[str] = Counter()
         self._ignored_in_walk: Counter[str] = Counter()
         self.state = "starting"  # then watching, polling or lost
-        self.claimed = 0
         self.pulse = Pulse(STALL_S)
         self.ready = threading.Event()  # the folder is watched
 
@@ -365,6 +364,5 @@ class FolderSource(threading.Thread):
             self._end_unfinished(row, "changed", "it was changed before it was read to its end")
         with self._lock:
             self._active.add(path)
-        self.claimed += 1
         due = replace(due, noticed=noticed, missing=whole.promised_more)
         self._jobs.put(FileJob(due, self.folder, self._bench, self._left))

@@ -1,9 +1,20 @@
-"""Who holds a TCP port."""
+"""Who can reach a TCP address, and who holds its port."""
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from pathlib import Path
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach `host`, as an address says; [] around it are allowed."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False  # *, a name or an interface
 
 
 def holder_of_port(port: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from daemon.endpoint import Context, Endpoint
 from daemon.errors import SettingsError
 from daemon.gate import Gate
 from daemon.keys import ServerKeys
+from daemon.ports import is_loopback
 
 log = logging.getLogger(__name__)
 
@@ -78,16 +78,7 @@ def check_endpoint(name: str, endpoint: str, open_to_all: bool) -> None:
         )
 
 
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False  # *, a name or an interface
-
-
 def _stays_here(endpoint: str) -> bool:
     """Whether only this machine can reach an endpoint."""
     scheme, _, address = endpoint.partition("://")
-    return scheme == "ipc" or _is_loopback(address.rpartition(":")[0])
+    return scheme == "ipc" or is_loopback(address.rpartition(":")[0])

@@ -5,7 +5,6 @@ Off unless the setting `metrics` names an address; the home of prometheus_client
 
 from __future__ import annotations
 
-import ipaddress
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,7 +20,7 @@ from prometheus_client.core import (
 )
 
 from daemon.errors import SettingsError, StartError
-from daemon.ports import holder_of_port
+from daemon.ports import holder_of_port, is_loopback
 from daemon.tally import BOUNDS, Histogram, Tally
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"  # Prometheus' exposition format
@@ -31,13 +30,9 @@ TIMEOUT_S = 10.0  # for a client to say what it wants
 def parse_address(text: str, open_to_all: bool) -> tuple[str, int]:
     """`HOST:PORT` of the setting `metrics`. Raises SettingsError for what strangers could reach."""
     host, _, port = text.rpartition(":")
-    try:
-        loopback = host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        loopback = False
     if not host or not port.isdigit():
         raise SettingsError(f"`metrics` is `{text}`; an address looks like 127.0.0.1:9755")
-    if not loopback and not open_to_all:
+    if not is_loopback(host) and not open_to_all:
         raise SettingsError(
             f"`metrics` is `{text}`, which other machines can reach; use 127.0.0.1 with a proxy "
             "that asks who they are, or say `insecure = true` (--insecure)"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -24,6 +25,13 @@ STRESS = float(os.environ.get("TINYAST_STRESS", "0.05"))
 def stress(full: int, least: int = 1) -> int:
     """The share of a full count that this run asks for."""
     return max(least, round(full * STRESS))
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 class Daemon:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import zmq
 import zmq.auth
-from running import Daemon, of_type
+from running import Daemon, free_port, of_type
 from sounds import write_wav
 
 from daemon.client import Client, ClientKeys
@@ -24,12 +24,6 @@ from daemon.keys import allowed, load_pair, load_server, make_client, make_serve
 
 MakeDaemon = Callable[..., Daemon]
 LISTEN_S = 2.0  # for a stranger to hear something in
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import json
 import os
 import random
 import signal
-import socket
 import sqlite3
 import subprocess
 import time
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running import Daemon, of_type, stress
+from running import Daemon, free_port, of_type, stress
 from sounds import header, short_wav, write_wav
 
 from daemon.client import Received
@@ -203,12 +202,6 @@ def test_a_second_daemon_on_the_same_state_directory(daemon: MakeDaemon, tmp_pat
     assert f"process {first.process.pid}" in said
     write_wav(first.folder / "a.wav")
     assert first.ends(1)[0]["state"] == "done"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.mark.parametrize("scheme", ["tcp", "ipc"])

@@ -14,19 +14,13 @@ from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from running import Daemon
+from running import Daemon, free_port
 from sounds import write_wav
 
 from daemon.errors import SettingsError
 from daemon.web import parse_address
 
 MakeDaemon = Callable[..., Daemon]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def get(port: int, path: str) -> tuple[int, str]:
