@@ -16,17 +16,22 @@ class Verdict:
 
     accepted: bool
     threshold: float  # what its label had to reach
-    reason: str | None  # silence, denied or below_threshold; None if accepted
+    reason: str | None  # silence, denied, unknown or below_threshold; None if accepted
 
 
-def decide(label: str, score: float, rms_dbfs: float, rules: Decision) -> Verdict:
-    """Judge one window by its best label. The first reason against it is the one given."""
+def decide(label: str, score: float, rms_dbfs: float, unknown: bool, rules: Decision) -> Verdict:
+    """Judge one window by its best label. The first reason against it is the one given.
+
+    `unknown` is what the model says of sound that is none of its labels.
+    """
     threshold = rules.thresholds.get(label, rules.threshold)
     reason = None
     if rms_dbfs < rules.silence_dbfs:
         reason = "silence"
     elif label in rules.deny or (rules.allow and label not in rules.allow):
         reason = "denied"
+    elif unknown and rules.unknown:
+        reason = "unknown"
     elif score < threshold:
         reason = "below_threshold"
     return Verdict(reason is None, threshold, reason)

@@ -13,6 +13,7 @@ from daemon.recorded import began
 from daemon.settings import Decision, Folder
 from tinyast.audio import open_recording
 from tinyast.classifier import Classifier
+from tinyast.engine import softmax
 from tinyast.errors import AudioError
 from tinyast.features import Float
 from tinyast.windows import Window, WindowPlan
@@ -82,11 +83,12 @@ def judge(classifier: Classifier, rules: Rules, samples: Float, rate: int) -> di
 
     `samples` (n,) mono at `rate` Hz, at most a window long. Raises AudioError.
     """
-    scores, rms_dbfs = classifier.scores(samples, rate)
+    logits, rms_dbfs = classifier.logits(samples, rate)
+    scores = softmax(logits)
     order = scores.argsort()[::-1][: rules.top]
     labels = classifier.labels
     label, score = labels[order[0]], float(scores[order[0]])
-    verdict = decide(label, score, rms_dbfs, rules.decision)
+    verdict = decide(label, score, rms_dbfs, classifier.is_unknown(logits), rules.decision)
     return {
         "label": label,
         "score": round(score, 6),

@@ -109,6 +109,7 @@ class Decision(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     allow: tuple[str, ...] = ()  # if any, only these labels
     deny: tuple[str, ...] = ()  # never these
     silence_dbfs: float = -70.0  # level below which a window is silence
+    unknown: bool = True  # reject what is like none of the labels
 
 
 class Audio(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

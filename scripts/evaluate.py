@@ -1,17 +1,26 @@
 """Judge a model on clips that it has not seen.
 
 One run or several, each on the fold that it held out, pooled:
-`python -m scripts.evaluate --run runs/full-fold1-seed0 --run runs/full-fold2-seed0 ...`, or a
-checkpoint on any data: `python -m scripts.evaluate --checkpoint FOLDER --data FOLDER --fold 5`.
+
+    python -m scripts.evaluate --run runs/full-1 --run runs/full-2
+
+a checkpoint on any data:
+
+    python -m scripts.evaluate --checkpoint FOLDER --data FOLDER --fold 5
+
+and runs of `--recipe unknown`, on the kinds that they did not learn:
+
+    python -m scripts.evaluate --unknown --run runs/unknown-0 --run runs/unknown-1
 """
 
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
+from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -19,18 +28,31 @@ from numpy.typing import NDArray
 from rich.progress import track
 from transformers.utils.logging import disable_progress_bar
 
-from tinyast.audio import read_file
-from tinyast.classifier import Classifier
-from tinyast.datasets import Dataset, Numbers, read_dataset
+from tinyast.calibration import (
+    Accepted,
+    Scores,
+    accepted,
+    calibration_error,
+    fit_temperature,
+    temperatures_from_others,
+)
+from tinyast.datasets import Dataset, read_dataset
+from tinyast.engine import softmax
 from tinyast.errors import DataError, TinyASTError
-from tinyast.evaluation import Evaluation, Scores, evaluate, fit_temperature
-from tinyast.export import export, read_settings
-from tinyast.modeling import TinyASTForAudioClassification
+from tinyast.evaluation import Evaluation, evaluate
+from tinyast.judging import (
+    Judge,
+    check_labels,
+    judge_of_checkpoint,
+    judge_of_run,
+    logits_of,
+    robustness,
+)
 from tinyast.plots import confusion_matrix, reliability_diagram, training_curves
-from tinyast.robustness import Way, points_lost, ways
-from tinyast.spectra import load_clip
+from tinyast.unknown import MEASURES, auroc, familiarity
 
-Judge = tuple[Classifier, Numbers]  # and which clips of the data set it has not seen
+FAMILIAR = 5  # per cent of rightly named clips that an answer of `unknown` may cost
+THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
 def command(
@@ -41,95 +63,142 @@ def command(
     checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint folder.")] = None,
     fold: Annotated[int | None, typer.Option(help="Fold to judge a checkpoint on.")] = None,
     output: Annotated[Path, typer.Option(help="Where figures go.")] = Path("runs/evaluation"),
-    robustness: Annotated[
-        bool, typer.Option(help="Also on changed sound: 17 times longer.")
+    changed: Annotated[
+        bool, typer.Option("--robustness", help="Also on changed sound: 17 times longer.")
+    ] = False,
+    unknown: Annotated[
+        bool, typer.Option("--unknown", help="How well runs tell kinds that they did not learn.")
     ] = False,
 ) -> None:
-    """Print figures, and write them as JSON and PNG to --output."""
+    """Print figures, and write them as JSON, CSV and PNG to --output."""
     try:
         dataset = read_dataset(data)
-        judges = (
-            [_run(dataset, folder) for folder in run]
-            if run
-            else [(Classifier.load(checkpoint), _fold(dataset, fold))]
-        )
-        judged = dataset.subset(np.concatenate([numbers for _, numbers in judges]))
-        scores = np.concatenate(
-            [_judge(classifier, dataset.subset(numbers)) for classifier, numbers in judges]
-        )
-        result = evaluate(scores, judged.targets, dataset.labels)
-        # Logarithms of scores are logits, but for a constant that makes no difference.
-        temperature = fit_temperature(np.log(np.maximum(scores, 1e-20)), judged.targets)
-        table = _robustness(judges, dataset) if robustness else {}
+        if unknown:
+            figures = _unknown(dataset, [judge_of_run(dataset, folder) for folder in run or []])
+        else:
+            judges = (
+                [judge_of_run(dataset, folder) for folder in run]
+                if run
+                else [judge_of_checkpoint(dataset, checkpoint, fold)]
+            )
+            figures = _known(dataset, judges, output, changed)
+            for folder in run or []:
+                training_curves(folder / "metrics.csv", output / f"{folder.name}-curves.png")
+        output.mkdir(parents=True, exist_ok=True)
+        (output / "figures.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     except TinyASTError as error:
         typer.secho(f"Error: {error}", err=True, fg="red")
         raise typer.Exit(2) from None
-    output.mkdir(parents=True, exist_ok=True)
-    figures = result.to_dict() | {"temperature": temperature, "points_lost": table}
-    (output / "figures.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    confusion_matrix(result, output / "confusion.png")
-    reliability_diagram(scores, judged.targets, output / "reliability.png")
-    for folder in run or []:
-        training_curves(folder / "metrics.csv", output / f"{folder.name}-curves.png")
-    _print(result, judged, scores)
-    typer.echo(f"scores would be likeliest with logits divided by {temperature:.2f} once more")
-    for name, (lost, half) in table.items():
-        typer.echo(f"{name:<38} {lost:>5.1f} points lost (± {half:.1f})")
+    except OSError as error:
+        typer.secho(f"Error: cannot write to {output}: {error.strerror}", err=True, fg="red")
+        raise typer.Exit(2) from None
     typer.echo(f"\nFigures: {output}")
-
-
-def _run(dataset: Dataset, folder: Path) -> Judge:
-    """A run's model, and the numbers of its held-out clips, which predictions.csv names."""
-    place = {path.name: number for number, path in enumerate(dataset.paths)}
-    try:
-        with (folder / "predictions.csv").open(newline="", encoding="utf-8") as handle:
-            held = [place[row["filename"]] for row in csv.DictReader(handle)]
-    except (OSError, KeyError) as error:
-        raise DataError(
-            f"{folder} is not a finished run with clips of this data held out ({error})"
-        ) from error
-    model = TinyASTForAudioClassification.from_pretrained(folder / "model")
-    export(model, read_settings(folder / "model"), folder / "checkpoint")
-    return Classifier.load(folder / "checkpoint"), np.array(held)
-
-
-def _judge(classifier: Classifier, clips: Dataset, way: Way | None = None) -> Scores:
-    """Scores of each clip's first window, as the daemon gives them, after `way` if given."""
-    if classifier.labels != clips.labels:
-        raise DataError(
-            f"{classifier.checkpoint.path} knows other kinds of sound than the data set has"
+    if run and not unknown:
+        model = run[0] / "model"
+        typer.echo(
+            f"Next: python -m scripts.export --model {model} --output FOLDER "
+            f"--temperature {figures['temperature']:.3f} "
+            f"--unknown-below {figures['unknown_below']:.3f}"
         )
-    rows = []
-    for path in track(clips.paths, description=classifier.checkpoint.path.parent.name):
-        if way is None:
-            samples, rate = read_file(path)
-        else:
-            name = hashlib.sha256(path.stem.encode()).digest()
-            random = np.random.default_rng(list(name[:16]))
-            samples, rate = way(load_clip(path, classifier.checkpoint.features), random)
-        rows.append(classifier.predict(samples, rate)[0].scores)
-    return np.stack(rows)
 
 
-def _robustness(judges: list[Judge], dataset: Dataset) -> dict[str, tuple[float, float]]:
-    """For each way of changing sound: points lost and half their interval, all runs pooled."""
-    right: dict[str, list[NDArray[np.bool_]]] = {}
-    for classifier, numbers in judges:
-        clips = dataset.subset(numbers)
-        heard = [load_clip(path, classifier.checkpoint.features) for path in clips.paths[::4]]
-        for name, way in {"clean": None, **ways(heard)}.items():
-            found = _judge(classifier, clips, way).argmax(axis=1)
-            right.setdefault(name, []).append(found == clips.targets)
-    pooled = {name: np.concatenate(parts) for name, parts in right.items()}
-    clean = pooled.pop("clean")
-    return {name: points_lost(clean, changed) for name, changed in pooled.items()}
+def _known(dataset: Dataset, judges: list[Judge], output: Path, changed: bool) -> dict[str, Any]:
+    """All figures over the clips of every judge, pooled."""
+    for judge in judges:
+        check_labels(judge, dataset)
+    clips = dataset.subset(np.concatenate([judge.numbers for judge in judges]))
+    logits = np.concatenate(
+        [logits_of(judge, dataset.subset(judge.numbers), _follow) for judge in judges]
+    )
+    whose = np.repeat(np.arange(len(judges)), [len(judge.numbers) for judge in judges])
+    result = evaluate(softmax(logits), clips.targets, dataset.labels)
+    honest = _calibrated(logits, clips.targets, whose)
+    temperature = fit_temperature(logits, clips.targets)
+    right = logits.argmax(axis=1) == clips.targets
+    familiar = familiarity(logits[right] / np.float32(temperature)) if right.any() else np.zeros(1)
+    passed = [accepted(honest, clips.targets, threshold) for threshold in THRESHOLDS]
+    _print(result, clips, honest)
+    _print_by_judge(judges, whose, right)
+    _print_calibration(result, calibration_error(honest, clips.targets), temperature, passed)
+    lost = robustness(judges, dataset, right, _follow) if changed else {}
+    for name, (points, half) in lost.items():
+        typer.echo(f"{name:<38} {points:>5.1f} points lost (± {half:.1f})")
+    output.mkdir(parents=True, exist_ok=True)
+    confusion_matrix(result, output / "confusion.png")
+    reliability_diagram(honest, clips.targets, output / "reliability.png")
+    _write_predictions(output / "predictions.csv", clips, honest)
+    return result.to_dict() | {
+        "accuracy_by_run": [float(right[whose == n].mean()) for n in range(len(judges))],
+        "temperature": temperature,
+        "calibrated_error": calibration_error(honest, clips.targets),
+        "accepted": [asdict(row) for row in passed],
+        "unknown_below": float(np.percentile(familiar, FAMILIAR)),
+        "points_lost": lost,
+    }
 
 
-def _fold(dataset: Dataset, fold: int | None) -> Numbers:
-    chosen = np.arange(len(dataset)) if fold is None else np.flatnonzero(dataset.folds == fold)
-    if not len(chosen):
-        raise DataError(f"no clip is in fold {fold}")
-    return chosen
+def _calibrated(
+    logits: NDArray[np.float32], targets: NDArray[np.int64], whose: NDArray[np.int64]
+) -> Scores:
+    """Scores under temperatures from the other judges' clips; as they are if there is but one."""
+    if len(np.unique(whose)) < 2:
+        return softmax(logits)
+    fitted = temperatures_from_others(logits, targets, whose)
+    return softmax((logits / fitted[:, None]).astype(np.float32))
+
+
+def _unknown(dataset: Dataset, judges: list[Judge]) -> dict[str, Any]:
+    """How well each measure tells kinds that were not learnt from those that were."""
+    rows: dict[str, list[float]] = {name: [] for name in MEASURES}
+    caught = []
+    for judge in judges:
+        strange = judge.unknown(dataset)
+        if not len(strange):
+            raise DataError(
+                f"{judge.name} knows every kind of sound in the data set; train it with "
+                "--recipe unknown"
+            )
+        clips = dataset.subset(judge.numbers)
+        known = logits_of(judge, clips, _follow)
+        unheard = logits_of(judge, dataset.subset(strange), _follow, "unknown")
+        named = known.argmax(axis=1) == [
+            judge.classifier.labels.index(dataset.labels[target]) for target in clips.targets
+        ]
+        for name, measure in MEASURES.items():
+            rows[name].append(auroc(measure(known), measure(unheard)))
+        least = np.percentile(familiarity(known[named]), FAMILIAR)
+        caught.append(float((familiarity(unheard) < least).mean()))
+        typer.echo(
+            f"{judge.name}: {len(clips)} clips of {len(judge.classifier.labels)} known kinds, "
+            f"{named.mean():.1%} right; {len(strange)} of unknown ones"
+        )
+    if not judges:
+        raise DataError("--unknown needs --run, as often as there are runs of --recipe unknown")
+    for name, values in rows.items():
+        listed = ", ".join(f"{value:.3f}" for value in values)
+        typer.echo(f"AUROC by {name:<10} {np.mean(values):.3f} (mean of {listed})")
+    typer.echo(
+        f"where {FAMILIAR} % of rightly named clips are taken for unknown, "
+        f"{np.mean(caught):.1%} of unknown ones are"
+    )
+    return {"auroc": rows, "caught": caught}
+
+
+def _follow(paths: Iterable[Path], what: str) -> Iterable[Path]:
+    return track(list(paths), description=what)
+
+
+def _write_predictions(path: Path, clips: Dataset, scores: Scores) -> None:
+    with path.open("w", newline="", encoding="utf-8") as handle:
+        writer = csv.writer(handle)
+        writer.writerow(("filename", "fold", "actual", "predicted", "score"))
+        for clip, fold, target, row in zip(
+            clips.paths, clips.folds, clips.targets, scores, strict=True
+        ):
+            best = int(row.argmax())
+            writer.writerow(
+                (clip.name, fold, clips.labels[target], clips.labels[best], f"{row[best]:.4f}")
+            )
 
 
 def _print(result: Evaluation, clips: Dataset, scores: Scores) -> None:
@@ -150,9 +219,32 @@ def _print(result: Evaluation, clips: Dataset, scores: Scores) -> None:
         typer.echo(f"{actual:<18} {predicted:<18} {best:>6.2f}  {clips.paths[number].name}{mark}")
     typer.echo(
         f"\n{result.accuracy:.1%} of {result.clips} clips right "
-        f"(95 % interval {low:.1%} to {high:.1%}), {result.top3:.1%} among the best three, "
-        f"calibration error {result.calibration_error:.3f}"
+        f"(95 % interval {low:.1%} to {high:.1%}), {result.top3:.1%} among the best three"
     )
+
+
+def _print_by_judge(
+    judges: list[Judge], whose: NDArray[np.int64], right: NDArray[np.bool_]
+) -> None:
+    if len(judges) < 2:
+        return
+    shares = [float(right[whose == number].mean()) for number in range(len(judges))]
+    listed = ", ".join(
+        f"{judge.name} {share:.1%}" for judge, share in zip(judges, shares, strict=True)
+    )
+    typer.echo(f"mean of {len(judges)} runs {np.mean(shares):.1%}: {listed}")
+
+
+def _print_calibration(
+    result: Evaluation, honest: float, temperature: float, passed: list[Accepted]
+) -> None:
+    typer.echo(
+        f"calibration error {result.calibration_error:.3f} as the scores are, {honest:.3f} with "
+        f"temperatures from other runs; likeliest temperature over all {temperature:.3f}"
+    )
+    typer.echo("threshold  accepted  of those right")
+    for row in passed:
+        typer.echo(f"{row.threshold:>9.2f} {row.share:>9.1%} {row.right:>15.1%}")
 
 
 def main() -> None:

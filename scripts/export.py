@@ -26,6 +26,9 @@ def command(
     temperature: Annotated[
         float, typer.Option(help="Divides logits; `scripts.evaluate` says which one is likeliest.")
     ] = 1.0,
+    unknown_below: Annotated[
+        float | None, typer.Option(help="Familiarity under which a sound is `unknown`, likewise.")
+    ] = None,
     version: Annotated[str, typer.Option(help="Told in every prediction.")] = "0",
 ) -> None:
     """Write a checkpoint folder, and check that its ONNX graph gives the model's scores."""
@@ -36,6 +39,7 @@ def command(
         if temperature <= 0:
             raise CheckpointError(f"a temperature is more than 0, not {temperature}")
         network.config.logit_temperature = temperature
+        network.config.unknown_below = unknown_below
         difference = export(network, read_settings(model), output, version)
         milliseconds = _time(Classifier.load(output))
     except TinyASTError as error:

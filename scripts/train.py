@@ -18,7 +18,14 @@ from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from transformers.utils.logging import disable_progress_bar
 
-from tinyast.datasets import Dataset, Numbers, read_dataset, split_by_fold, split_few
+from tinyast.datasets import (
+    Dataset,
+    Numbers,
+    leave_out_classes,
+    read_dataset,
+    split_by_fold,
+    split_few,
+)
 from tinyast.errors import TinyASTError
 from tinyast.features import FeatureSettings
 from tinyast.modeling import TinyASTForAudioClassification
@@ -66,7 +73,8 @@ def _train(
     recipe = load_recipe(path or CONFIG / f"recipe-{recipe_name}.toml", read_overrides(extra))
     if threads:
         torch.set_num_threads(threads)
-    dataset = read_dataset(data)
+    everything = read_dataset(data)
+    dataset, numbers = leave_out_classes(everything, recipe.leave_out, recipe.seed)
     training, testing = _split(dataset, recipe, hold_out)
     fold = "all" if hold_out is None else f"fold{hold_out}"
     folder = run or Path("runs") / f"{Path(recipe_name).stem}-{fold}-seed{recipe.seed}"
@@ -74,11 +82,13 @@ def _train(
         f"{len(training)} clips to train on, {len(testing)} held out, {len(dataset.labels)} kinds. "
         f"Run folder: {folder}"
     )
-    used = np.union1d(training, testing)
-    spectra = _spectra(dataset.subset(used), recipe, cache)
+    # Runs that hold or leave out other clips share one file of spectra; a few clips have their own.
+    used = np.union1d(numbers[training], numbers[testing])
+    places = used if recipe.limit else np.arange(len(everything))
+    spectra = _spectra(everything.subset(places), recipe, cache)
     clips, tests = (
-        Clips(spectra[np.searchsorted(used, numbers)], dataset.targets[numbers])
-        for numbers in (training, testing)
+        Clips(spectra[np.searchsorted(places, numbers[chosen])], dataset.targets[chosen])
+        for chosen in (training, testing)
     )
     with _bar("training") as bar:
         task = bar.add_task("training", total=recipe.epochs, note="")
@@ -126,9 +136,8 @@ def _split(dataset: Dataset, recipe: Recipe, hold_out: int | None) -> tuple[Numb
 
 
 def _spectra(dataset: Dataset, recipe: Recipe, cache: Path) -> NDArray[np.float32]:
-    """Of all clips, whichever of them are held out, so that every fold shares one file."""
-    # Nor do variants depend on the seed: runs that differ in it alone share them.
-    how = VariantSettings(recipe.variants, recipe.max_speed, recipe.reverb)
+    # Variants do not depend on the recipe's seed: runs that differ in it alone share them.
+    how = VariantSettings(recipe.variants, recipe.max_speed, recipe.reverb, recipe.clipping)
     with _bar("spectra") as bar:
         task = bar.add_task("spectra", total=len(dataset), note="")
         spectra = dataset_spectra(

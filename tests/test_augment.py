@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tinyast.augment import add_noise, augment, blank, equalise, mix, warp
+from tinyast.augment import (
+    add_background,
+    add_noise,
+    augment,
+    blank,
+    equalise,
+    mix,
+    narrow,
+    warp,
+)
 from tinyast.features import FeatureSettings, Float, normalise
 from tinyast.recipe import Recipe
 
@@ -44,7 +53,17 @@ def test_same_seed_same_batch(power: Float) -> None:
 
 
 def test_nothing_asked_for_leaves_a_rolled_picture(power: Float) -> None:
-    off = {"stretch": 0.0, "mel_shift": 0.0, "equaliser_db": 0.0, "mix": 0.0, "noise": 0.0}
+    names = (
+        "stretch",
+        "mel_shift",
+        "equaliser_db",
+        "mix",
+        "noise",
+        "shift",
+        "background",
+        "narrow",
+    )
+    off = dict.fromkeys(names, 0.0)
     recipe = Recipe(masks=0, **off)  # type: ignore[arg-type]
     pictures, _ = augment(
         power, np.eye(6, dtype=np.float32), recipe, SETTINGS, np.random.default_rng(0)
@@ -60,8 +79,42 @@ def test_roll_and_shift_by_whole_cells_move_cells(power: Float) -> None:
         def uniform(self, low: float = 0.0, high: float = 1.0, size: object = None) -> object:  # type: ignore[override]
             return np.full(size, {0: 3.0, -1: 0.0}.get(low, 2.0))  # type: ignore[call-overload]
 
-    moved = warp(power, 0.0, 4.0, Fixed(np.random.PCG64(0)))
+    moved = warp(power, 0.0, 4.0, 0.0, Fixed(np.random.PCG64(0)))
     np.testing.assert_allclose(moved[0, :62], np.roll(power[0], -3, axis=1)[2:], rtol=1e-5)
+
+
+def test_a_shifted_clip_loses_what_leaves_it_and_is_followed_by_silence(power: Float) -> None:
+    ones = np.ones((50, 64, 64), np.float32)
+    moved = warp(ones, 0.0, 0.0, 1.0, np.random.default_rng(0))[:, 0]
+    silent = moved < 1e-6
+    assert silent.any(axis=1).mean() > 0.9
+    assert silent.sum(axis=1).max() <= 32
+    # Silence lies at one end, in one piece.
+    assert (np.abs(np.diff(silent.astype(int), axis=1)).sum(axis=1) <= 1).all()
+    assert silent[:, 0].any()
+    assert silent[:, -1].any()
+    assert (warp(ones, 0.0, 0.0, 0.0, np.random.default_rng(0)) > 0.99).all()
+
+
+def test_background_lies_3_to_30_db_below_what_sounds(power: Float) -> None:
+    loud = np.random.default_rng(2).gamma(1, 1, (40, 64, 64)).astype(np.float32)
+    loud[:, :, 32:] = 0  # half of each clip is silence, which does not count
+    added = add_background(loud, loud, 1.0, np.random.default_rng(0)) - loud
+    below = 10 * np.log10(loud[:, :, :32].mean(axis=(1, 2)) / added.mean(axis=(1, 2)))
+    assert below.min() >= 2.9
+    assert below.max() <= 30.1
+    assert below.max() - below.min() > 15
+    np.testing.assert_array_equal(
+        add_background(power, power, 0.0, np.random.default_rng(0)), power
+    )
+
+
+def test_narrowing_takes_from_the_ends_of_the_bands_alone() -> None:
+    gains = narrow(np.ones((200, 64, 2), np.float32), 1.0, np.random.default_rng(0))[..., 0]
+    assert (gains[:, 15:30] == 1).all()
+    assert (gains <= 1).all()
+    assert 0.3 < (gains < 0.5).any(axis=1).mean() < 1
+    assert gains.min() >= 10**-8.01
 
 
 def test_mixed_powers_add_and_labels_tell_amplitudes(power: Float) -> None:

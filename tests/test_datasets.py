@@ -83,12 +83,12 @@ def test_names_the_clip_that_cannot_be_read(folder: Path) -> None:
     (folder / "clip2.wav").write_bytes(b"not a sound")
     dataset = read_dataset(folder)
     with pytest.raises(DataError, match=r"clip2\.wav"):
-        dataset_spectra(dataset, SETTINGS, VariantSettings(1, 1.0, 0.0), folder / "cache", 1)
+        dataset_spectra(dataset, SETTINGS, VariantSettings(1, 1.0, 0.0, 0.0), folder / "cache", 1)
     assert list((folder / "cache").iterdir()) == []
 
 
 def test_spectra_are_computed_once_and_stay_the_same(folder: Path) -> None:
-    dataset, how = read_dataset(folder), VariantSettings(3, 1.25, 0.5)
+    dataset, how = read_dataset(folder), VariantSettings(3, 1.25, 0.5, 0.5)
     first = np.array(dataset_spectra(dataset, SETTINGS, how, folder / "cache", 1))
     (made,) = (folder / "cache").iterdir()
     written = made.stat().st_mtime_ns

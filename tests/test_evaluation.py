@@ -7,7 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinyast.evaluation import calibration_error, evaluate, fit_temperature, reliability, wilson
+from tinyast.calibration import (
+    accepted,
+    calibration_error,
+    fit_temperature,
+    reliability,
+    temperatures_from_others,
+)
+from tinyast.evaluation import evaluate, wilson
 from tinyast.plots import confusion_matrix, reliability_diagram, training_curves
 
 SCORES = np.array(
@@ -46,6 +53,29 @@ def test_temperature_is_found_again() -> None:
     scores = np.exp(honest) / np.exp(honest).sum(axis=1, keepdims=True)
     targets = (scores.cumsum(axis=1) > random.random((20_000, 1))).argmax(axis=1)
     assert fit_temperature((honest * 3).astype(np.float32), targets) == pytest.approx(3, rel=0.05)
+
+
+def test_a_clip_has_no_say_in_its_own_temperature() -> None:
+    random = np.random.default_rng(1)
+    logits = random.normal(0, 2, (600, 5)).astype(np.float32)
+    targets = logits.argmax(axis=1)
+    targets[::3] = random.integers(0, 5, 200)
+    judges = np.repeat([0, 1, 2], 200)
+    before = temperatures_from_others(logits, targets, judges)
+    assert before[0] == pytest.approx(fit_temperature(logits[200:], targets[200:]))
+    targets[:200] = 0
+    after = temperatures_from_others(logits, targets, judges)
+    assert after[0] == before[0]
+    assert after[200] != before[200]
+    with pytest.raises(ValueError, match="two judges"):
+        temperatures_from_others(logits, targets, np.zeros(600, int))
+
+
+def test_what_a_threshold_lets_through() -> None:
+    passed = accepted(SCORES, TARGETS, 0.6)
+    assert passed.share == 0.75
+    assert passed.right == pytest.approx(1 / 3)
+    assert accepted(SCORES, TARGETS, 0.95).right == 1.0
 
 
 def test_pictures_are_written(tmp_path: Path) -> None:

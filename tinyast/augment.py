@@ -24,10 +24,13 @@ def augment(
     `power` is mel power (B, n_mels, n_frames) and `targets` probabilities (B, classes).
     """
     power = at_unit_power(power)
-    power = warp(power, recipe.stretch, recipe.mel_shift, random)
+    power = warp(power, recipe.stretch, recipe.mel_shift, recipe.shift, random)
+    behind = power
     power = equalise(power, recipe.equaliser_db, random)
     power, targets = mix(power, targets, recipe.mix, random)
+    power = add_background(power, behind, recipe.background, random)
     power = add_noise(power, recipe.noise, random)
+    power = narrow(power, recipe.narrow, random)
     pictures = normalise(power, settings)
     return blank(pictures, recipe.masks, recipe.mask_mel, recipe.mask_time, random), targets
 
@@ -38,19 +41,30 @@ def at_unit_power(power: Float) -> Float:
     return np.asarray(power / level, dtype=np.float32)
 
 
-def warp(power: Float, stretch: float, mel_shift: float, random: Random) -> Float:
-    """Roll each picture in time, play it faster or slower, and move it up or down the bands."""
+def warp(power: Float, stretch: float, mel_shift: float, shift: float, random: Random) -> Float:
+    """Move each picture in time, play it faster or slower, and move it up or down the bands.
+
+    Most are rolled, so that nothing is lost. A part of `shift` begins up to half a clip earlier
+    or later instead: what leaves the clip is lost, and silence follows.
+    """
     batch, mels, frames = power.shape
     rate = (1 + stretch) ** random.uniform(-1, 1, (batch, 1))
     start = random.uniform(0, frames, (batch, 1))
-    columns = _interpolation((start + rate * np.arange(frames)) % frames, frames, wrap=True)
-    shift = random.uniform(-mel_shift, mel_shift, (batch, 1))
-    rows = _interpolation(np.clip(np.arange(mels) + shift, 0, mels - 1), mels, wrap=False)
+    onset = random.uniform(-frames / 2, frames / 2, (batch, 1))
+    cells = rate * np.arange(frames)
+    rolled = _interpolation((start + cells) % frames, frames, wrap=True)
+    moved = _interpolation(onset + cells, frames, wrap=False)
+    columns = np.where(random.random((batch, 1, 1)) < shift, moved, rolled)
+    by = random.uniform(-mel_shift, mel_shift, (batch, 1))
+    rows = _interpolation(np.clip(np.arange(mels) + by, 0, mels - 1), mels, wrap=False)
     return np.asarray(rows @ power @ columns.transpose(0, 2, 1), dtype=np.float32)
 
 
 def _interpolation(positions: NDArray[np.float64], size: int, wrap: bool) -> Float:
-    """Matrices (B, n, size) that read `size` cells at fractional `positions` (B, n)."""
+    """Matrices (B, n, size) that read `size` cells at fractional `positions` (B, n).
+
+    Without `wrap`, a position outside reads 0.
+    """
     distance = np.abs(positions[..., None] - np.arange(size))
     if wrap:
         distance = np.minimum(distance, size - distance)
@@ -82,6 +96,24 @@ def mix(power: Float, targets: Float, part: float, random: Random) -> tuple[Floa
     return mixed, ratio[:, None] * targets + (1 - ratio[:, None]) * targets[other]
 
 
+def add_background(power: Float, others: Float, part: float, random: Random) -> Float:
+    """Put one to six of `others` behind a part of the clips, 3 to 30 dB below them, unlabelled.
+
+    Both are (B, n_mels, n_frames). Decibels are of mean power, the clip's being that of its
+    frames within 40 dB of the loudest.
+    """
+    batch = len(power)
+    count = random.integers(1, 7, (batch, 1, 1))
+    behind = np.zeros_like(power)
+    for number in range(6):
+        behind += at_unit_power(others[random.permutation(batch)]) * (number < count)
+    frames = power.mean(axis=1)
+    loud = frames >= frames.max(axis=1, keepdims=True) * 1e-4
+    level = (frames * loud).sum(axis=1) / np.maximum(loud.sum(axis=1), 1)
+    gain = level * 10 ** (-random.uniform(3, 30, batch) / 10) * (random.random(batch) < part)
+    return np.asarray(power + behind * (gain[:, None, None] / count), dtype=np.float32)
+
+
 def add_noise(power: Float, part: float, random: Random) -> Float:
     """Give a part of the clips steady noise, from 0 to 40 dB below them, white to red."""
     batch, mels, _ = power.shape
@@ -94,6 +126,21 @@ def add_noise(power: Float, part: float, random: Random) -> Float:
     level = power.mean(axis=(1, 2), keepdims=True)
     noised: Float = (power + noise * level).astype(np.float32)
     return noised
+
+
+def narrow(power: Float, part: float, random: Random) -> Float:
+    """Give a part of the clips less bandwidth, as a telephone or an old recorder would."""
+    batch, mels, _ = power.shape
+    chosen = random.random((batch, 1)) < part
+    highest = random.uniform(0.47, 1.25, (batch, 1)) * mels  # over the last band: all is kept
+    lowest = random.uniform(-0.22, 0.22, (batch, 1)) * mels
+    band = np.arange(mels)
+    outside = np.maximum(band - highest, 0) + np.maximum(lowest - band, 0)
+    slope_db = random.uniform(10, 40, (batch, 1))  # a band
+    floor_db = random.uniform(30, 80, (batch, 1))
+    loss_db = np.minimum(outside * slope_db, floor_db) * chosen
+    gains: Float = (10 ** (-loss_db / 10)).astype(np.float32)
+    return power * gains[..., None]
 
 
 def blank(pictures: Float, masks: int, mask_mel: int, mask_time: int, random: Random) -> Float:

@@ -25,6 +25,7 @@ class Checkpoint:
     version: str
     labels: tuple[str, ...]  # in the order of the logits
     features: FeatureSettings
+    unknown_below: float | None = None  # `familiarity` under which a sound is none of the labels
 
     def file(self, name: str) -> Path:
         """The path of one of its files. Raises CheckpointError where it is missing."""
@@ -63,7 +64,16 @@ def read_checkpoint(path: Path | str | None = None) -> Checkpoint:
         version=str(config.get("version", "0")),
         labels=labels,
         features=settings,
+        unknown_below=_limit(folder, config.get("unknown_below")),
     )
+
+
+def _limit(folder: Path, value: object) -> float | None:
+    if value is None:
+        return None
+    if type(value) not in (int, float):
+        raise CheckpointError(f"{folder / CONFIG}: `unknown_below` is {value!r}, not a number")
+    return float(value)  # type: ignore[arg-type]
 
 
 def _read_json(folder: Path, name: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """From samples to scores: the whole of what the model hears, in one object.
 
-Every way in (a file, a microphone, `classify`, `evaluate`) goes through `Classifier.scores`, so
+Every way in (a file, a microphone, `classify`, `evaluate`) goes through `Classifier.logits`, so
 the same five seconds give the same scores.
 """
 
@@ -19,6 +19,7 @@ from tinyast.engine import Engine, load_engine, softmax
 from tinyast.errors import AudioError
 from tinyast.features import Float, log_mel
 from tinyast.resample import resample
+from tinyast.unknown import familiarity
 from tinyast.windows import WindowPlan
 
 SILENT = 1e-10  # an RMS of digital zeros is given as -200 dBFS
@@ -35,6 +36,7 @@ class WindowScores:
     rms_dbfs: float  # level of the sound that is there; a full-scale square wave has 0
     labels: tuple[str, ...]
     scores: Float  # (labels,), sums to 1
+    unknown: bool  # it is like none of the labels, as far as the checkpoint can tell
 
     @property
     def label(self) -> str:
@@ -71,19 +73,32 @@ class Classifier:
     def labels(self) -> tuple[str, ...]:
         return self.checkpoint.labels
 
-    def scores(self, samples: Float, rate: int) -> tuple[Float, float]:
+    def logits(self, samples: Float, rate: int) -> tuple[Float, float]:
         """One window: mono `samples`, (n,) at `rate` Hz and at most a window long.
 
-        Returns the scores, (labels,), and the level in dBFS of the samples given. Raises
-        AudioError `not_finite` where the samples or the scores are not finite.
+        Returns the calibrated logits, (labels,), and the level in dBFS of the samples given.
+        Raises AudioError `not_finite` where the samples or the logits are not finite.
         """
         settings = self.checkpoint.features
         heard = resample(samples, rate, settings.sampling_rate)[: settings.n_samples]
-        scores = softmax(self.engine.logits(log_mel(heard, settings)[None]))[0]
-        if not np.isfinite(scores).all():
+        logits = self.engine.logits(log_mel(heard, settings)[None])[0]
+        if not np.isfinite(logits).all():
             raise AudioError("not_finite", "the model's scores for it are not finite")
         rms = float(np.sqrt(np.mean(np.square(heard, dtype=np.float64)))) if len(heard) else 0.0
-        return scores, 20 * float(np.log10(max(rms, SILENT)))
+        return logits, 20 * float(np.log10(max(rms, SILENT)))
+
+    def scores(self, samples: Float, rate: int) -> tuple[Float, float]:
+        """As `logits`, with the scores, (labels,), which sum to 1."""
+        logits, level = self.logits(samples, rate)
+        return softmax(logits), level
+
+    def is_unknown(self, logits: Float) -> bool:
+        """Whether a window with these calibrated `logits`, (labels,), is like no kind it knows.
+
+        Never, where the checkpoint does not say how familiar the kinds sound that it knows.
+        """
+        least = self.checkpoint.unknown_below
+        return least is not None and float(familiarity(logits[None])[0]) < least
 
     def predict(
         self, samples: NDArray[np.floating[Any]], rate: int, hop_s: float | None = None
@@ -104,7 +119,7 @@ class Classifier:
         plan = WindowPlan(len(mono), rate, length, length if hop_s is None else hop_s)
         results = []
         for window in plan:
-            scores, level = self.scores(mono[window.start : window.end], rate)
+            logits, level = self.logits(mono[window.start : window.end], rate)
             results.append(
                 WindowScores(
                     window.index,
@@ -113,7 +128,8 @@ class Classifier:
                     window.padded_s,
                     level,
                     self.labels,
-                    scores,
+                    softmax(logits),
+                    self.is_unknown(logits),
                 )
             )
         return results

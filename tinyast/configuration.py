@@ -13,8 +13,10 @@ class TinyASTConfig(PreTrainedConfig):
     Args:
         n_mels: rows of the input picture, mel bands.
         n_frames: columns of the input picture, frames.
-        stem_channels: channels of the three stages of the convolution stem. Each stage halves
-            both sides of the picture, so the transformer sees n_mels/8 x n_frames/8 tokens.
+        stem_channels: channels of the stages of the convolution stem, but for the last, which has
+            `hidden_size`. Each stage but the last halves both sides of the picture, so three
+            numbers give the transformer n_mels/8 x n_frames/8 tokens.
+        stem_depths: convolutions in each stage, the last one included.
         hidden_size: width of a token.
         num_hidden_layers, num_attention_heads, intermediate_size: the transformer's blocks, named
             as in `transformers.ViTConfig`.
@@ -24,6 +26,8 @@ class TinyASTConfig(PreTrainedConfig):
             "Deep Networks with Stochastic Depth"); earlier blocks are skipped less, in proportion.
         logit_temperature: logits are divided by it (Guo et al. 2017, "On Calibration of Modern
             Neural Networks"), so that a score can be read as a probability.
+        unknown_below: familiarity (`tinyast.unknown`) under which a sound is none of the labels;
+            None if that was not fitted.
     """
 
     model_type = "tinyast"
@@ -32,11 +36,12 @@ class TinyASTConfig(PreTrainedConfig):
         self,
         n_mels: int = 64,
         n_frames: int = 64,
-        stem_channels: tuple[int, int, int] = (16, 48, 96),
-        hidden_size: int = 160,
-        num_hidden_layers: int = 3,
+        stem_channels: tuple[int, ...] = (32, 64, 128),
+        stem_depths: tuple[int, ...] = (1, 1, 2, 2),
+        hidden_size: int = 192,
+        num_hidden_layers: int = 1,
         num_attention_heads: int = 4,
-        intermediate_size: int = 640,
+        intermediate_size: int = 768,
         hidden_act: str = "gelu",
         hidden_dropout_prob: float = 0.0,
         attention_probs_dropout_prob: float = 0.0,
@@ -46,11 +51,13 @@ class TinyASTConfig(PreTrainedConfig):
         initializer_range: float = 0.02,
         qkv_bias: bool = True,
         logit_temperature: float = 1.0,
+        unknown_below: float | None = None,
         **kwargs: Any,
     ) -> None:
         self.n_mels = n_mels
         self.n_frames = n_frames
         self.stem_channels = list(stem_channels)
+        self.stem_depths = list(stem_depths)
         self.hidden_size = hidden_size
         self.num_hidden_layers = num_hidden_layers
         self.num_attention_heads = num_attention_heads
@@ -64,4 +71,5 @@ class TinyASTConfig(PreTrainedConfig):
         self.initializer_range = initializer_range
         self.qkv_bias = qkv_bias
         self.logit_temperature = logit_temperature
+        self.unknown_below = unknown_below
         super().__init__(**kwargs)

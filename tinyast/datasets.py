@@ -67,6 +67,18 @@ def split_by_fold(dataset: Dataset, hold_out: int | None) -> tuple[Numbers, Numb
     return np.flatnonzero(~held), np.flatnonzero(held)
 
 
+def leave_out_classes(dataset: Dataset, count: int, seed: int) -> tuple[Dataset, Numbers]:
+    """The data set without `count` classes drawn by `seed`, and which of its clips that leaves."""
+    if count > len(dataset.labels) - 2:
+        raise DataError(f"of {len(dataset.labels)} kinds, {count} are too many to leave out")
+    drawn = np.random.default_rng(seed).permutation(len(dataset.labels))[count:]
+    kept = np.sort(drawn)  # numbers of the classes that stay, in their old order
+    numbers = np.flatnonzero(np.isin(dataset.targets, kept))
+    part = dataset.subset(numbers)
+    labels = tuple(dataset.labels[number] for number in kept)
+    return Dataset(part.paths, np.searchsorted(kept, part.targets), part.folds, labels), numbers
+
+
 def split_few(dataset: Dataset, train: int, test: int, seed: int) -> tuple[Numbers, Numbers]:
     """Numbers of a few clips to train on and to test on, for trying things out.
 

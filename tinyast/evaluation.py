@@ -1,4 +1,4 @@
-"""Figures that say how good scores are: accuracy, per class, confusions, calibration."""
+"""Figures that say how good scores are: accuracy, per class, confusions."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Scores = NDArray[np.float32]  # (clips, classes), rows sum to 1
-Targets = NDArray[np.int64]  # (clips,)
+from tinyast.calibration import Scores, Targets, calibration_error
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Evaluation:
     accuracy: float
     interval: tuple[float, float]  # 95 %, by `wilson`
     top3: float  # the right class is among the best three
-    calibration_error: float  # see `calibration_error`
+    calibration_error: float  # of the scores as they are
     classes: tuple[ClassFigures, ...]
     confusion: NDArray[np.int64]  # (classes, classes): actual, predicted
 
@@ -86,43 +85,6 @@ def wilson(right: int, clips: int, z: float = 1.96) -> tuple[float, float]:
     centre = (share + z**2 / (2 * clips)) / (1 + z**2 / clips)
     half = z * np.sqrt(share * (1 - share) / clips + z**2 / (4 * clips**2)) / (1 + z**2 / clips)
     return float(centre - half), float(centre + half)
-
-
-def reliability(scores: Scores, targets: Targets, bins: int = 15) -> list[tuple[float, float, int]]:
-    """For each filled bin of best scores: mean score, share that is right, clips."""
-    best, hit = scores.max(axis=1), scores.argmax(axis=1) == targets
-    place = np.minimum((best * bins).astype(int), bins - 1)
-    chosen = [place == number for number in range(bins)]
-    return [
-        (float(best[inside].mean()), float(hit[inside].mean()), int(inside.sum()))
-        for inside in chosen
-        if inside.any()
-    ]
-
-
-def calibration_error(scores: Scores, targets: Targets, bins: int = 15) -> float:
-    """Expected calibration error over equal-width bins (Guo et al. 2017)."""
-    rows = reliability(scores, targets, bins)
-    return sum(count * abs(score - hit) for score, hit, count in rows) / len(targets)
-
-
-def fit_temperature(logits: NDArray[np.float32], targets: Targets) -> float:
-    """The temperature under which `logits` (clips, classes) are likeliest (Guo et al. 2017).
-
-    The loss has one minimum in the logarithm of the temperature; golden-section search finds it.
-    """
-
-    def loss(log_temperature: float) -> float:
-        scaled = logits.astype(np.float64) / np.exp(log_temperature)
-        scaled -= scaled.max(axis=1, keepdims=True)
-        truth = scaled[np.arange(len(targets)), targets]
-        return float(np.mean(np.log(np.exp(scaled).sum(axis=1)) - truth))
-
-    low, high, ratio = np.log(0.05), np.log(20.0), (np.sqrt(5) - 1) / 2
-    while high - low > 1e-4:
-        left, right = high - ratio * (high - low), low + ratio * (high - low)
-        low, high = (low, right) if loss(left) < loss(right) else (left, high)
-    return float(np.exp((low + high) / 2))
 
 
 def _class_figures(confusion: NDArray[np.int64], labels: tuple[str, ...]) -> list[ClassFigures]:

@@ -19,13 +19,16 @@ from transformers.models.vit.modeling_vit import ViTLayer
 from tinyast.configuration import TinyASTConfig
 
 
-def conv(inputs: int, outputs: int) -> nn.Sequential:
-    """3x3 convolution, batch normalisation, ReLU: (B, inputs, H, W) -> (B, outputs, H, W)."""
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, kernel_size=3, padding=1, bias=False),
-        nn.BatchNorm2d(outputs),
-        nn.ReLU(inplace=True),
-    )
+def conv(inputs: int, outputs: int, halve: bool) -> nn.Sequential:
+    """3x3 convolution, batch normalisation, ReLU: (B, inputs, H, W) -> (B, outputs, H, W).
+
+    With `halve`, the largest of each 2x2 cells goes on, (B, outputs, H/2, W/2): taken first, it
+    leaves a quarter of the work to what follows.
+    """
+    layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, kernel_size=3, padding=1, bias=False)]
+    if halve:
+        layers.append(nn.MaxPool2d(2))
+    return nn.Sequential(*layers, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
 
 class TinyASTStem(nn.Module):
@@ -33,20 +36,17 @@ class TinyASTStem(nn.Module):
 
     def __init__(self, config: TinyASTConfig) -> None:
         super().__init__()
-        c1, c2, c3 = config.stem_channels
-        self.layers = nn.Sequential(
-            conv(1, c1),  # (B, c1, 64, 64)
-            conv(c1, c1),
-            nn.MaxPool2d(2),  # (B, c1, 32, 32)
-            conv(c1, c2),
-            conv(c2, c2),
-            nn.MaxPool2d(2),  # (B, c2, 16, 16)
-            conv(c2, c3),
-            conv(c3, c3),
-            nn.MaxPool2d(2),  # (B, c3, 8, 8)
-            nn.Conv2d(c3, config.hidden_size, kernel_size=3, padding=1),  # (B, D, 8, 8)
-        )
-        tokens = (config.n_mels // 8) * (config.n_frames // 8)
+        layers: list[nn.Module] = []
+        channels, last = 1, len(config.stem_channels)
+        for stage, outputs in enumerate([*config.stem_channels, config.hidden_size]):
+            depth = config.stem_depths[stage]
+            for number in range(1, depth + 1):
+                halve = number == depth and stage < last
+                layers.append(conv(channels, outputs, halve))
+                channels = outputs
+        # As shipped: (B, 32, 32, 32), (B, 64, 16, 16), 2 x (B, 128, ...) to 8 x 8, 2 x (B, D, 8, 8)
+        self.layers = nn.Sequential(*layers)
+        tokens = (config.n_mels >> last) * (config.n_frames >> last)
         self.position_embeddings = nn.Parameter(torch.zeros(1, tokens, config.hidden_size))
 
     def forward(self, input_values: Tensor) -> Tensor:
@@ -68,6 +68,8 @@ class TinyASTPreTrainedModel(PreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
+        if isinstance(module, nn.Conv2d):  # He et al. 2015, as in residual networks
+            init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         if isinstance(module, TinyASTStem):
             init.trunc_normal_(module.position_embeddings, std=self.config.initializer_range)
 
@@ -81,7 +83,7 @@ class TinyASTForAudioClassification(TinyASTPreTrainedModel):
         self.blocks = nn.ModuleList(ViTLayer(config) for _ in range(config.num_hidden_layers))
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.classifier_dropout)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.classifier = nn.Linear(2 * config.hidden_size, config.num_labels)
         self.post_init()
 
     def forward(
@@ -96,7 +98,9 @@ class TinyASTForAudioClassification(TinyASTPreTrainedModel):
         for number, block in enumerate(self.blocks, start=1):
             rate = self.config.drop_path * number / len(self.blocks)
             hidden = drop_path(hidden, block(hidden), rate if self.training else 0.0)  # (B, 64, D)
-        pooled = self.norm(hidden).mean(dim=1)  # (B, D)
+        hidden = self.norm(hidden)
+        # What goes on all the time shows in the mean, what happens once in the maximum.
+        pooled = torch.cat([hidden.mean(dim=1), hidden.amax(dim=1)], dim=1)  # (B, 2D)
         logits = self.classifier(self.dropout(pooled))  # (B, num_labels)
         logits = logits / self.config.logit_temperature
         loss = None if labels is None else nn.functional.cross_entropy(logits, labels)

@@ -8,7 +8,8 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from tinyast.evaluation import Evaluation, Scores, Targets, reliability
+from tinyast.calibration import Scores, Targets, reliability
+from tinyast.evaluation import Evaluation
 
 mpl.use("Agg")  # no display is needed, nor looked for
 

@@ -40,6 +40,7 @@ class VariantSettings:
     variants: int  # pictures of each clip; the first is the clip as it is
     max_speed: float  # fastest playback; the slowest is its inverse
     reverb: float  # part of the variants put into a made-up room
+    clipping: float  # part of the variants recorded too loud
     seed: int = 0
 
 
@@ -69,6 +70,8 @@ def clip_spectra(path: Path, settings: FeatureSettings, how: VariantSettings) ->
         varied = _place(varied, settings.n_samples, random)
         if random.random() < how.reverb:
             varied = _reverberate(varied, settings.sampling_rate, random)
+        if random.random() < how.clipping:
+            varied = _clip(varied, random)
         pictures.append(mel_power(varied, settings))
     return np.stack(pictures)
 
@@ -169,3 +172,13 @@ def _reverberate(samples: Float, rate: int, random: np.random.Generator) -> Floa
     size = 1 << int(len(samples) + n - 1).bit_length()
     wet = np.fft.irfft(np.fft.rfft(samples, size) * np.fft.rfft(response, size), size)
     return wet[: len(samples)].astype(np.float32)
+
+
+def _clip(samples: Float, random: np.random.Generator) -> Float:
+    """Too loud for the recorder: up to a fifth of the sounding samples is cut off."""
+    magnitude = np.abs(samples)
+    sounding = magnitude[magnitude > magnitude.max() * 1e-3]
+    if not len(sounding):
+        return samples
+    limit = np.quantile(sounding, 1 - random.uniform(0.01, 0.2))
+    return np.clip(samples, -limit, limit)

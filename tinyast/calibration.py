@@ -1,0 +1,85 @@
+"""Whether scores can be believed: how often a model is right where it says that it is so sure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Logits = NDArray[np.float32]  # (clips, classes)
+Scores = NDArray[np.float32]  # (clips, classes), rows sum to 1
+Targets = NDArray[np.int64]  # (clips,)
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """What a threshold lets through."""
+
+    threshold: float
+    share: float  # of the clips that are accepted
+    right: float  # share of those that are right; 1 if there are none
+
+
+def accepted(scores: Scores, targets: Targets, threshold: float) -> Accepted:
+    """How much is accepted at `threshold`, and how much of that is right."""
+    passed = scores.max(axis=1) >= threshold
+    right = scores.argmax(axis=1) == targets
+    return Accepted(
+        threshold, float(passed.mean()), float(right[passed].mean()) if passed.any() else 1.0
+    )
+
+
+def reliability(scores: Scores, targets: Targets, bins: int = 15) -> list[tuple[float, float, int]]:
+    """For each filled bin of best scores: mean score, share that is right, clips."""
+    best, hit = scores.max(axis=1), scores.argmax(axis=1) == targets
+    place = np.minimum((best * bins).astype(int), bins - 1)
+    chosen = [place == number for number in range(bins)]
+    return [
+        (float(best[inside].mean()), float(hit[inside].mean()), int(inside.sum()))
+        for inside in chosen
+        if inside.any()
+    ]
+
+
+def calibration_error(scores: Scores, targets: Targets, bins: int = 15) -> float:
+    """Expected calibration error over equal-width bins (Guo et al. 2017)."""
+    rows = reliability(scores, targets, bins)
+    return sum(count * abs(score - hit) for score, hit, count in rows) / len(targets)
+
+
+def fit_temperature(logits: Logits, targets: Targets) -> float:
+    """The temperature under which `logits` (clips, classes) are likeliest (Guo et al. 2017).
+
+    The loss has one minimum in the logarithm of the temperature; golden-section search finds it.
+    """
+
+    def loss(log_temperature: float) -> float:
+        scaled = logits.astype(np.float64) / np.exp(log_temperature)
+        scaled -= scaled.max(axis=1, keepdims=True)
+        truth = scaled[np.arange(len(targets)), targets]
+        return float(np.mean(np.log(np.exp(scaled).sum(axis=1)) - truth))
+
+    low, high, ratio = np.log(0.05), np.log(20.0), (np.sqrt(5) - 1) / 2
+    while high - low > 1e-4:
+        left, right = high - ratio * (high - low), low + ratio * (high - low)
+        low, high = (low, right) if loss(left) < loss(right) else (left, high)
+    return float(np.exp((low + high) / 2))
+
+
+def temperatures_from_others(
+    logits: Logits, targets: Targets, judges: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """For each clip the temperature likeliest on the clips of all other judges, (clips,).
+
+    `judges` (clips,) says which model judged a clip. No clip has a say in its own temperature.
+    Raises ValueError where there is only one judge.
+    """
+    numbers = np.unique(judges)
+    if len(numbers) < 2:
+        raise ValueError("temperatures from others need two judges at least")
+    fitted = np.empty(len(targets))
+    for number in numbers:
+        own = judges == number
+        fitted[own] = fit_temperature(logits[~own], targets[~own])
+    return fitted
