@@ -47,6 +47,7 @@ ANSWER_S = 2.0  # for a daemon on this machine to say how it is
 
 class EngineName(StrEnum):
     onnx = "onnx"
+    int8 = "int8"
     torch = "torch"
 
 

@@ -143,7 +143,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     metrics: str = ""  # HOST:PORT of /metrics, /healthz and /readyz; off if empty
     keys: str = ""  # directory made by `tinyastd keygen`; only who has a key there gets in
     insecure: bool = False  # allow endpoints that other machines can reach
-    engine: Literal["onnx", "torch"] = "onnx"
+    engine: Literal["onnx", "int8", "torch"] = "onnx"
     checkpoint: str = ""  # directory; the one that comes with the package if empty
     workers: Annotated[int, Meta(ge=0, le=256)] = 0  # threads; one for each core if 0
     top: Annotated[int, Meta(ge=1, le=50)] = 5  # labels listed in a prediction

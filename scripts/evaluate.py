@@ -37,7 +37,7 @@ from tinyast.calibration import (
     temperatures_from_others,
 )
 from tinyast.datasets import Dataset, read_dataset
-from tinyast.engine import softmax
+from tinyast.engine import ENGINES, softmax
 from tinyast.errors import DataError, TinyASTError
 from tinyast.evaluation import Evaluation, evaluate
 from tinyast.judging import (
@@ -66,21 +66,21 @@ def command(
     changed: Annotated[
         bool, typer.Option("--robustness", help="Also on changed sound: 17 times longer.")
     ] = False,
+    engine: Annotated[str, typer.Option(help=f"What runs it: {', '.join(ENGINES)}.")] = "onnx",
     unknown: Annotated[
         bool, typer.Option("--unknown", help="How well runs tell kinds that they did not learn.")
     ] = False,
 ) -> None:
     """Print figures, and write them as JSON, CSV and PNG to --output."""
     try:
+        if engine not in ENGINES:
+            raise DataError(f"no engine is called {engine!r}; there is {', '.join(ENGINES)}")
         dataset = read_dataset(data)
+        judges = [judge_of_run(dataset, folder, engine) for folder in run or []]
         if unknown:
-            figures = _unknown(dataset, [judge_of_run(dataset, folder) for folder in run or []])
+            figures = _unknown(dataset, judges)
         else:
-            judges = (
-                [judge_of_run(dataset, folder) for folder in run]
-                if run
-                else [judge_of_checkpoint(dataset, checkpoint, fold)]
-            )
+            judges = judges or [judge_of_checkpoint(dataset, checkpoint, fold, engine)]
             figures = _known(dataset, judges, output, changed)
             for folder in run or []:
                 training_curves(folder / "metrics.csv", output / f"{folder.name}-curves.png")
@@ -149,6 +149,8 @@ def _calibrated(
 
 def _unknown(dataset: Dataset, judges: list[Judge]) -> dict[str, Any]:
     """How well each measure tells kinds that were not learnt from those that were."""
+    if not judges:
+        raise DataError("--unknown needs --run, as often as there are runs of --recipe unknown")
     rows: dict[str, list[float]] = {name: [] for name in MEASURES}
     caught = []
     for judge in judges:
@@ -172,8 +174,6 @@ def _unknown(dataset: Dataset, judges: list[Judge]) -> dict[str, Any]:
             f"{judge.name}: {len(clips)} clips of {len(judge.classifier.labels)} known kinds, "
             f"{named.mean():.1%} right; {len(strange)} of unknown ones"
         )
-    if not judges:
-        raise DataError("--unknown needs --run, as often as there are runs of --recipe unknown")
     for name, values in rows.items():
         listed = ", ".join(f"{value:.3f}" for value in values)
         typer.echo(f"AUROC by {name:<10} {np.mean(values):.3f} (mean of {listed})")

@@ -15,9 +15,11 @@ from transformers.utils.logging import disable_progress_bar
 
 from tinyast.checkpoint import default_path
 from tinyast.classifier import Classifier
+from tinyast.datasets import read_dataset
 from tinyast.errors import CheckpointError, TinyASTError
 from tinyast.export import export, read_settings
 from tinyast.modeling import TinyASTForAudioClassification
+from tinyast.quantize import calibration_pictures
 
 
 def command(
@@ -28,6 +30,10 @@ def command(
     ] = 1.0,
     unknown_below: Annotated[
         float | None, typer.Option(help="Familiarity under which a sound is `unknown`, likewise.")
+    ] = None,
+    int8: Annotated[
+        Path | None,
+        typer.Option(help="Also write a graph in int8, fitted to clips of this data set."),
     ] = None,
     version: Annotated[str, typer.Option(help="Told in every prediction.")] = "0",
 ) -> None:
@@ -40,15 +46,19 @@ def command(
             raise CheckpointError(f"a temperature is more than 0, not {temperature}")
         network.config.logit_temperature = temperature
         network.config.unknown_below = unknown_below
-        difference = export(network, read_settings(model), output, version)
-        milliseconds = _time(Classifier.load(output))
+        settings = read_settings(model)
+        pictures = calibration_pictures(read_dataset(int8), settings) if int8 else None
+        difference = export(network, settings, output, version, pictures)
+        engines = ("onnx", "int8") if int8 else ("onnx",)
+        milliseconds = {name: _time(Classifier.load(output, name)) for name in engines}
     except TinyASTError as error:
         typer.secho(f"Error: {error}", err=True, fg="red")
         raise typer.Exit(2) from None
     parameters = sum(weights.numel() for weights in network.parameters())
     typer.echo(f"{output}: {parameters:,} parameters, {len(network.config.id2label)} labels")
     typer.echo(f"scores of ONNX and torch differ by at most {difference:.1e}")
-    typer.echo(f"one clip takes {milliseconds:.1f} ms on one thread (median, features aside)")
+    for name, spent in milliseconds.items():
+        typer.echo(f"{name}: a clip takes {spent:.1f} ms on one thread (median, features aside)")
     typer.echo(f"Next: tinyastd run --checkpoint {output}")
 
 

@@ -74,7 +74,7 @@ def test_a_clip_has_no_say_in_its_own_temperature() -> None:
 def test_what_a_threshold_lets_through() -> None:
     passed = accepted(SCORES, TARGETS, 0.6)
     assert passed.share == 0.75
-    assert passed.right == pytest.approx(1 / 3)
+    assert passed.right == pytest.approx(2 / 3)
     assert accepted(SCORES, TARGETS, 0.95).right == 1.0
 
 

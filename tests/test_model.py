@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from transformers import (
 import tinyast.export
 from tinyast import Classifier
 from tinyast.checkpoint import damaged_files, default_path
+from tinyast.errors import CheckpointError
 from tinyast.export import ExportError, export
 from tinyast.features import FeatureSettings, Float, log_mel
 from tinyast.hf import TinyASTConfig, TinyASTFeatureExtractor, TinyASTForAudioClassification
@@ -55,7 +57,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = TinyASTForAudioClassification(config)
     model.classifier.weight.data.mul_(20)
     folder = tmp_path_factory.mktemp("checkpoints") / "made"
-    assert export(model, SETTINGS, folder, version="7") < 1e-4
+    pictures = np.random.default_rng(0).standard_normal((8, 64, 64)).astype(np.float32)
+    assert export(model, SETTINGS, folder, "7", pictures) < 1e-4
     return folder
 
 
@@ -91,8 +94,9 @@ def test_auto_classes_know_the_checkpoint(made: Path) -> None:
 
 
 def test_checkpoint_is_whole(made: Path) -> None:
-    names = {"config.json", "preprocessor_config.json", "model.safetensors", "model.onnx"}
-    assert {path.name for path in made.iterdir()} == names | {"SHA256SUMS"}
+    graphs = {"model.onnx", "model.int8.onnx"}
+    names = {"config.json", "preprocessor_config.json", "model.safetensors", "SHA256SUMS"}
+    assert {path.name for path in made.iterdir()} == names | graphs
     assert damaged_files(made) == []
     assert json.loads((made / "config.json").read_text())["version"] == "7"
     graph = onnx.load(made / "model.onnx").graph
@@ -101,6 +105,26 @@ def test_checkpoint_is_whole(made: Path) -> None:
     assert [d.dim_value or d.dim_param for d in inputs.type.tensor_type.shape.dim][1:] == [64, 64]
     assert inputs.type.tensor_type.shape.dim[0].dim_param
     assert not any(tensor.external_data for tensor in graph.initializer)
+
+
+def test_a_graph_in_int8_is_small_and_near(made: Path, clips: list[Float]) -> None:
+    assert (made / "model.int8.onnx").stat().st_size < (made / "model.onnx").stat().st_size / 3
+    exact, small = Classifier.load(made), Classifier.load(made, "int8")
+    assert (exact.engine.name, small.engine.name) == ("onnx", "int8")
+    assert exact.engine.sha256 != small.engine.sha256
+    for samples in clips:
+        (one,), (other,) = exact.predict(samples, 16_000), small.predict(samples, 16_000)
+        assert 0 < np.abs(one.scores - other.scores).max() < 0.2
+
+
+def test_a_graph_in_int8_of_another_model_does_not_stay(tmp_path: Path, made: Path) -> None:
+    folder = tmp_path / "made"
+    shutil.copytree(made, folder)
+    export(TinyASTForAudioClassification.from_pretrained(made), SETTINGS, folder)
+    assert not (folder / "model.int8.onnx").exists()
+    assert damaged_files(folder) == []
+    with pytest.raises(CheckpointError, match=r"has no model\.int8\.onnx"):
+        Classifier.load(folder, "int8")
 
 
 def test_shipped_checkpoint_fits_its_promises() -> None:

@@ -13,7 +13,7 @@ from tinyast.errors import CheckpointError
 from tinyast.features import FeatureSettings
 
 CONFIG, FEATURES, SUMS = "config.json", "preprocessor_config.json", "SHA256SUMS"
-GRAPH, WEIGHTS = "model.onnx", "model.safetensors"
+GRAPH, INT8_GRAPH, WEIGHTS = "model.onnx", "model.int8.onnx", "model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,8 @@ def sha256(path: Path) -> str:
 
 def write_sums(folder: Path) -> None:
     """Write SHA256SUMS for the files that a checkpoint runs on; `sha256sum -c` reads it too."""
-    names = [name for name in (CONFIG, FEATURES, GRAPH, WEIGHTS) if (folder / name).is_file()]
+    parts = (CONFIG, FEATURES, GRAPH, INT8_GRAPH, WEIGHTS)
+    names = [name for name in parts if (folder / name).is_file()]
     lines = [f"{sha256(folder / name)}  {name}\n" for name in names]
     (folder / SUMS).write_text("".join(lines), encoding="utf-8")
 

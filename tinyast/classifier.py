@@ -64,7 +64,7 @@ class Classifier:
     def load(cls, dir: Path | str | None = None, engine: str = "onnx") -> Classifier:
         """Load the checkpoint in folder `dir`, the one that comes with the package if None.
 
-        `engine` is "onnx" or "torch". Raises CheckpointError.
+        `engine` is "onnx", "int8" or "torch". Raises CheckpointError.
         """
         checkpoint = read_checkpoint(dir)
         return cls(checkpoint, load_engine(checkpoint, engine))

@@ -1,6 +1,7 @@
-"""Running the model: one small interface, two engines.
+"""Running the model: one small interface, three engines.
 
-ONNX Runtime is the engine of the daemon; torch is the reference, loaded only when asked for.
+ONNX Runtime is the engine of the daemon, on the graph in float32 or on the one in int8; torch is
+the reference, loaded only when asked for.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from tinyast.checkpoint import GRAPH, WEIGHTS, Checkpoint, sha256
+from tinyast.checkpoint import GRAPH, INT8_GRAPH, WEIGHTS, Checkpoint, sha256
 from tinyast.errors import CheckpointError
 from tinyast.features import Float
 
-ENGINES = ("onnx", "torch")
+ENGINES = ("onnx", "int8", "torch")
 
 
 class Engine(Protocol):
@@ -31,7 +32,9 @@ class Engine(Protocol):
 def load_engine(checkpoint: Checkpoint, name: str = "onnx") -> Engine:
     """Load `checkpoint` into the named engine. Raises CheckpointError; ValueError for the name."""
     if name == "onnx":
-        return OnnxEngine(checkpoint)
+        return OnnxEngine(checkpoint, GRAPH, name)
+    if name == "int8":
+        return OnnxEngine(checkpoint, INT8_GRAPH, name)
     if name == "torch":
         try:
             from tinyast.torch_engine import TorchEngine
@@ -59,13 +62,12 @@ def load_onnxruntime() -> Any:
 
 
 class OnnxEngine:
-    """The exported graph in ONNX Runtime, one thread a call; callers bring their own threads."""
+    """An exported graph in ONNX Runtime, one thread a call; callers bring their own threads."""
 
-    name = "onnx"
-
-    def __init__(self, checkpoint: Checkpoint) -> None:
+    def __init__(self, checkpoint: Checkpoint, file: str, name: str) -> None:
+        self.name = name
         onnxruntime = load_onnxruntime()
-        graph = checkpoint.file(GRAPH)
+        graph = checkpoint.file(file)
         self.sha256 = sha256(graph)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1

@@ -18,6 +18,7 @@ from tinyast.datasets import Dataset, Numbers
 from tinyast.errors import DataError
 from tinyast.export import export, read_settings
 from tinyast.modeling import TinyASTForAudioClassification
+from tinyast.quantize import calibration_pictures
 from tinyast.robustness import Way, points_lost, ways
 from tinyast.spectra import load_clip
 
@@ -39,9 +40,10 @@ class Judge:
         return np.flatnonzero(held & ~np.array(known)[dataset.targets])
 
 
-def judge_of_run(dataset: Dataset, folder: Path) -> Judge:
+def judge_of_run(dataset: Dataset, folder: Path, engine: str = "onnx") -> Judge:
     """A run's model, and the clips that it held out, which its predictions.csv names.
 
+    Its graph in int8, where that is the engine, is fitted to clips of the folds that it learnt.
     Raises DataError if the run is not finished, or held out clips that are not in `dataset`.
     """
     place = {path.name: number for number, path in enumerate(dataset.paths)}
@@ -53,11 +55,17 @@ def judge_of_run(dataset: Dataset, folder: Path) -> Judge:
             f"{folder} is not a finished run with clips of this data held out ({error})"
         ) from error
     model = TinyASTForAudioClassification.from_pretrained(folder / "model")
-    export(model, read_settings(folder / "model"), folder / "checkpoint")
-    return Judge(folder.name, Classifier.load(folder / "checkpoint"), np.array(held))
+    settings, pictures = read_settings(folder / "model"), None
+    if engine == "int8":
+        learnt = np.flatnonzero(~np.isin(dataset.folds, dataset.folds[held]))
+        pictures = calibration_pictures(dataset.subset(learnt), settings)
+    export(model, settings, folder / "checkpoint", pictures=pictures)
+    return Judge(folder.name, Classifier.load(folder / "checkpoint", engine), np.array(held))
 
 
-def judge_of_checkpoint(dataset: Dataset, folder: Path | None, fold: int | None) -> Judge:
+def judge_of_checkpoint(
+    dataset: Dataset, folder: Path | None, fold: int | None, engine: str = "onnx"
+) -> Judge:
     """A checkpoint, the shipped one if None, and the clips of `fold`, all of them if None.
 
     Raises DataError if there are no such clips, or the checkpoint knows other kinds of sound.
@@ -65,7 +73,7 @@ def judge_of_checkpoint(dataset: Dataset, folder: Path | None, fold: int | None)
     chosen = np.arange(len(dataset)) if fold is None else np.flatnonzero(dataset.folds == fold)
     if not len(chosen):
         raise DataError(f"no clip is in fold {fold}")
-    classifier = Classifier.load(folder)
+    classifier = Classifier.load(folder, engine)
     return Judge(classifier.checkpoint.name, classifier, chosen)
 
 
