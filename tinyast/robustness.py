@@ -94,8 +94,8 @@ def _white(n: int, random: Random) -> Float:
 
 
 def _recorded(n: int, random: Random, background: Sequence[Float]) -> Float:
-    """Six clips at once, each at the same power, none of them clear: a place where much goes on."""
-    chosen = random.choice(len(background), 6, replace=False)
+    """Up to six clips at once, each at the same power, none of them clear: a busy place."""
+    chosen = random.choice(len(background), min(6, len(background)), replace=False)
     total = np.zeros(n, np.float32)
     for index in chosen:
         clip = background[index][:n]
