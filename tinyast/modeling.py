@@ -81,9 +81,11 @@ class TinyASTForAudioClassification(TinyASTPreTrainedModel):
         super().__init__(config)
         self.stem = TinyASTStem(config)
         self.blocks = nn.ModuleList(ViTLayer(config) for _ in range(config.num_hidden_layers))
-        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.rows = config.n_mels >> len(config.stem_channels)  # of tokens, from low to high
+        pooled = 2 * self.rows * config.hidden_size
+        self.norm = nn.LayerNorm(pooled, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.classifier_dropout)
-        self.classifier = nn.Linear(2 * config.hidden_size, config.num_labels)
+        self.classifier = nn.Linear(pooled, config.num_labels)
         self.post_init()
 
     def forward(
@@ -98,10 +100,12 @@ class TinyASTForAudioClassification(TinyASTPreTrainedModel):
         for number, block in enumerate(self.blocks, start=1):
             rate = self.config.drop_path * number / len(self.blocks)
             hidden = drop_path(hidden, block(hidden), rate if self.training else 0.0)  # (B, 64, D)
-        hidden = self.norm(hidden)
-        # What goes on all the time shows in the mean, what happens once in the maximum.
-        pooled = torch.cat([hidden.mean(dim=1), hidden.amax(dim=1)], dim=1)  # (B, 2D)
-        logits = self.classifier(self.dropout(pooled))  # (B, num_labels)
+        # Over time alone: what goes on shows in the mean, what happens once in the maximum, and
+        # each band of the spectrum keeps its place. Normalised after that, not token by token, or
+        # silence would weigh as much as sound.
+        grid = hidden.unflatten(1, (self.rows, -1))  # (B, 8, 8, D)
+        pooled = torch.cat([grid.mean(dim=2), grid.amax(dim=2)], dim=2).flatten(1)  # (B, 16D)
+        logits = self.classifier(self.dropout(self.norm(pooled)))  # (B, num_labels)
         logits = logits / self.config.logit_temperature
         loss = None if labels is None else nn.functional.cross_entropy(logits, labels)
         return SequenceClassifierOutput(loss=loss, logits=logits)

@@ -20,9 +20,9 @@ class Recipe:
 
     # How long and how fast.
     seed: int = 0
-    epochs: int = 200  # passes over the training clips
+    epochs: int = 120  # passes over the training clips
     batch_size: int = 32  # clips
-    learning_rate: float = 8e-4  # at the top of the one-cycle schedule
+    learning_rate: float = 1e-3  # at the top of the one-cycle schedule
     warmup: float = 0.1  # part of the training spent rising to it
     weight_decay: float = 0.05
     clip_norm: float = 2.0  # gradients longer than this are shortened to it
@@ -30,6 +30,7 @@ class Recipe:
     bfloat16: bool = True  # multiply in bfloat16 where the processor can
     # What is trained on.
     variants: int = 16  # pictures computed of each clip, the first one plain
+    varied: float = 0.5  # part of the clips met as a variant, and not as they are
     max_speed: float = 1.25  # fastest playback of a variant; the slowest is its inverse
     reverb: float = 0.2  # part of the variants put into a made-up room
     clipping: float = 0.12  # part of the variants recorded too loud
@@ -37,15 +38,15 @@ class Recipe:
     leave_out: int = 0  # classes, drawn by the seed, that are not learnt: to judge unknown sound
     held_out_clips: int = 0  # with no fold held out, keep this many clips for testing
     # What is done to each batch.
-    mix: float = 0.6  # part of the clips mixed with another one
+    mix: float = 0.5  # part of the clips mixed with another one
     label_smoothing: float = 0.1
     stretch: float = 0.15  # most that time is stretched or squeezed, as a part
-    mel_shift: float = 3.0  # most bands that a picture is moved up or down
-    equaliser_db: float = 5.0  # standard deviation of a random frequency response
+    mel_shift: float = 2.5  # most bands that a picture is moved up or down
+    equaliser_db: float = 4.0  # standard deviation of a random frequency response
     shift: float = 0.2  # part of the clips moved in time with silence following, not rolled
     background: float = 0.3  # part of the clips given other clips behind them
-    noise: float = 0.25  # part of the clips given steady noise
-    narrow: float = 0.12  # part of the clips given less bandwidth
+    noise: float = 0.2  # part of the clips given steady noise
+    narrow: float = 0.1  # part of the clips given less bandwidth
     mask_time: int = 10  # widest stripe of frames blanked
     mask_mel: int = 8  # widest stripe of bands blanked
     masks: int = 1  # stripes blanked in each direction

@@ -174,7 +174,8 @@ def _batches(
     order = random.permutation(count)
     for start in range(0, count - size + 1, size):
         chosen = order[start : start + size]
-        power = clips.spectra[chosen, random.integers(variants, size=size)]
+        which = random.integers(variants, size=size) * (random.random(size) < recipe.varied)
+        power = clips.spectra[chosen, which]
         yield augment(power, one_hot[clips.targets[chosen]], recipe, settings, random)
 
 
