@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from tinyast.datasets import read_dataset, split_by_fold, split_few
+from tinyast.datasets import read_dataset
 from tinyast.errors import DataError
 from tinyast.features import FeatureSettings
 from tinyast.spectra import VariantSettings, clip_spectra, dataset_spectra
+from tinyast.splits import split_by_fold, split_few
 
 SETTINGS = FeatureSettings()
 

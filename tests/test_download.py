@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from tinyast.archive import unpack, verify
 from tinyast.datasets import read_dataset
-from tinyast.download import fetch, unpack, verify
+from tinyast.download import fetch
 from tinyast.errors import DataError
 
 
@@ -47,6 +48,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(206 if start else 200)
         self.send_header("Content-Length", str(len(content) - start))
         self.send_header("ETag", tag)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
         self.end_headers()
         rest = content[start:]
         if self.server.cuts:
@@ -166,15 +169,15 @@ def test_rows_and_clips_must_match(archive: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.zip").write_bytes(archive)
     unpack(tmp_path / "a.zip", tmp_path / "esc50")
     clips = sorted((tmp_path / "esc50" / "audio").iterdir())
-    assert verify(tmp_path / "esc50") == 200
+    assert verify(tmp_path / "esc50", "here") == 200
     clips[0].rename(clips[0].with_name("stray.wav"))
     with pytest.raises(DataError, match="1 rows have no clip"):
-        verify(tmp_path / "esc50")
+        verify(tmp_path / "esc50", "here")
     (tmp_path / "esc50" / "audio" / "stray.wav").rename(clips[0])
     (tmp_path / "esc50" / "audio" / "stray.wav").write_bytes(clips[0].read_bytes())
     with pytest.raises(DataError, match="1 clips have no row: stray"):
-        verify(tmp_path / "esc50")
+        verify(tmp_path / "esc50", "here")
     (tmp_path / "esc50" / "audio" / "stray.wav").unlink()
     clips[5].write_bytes(b"not a sound")
     with pytest.raises(DataError, match="1 clips cannot be read"):
-        verify(tmp_path / "esc50")
+        verify(tmp_path / "esc50", "here")

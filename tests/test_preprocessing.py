@@ -32,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_pictures_are_what_the_model_sees(folder: Path, tmp_path: Path) -> None:
     dataset, output = read_dataset(folder), tmp_path / "out"
-    assert preprocess(dataset, SETTINGS, output, workers=1) == 3
+    assert preprocess(dataset, SETTINGS, output, workers=1).written == 3
     table = pd.read_csv(output / "metadata.csv")
     assert table["label"].tolist() == ["a", "b", "a"]
     for path, name in zip(dataset.paths, table["filename"], strict=True):
@@ -44,10 +44,10 @@ def test_only_what_changed_is_done_again(folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     preprocess(read_dataset(folder), SETTINGS, output, workers=1)
     before = {path.name: path.read_bytes() for path in output.iterdir()}
-    assert preprocess(read_dataset(folder), SETTINGS, output, workers=1) == 0
+    assert preprocess(read_dataset(folder), SETTINGS, output, workers=1).written == 0
     assert {path.name: path.read_bytes() for path in output.iterdir()} == before
     soundfile.write(folder / "1.wav", 0.1 * np.random.default_rng(0).random(20_000), 22_050)
-    assert preprocess(read_dataset(folder), SETTINGS, output, workers=1) == 1
+    assert preprocess(read_dataset(folder), SETTINGS, output, workers=1).written == 1
     assert (output / "1.npy").read_bytes() != before["1.npy"]
     assert (output / "0.npy").read_bytes() == before["0.npy"]
 
