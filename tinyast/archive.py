@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from tinyast.audio import read_file
-from tinyast.datasets import find_csv, index_audio, read_table
+from tinyast.datasets import CSV_NAMES, index_audio, read_table
 from tinyast.download import Progress
 from tinyast.errors import AudioError, DataError
 
@@ -74,8 +74,11 @@ def verify(root: Path, where: str, progress: Progress | None = None) -> int:
 
 def verify_names(root: Path, where: str) -> dict[str, Path]:
     """Check, without reading any clip, that each row of the CSV has one and each clip a row."""
+    csv = root / CSV_NAMES[0]
+    if not csv.is_file():
+        raise ArchiveError(f"{where} is not ESC-50: it has no {CSV_NAMES[0]}")
     try:
-        listed = {Path(name).stem for name in read_table(find_csv(root))["filename"]}
+        listed = {Path(name).stem for name in read_table(csv)["filename"]}
     except DataError as error:
         raise ArchiveError(f"{where} is not ESC-50: {error}") from error
     audio = {name: paths[0] for name, paths in index_audio(root / "audio").items()}

@@ -50,9 +50,8 @@ def fetch(
             had, most = most, max(most, _size(part))
             failed = failed + 1 if most == had else 1
             if failed >= attempts:
-                raise DataError(
-                    f"{url}: {_why(error)}. What has come is kept; run the same again to go on"
-                ) from error
+                kept = "What has come is kept; run the same again to go on" if most else "Is it right?"
+                raise DataError(f"{url}: {_why(error)}. {kept}") from error
             if trouble:
                 trouble(f"{_why(error)}: trying again")
             time.sleep(pause_s * failed)
@@ -113,8 +112,8 @@ def _fetch_rest(url: str, part: Path, progress: Progress | None) -> None:
             raise ConnectionError("the server sent another part than was asked for")
         length = reply.headers.get("Content-Length")
         total = None if length is None else int(length) + (have if going_on else 0)
+        _refuse_what_has_no_room(part, (total or 0) - have)
         with part.open("ab" if going_on else "wb") as out:
-            _refuse_what_has_no_room(part, 0 if length is None else int(length))
             _remember(part, reply.headers.get("ETag") or reply.headers.get("Last-Modified"))
             while chunk := reply.read(CHUNK):
                 out.write(chunk)
@@ -171,4 +170,5 @@ def _refuse_what_stays(url: str, part: Path, error: Exception) -> None:
 
 
 def _why(error: Exception) -> str:
-    return str(getattr(error, "reason", None) or error or type(error).__name__)
+    reason = getattr(error, "reason", None) or error
+    return getattr(reason, "strerror", None) or str(reason) or type(error).__name__
