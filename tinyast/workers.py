@@ -13,6 +13,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TypeVar
 
+from threadpoolctl import threadpool_limits
+
 from tinyast.errors import DataError
 
 T = TypeVar("T")
@@ -24,11 +26,13 @@ def shared_out(
 ) -> Iterator[Callable[[Callable[[Path], T], Iterable[Path]], Iterator[T]]]:
     """A `map` over clips that keeps their order and shares them among `workers` processes.
 
-    Each has one BLAS thread, or they trip over each other. One worker is this process itself.
+    Each has one BLAS thread: more trip over each other, and add up in another order, which changes
+    the last bits of a sum. One worker is this process itself.
     Raises DataError where a process is killed, as a system short of memory does.
     """
     if workers <= 1:
-        yield map
+        with threadpool_limits(1, user_api="blas"):
+            yield map
         return
     names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
     before = {name: os.environ.get(name) for name in names}
