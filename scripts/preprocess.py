@@ -54,10 +54,8 @@ def command(
                 progress=lambda done: shown.update(task, completed=done),
             )
             shown.update(task, completed=len(dataset))
-    typer.echo(
-        f"{made.written} pictures written, {made.kept} were there, {made.removed} of clips that "
-        f"are gone removed: {output}"
-    )
+    gone = f", {made.removed} removed with their clips" if made.removed else ""
+    typer.echo(f"{made.written} pictures written, {made.kept} were there{gone}: {output}")
     say_next_script("train", "--recipe", "quick", "--data", data)
 
 
