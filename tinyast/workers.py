@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import TypeVar
 
@@ -41,9 +42,7 @@ def shared_out(
         with ProcessPoolExecutor(
             workers,
             mp_context=get_context("spawn"),
-            # A terminal sends Ctrl-C to all of them; who started them says what there is to say.
-            initializer=signal.signal,
-            initargs=(signal.SIGINT, signal.SIG_IGN),
+            initializer=_follow_parent,
         ) as pool:
             yield partial(pool.map, chunksize=8)
     except BrokenProcessPool as error:
@@ -56,3 +55,18 @@ def shared_out(
                 os.environ.pop(name)
             else:
                 os.environ[name] = value
+
+
+def _follow_parent() -> None:
+    """In a worker: leave what happens to the process that started it."""
+    # A terminal sends Ctrl-C to all of them; who started them says what there is to say.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # And if that one is killed, nobody else would ever tell a worker to end.
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
