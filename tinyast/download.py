@@ -50,7 +50,9 @@ def fetch(
             had, most = most, max(most, _size(part))
             failed = failed + 1 if most == had else 1
             if failed >= attempts:
-                kept = "What has come is kept; run the same again to go on" if most else "Is it right?"
+                kept = (
+                    "What has come is kept; run the same again to go on" if most else "Is it right?"
+                )
                 raise DataError(f"{url}: {_why(error)}. {kept}") from error
             if trouble:
                 trouble(f"{_why(error)}: trying again")

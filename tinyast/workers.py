@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from functools import partial
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import TypeVar
@@ -42,9 +41,14 @@ def shared_out(
         with ProcessPoolExecutor(
             workers,
             mp_context=get_context("spawn"),
-            initializer=_follow_parent,
+            initializer=_watch_parent,
         ) as pool:
-            yield partial(pool.map, chunksize=8)
+
+            def share(work: Callable[[Path], T], paths: Iterable[Path]) -> Iterator[T]:
+                with _interrupts_held():  # all processes are started here
+                    return pool.map(work, paths, chunksize=8)
+
+            yield share
     except BrokenProcessPool as error:
         raise DataError(
             "a worker process was killed: is there memory enough? Try fewer (--workers 1)"
@@ -57,11 +61,21 @@ def shared_out(
                 os.environ[name] = value
 
 
-def _follow_parent() -> None:
-    """In a worker: leave what happens to the process that started it."""
-    # A terminal sends Ctrl-C to all of them; who started them says what there is to say.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # And if that one is killed, nobody else would ever tell a worker to end.
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C waits till the end of this, and processes started in it never hear of it.
+
+    A terminal sends it to all of them; who started them says what there is to say.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _watch_parent() -> None:
+    """In a worker: nobody else would tell it to end if who started it is killed."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
