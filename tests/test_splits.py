@@ -39,11 +39,13 @@ def test_refuses_to_hold_out_everything() -> None:
         split_by_fold(dataset([0, 1], [0, 0]), 0)
 
 
-def test_refuses_to_keep_more_than_there_is() -> None:
-    with pytest.raises(DataError, match=r"fold 1 has 2 clips: too few to keep 10 .*--held-out"):
-        split_few(dataset([0, 1, 0, 1], [0, 1, 0, 1]), 2, 10, seed=0)
-    with pytest.raises(DataError, match="4 clips: too few to keep 4"):
-        split_few(dataset([0, 1, 0, 1], [0, 0, 0, 0]), 2, 4, seed=0)
+def test_of_a_small_data_set_fewer_are_kept() -> None:
+    few, held = split_few(dataset([0, 1, 0, 1, 0, 1], [0, 0, 0, 0, 1, 1]), 400, 10, seed=0)
+    assert (sorted(few), sorted(held)) == ([0, 1, 2, 3], [4, 5])
+    few, held = split_few(dataset([0, 1] * 4, [0] * 8), 400, 10, seed=0)
+    assert (len(few), len(held)) == (6, 2)
+    with pytest.raises(DataError, match="3 clips are too few"):
+        split_few(dataset([0, 1, 0], [0, 0, 0]), 400, 10, seed=0)
 
 
 def test_a_limit_leaves_no_kind_out() -> None:

@@ -25,17 +25,16 @@ def split_few(dataset: Dataset, train: int, test: int, seed: int) -> tuple[Numbe
     """Numbers of a few clips to train on and to test on, for trying things out.
 
     Clips to test are drawn from the last fold and clips to train from the others, so that no
-    recording is on both sides; where there is one fold only, from all of them.
+    recording is on both sides. Where there is one fold only, at most a quarter of it is for testing.
     """
     last = dataset.folds.max()
     apart = dataset.folds.min() != last
     order = np.random.default_rng(seed).permutation(len(dataset))
-    of_last = dataset.folds[order] == last
-    testing = order[of_last][:test] if apart else order[:test]
-    training = order[~of_last] if apart else order[test:]
-    if len(testing) < test or not len(training):
-        where = f"fold {last} has {of_last.sum()} clips" if apart else f"{len(dataset)} clips"
-        raise DataError(f"{where}: too few to keep {test} for testing (--held-out-clips)")
+    most = min(test, len(dataset) // 4)
+    testing = order[dataset.folds[order] == last][:test] if apart else order[:most]
+    training = order[dataset.folds[order] != last] if apart else order[most:]
+    if not len(testing):
+        raise DataError(f"{len(dataset)} clips are too few to keep some for testing: add more")
     return few_of_each(dataset, training, train), testing
 
 
