@@ -25,7 +25,7 @@ def split_few(dataset: Dataset, train: int, test: int, seed: int) -> tuple[Numbe
     """Numbers of a few clips to train on and to test on, for trying things out.
 
     Clips to test are drawn from the last fold and clips to train from the others, so that no
-    recording is on both sides. Where there is one fold only, at most a quarter of it is for testing.
+    recording is on both sides. Of one fold only, at most a quarter is kept for testing.
     """
     last = dataset.folds.max()
     apart = dataset.folds.min() != last
