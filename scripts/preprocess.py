@@ -11,46 +11,52 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import MofNCompleteColumn
 
-from tinyast.datasets import read_dataset
-from tinyast.errors import TinyASTError
+from scripts.frontend import ESC50, bar, needs_train, plainly, say_next_script
+
+with needs_train():
+    from tinyast.datasets import read_dataset
+    from tinyast.preprocessing import preprocess
 from tinyast.features import FeatureSettings
-from tinyast.preprocessing import preprocess
 
 
 def command(
-    data: Annotated[Path, typer.Option(help="Folder of clips with their CSV.")] = Path(
-        "data/raw/ESC-50-master"
-    ),
+    data: Annotated[Path, typer.Option(help="Folder of clips with their CSV.")] = ESC50,
     output: Annotated[Path, typer.Option(help="Where pictures go.")] = Path(
         "data/processed/pictures"
     ),
-    limit: Annotated[int, typer.Option(help="Only so many clips, spread evenly; 0: all.")] = 0,
-    workers: Annotated[int, typer.Option(help="Processes.")] = os.cpu_count() or 1,
+    limit: Annotated[
+        int, typer.Option(help="Only so many clips, spread evenly; 0: all.", min=0)
+    ] = 0,
+    workers: Annotated[int, typer.Option(help="Processes.", min=1)] = os.cpu_count() or 1,
 ) -> None:
-    """Write what the model sees of each clip. Run again, only new and changed clips are done."""
-    try:
+    """Write what the model sees of each clip. Run again, only new and changed clips are done.
+
+    \b
+    Examples:
+      python -m scripts.preprocess
+      python -m scripts.preprocess --limit 400
+      python -m scripts.preprocess --data my-sounds --output my-pictures
+    """
+    with plainly("What is done is kept: the same command goes on."):
         dataset = read_dataset(data)
         if 0 < limit < len(dataset):
             spread = np.linspace(0, len(dataset), limit, endpoint=False).astype(np.int64)
             dataset = dataset.subset(spread)
-        columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(TextColumn("pictures"), *columns) as bar:
-            task = bar.add_task("", total=len(dataset))
+        with bar("pictures", MofNCompleteColumn()) as shown:
+            task = shown.add_task("", total=len(dataset))
             made = preprocess(
                 dataset,
                 FeatureSettings(),
                 output,
                 workers,
-                progress=lambda done: bar.update(task, completed=done),
+                progress=lambda done: shown.update(task, completed=done),
             )
-            bar.update(task, completed=len(dataset))
-    except TinyASTError as error:
-        typer.secho(f"Error: {error}", err=True, fg="red")
-        raise typer.Exit(2) from None
-    typer.echo(f"{made} pictures written, {len(dataset) - made} were there: {output}")
-    typer.echo(f"Next: python -m scripts.train --recipe quick --data {data}")
+            shown.update(task, completed=len(dataset))
+    gone = f", {made.removed} removed with their clips" if made.removed else ""
+    typer.echo(f"{made.written} pictures written, {made.kept} were there{gone}: {output}")
+    say_next_script("train", "--recipe", "quick", "--data", data)
 
 
 def main() -> None:

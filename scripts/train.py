@@ -12,27 +12,31 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import torch
 import typer
 from numpy.typing import NDArray
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from transformers.utils.logging import disable_progress_bar
+from rich.progress import MofNCompleteColumn, Progress, TextColumn
 
-from tinyast.datasets import (
-    Dataset,
-    Numbers,
-    leave_out_classes,
-    read_dataset,
-    split_by_fold,
-    split_few,
-)
-from tinyast.errors import TinyASTError
+from scripts.frontend import ESC50, bar, needs_train, plainly, say_next_script
+
+with needs_train():
+    import torch
+    from transformers.utils.logging import disable_progress_bar
+
+    from tinyast.datasets import Dataset, Numbers, read_dataset
+    from tinyast.modeling import TinyASTForAudioClassification
+    from tinyast.plots import training_curves
+    from tinyast.spectra import VariantSettings, dataset_spectra
+    from tinyast.splits import (
+        check_kinds,
+        few_of_each,
+        leave_out_classes,
+        split_by_fold,
+        split_few,
+    )
+    from tinyast.training import Clips, Metrics, predict, train
 from tinyast.features import FeatureSettings
-from tinyast.modeling import TinyASTForAudioClassification
-from tinyast.plots import training_curves
+from tinyast.limits import check_limits
 from tinyast.recipe import Recipe, RecipeError, load_recipe
-from tinyast.spectra import VariantSettings, dataset_spectra
-from tinyast.training import Clips, Metrics, predict, train
 
 CONFIG = Path(__file__).resolve().parent.parent / "config"
 SETTINGS = FeatureSettings()
@@ -40,24 +44,25 @@ SETTINGS = FeatureSettings()
 
 def command(
     context: typer.Context,
-    data: Annotated[Path, typer.Option(help="Folder of clips with their CSV.")] = Path(
-        "data/raw/ESC-50-master"
-    ),
+    data: Annotated[Path, typer.Option(help="Folder of clips with their CSV.")] = ESC50,
     recipe: Annotated[str, typer.Option(help="quick, full, or a TOML file.")] = "quick",
     hold_out: Annotated[int | None, typer.Option(help="Fold to keep out and test on.")] = None,
     run: Annotated[Path | None, typer.Option(help="Folder of the run; continued if begun.")] = None,
     cache: Annotated[Path, typer.Option(help="Where spectra are kept.")] = Path("data/processed"),
-    threads: Annotated[int, typer.Option(help="Processor threads; 0 leaves it to torch.")] = 0,
+    threads: Annotated[
+        int, typer.Option(help="Processor threads; 0 leaves it to torch.", min=0)
+    ] = 0,
 ) -> None:
-    """Train on the clips in --data. Options that are not listed here set keys of the recipe."""
-    try:
+    """Train on the clips in --data. Options that are not listed here set keys of the recipe.
+
+    \b
+    Examples:
+      python -m scripts.train --recipe quick
+      python -m scripts.train --recipe full --hold-out 4 --run runs/full-4
+      python -m scripts.train --recipe full --data my-sounds --epochs 100
+    """
+    with plainly("The same command goes on from the last whole epoch."):
         _train(context.args, data, recipe, hold_out, run, cache, threads)
-    except TinyASTError as error:
-        typer.secho(f"Error: {error}", err=True, fg="red")
-        raise typer.Exit(2) from None
-    except KeyboardInterrupt:
-        typer.secho("Stopped. The same command goes on from the last whole epoch.", err=True)
-        raise typer.Exit(130) from None
 
 
 def _train(
@@ -69,13 +74,14 @@ def _train(
     cache: Path,
     threads: int,
 ) -> None:
-    path = Path(recipe_name) if recipe_name.endswith(".toml") else None
-    recipe = load_recipe(path or CONFIG / f"recipe-{recipe_name}.toml", read_overrides(extra))
+    recipe = load_recipe(_recipe_file(recipe_name), read_overrides(extra))
+    check_limits(recipe)
     if threads:
         torch.set_num_threads(threads)
     everything = read_dataset(data)
     dataset, numbers = leave_out_classes(everything, recipe.leave_out, recipe.seed)
     training, testing = _split(dataset, recipe, hold_out)
+    check_kinds(dataset, training)
     fold = "all" if hold_out is None else f"fold{hold_out}"
     folder = run or Path("runs") / f"{Path(recipe_name).stem}-{fold}-seed{recipe.seed}"
     typer.echo(
@@ -109,7 +115,21 @@ def _train(
     if len(testing):
         _show(model, dataset.subset(testing), tests, folder)
     typer.echo(f"Model: {folder / 'model'}")
-    typer.echo(f"Next: python -m scripts.export --model {folder / 'model'} --output FOLDER")
+    if len(testing):
+        say_next_script("evaluate", "--data", data, "--run", folder)
+    else:
+        output = Path("checkpoints") / folder.name
+        say_next_script("export", "--model", folder / "model", "--output", output)
+
+
+def _recipe_file(name: str) -> Path:
+    if name.endswith(".toml"):
+        return Path(name)
+    path = CONFIG / f"recipe-{name}.toml"
+    if not path.is_file():
+        there = ", ".join(sorted(p.stem.removeprefix("recipe-") for p in CONFIG.glob("recipe-*")))
+        raise RecipeError(f"no recipe is called {name!r}; there is {there}, or a .toml file of own")
+    return path
 
 
 def read_overrides(extra: list[str]) -> dict[str, str]:
@@ -131,7 +151,8 @@ def _split(dataset: Dataset, recipe: Recipe, hold_out: int | None) -> tuple[Numb
         return split_few(dataset, recipe.limit, recipe.held_out_clips, recipe.seed)
     training, testing = split_by_fold(dataset, hold_out)
     if recipe.limit:
-        training = np.random.default_rng(recipe.seed).permutation(training)[: recipe.limit]
+        shuffled = np.random.default_rng(recipe.seed).permutation(training)
+        training = few_of_each(dataset, shuffled, recipe.limit)
     return training, testing
 
 
@@ -168,8 +189,7 @@ def _show(
 
 
 def _bar(title: str) -> Progress:
-    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, TextColumn("{task.fields[note]}"), disable=False)
+    return bar(title, MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
 
 
 def main() -> None:

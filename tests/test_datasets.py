@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tinyast.datasets import read_dataset, split_by_fold, split_few
+from tinyast.datasets import read_dataset
 from tinyast.errors import DataError
 from tinyast.features import FeatureSettings
 from tinyast.spectra import VariantSettings, clip_spectra, dataset_spectra
@@ -36,17 +36,49 @@ def test_reads_a_folder_of_ones_own(folder: Path) -> None:
     assert [path.name for path in dataset.paths] == [f"clip{n}.wav" for n in range(4)]
 
 
+def test_reads_what_spreadsheets_write(folder: Path) -> None:
+    text = "\ufefffilename , label,fold\r\nclip0.wav, None,1\r\n clip1.wav,nan ,2\r\n"
+    (folder / "metadata.csv").write_text(text, encoding="utf-8", newline="")
+    dataset = read_dataset(folder)
+    assert dataset.labels == ("None", "nan")
+    assert dataset.folds.tolist() == [1, 2]
+
+
+def test_a_clip_is_the_one_at_its_path_or_the_only_one_of_its_name(folder: Path) -> None:
+    for name in ("door", "kettle"):
+        (folder / name).mkdir()
+    (folder / "clip0.wav").rename(folder / "door" / "01.wav")
+    (folder / "clip1.wav").rename(folder / "kettle" / "02.wav")
+    (folder / "clip2.wav").rename(folder / "kettle" / "clip3.wav")
+    rows = "filename,label\ndoor/01.wav,door\n02.flac,kettle\nclip3.wav,door\n"
+    (folder / "metadata.csv").write_text(rows)
+    found = [str(path.relative_to(folder)) for path in read_dataset(folder).paths]
+    assert found == ["door/01.wav", "kettle/02.wav", "clip3.wav"]
+
+
+def test_two_clips_of_one_name_are_refused_not_mixed_up(folder: Path) -> None:
+    for name in ("door", "kettle"):
+        (folder / name).mkdir()
+        (folder / name / "01.wav").write_bytes((folder / "clip0.wav").read_bytes())
+    rows = "filename,label\ndoor/01.wav,door\nkettle/01.wav,kettle\n"
+    (folder / "metadata.csv").write_text(rows)
+    with pytest.raises(DataError, match=r"lists 01 twice .*door/01.wav and .*kettle/01.wav"):
+        read_dataset(folder)
+    (folder / "metadata.csv").write_text("filename,label\n01.wav,door\n")
+    with pytest.raises(DataError, match=r"names 01\.wav, which may be"):
+        read_dataset(folder)
+
+
+def test_refuses_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="there is no folder"):
+        read_dataset(tmp_path / "nowhere")
+
+
 def test_reads_esc50(esc50: Path) -> None:
     dataset = read_dataset(esc50)
     assert len(dataset) == 1600
     assert len(dataset.labels) == 50
     assert dataset.labels[0] == "dog"
-    training, testing = split_by_fold(dataset, 4)
-    assert (len(training), len(testing)) == (1200, 400)
-    assert set(dataset.folds[testing]) == {4}
-    few, held = split_few(dataset, 400, 10, seed=0)
-    assert (len(few), len(held)) == (400, 10)
-    assert not set(dataset.folds[few]) & set(dataset.folds[held])
 
 
 @pytest.mark.parametrize(
@@ -56,10 +88,19 @@ def test_reads_esc50(esc50: Path) -> None:
         ("filename,label\n", "lists no clips"),
         ("name,kind\na.wav,dog\n", "needs the columns"),
         ("filename,label\ngone.wav,dog\n", "names 1 clips that are not there, first gone.wav"),
+        ("filename;label\nclip0.wav;dog\n", "separated by commas; it has filename;label"),
+        ("filename,label\nclip0.wav,dog,1\n", "more values than its first line has names"),
+        ("filename,label\nclip0.wav,\n", "clip 1 of 1 has no label"),
+        ("filename,label\nclip0.wav,dog\n,cat\n", "clip 2 of 2 has no filename"),
+        ("filename,label,fold\nclip0.wav,dog,one\n", "fold is a whole number, and clip0.wav has"),
+        ("filename,label,fold\nclip0.wav,dog,\n", "fold is a whole number"),
+        ("filename,label,target\nclip0.wav,dog,x\n", "target is a whole number"),
+        ("filename,label\nclip0.wav,dog\nclip0.wav,cat\n", "lists clip0 twice"),
+        ("filename,label\n\xff.wav,dog\n", "cannot be read as CSV"),
     ],
 )
 def test_refuses_a_bad_csv(folder: Path, content: str, says: str) -> None:
-    (folder / "metadata.csv").write_text(content)
+    (folder / "metadata.csv").write_text(content, encoding="latin-1")
     with pytest.raises(DataError, match=says):
         read_dataset(folder)
 
@@ -67,16 +108,6 @@ def test_refuses_a_bad_csv(folder: Path, content: str, says: str) -> None:
 def test_refuses_a_folder_without_csv(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is this the data set's folder"):
         read_dataset(tmp_path)
-
-
-def test_refuses_a_fold_that_is_not_there(folder: Path) -> None:
-    with pytest.raises(DataError, match="the folds are 0, 1"):
-        split_by_fold(read_dataset(folder), 7)
-
-
-def test_refuses_to_keep_more_than_there_is(folder: Path) -> None:
-    with pytest.raises(DataError, match="too few"):
-        split_few(read_dataset(folder), 2, 10, seed=0)
 
 
 def test_names_the_clip_that_cannot_be_read(folder: Path) -> None:

@@ -12,10 +12,11 @@ import soundfile
 from tinyast import Classifier
 from tinyast.audio import read_file
 from tinyast.checkpoint import default_path
-from tinyast.datasets import Dataset, leave_out_classes, read_dataset
+from tinyast.datasets import Dataset, read_dataset
 from tinyast.engine import softmax
 from tinyast.errors import DataError
 from tinyast.judging import Judge, check_labels, judge_of_checkpoint, logits_of, robustness
+from tinyast.splits import leave_out_classes
 
 
 def follow(paths: Iterable[Path], what: str) -> Iterable[Path]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import importlib
 import json
+import shlex
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from serving import serving
 from transformers.utils import logging
 
 from tinyast import Classifier
@@ -63,9 +67,17 @@ def script(
     logging.enable_progress_bar()
 
 
+def next_words(out: str) -> list[str]:
+    """The script to run next and its options, from the last line."""
+    *command, script = shlex.split(out.splitlines()[-1])[:4]
+    assert command == ["Next:", sys.orig_argv[0], "-m"]
+    return [script.removeprefix("scripts."), *shlex.split(out.splitlines()[-1])[4:]]
+
+
 def test_own_sounds_from_recordings_to_labels(place: Path, script: Script) -> None:
     out = script("preprocess", "--data", "sounds", "--output", "pictures", "--workers", "1")
     assert "24 pictures written" in out
+    assert next_words(out) == ["train", "--recipe", "quick", "--data", "sounds"]
     assert "24 were there" in script(
         "preprocess", "--data", "sounds", "--output", "pictures", "--workers", "1"
     )
@@ -74,6 +86,7 @@ def test_own_sounds_from_recordings_to_labels(place: Path, script: Script) -> No
     assert "16 clips to train on, 8 held out, 2 kinds" in out
     assert "epoch 6/6" in out
     assert "8 held-out clips right" in out
+    assert next_words(out) == ["evaluate", "--data", "sounds", "--run", "run"]
     assert json.loads((place / "run/run.json").read_text())["recipe"]["learning_rate"] == 1e-3
     with (place / "run/metrics.csv").open(newline="") as handle:
         assert [row["epoch"] for row in csv.DictReader(handle)] == list("123456")
@@ -93,14 +106,64 @@ def test_own_sounds_from_recordings_to_labels(place: Path, script: Script) -> No
     assert classifier.predict(samples, rate)[0].scores.sum() == pytest.approx(1, abs=1e-5)
 
 
-def test_mistakes_are_told_plainly(script: Script) -> None:
+def test_mistakes_are_told_plainly(place: Path, script: Script) -> None:
     words = ["--data", "sounds", "--recipe", "recipe.toml", "--run", "other", "--cache", "cache"]
     assert "is this the data set's folder" in script("train", "--data", ".", code=2)
     assert "no recipe key is called 'epoch'" in script("train", *words, "--epoch", "3", code=2)
     assert "epochs must be int" in script("train", *words, "--epochs", "few", code=2)
     assert "the folds are 0, 1, 2" in script("train", *words, "--hold-out", "9", code=2)
-    assert "cannot read the recipe" in script("train", "--recipe", "best", code=2)
+    assert "there is full, quick" in script("train", "--recipe", "best", code=2)
+    assert "cannot read the recipe" in script("train", "--recipe", "best.toml", code=2)
+    assert "--batch-size" in script("train", *words, "--batch-size", "0", code=2)
+    assert "not nan" in script("train", *words, "--learning-rate", "nan", code=2)
+    assert not (place / "other").exists()
+    (place / "file").write_bytes(b"")
+    assert "file: File exists" in script("train", *words[:-1], "file", code=2)
+    few = place / "few"
+    shutil.copytree(place / "sounds", few)
+    (few / "metadata.csv").write_text("filename,label,fold\n0.wav,a,1\n2.wav,a,2\n1.wav,b,1\n")
+    words[1] = "few"
+    assert "b: one clip only" in script("train", *words, "--hold-out", "2", code=2)
+    assert not (place / "other").exists()
     assert "no trained model" in script("export", "--model", "nowhere", code=2)
     assert "not a finished run" in script(
         "evaluate", "--data", "sounds", "--run", "nowhere", code=2
     )
+
+
+def test_each_script_tells_what_to_run_next_with_the_paths_that_were_used(
+    esc50: Path, tmp_path: Path, script: Script
+) -> None:
+    command = [sys.executable, str(esc50 / "make_archive.py"), str(tmp_path / "a.zip")]
+    subprocess.run([*command, "--per-class", "1"], check=True, capture_output=True)
+    data = tmp_path / "my data"
+    with serving() as server:
+        server.content = (tmp_path / "a.zip").read_bytes()
+        url = f"http://127.0.0.1:{server.server_port}/a.zip"
+        out = script("download", "--url", url, "--output", str(data))
+        first, requests = next_words(out), server.requests
+        again = script("download", "--url", url, "--output", str(data))
+        assert "is there already, with 200 clips" in again
+        assert (next_words(again), server.requests) == (first, requests)
+    assert [path.name for path in data.iterdir()] == ["ESC-50-master"]
+    assert first == ["preprocess", "--data", str(data / "ESC-50-master")]
+    out = script(*first, "--limit", "4", "--workers", "1", "--output", str(tmp_path / "p"))
+    assert next_words(out) == ["train", "--recipe", "quick", "--data", str(data / "ESC-50-master")]
+    clip = min((data / "ESC-50-master" / "audio").iterdir())
+    clip.unlink()
+    assert f"1 rows have no clip: {clip.stem}" in script("download", "--output", str(data), code=2)
+
+
+def test_a_zip_that_is_at_fault_is_not_kept_for_the_next_run(
+    tmp_path: Path, script: Script
+) -> None:
+    with serving() as server:
+        server.content = b"<html>log in first</html>"
+        url = f"http://127.0.0.1:{server.server_port}/a.zip"
+        words = ["download", "--url", url, "--output", str(tmp_path)]
+        assert "not a whole zip" in script(*words, code=2)
+        assert list(tmp_path.iterdir()) == []
+        (tmp_path / "ESC-50-master.zip").write_bytes(server.content)  # one's own is left alone
+        assert "delete" in script(*words, code=2)
+        assert "SHA-256" in script(*words, "--sha256", "0" * 64, code=2)
+        assert [path.name for path in tmp_path.iterdir()] == ["ESC-50-master.zip"]

@@ -17,6 +17,7 @@ from tinyast.errors import DataError
 
 Numbers = NDArray[np.int64]  # which clips, by their place in the data set
 CSV_NAMES = ("meta/esc50.csv", "esc50.csv", "metadata.csv")
+SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 
 
 @dataclass(frozen=True)
@@ -40,90 +41,114 @@ class Dataset:
 def read_dataset(root: Path) -> Dataset:
     """Read the CSV under `root` and find each clip that it names.
 
-    Raises DataError if there is no CSV, it lacks a column, is empty, or names a missing clip.
+    Raises DataError if there is no CSV, it lacks a column, is empty, has a value that makes no
+    sense, or names a clip that is missing or that it names twice.
     """
-    csv = next((root / name for name in CSV_NAMES if (root / name).is_file()), None)
-    if csv is None:
-        raise DataError(f"no {', '.join(CSV_NAMES)} under {root}: is this the data set's folder?")
+    csv = find_csv(root)
     table = read_table(csv)
-    audio = index_audio(root / "audio" if (root / "audio").is_dir() else root)
-    missing = [name for name in table["filename"] if Path(name).stem not in audio]
-    if missing:
-        raise DataError(f"{csv} names {len(missing)} clips that are not there, first {missing[0]}")
-    labels, targets = _classes(table)
-    paths = tuple(audio[Path(name).stem] for name in table["filename"])
-    folds = table["fold"].to_numpy(np.int64) if "fold" in table else np.zeros(len(table), np.int64)
+    base = root / "audio" if (root / "audio").is_dir() else root
+    paths = _find_clips(csv, base, table["filename"].tolist())
+    labels, targets = _classes(csv, table)
+    folds = _whole_numbers(csv, table, "fold") if "fold" in table else np.zeros_like(targets)
     return Dataset(paths, targets, folds, labels)
 
 
-def split_by_fold(dataset: Dataset, hold_out: int | None) -> tuple[Numbers, Numbers]:
-    """Numbers of the clips to train on and to test on; none to test on if `hold_out` is None."""
-    held = dataset.folds == hold_out if hold_out is not None else np.zeros(len(dataset), bool)
-    if hold_out is not None and not held.any():
-        there = ", ".join(str(fold) for fold in sorted(set(dataset.folds.tolist())))
-        raise DataError(f"no clip is in fold {hold_out}; the folds are {there}")
-    if held.all():
-        raise DataError(f"every clip is in fold {hold_out}: nothing is left to train on")
-    return np.flatnonzero(~held), np.flatnonzero(held)
-
-
-def leave_out_classes(dataset: Dataset, count: int, seed: int) -> tuple[Dataset, Numbers]:
-    """The data set without `count` classes drawn by `seed`, and which of its clips that leaves."""
-    if count > len(dataset.labels) - 2:
-        raise DataError(f"of {len(dataset.labels)} kinds, {count} are too many to leave out")
-    drawn = np.random.default_rng(seed).permutation(len(dataset.labels))[count:]
-    kept = np.sort(drawn)  # numbers of the classes that stay, in their old order
-    numbers = np.flatnonzero(np.isin(dataset.targets, kept))
-    part = dataset.subset(numbers)
-    labels = tuple(dataset.labels[number] for number in kept)
-    return Dataset(part.paths, np.searchsorted(kept, part.targets), part.folds, labels), numbers
-
-
-def split_few(dataset: Dataset, train: int, test: int, seed: int) -> tuple[Numbers, Numbers]:
-    """Numbers of a few clips to train on and to test on, for trying things out.
-
-    Clips to test are drawn from the last fold and clips to train from the others, so that no
-    recording is on both sides.
-    """
-    last = dataset.folds.max()
-    apart = dataset.folds.min() != last
-    order = np.random.default_rng(seed).permutation(len(dataset))
-    of_last = dataset.folds[order] == last
-    testing = order[of_last][:test] if apart else order[:test]
-    training = order[~of_last] if apart else order[test:]
-    if len(testing) < test or not len(training):
-        raise DataError(f"{len(dataset)} clips are too few to keep {test} for testing")
-    return training[: train or None], testing
+def find_csv(root: Path) -> Path:
+    """The CSV of the data set in `root`. Raises DataError if there is none."""
+    for name in CSV_NAMES:
+        if (root / name).is_file():
+            return root / name
+    if not root.is_dir():
+        raise DataError(f"there is no folder {root}")
+    raise DataError(f"no {', '.join(CSV_NAMES)} in {root}: is this the data set's folder?")
 
 
 def read_table(csv: Path) -> pd.DataFrame:
-    """The CSV, checked to have the columns that are needed, and a row. Raises DataError."""
+    """The CSV as text, with `filename` and `label` filled in each row. Raises DataError."""
     try:
-        table = pd.read_csv(csv, dtype={"filename": str})
-    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
+        # No value is taken for a missing one, or a kind called "none" or "nan" would be lost.
+        table = pd.read_csv(csv, dtype=str, keep_default_na=False, skipinitialspace=True)
+    except ValueError as error:  # pandas' own errors, and bytes that are not UTF-8
         raise DataError(f"{csv} cannot be read as CSV: {error}") from error
-    if "filename" not in table or not {"label", "category"} & set(table.columns):
-        raise DataError(f"{csv} needs the columns filename and label (or category)")
+    if not isinstance(table.index, pd.RangeIndex):
+        raise DataError(f"{csv} has rows with more values than its first line has names")
+    table = table.rename(columns=str.strip)
+    if "label" not in table:
+        table = table.rename(columns={"category": "label"})
+    if not {"filename", "label"} <= set(table.columns):
+        raise DataError(
+            f"{csv} needs the columns filename and label (or category), separated by commas; "
+            f"it has {', '.join(table.columns)}"
+        )
     if table.empty:
         raise DataError(f"{csv} lists no clips")
+    table = table.fillna("")
+    table = table.assign(**{name: table[name].str.strip() for name in table.columns})
+    for name in ("filename", "label"):
+        empty = np.flatnonzero(table[name] == "")
+        if len(empty):
+            raise DataError(f"{csv}: clip {empty[0] + 1} of {len(table)} has no {name}")
     return table
 
 
-def _classes(table: pd.DataFrame) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+def index_audio(folder: Path) -> dict[str, list[Path]]:
+    """Clips by name without suffix: a CSV that says .wav is right about a .flac too."""
+    found: dict[str, list[Path]] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in SUFFIXES:
+            found.setdefault(path.stem, []).append(path)
+    return found
+
+
+def _find_clips(csv: Path, base: Path, names: list[str]) -> tuple[Path, ...]:
+    """The file of each clip: the one at that path, or the only one of that name."""
+    indexed: dict[str, list[Path]] | None = None
+    paths, missing = [], []
+    for name in names:
+        path = base / name
+        if not path.is_file():
+            indexed = index_audio(base) if indexed is None else indexed
+            there = indexed.get(Path(name).stem, [])
+            if len(there) > 1:
+                raise DataError(f"{csv} names {name}, which may be {there[0]} or {there[1]}")
+            if not there:
+                missing.append(name)
+                continue
+            path = there[0]
+        paths.append(path)
+    if missing:
+        raise DataError(f"{csv} names {len(missing)} clips that are not there, first {missing[0]}")
+    first: dict[str, Path] = {}
+    for path in paths:
+        # Pictures, predictions and what is drawn for a clip go by its name.
+        other = first.setdefault(path.stem, path)
+        if other is not path:
+            raise DataError(
+                f"{csv} lists {path.stem} twice ({other} and {path}): rename one, or take it out"
+            )
+    return tuple(paths)
+
+
+def _classes(csv: Path, table: pd.DataFrame) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     """Names in the order of the CSV's own `target` numbers if it has them, else of the alphabet."""
-    names = table["category" if "category" in table else "label"].astype(str)
+    names = table["label"].tolist()
     if "target" in table:
-        pairs = sorted(set(zip(table["target"].astype(int), names, strict=True)))
+        targets = _whole_numbers(csv, table, "target")
+        pairs = sorted(set(zip(targets.tolist(), names, strict=True)))
         if [number for number, _ in pairs] == list(range(len(pairs))):
-            return tuple(name for _, name in pairs), table["target"].to_numpy(np.int64)
+            return tuple(name for _, name in pairs), targets
     labels = tuple(sorted(set(names)))
     number_of = {name: number for number, name in enumerate(labels)}
     return labels, np.array([number_of[name] for name in names], np.int64)
 
 
-def index_audio(folder: Path) -> dict[str, Path]:
-    """Clips by name without suffix: a CSV that says .wav is right about a .flac too."""
-    suffixes = {".wav", ".flac", ".ogg", ".mp3"}
-    return {
-        path.stem: path for path in sorted(folder.rglob("*")) if path.suffix.lower() in suffixes
-    }
+def _whole_numbers(csv: Path, table: pd.DataFrame, column: str) -> NDArray[np.int64]:
+    numbers = []
+    for name, value in zip(table["filename"], table[column], strict=True):
+        try:
+            numbers.append(int(value))
+        except ValueError:
+            raise DataError(
+                f"{csv}: {column} is a whole number, and {name} has {value!r}"
+            ) from None
+    return np.array(numbers, np.int64)

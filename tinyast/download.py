@@ -1,30 +1,24 @@
-"""Fetching the ESC-50 archive, so that nothing half-done is ever taken for whole."""
+"""Fetching a large file, so that a part of it is never taken for the whole."""
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import http.client
-import json
 import os
 import shutil
-import stat
-import tempfile
 import time
 import urllib.error
 import urllib.request
-import zipfile
-import zlib
-from collections.abc import Callable
-from pathlib import Path, PurePosixPath
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
-from tinyast.audio import read_file
-from tinyast.datasets import CSV_NAMES, index_audio, read_table
-from tinyast.errors import AudioError, DataError
+from tinyast.errors import DataError
 
 ESC50_URL = "https://github.com/karoldvl/ESC-50/archive/master.zip"
 CHUNK = 1 << 18  # bytes
-MOST_BYTES = 8 << 30  # unpacked; ESC-50 is 0.9 GB, and a zip can be made to hold much more
 Progress = Callable[[int, int | None], None]  # bytes or clips done, of how many if known
 
 
@@ -35,90 +29,73 @@ def fetch(
     attempts: int = 5,
     pause_s: float = 1.0,
     progress: Progress | None = None,
+    trouble: Callable[[str], None] | None = None,
 ) -> None:
     """Download `url` to the file `target`, going on where an earlier attempt broke off.
 
-    Raises DataError where the server cannot be reached or refuses, the connection breaks
-    `attempts` times, or the file's SHA-256 is not the one given.
+    `trouble` is told why another attempt is made. Raises DataError where the server refuses, cannot
+    be reached or sends nothing new `attempts` times in a row, the disk is full, or the file's
+    SHA-256 is not the one given.
     """
+    if not url.startswith(("http://", "https://")):
+        raise DataError(f"{url!r} is no web address: it begins with http:// or https://")
     part = target.with_name(target.name + ".part")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    for attempt in range(1, attempts + 1):
+    failed = most = 0
+    while True:
         try:
             _fetch_rest(url, part, progress)
             break
-        except urllib.error.HTTPError as error:
-            raise DataError(f"{url}: the server says {error.code} {error.reason}") from error
-        except (OSError, http.client.HTTPException) as error:
-            if _is_local(error):
-                raise DataError(f"cannot write {part}: {error}") from error
-            if attempt == attempts:
-                raise DataError(
-                    f"{url}: {_why(error)}. What has come is kept; run the same again to go on"
-                ) from error
-            time.sleep(pause_s * attempt)
-    if sha256 is not None:
-        with part.open("rb") as handle:
-            found = hashlib.file_digest(handle, "sha256").hexdigest()
-        if found != sha256.lower():
-            part.unlink()
-            raise DataError(f"{url}: its SHA-256 is {found}, not {sha256}; it was thrown away")
-    os.replace(part, target)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            _refuse_what_stays(url, part, error)
+            had, most = most, max(most, _size(part))
+            failed = failed + 1 if most == had else 1
+            if failed >= attempts:
+                kept = (
+                    "What has come is kept; run the same again to go on" if most else "Is it right?"
+                )
+                raise DataError(f"{url}: {_why(error)}. {kept}") from error
+            if trouble:
+                trouble(f"{_why(error)}: trying again")
+            time.sleep(pause_s * failed)
     _tag_file(part).unlink(missing_ok=True)
+    try:
+        check_sum(part, sha256)
+    except DataError as error:
+        part.unlink()
+        raise DataError(f"{url}: {error}. It was thrown away") from error
+    os.replace(part, target)
 
 
-def unpack(archive: Path, folder: Path, progress: Progress | None = None) -> None:
-    """Unpack ESC-50's zip as `folder`, which appears only once every clip in it has been checked.
+def check_sum(path: Path, sha256: str | None) -> None:
+    """Raise DataError if a SHA-256 is given and the file has another."""
+    if sha256 is None:
+        return
+    with path.open("rb") as handle:
+        found = hashlib.file_digest(handle, "sha256").hexdigest()
+    if found != sha256.lower():
+        raise DataError(f"{path.name} has the SHA-256 {found}, not {sha256}")
 
-    Raises DataError for a corrupt zip, one with a path that leads out of it, or clips and CSV that
-    do not match.
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Make `folder` and hold it, so that two downloads do not write one file.
+
+    Raises DataError where another one has it. The lock ends with the process, and leaves no file.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".unpack-") as name:
-        try:
-            with zipfile.ZipFile(archive) as packed:
-                _check_members(archive, packed, Path(name))
-                packed.extractall(name)
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-            raise DataError(
-                f"{archive} is not a whole zip ({error}); delete it, and run again"
-            ) from error
-        except OSError as error:
-            raise DataError(f"cannot unpack {archive}: {error}") from error
-        inside = [path for path in Path(name).iterdir() if path.is_dir()]
-        root = inside[0] if len(inside) == 1 else Path(name)
-        verify(root, progress)
-        root.rename(folder)
-
-
-def verify(root: Path, progress: Progress | None = None) -> int:
-    """Check that each row of the CSV has a clip that can be read, and the reverse.
-
-    Gives the number of clips. Raises DataError with the first few names at fault.
-    """
-    csv = next((root / name for name in CSV_NAMES if (root / name).is_file()), None)
-    if csv is None:
-        raise DataError(f"no {CSV_NAMES[0]} in the archive: is it ESC-50's?")
-    listed = {Path(name).stem for name in read_table(csv)["filename"]}
-    audio = index_audio(root / "audio")
-    _refuse(sorted(listed - set(audio)), "rows have no clip")
-    _refuse(sorted(set(audio) - listed), "clips have no row")
-    unreadable = []
-    for done, (name, path) in enumerate(audio.items(), start=1):
-        try:
-            read_file(path)
-        except (AudioError, OSError) as error:
-            unreadable.append(f"{name} ({error})")
-        if progress:
-            progress(done, len(audio))
-    _refuse(unreadable, "clips cannot be read")
-    return len(audio)
+    folder.mkdir(parents=True, exist_ok=True)
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise DataError(f"another download is at work in {folder}: wait for it") from None
+    finally:
+        os.close(fd)
 
 
 def _fetch_rest(url: str, part: Path, progress: Progress | None) -> None:
     """Append to `part` what is missing of it, or begin anew if the server cannot go on."""
-    have = part.stat().st_size if part.exists() else 0
-    tag = json.loads(_tag_file(part).read_text()) if have and _tag_file(part).exists() else None
+    have, tag = _size(part), _tag(part)
     request = urllib.request.Request(url, headers={"User-Agent": "tinyast"})
     if have and tag:
         request.add_header("Range", f"bytes={have}-")
@@ -126,15 +103,20 @@ def _fetch_rest(url: str, part: Path, progress: Progress | None) -> None:
     try:
         reply = urllib.request.urlopen(request, timeout=30)
     except urllib.error.HTTPError as error:
-        if error.code != 416:  # asked to begin at its end: it is whole
+        with error:
+            if error.code == 416:  # asked to begin at its end: it is whole
+                return
             raise
-        return
     with reply:
         going_on = reply.status == 206
+        if going_on and not reply.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+            part.unlink()
+            raise ConnectionError("the server sent another part than was asked for")
         length = reply.headers.get("Content-Length")
         total = None if length is None else int(length) + (have if going_on else 0)
-        _remember(part, reply.headers.get("ETag") or reply.headers.get("Last-Modified"))
+        _refuse_what_has_no_room(part, (total or 0) - have)
         with part.open("ab" if going_on else "wb") as out:
+            _remember(part, reply.headers.get("ETag") or reply.headers.get("Last-Modified"))
             while chunk := reply.read(CHUNK):
                 out.write(chunk)
                 if progress:
@@ -143,44 +125,52 @@ def _fetch_rest(url: str, part: Path, progress: Progress | None) -> None:
                 raise ConnectionError(f"the connection ended after {out.tell()} of {total} bytes")
 
 
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
+
+
 def _tag_file(part: Path) -> Path:
     return part.with_name(part.name + ".tag")
+
+
+def _tag(part: Path) -> str:
+    """What the server said to tell this version of its file from others by; empty if nothing."""
+    path = _tag_file(part)
+    return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
 def _remember(part: Path, tag: str | None) -> None:
     # A weak tag promises like content, not like bytes, and cannot be gone on from.
     if tag and not tag.startswith("W/"):
-        _tag_file(part).write_text(json.dumps(tag))
+        _tag_file(part).write_text(tag, encoding="utf-8")
     else:
         _tag_file(part).unlink(missing_ok=True)
 
 
-def _is_local(error: BaseException) -> bool:
-    """Whether the disk is at fault, not the network: trying again would not help."""
-    full = (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES, errno.EPERM)
-    return isinstance(error, OSError) and error.errno in full
-
-
-def _why(error: BaseException) -> str:
-    return str(getattr(error, "reason", None) or error or type(error).__name__)
-
-
-def _check_members(archive: Path, packed: zipfile.ZipFile, beside: Path) -> None:
-    for member in packed.infolist():
-        path = PurePosixPath(member.filename.replace("\\", "/"))
-        if path.is_absolute() or ".." in path.parts or ":" in member.filename:
-            raise DataError(f"{archive} holds {member.filename!r}, which leads out of the folder")
-        if stat.S_ISLNK(member.external_attr >> 16):
-            raise DataError(f"{archive} holds a symbolic link, {member.filename!r}")
-    size = sum(member.file_size for member in packed.infolist())
-    if size > MOST_BYTES:
-        raise DataError(f"{archive} would unpack to {size / 1e9:.1f} GB, which is not ESC-50")
-    free = shutil.disk_usage(beside).free
+def _refuse_what_has_no_room(part: Path, size: int) -> None:
+    free = shutil.disk_usage(part.parent).free
     if size > free:
-        raise DataError(f"{archive} needs {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free")
+        raise DataError(
+            f"{part.parent} has room for {free / 1e6:.0f} MB, and {size / 1e6:.0f} MB are to come: "
+            "make room, and run the same again"
+        )
 
 
-def _refuse(names: list[str], what: str) -> None:
-    if names:
-        more = ", …" if len(names) > 3 else ""
-        raise DataError(f"{len(names)} {what}: {', '.join(names[:3])}{more}")
+def _refuse_what_stays(url: str, part: Path, error: Exception) -> None:
+    """Raise DataError where trying again would not help: this disk, or the server's last word."""
+    if isinstance(error, urllib.error.HTTPError):
+        if error.code < 500:
+            raise DataError(f"{url}: the server says {error.code} {error.reason}") from error
+    elif isinstance(error, http.client.InvalidURL | ValueError):
+        raise DataError(f"{url!r} is no web address: {error}") from error
+    disk = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EISDIR)
+    if isinstance(error, OSError) and error.errno in disk:
+        raise DataError(
+            f"cannot write {part}: {error.strerror}. What has come is kept; "
+            "make room, and run the same again"
+        ) from error
+
+
+def _why(error: Exception) -> str:
+    reason = getattr(error, "reason", None) or error
+    return getattr(reason, "strerror", None) or str(reason) or type(error).__name__

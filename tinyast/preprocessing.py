@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -17,10 +18,21 @@ import pandas as pd
 from tinyast.datasets import Dataset
 from tinyast.errors import DataError
 from tinyast.features import FeatureSettings, log_mel
-from tinyast.spectra import load_clip, shared_out
+from tinyast.spectra import load_clip
+from tinyast.workers import shared_out
 
 TABLE, SETTINGS = "metadata.csv", "preprocessor_config.json"
 COLUMNS = ("filename", "label", "target", "fold", "source", "bytes", "mtime_ns")
+Row = dict[str, str | int]
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a call of `preprocess` came to, in pictures."""
+
+    written: int
+    kept: int  # of clips not changed since
+    removed: int  # of clips that the data set no longer has
 
 
 def preprocess(
@@ -29,39 +41,39 @@ def preprocess(
     output: Path,
     workers: int = 2,
     progress: Callable[[int], None] | None = None,
-) -> int:
+) -> Made:
     """Write `output/NAME.npy`, (n_mels, n_frames) float32, of each clip, and metadata.csv.
 
-    Clips done before, and not changed since, are left as they are; the table then lists exactly
-    the clips of `dataset`. Gives how many were computed. Raises DataError for a clip that cannot
-    be read, or a folder that holds pictures made with other settings.
+    Clips done before, and not changed since, are left as they are; pictures of clips that are not
+    in `dataset` are removed. Where it is interrupted, the table lists what was done. Raises
+    DataError for a clip that cannot be read, a full disk, or a folder that holds something else.
     """
-    output.mkdir(parents=True, exist_ok=True)
-    _claim(output / SETTINGS, settings)
+    _claim(output, settings)
     rows = [_row(dataset, index) for index in range(len(dataset))]
-    if len({row["filename"] for row in rows}) < len(rows):
-        raise DataError("two clips have the same name: rename one")
-    done = _done(output)
-    todo = [
+    before = _done(output)
+    finished = {
         index
         for index, row in enumerate(rows)
-        if done.get(str(row["filename"])) != (row["bytes"], row["mtime_ns"])
-        or not (output / str(row["filename"])).exists()
-    ]
-    # The old table would vouch for pictures about to be replaced.
-    if todo:
-        _write_table(output / TABLE, [row for i, row in enumerate(rows) if i not in set(todo)])
+        if before.get(str(row["filename"])) == (row["bytes"], row["mtime_ns"])
+        and (output / str(row["filename"])).exists()
+    }
+    kept = len(finished)
+    todo = [index for index in range(len(rows)) if index not in finished]
+    removed = _remove(output, set(before) - {str(row["filename"]) for row in rows})
     work = partial(_write_picture, settings=settings, output=output)
-    with shared_out(workers) as share:
-        paths = (dataset.paths[index] for index in todo)
-        for count, _ in enumerate(share(work, paths), start=1):
-            if progress:
-                progress(count + len(rows) - len(todo))
-    _write_table(output / TABLE, rows)
-    return len(todo)
+    try:
+        with shared_out(workers) as share:
+            pictures = share(work, (dataset.paths[index] for index in todo))
+            for index, _ in zip(todo, pictures, strict=True):
+                finished.add(index)
+                if progress:
+                    progress(len(finished))
+    finally:
+        _write_table(output / TABLE, [rows[index] for index in sorted(finished)])
+    return Made(len(todo), kept, removed)
 
 
-def _row(dataset: Dataset, index: int) -> dict[str, str | int]:
+def _row(dataset: Dataset, index: int) -> Row:
     path, target = dataset.paths[index], int(dataset.targets[index])
     status = path.stat()
     values = (
@@ -81,33 +93,65 @@ def _done(output: Path) -> dict[str, tuple[int, int]]:
     if not (output / TABLE).exists():
         return {}
     try:
-        table = pd.read_csv(output / TABLE)
+        table = pd.read_csv(output / TABLE, dtype={"filename": str}, keep_default_na=False)
         stamps = zip(table["bytes"].astype(int), table["mtime_ns"].astype(int), strict=True)
         return dict(zip(table["filename"], stamps, strict=True))
-    except (pd.errors.EmptyDataError, pd.errors.ParserError, KeyError):
+    except (ValueError, KeyError):  # not written by us: everything is done again
         return {}
 
 
+def _remove(output: Path, names: set[str]) -> int:
+    """Delete pictures that were written here for clips that are gone."""
+    stale = [output / name for name in names if Path(name).name == name and name.endswith(".npy")]
+    for path in stale:
+        path.unlink(missing_ok=True)
+    return len(stale)
+
+
 def _write_picture(path: Path, settings: FeatureSettings, output: Path) -> None:
+    picture = log_mel(load_clip(path, settings), settings)
     target = output / f"{path.stem}.npy"
     part = target.with_suffix(f".{os.getpid()}.part")
     try:
         with part.open("wb") as handle:
-            np.save(handle, log_mel(load_clip(path, settings), settings))
+            np.save(handle, picture)
         os.replace(part, target)
     except OSError as error:
-        raise DataError(f"cannot write {target}: {error}") from error
+        raise DataError(f"cannot write {target}: {error.strerror}") from error
     finally:
         part.unlink(missing_ok=True)
 
 
-def _write_table(path: Path, rows: list[dict[str, str | int]]) -> None:
-    part = path.with_suffix(".part")
-    pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(part, index=False, lineterminator="\n")
-    os.replace(part, path)
+def _write_table(path: Path, rows: list[Row]) -> None:
+    text = pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(index=False, lineterminator="\n")
+    _write_text(path, text)
 
 
-def _claim(path: Path, settings: FeatureSettings) -> None:
-    if path.exists() and json.loads(path.read_text(encoding="utf-8")) != settings.to_dict():
-        raise DataError(f"{path.parent} holds pictures of other settings; choose another folder")
-    path.write_text(json.dumps(settings.to_dict(), indent=2) + "\n", encoding="utf-8")
+def _claim(output: Path, settings: FeatureSettings) -> None:
+    """Make the folder, or make sure that what it holds was written here, by these settings."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"cannot make the folder {output}: {error.strerror}") from error
+    path = output / SETTINGS
+    if not path.exists():
+        if (output / TABLE).exists():
+            raise DataError(
+                f"{output} holds a {TABLE} that is not of pictures, and would be overwritten: "
+                "choose another folder"
+            )
+        _write_text(path, json.dumps(settings.to_dict(), indent=2) + "\n")
+    elif path.read_text(encoding="utf-8") != json.dumps(settings.to_dict(), indent=2) + "\n":
+        raise DataError(f"{output} holds pictures of other settings; choose another folder")
+
+
+def _write_text(path: Path, text: str) -> None:
+    """Write a file in one move: where the disk is full, what was there stays."""
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_text(text, encoding="utf-8", newline="")
+        os.replace(part, path)
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error.strerror}") from error
+    finally:
+        part.unlink(missing_ok=True)
