@@ -26,8 +26,23 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 from rich.progress import track
-from transformers.utils.logging import disable_progress_bar
 
+from scripts.frontend import ESC50, needs_train, plainly, say_next, say_next_script
+
+with needs_train():
+    from transformers.utils.logging import disable_progress_bar
+
+    from tinyast.datasets import Dataset, read_dataset
+    from tinyast.evaluation import Evaluation, evaluate
+    from tinyast.judging import (
+        Judge,
+        check_labels,
+        judge_of_checkpoint,
+        judge_of_run,
+        logits_of,
+        robustness,
+    )
+    from tinyast.plots import confusion_matrix, reliability_diagram, training_curves
 from tinyast.calibration import (
     Accepted,
     Scores,
@@ -36,19 +51,8 @@ from tinyast.calibration import (
     fit_temperature,
     temperatures_from_others,
 )
-from tinyast.datasets import Dataset, read_dataset
 from tinyast.engine import ENGINES, softmax
-from tinyast.errors import DataError, TinyASTError
-from tinyast.evaluation import Evaluation, evaluate
-from tinyast.judging import (
-    Judge,
-    check_labels,
-    judge_of_checkpoint,
-    judge_of_run,
-    logits_of,
-    robustness,
-)
-from tinyast.plots import confusion_matrix, reliability_diagram, training_curves
+from tinyast.errors import DataError
 from tinyast.unknown import MEASURES, auroc, familiarity
 
 FAMILIAR = 5  # per cent of rightly named clips that an answer of `unknown` may cost
@@ -56,9 +60,7 @@ THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
 def command(
-    data: Annotated[Path, typer.Option(help="Folder of clips with their CSV.")] = Path(
-        "data/raw/ESC-50-master"
-    ),
+    data: Annotated[Path, typer.Option(help="Folder of clips with their CSV.")] = ESC50,
     run: Annotated[list[Path] | None, typer.Option(help="Run folder; may be repeated.")] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint folder.")] = None,
     fold: Annotated[int | None, typer.Option(help="Fold to judge a checkpoint on.")] = None,
@@ -71,10 +73,19 @@ def command(
         bool, typer.Option("--unknown", help="How well runs tell kinds that they did not learn.")
     ] = False,
 ) -> None:
-    """Print figures, and write them as JSON, CSV and PNG to --output."""
-    try:
+    """Print figures, and write them as JSON, CSV and PNG to --output.
+
+    \b
+    Examples:
+      python -m scripts.evaluate --run runs/full-4
+      python -m scripts.evaluate --run runs/full-3 --run runs/full-4 --robustness
+      python -m scripts.evaluate --checkpoint checkpoints/mine --data my-sounds
+      python -m scripts.evaluate --unknown --run runs/unknown-0 --run runs/unknown-1
+    """
+    with plainly("Nothing was written."):
         if engine not in ENGINES:
             raise DataError(f"no engine is called {engine!r}; there is {', '.join(ENGINES)}")
+        output.mkdir(parents=True, exist_ok=True)
         dataset = read_dataset(data)
         judges = [judge_of_run(dataset, folder, engine) for folder in run or []]
         if unknown:
@@ -84,22 +95,17 @@ def command(
             figures = _known(dataset, judges, output, changed)
             for folder in run or []:
                 training_curves(folder / "metrics.csv", output / f"{folder.name}-curves.png")
-        output.mkdir(parents=True, exist_ok=True)
         (output / "figures.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    except TinyASTError as error:
-        typer.secho(f"Error: {error}", err=True, fg="red")
-        raise typer.Exit(2) from None
-    except OSError as error:
-        typer.secho(f"Error: cannot write to {output}: {error.strerror}", err=True, fg="red")
-        raise typer.Exit(2) from None
     typer.echo(f"\nFigures: {output}")
     if run and not unknown:
-        model = run[0] / "model"
-        typer.echo(
-            f"Next: python -m scripts.export --model {model} --output FOLDER "
-            f"--temperature {figures['temperature']:.3f} "
-            f"--unknown-below {figures['unknown_below']:.3f}"
-        )
+        fitted = [
+            *("--temperature", f"{figures['temperature']:.3f}"),
+            *("--unknown-below", f"{figures['unknown_below']:.3f}"),
+        ]
+        mine = Path("checkpoints") / run[0].name
+        say_next_script("export", "--model", run[0] / "model", "--output", mine, *fitted)
+    elif not unknown:
+        say_next("tinyastd", "run", *(("--checkpoint", checkpoint) if checkpoint else ()))
 
 
 def _known(dataset: Dataset, judges: list[Judge], output: Path, changed: bool) -> dict[str, Any]:

@@ -11,15 +11,19 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from transformers.utils.logging import disable_progress_bar
 
+from scripts.frontend import needs_train, plainly, say_next
+
+with needs_train():
+    from transformers.utils.logging import disable_progress_bar
+
+    from tinyast.datasets import read_dataset
+    from tinyast.export import export, read_settings
+    from tinyast.modeling import TinyASTForAudioClassification
+    from tinyast.quantize import calibration_pictures
 from tinyast.checkpoint import default_path
 from tinyast.classifier import Classifier
-from tinyast.datasets import read_dataset
-from tinyast.errors import CheckpointError, TinyASTError
-from tinyast.export import export, read_settings
-from tinyast.modeling import TinyASTForAudioClassification
-from tinyast.quantize import calibration_pictures
+from tinyast.errors import CheckpointError
 
 
 def command(
@@ -37,8 +41,14 @@ def command(
     ] = None,
     version: Annotated[str, typer.Option(help="Told in every prediction.")] = "0",
 ) -> None:
-    """Write a checkpoint folder, and check that its ONNX graph gives the model's scores."""
-    try:
+    """Write a checkpoint folder, and check that its ONNX graph gives the model's scores.
+
+    \b
+    Examples:
+      python -m scripts.export --model runs/full-4/model --output checkpoints/mine
+      python -m scripts.export --model runs/all/model --output checkpoints/mine --int8 my-sounds
+    """
+    with plainly("What was there is as it was."):
         if not (model / "config.json").is_file():
             raise CheckpointError(f"{model} holds no trained model (no config.json)")
         network = TinyASTForAudioClassification.from_pretrained(model)
@@ -51,15 +61,12 @@ def command(
         difference = export(network, settings, output, version, pictures)
         engines = ("onnx", "int8") if int8 else ("onnx",)
         milliseconds = {name: _time(Classifier.load(output, name)) for name in engines}
-    except TinyASTError as error:
-        typer.secho(f"Error: {error}", err=True, fg="red")
-        raise typer.Exit(2) from None
     parameters = sum(weights.numel() for weights in network.parameters())
     typer.echo(f"{output}: {parameters:,} parameters, {len(network.config.id2label)} labels")
     typer.echo(f"scores of ONNX and torch differ by at most {difference:.1e}")
     for name, spent in milliseconds.items():
         typer.echo(f"{name}: a clip takes {spent:.1f} ms on one thread (median, features aside)")
-    typer.echo(f"Next: tinyastd run --checkpoint {output}")
+    say_next("tinyastd", "run", "--checkpoint", output)
 
 
 def _time(classifier: Classifier, repeats: int = 200) -> float:

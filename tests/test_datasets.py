@@ -132,3 +132,10 @@ def test_spectra_are_computed_once_and_stay_the_same(folder: Path) -> None:
     assert first.shape == (4, 3, 64, 64)
     assert np.isfinite(first).all()
     assert (first >= 0).all()
+
+
+def test_a_full_disk_is_told_and_leaves_no_spectra(folder: Path, small_disk: Path) -> None:
+    how = VariantSettings(24, 1.0, 0.0, 0.0)
+    with pytest.raises(DataError, match=r"cannot write .*: No space left on device"):
+        dataset_spectra(read_dataset(folder), SETTINGS, how, small_disk, workers=1)
+    assert list(small_disk.iterdir()) == []

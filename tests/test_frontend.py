@@ -40,7 +40,7 @@ def base_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", ["download", "preprocess", "train"])
+@pytest.mark.parametrize("name", ["download", "preprocess", "train", "evaluate", "export"])
 def test_a_missing_extra_is_asked_for(base_packages: Path, name: str) -> None:
     done = subprocess.run(
         [sys.executable, "-S", "-m", f"scripts.{name}"],

@@ -94,7 +94,13 @@ def test_own_sounds_from_recordings_to_labels(place: Path, script: Script) -> No
     out = script("evaluate", "--data", "sounds", "--run", "run", "--output", "figures")
     assert "of 8 clips right" in out
     made = {path.name for path in (place / "figures").iterdir()}
-    assert made == {"figures.json", "confusion.png", "reliability.png", "run-curves.png"}
+    assert made == {
+        "figures.json",
+        "predictions.csv",
+        "confusion.png",
+        "reliability.png",
+        "run-curves.png",
+    }
     figures = json.loads((place / "figures/figures.json").read_text())
     assert np.sum(figures["confusion"]) == 8
 

@@ -84,6 +84,12 @@ def test_a_finished_run_of_another_recipe_is_refused(tmp_path: Path) -> None:
         train(tmp_path, TINY, settings, ("a", "b"), clips())
 
 
+def test_a_full_disk_is_told_and_leaves_no_part(small_disk: Path) -> None:
+    with pytest.raises(TrainingError, match=r"cannot write .*state.pt: No space left on device"):
+        train(small_disk / "run", TINY, FeatureSettings(), ("a", "b"), clips())
+    assert [path.name for path in (small_disk / "run").iterdir()] == ["run.json"]
+
+
 def test_learning_rate_rises_then_falls() -> None:
     recipe = Recipe(learning_rate=1.0, warmup=0.1)
     rates = [one_cycle(step / 100, recipe) for step in range(101)]
@@ -113,6 +119,7 @@ def test_command_line_goes_over_the_file(tmp_path: Path) -> None:
         ("epoch = 7", {}, r"recipe\.toml: no recipe key is called 'epoch'"),
         ("epochs = 'many'", {}, "epochs must be int, not 'many'"),
         ("epochs = 1.5", {}, "epochs must be int"),
+        ("epochs = inf", {}, "epochs must be int, not inf"),
         ("epochs = [", {}, "not valid TOML"),
         ("", {"mix": "much"}, "the command line: mix must be float"),
         ("", {"bfloat16": "1"}, "bfloat16 must be bool"),

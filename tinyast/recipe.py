@@ -98,6 +98,6 @@ def _cast(key: str, value: Any, kind: type, origin: str) -> Any:
         result = kind(value)
         if kind is int and float(value) != result:
             raise ValueError
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # of a number that is infinite
         raise RecipeError(f"{origin}: {key} must be {kind.__name__}, not {value!r}") from None
     return result

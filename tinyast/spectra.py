@@ -9,14 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 import soxr
@@ -26,11 +23,10 @@ from tinyast.audio import read_file
 from tinyast.errors import AudioError, DataError
 from tinyast.features import FeatureSettings, Float, mel_power
 from tinyast.resample import resample
+from tinyast.workers import shared_out
 
 if TYPE_CHECKING:
     from tinyast.datasets import Dataset  # and pandas, which worker processes need not load
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -99,46 +95,24 @@ def dataset_spectra(
     target = cache / f"spectra-{key}.npy"
     if not target.exists():
         cache.mkdir(parents=True, exist_ok=True)
+        # Written from front to end, not mapped: on a full disk a mapped file kills the process.
         partial_file = cache / f"{target.stem}.{os.getpid()}.part"
         shape = (len(dataset), how.variants, settings.n_mels, settings.n_frames)
         try:
-            out = np.lib.format.open_memmap(partial_file, mode="w+", dtype=np.float32, shape=shape)
             work = partial(clip_spectra, settings=settings, how=how)
-            with shared_out(workers) as share:
+            header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+            with partial_file.open("wb") as out, shared_out(workers) as share:
+                np.lib.format.write_array_header_1_0(out, header)
                 for index, pictures in enumerate(share(work, dataset.paths)):
-                    out[index] = pictures
+                    out.write(pictures.astype("<f4").tobytes())
                     if progress:
                         progress(index + 1)
-            out.flush()
             partial_file.rename(target)
+        except OSError as error:
+            raise DataError(f"cannot write {target}: {error.strerror}") from error
         finally:
             partial_file.unlink(missing_ok=True)
     return np.load(target, mmap_mode="r")  # type: ignore[no-any-return]
-
-
-@contextmanager
-def shared_out(
-    workers: int,
-) -> Iterator[Callable[[Callable[[Path], T], Iterable[Path]], Iterator[T]]]:
-    """A `map` over clips that keeps their order and shares them among `workers` processes.
-
-    Each has one BLAS thread, or they trip over each other. One worker is this process itself.
-    """
-    if workers <= 1:
-        yield map
-        return
-    names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "1"))
-    try:
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            yield partial(pool.map, chunksize=8)
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name)
-            else:
-                os.environ[name] = value
 
 
 def _stamp(path: Path) -> tuple[str, int, int]:

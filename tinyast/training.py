@@ -8,6 +8,7 @@ the same weights as one left alone, on CPU with the same number of threads.
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 import os
@@ -70,9 +71,19 @@ class State:
             "optimiser": self.optimiser.state_dict(),
             "history": [asdict(row) for row in self.history],
         }
+        # In memory first: told of a full disk, torch's own writer says something else.
+        buffer = io.BytesIO()
+        torch.save(values, buffer)
         temporary = path.with_suffix(".part")
-        torch.save(values, temporary)
-        os.replace(temporary, path)
+        try:
+            temporary.write_bytes(buffer.getbuffer())
+            os.replace(temporary, path)
+        except OSError as error:
+            raise TrainingError(
+                f"cannot write {path}: {error.strerror}. Make room, and run the same again"
+            ) from error
+        finally:
+            temporary.unlink(missing_ok=True)
 
     def load(self, path: Path) -> None:
         values = torch.load(path, map_location=self.model.device, weights_only=True)
