@@ -93,7 +93,7 @@ class Client:
         self._context = zmq.Context()
         self._sub = self._context.socket(zmq.SUB)
         self._sub.rcvhwm = buffered
-        self._show_keys(self._sub)
+        _show_keys(self._sub, keys)
         # Whole types, so that `prev` tells of a loss; what was not asked for is dropped here.
         wanted = [kind for kind in TYPES if self._wants(f"{PREFIX}{kind}.")]
         for kind in wanted:
@@ -144,12 +144,7 @@ class Client:
 
     def status(self, timeout: float = REPLY_S) -> dict[str, Any]:
         """What the daemon says of itself. Raises NoAnswer."""
-        with self._connect_dealer() as dealer:
-            dealer.send(msgspec.json.encode({"status": True}))
-            if not dealer.poll(_ms(timeout)):
-                raise NoAnswer(f"no daemon answers at {self._replay_endpoint}")
-            answer: dict[str, Any] = _decode(dealer.recv())
-        return answer
+        return ask_status(self._replay_endpoint, self._keys, timeout)
 
     def _wants(self, prefix: str) -> bool:
         """Whether some topic asked for may begin with `prefix`."""
@@ -227,17 +222,40 @@ class Client:
             self._asked_at = None
         return None
 
-    def _show_keys(self, socket: zmq.Socket[bytes]) -> None:
-        if self._keys is not None:
-            socket.curve_serverkey = self._keys.server
-            socket.curve_publickey, socket.curve_secretkey = self._keys.public, self._keys.secret
-
     def _connect_dealer(self) -> zmq.Socket[bytes]:
-        dealer = self._context.socket(zmq.DEALER)
-        self._show_keys(dealer)
-        dealer.linger = 0
-        dealer.connect(self._replay_endpoint)
-        return dealer
+        return _connect_dealer(self._context, self._replay_endpoint, self._keys)
+
+
+def ask_status(
+    replay: str, keys: ClientKeys | None = None, timeout: float = REPLY_S
+) -> dict[str, Any]:
+    """What a daemon says of itself, asked without subscribing. Raises NoAnswer."""
+    context = zmq.Context()
+    try:
+        dealer = _connect_dealer(context, replay, keys)
+        dealer.send(msgspec.json.encode({"status": True}))
+        if not dealer.poll(_ms(timeout)):
+            raise NoAnswer(f"no daemon answers at {replay}")
+        answer: dict[str, Any] = _decode(dealer.recv())
+        return answer
+    finally:
+        context.destroy(linger=0)
+
+
+def _connect_dealer(
+    context: zmq.Context[zmq.Socket[bytes]], replay: str, keys: ClientKeys | None
+) -> zmq.Socket[bytes]:
+    dealer = context.socket(zmq.DEALER)
+    _show_keys(dealer, keys)
+    dealer.linger = 0
+    dealer.connect(replay)
+    return dealer
+
+
+def _show_keys(socket: zmq.Socket[bytes], keys: ClientKeys | None) -> None:
+    if keys is not None:
+        socket.curve_serverkey = keys.server
+        socket.curve_publickey, socket.curve_secretkey = keys.public, keys.secret
 
 
 def _ms(seconds: float) -> int:

@@ -14,12 +14,12 @@ from daemon.gate import secure
 from daemon.keys import ServerKeys
 from daemon.locks import Lock
 from daemon.ports import holder_of_port
+from daemon.visitors import HANDSHAKE_S, Visitors
 
 MAX_MESSAGE = 4_096  # bytes that a client may send: subscriptions and requests are small
 LINGER_MS = 2_000  # what is queued at the end gets this long to leave
 HEARTBEAT_MS = 5_000  # ping silent peers; drop those that do not answer in three
-HANDSHAKE_MS = 10_000
-RENEW_S = 5.0  # for the system to let go of a port that was ours
+RENEW_S = 5.0  # for the system to let go of what was ours
 
 Context = zmq.Context[zmq.Socket[bytes]]
 
@@ -38,8 +38,10 @@ class Endpoint:
         address: str,
         hwm: int,
         keys: ServerKeys | None,
+        visitors: Visitors,
     ) -> None:
         self._context, self._name, self._kind, self._hwm = context, name, kind, hwm
+        self._visitors = visitors
         self._keys = keys if address.startswith("tcp://") else None
         self._lock: Lock | None = None
         if address.startswith("ipc://"):
@@ -58,7 +60,7 @@ class Endpoint:
         socket.sndhwm = self._hwm
         socket.linger = LINGER_MS
         socket.maxmsgsize = MAX_MESSAGE
-        socket.handshake_ivl = HANDSHAKE_MS
+        socket.handshake_ivl = round(1000 * HANDSHAKE_S)
         socket.heartbeat_ivl = HEARTBEAT_MS
         socket.heartbeat_timeout = 3 * HEARTBEAT_MS
         if address.startswith("tcp://["):
@@ -67,6 +69,11 @@ class Endpoint:
             socket.copy_threshold = 0  # so that a reply's last frame tells when it was sent
         if self._keys is not None:
             secure(socket, self._keys)
+        try:
+            self._visitors.watch(socket, self._name)
+        except zmq.ZMQError:
+            socket.close()
+            raise
         return socket
 
     def _bind(self, address: str) -> None:
@@ -90,13 +97,14 @@ class Endpoint:
         """
         self.socket.unbind(self.address)
         self.socket.close(linger=0)
-        self.socket = self._make(self.address)
         deadline = time.monotonic() + RENEW_S
         while True:
             try:
+                self.socket = self._make(self.address)
                 self._bind(self.address)
                 return
-            except StartError:
+            except (StartError, zmq.ZMQError):  # the port, or descriptors, are not free yet
+                self.socket.close(linger=0)
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.02)
