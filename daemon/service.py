@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+from daemon import logs
 from daemon.delivery import Abandoned, Delivery, Heartbeat, Upkeep
 from daemon.endpoint import Endpoint
 from daemon.errors import DaemonError
@@ -187,6 +188,7 @@ class Service:
         notify("READY=1")
 
     def _beat(self) -> None:
+        logs.tell_left_out()
         stalled = self._parts.stalled()
         if stalled:
             log.error("no progress in %s", ", ".join(stalled))
