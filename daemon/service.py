@@ -23,10 +23,12 @@ from daemon.reload import compare, replace_live
 from daemon.requests import Inbox
 from daemon.settings import Settings
 from daemon.status import Identity, Rate
+from daemon.steady import SteadyClock
 
 log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 5.0
+CLOCK_STEP_S = 2.0  # that the clock is set by between heartbeats, for it to be told of
 TICK_S = 0.5  # how soon requests and faults are noticed
 TELL_AGAIN_S = 60.0  # that strangers crowd in: their flood is not to fill the journal
 READY_S = 30.0  # for the folders to be watched
@@ -49,6 +51,7 @@ class Service:
         self._parts: Parts
         self._hurry: Callable[[], None] = lambda: None  # once there is something to hurry
         self._rate = Rate()
+        self._clock = SteadyClock()
         self._crowd_told_at = -TELL_AGAIN_S
         self._inbox = Inbox(settings.state_path)
 
@@ -123,6 +126,7 @@ class Service:
                 self._read_settings()
             if time.monotonic() >= next_beat:
                 next_beat = time.monotonic() + HEARTBEAT_S
+                self._check_clock()
                 self._beat()
 
     def _take_requests(self) -> None:
@@ -160,6 +164,15 @@ class Service:
         if time.monotonic() > self._crowd_told_at + TELL_AGAIN_S:
             self._crowd_told_at = time.monotonic()
             self._say("crowded", text, connections=count)
+
+    def _check_clock(self) -> None:
+        """Times in messages follow the system's clock: who goes by them has to know."""
+        step = self._clock.step(CLOCK_STEP_S)
+        if step:
+            way = "forward" if step > 0 else "back"
+            text = f"the system's clock was set {way} by {abs(step):.1f} s"
+            log.warning("%s", text)
+            self._say("clock_set", text, step_s=round(step, 3))
 
     def _tend(self, work: Callable[[Endpoint], None]) -> None:
         self._parts.delivery.put(Upkeep(work))
