@@ -7,6 +7,7 @@ everyone else, one per thread.
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 import uuid
 from collections.abc import Iterable, Iterator
@@ -74,9 +75,9 @@ class Journal:
         # FULL: a committed message survives a power cut (SQLite manual, PRAGMA synchronous).
         self._db.execute("PRAGMA synchronous = FULL")
         self._migrate()
-        # SQLite opens what it may not write to be read, and would never try again.
-        self._db.execute("BEGIN IMMEDIATE")
-        self._db.execute("ROLLBACK")
+        # SQLite opens what it may not write to be read only, and would never try again.
+        if not os.access(self.path, os.W_OK):
+            raise sqlite3.OperationalError("it may only be read")
         self.uuid = self._identify()
         self.newest = dict.fromkeys(TYPES, 0)
         self.newest.update(self._db.execute("SELECT type, seq FROM newest"))
