@@ -26,6 +26,7 @@ from typing import Any
 import msgspec
 import zmq
 
+from daemon.endpoint import keep_alive
 from daemon.heard import Page, read_live, read_page
 from daemon.heard import Received as Received  # what a Client gives out
 from daemon.keys import load_pair, load_public
@@ -88,6 +89,7 @@ class Client:
         self._sub = self._context.socket(zmq.SUB)
         self._sub.rcvhwm = buffered
         _show_keys(self._sub, keys)
+        keep_alive(self._sub)
         # Whole types, so that `prev` tells of a loss; what was not asked for is dropped here.
         wanted = [kind for kind in TYPES if self._wants(f"{PREFIX}{kind}.")]
         for kind in wanted:

@@ -21,6 +21,7 @@ import zmq
 TICK_S = 0.2
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
 READY = b"\x04\x19\x05READY\x0bSocket-Type\0\0\0\x03SUB"
+LONG = b"\x02" + (1 + 20 + 4_000).to_bytes(8, "big")  # how a frame of so many bytes begins
 FRAME = 600 << 20  # bytes that the header of the huge frame promises
 
 
@@ -91,8 +92,8 @@ def subscriptions(endpoints: list[str], until: float) -> Iterator[bytes]:
         with suppress(OSError), connected(endpoints[0]) as peer:
             peer.sendall(GREETING + READY)
             while time.monotonic() < until:
-                frames = (b"%020d" % next(numbers) + b"x" * 200 for _ in range(500))
-                peer.sendall(b"".join(b"\0" + bytes([221]) + b"\1" + topic for topic in frames))
+                topics = (b"%020d" % next(numbers) + b"x" * 4_000 for _ in range(50))
+                peer.sendall(b"".join(LONG + b"\1" + topic for topic in topics))
                 yield b""
         yield b""
 

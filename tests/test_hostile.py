@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from running import STRESS, Daemon, free_port, stress
+from running import STRESS, Daemon, free_port, of_type, stress
 from sounds import write_wav
 from strangers import DEEDS
 
@@ -31,21 +33,23 @@ def keys(tmp_path: Path) -> Path:
     return folder
 
 
+def begin(listening: Daemon, deed: str, seconds: float) -> subprocess.Popen[str]:
+    """A stranger at work."""
+    script = Path(__file__).with_name("strangers.py")
+    return subprocess.Popen(
+        [sys.executable, script, deed, listening.publish, listening.replay, str(seconds)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
 @contextmanager
 def strangers(
     listening: Daemon, deeds: list[str], seconds: float
 ) -> Iterator[dict[str, list[int]]]:
     """All `deeds` at once, each in a process of its own; at the end what came of each."""
-    script = Path(__file__).with_name("strangers.py")
     told: dict[str, list[int]] = {}
-    at_work = {
-        deed: subprocess.Popen(
-            [sys.executable, script, deed, listening.publish, listening.replay, str(seconds)],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for deed in deeds
-    }
+    at_work = {deed: begin(listening, deed, seconds) for deed in deeds}
     try:
         yield told
         for deed, process in at_work.items():
@@ -117,3 +121,55 @@ def test_strangers_without_a_key_keep_nobody_from_hearing(daemon: MakeDaemon, ke
         f"{LOAD_S:.0f} s, {len(dropped)} files heard, peak memory +{grown / 1e6:.1f} MB; "
         + ", ".join(f"{deed} x {done}" for deed, (done, _) in told.items())
     )
+
+
+@pytest.fixture
+def little_memory() -> Iterator[Callable[[int], None]]:
+    """Hold a process to 220 MB, as a service manager does; it is killed where it takes more."""
+    limit = "memory.limit_in_bytes"
+    root = Path("/sys/fs/cgroup/memory")
+    if not (root / limit).exists():
+        root, limit = Path("/sys/fs/cgroup"), "memory.max"
+    group = root / f"tinyast-test-{os.getpid()}"
+    try:
+        group.mkdir()
+        (group / limit).write_text("220000000")
+    except OSError as error:
+        pytest.skip(f"limiting memory needs root and a control group to write: {error}")
+
+    def hold(pid: int) -> None:
+        (group / "cgroup.procs").write_text(f"{pid}\n")
+
+    yield hold
+    group.rmdir()
+
+
+def test_a_flood_of_subscriptions_on_an_open_endpoint_loses_nothing(
+    daemon: MakeDaemon, little_memory: Callable[[int], None]
+) -> None:
+    """It may cost all the memory that the daemon is given; it is then started again."""
+    listening = daemon()
+    listening.publish = f"tcp://127.0.0.1:{free_port()}"
+    listening.replay = f"tcp://127.0.0.1:{free_port()}"
+    listening.start()
+    little_memory(listening.process.pid)
+    dropped = [write_wav(listening.folder / f"{n}.wav", seconds=0.5, seed=n) for n in range(20)]
+    flood = begin(listening, "subscriptions", 240)
+    try:
+        while listening.process.poll() is None:
+            number = len(dropped)
+            path = listening.folder / f"{number}.wav"
+            dropped.append(write_wav(path, seconds=0.5, seed=number))
+            with suppress(subprocess.TimeoutExpired):
+                listening.process.wait(0.2)
+        assert listening.process.returncode == -signal.SIGKILL, listening.tail()
+    finally:
+        flood.kill()
+        flood.communicate()
+    listening.start()
+    heard = listening.hear(lambda r: len(of_type(r, "file")) == len(dropped))
+    ended = [Path(end["source"]["path"]) for end in of_type(heard, "file")]
+    assert sorted(ended) == sorted(dropped)
+    seqs = sorted(received.message["seq"] for received in heard)
+    assert seqs == list(range(1, len(seqs) + 1))
+    assert len({received.message["id"] for received in heard}) == len(seqs)
