@@ -21,7 +21,7 @@ import numpy as np
 
 from daemon.capture_stream import Block, Failure, Hello, Missed, write
 from daemon.placement import Placement
-from daemon.stream_clock import clock
+from daemon.steady import clock
 
 QUEUE_S = 15.0  # of sound waiting for the daemon to read it; beyond that it is counted
 LATENCY_S = 0.1  # that the device's buffer may hold, so that a busy machine overflows it seldom

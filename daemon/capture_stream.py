@@ -32,7 +32,7 @@ class Hello:
 class Block:
     """Frames in the order in which they were captured."""
 
-    at: float  # stream_clock.clock() in the callback, when the last of them was there
+    at: float  # steady.clock() in the callback, when the last of them was there
     overflow: bool  # PortAudio says that frames before these were lost
     samples: Float  # mono
 

@@ -277,15 +277,13 @@ def status(
     settings = _settings(config, publish=publish, replay=replay)
     import msgspec
 
-    from daemon.client import Client, NoAnswer
+    from daemon.client import NoAnswer, ask_status
     from daemon.report import describe
 
-    keys = _client_keys(server_key, own_key)
-    with Client(settings.publish, settings.replay, keys=keys) as client:
-        try:
-            answer = client.status(ANSWER_S)
-        except NoAnswer as error:
-            raise DaemonError(f"{error}; start one with `tinyastd run`") from error
+    try:
+        answer = ask_status(settings.replay, _client_keys(server_key, own_key), ANSWER_S)
+    except NoAnswer as error:
+        raise DaemonError(f"{error}; start one with `tinyastd run`") from error
     typer.echo(msgspec.json.encode(answer).decode() if json else describe(answer))
 
 

@@ -8,6 +8,7 @@
 
 The client subscribes, asks replay for what it has missed and drops what it has seen. It notices a
 loss by itself: each message names the one of its type before it, and heartbeats name the newest.
+What is no message is counted and passed over.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ from typing import Any
 import msgspec
 import zmq
 
+from daemon.endpoint import keep_alive
+from daemon.heard import Page, read_live, read_page
+from daemon.heard import Received as Received  # what a Client gives out
 from daemon.keys import load_pair, load_public
 from daemon.messages import HEARTBEAT_TOPIC, PREFIX, TYPES
 
@@ -57,15 +61,6 @@ class ClientKeys:
         return cls(load_public(Path(server)), public, secret)
 
 
-@dataclass(frozen=True)
-class Received:
-    """One message, as published."""
-
-    topic: str
-    message: dict[str, Any]
-    body: bytes  # the JSON that `message` was read from
-
-
 class Client:
     """An endless iterator over a daemon's messages, in order within each type, each once.
 
@@ -93,7 +88,8 @@ class Client:
         self._context = zmq.Context()
         self._sub = self._context.socket(zmq.SUB)
         self._sub.rcvhwm = buffered
-        self._show_keys(self._sub)
+        _show_keys(self._sub, keys)
+        keep_alive(self._sub)
         # Whole types, so that `prev` tells of a loss; what was not asked for is dropped here.
         wanted = [kind for kind in TYPES if self._wants(f"{PREFIX}{kind}.")]
         for kind in wanted:
@@ -106,6 +102,7 @@ class Client:
         self.journal = journal  # the one that every `seq` so far counts in
         self._seen = dict.fromkeys(wanted, since or 0)  # newest seq given out, or passed, by type
         self._cursor: int | None = NEVER if since is None else since  # replay goes on from here
+        self.malformed = 0  # messages and replies that were none
         self.lost = 0  # messages that the daemon no longer keeps
         self.heartbeat: dict[str, Any] | None = None  # the newest
 
@@ -130,26 +127,24 @@ class Client:
                 yield received
 
     def receive(self, timeout: float | None = None) -> Received | None:
-        """The next message, or None where none came within `timeout` seconds."""
+        """The next message, or None where none came within `timeout` seconds.
+
+        Raises Refused (daemon.heard) where the daemon will not answer what replay is asked.
+        """
         deadline = None if timeout is None else time.monotonic() + timeout
         while not self._ready:
             left = REPLY_S if deadline is None else max(0.0, deadline - time.monotonic())
             if self._cursor is not None:
-                came = self._replay_page(min(left, REPLY_S))
-            elif came := self._sub.poll(_ms(min(left, REPLY_S))) != 0:
-                self._take_live()
-            if not came and left == 0:
+                self._replay_page(min(left, REPLY_S))
+            elif self._sub.poll(_ms(min(left, REPLY_S))):
+                self._take_live(self._sub.recv_multipart())
+            if left == 0 and not self._ready:
                 return None
         return self._ready.popleft()
 
     def status(self, timeout: float = REPLY_S) -> dict[str, Any]:
         """What the daemon says of itself. Raises NoAnswer."""
-        with self._connect_dealer() as dealer:
-            dealer.send(msgspec.json.encode({"status": True}))
-            if not dealer.poll(_ms(timeout)):
-                raise NoAnswer(f"no daemon answers at {self._replay_endpoint}")
-            answer: dict[str, Any] = _decode(dealer.recv())
-        return answer
+        return ask_status(self._replay_endpoint, self._keys, timeout)
 
     def _wants(self, prefix: str) -> bool:
         """Whether some topic asked for may begin with `prefix`."""
@@ -157,9 +152,12 @@ class Client:
 
     # -- live ----------------------------------------------------------------------------------
 
-    def _take_live(self) -> None:
-        topic, body = self._sub.recv_multipart()
-        message = _decode(body)
+    def _take_live(self, frames: list[bytes]) -> None:
+        received = read_live(frames)
+        if received is None:
+            self._pass_over("a message")
+            return
+        message = received.message
         if message["journal"] != self.journal:
             self._begin_journal(message["journal"])
         elif message["type"] == "heartbeat":
@@ -167,18 +165,22 @@ class Client:
             last = message["last"]
             behind = [seen for kind, seen in self._seen.items() if last.get(kind, 0) > seen]
             self._cursor = min(behind, default=None)
-        elif message["prev"] > self._seen[message["type"]]:
+        elif message["prev"] > self._seen.get(message["type"], NEVER):
             self._cursor = self._seen[message["type"]]
         else:
-            self._give(topic.decode(), message, body)
+            self._give(received)
 
-    def _give(self, topic: str, message: dict[str, Any], body: bytes) -> None:
-        kind, seq = message["type"], message["seq"]
+    def _give(self, received: Received) -> None:
+        kind, seq = received.message["type"], received.message["seq"]
         if kind not in self._seen or seq <= self._seen[kind]:
             return
         self._seen[kind] = seq
-        if topic.startswith(self._topics):
-            self._ready.append(Received(topic, message, body))
+        if received.topic.startswith(self._topics):
+            self._ready.append(received)
+
+    def _pass_over(self, what: str) -> None:
+        self.malformed += 1
+        log.warning("%s of the daemon is not as it should be, and is passed over", what)
 
     def _begin_journal(self, journal: str) -> None:
         log.warning("the daemon has begun a new journal, %s; reading it from its start", journal)
@@ -188,38 +190,41 @@ class Client:
 
     # -- replay --------------------------------------------------------------------------------
 
-    def _replay_page(self, timeout: float) -> bool:
-        """Go on with replay: ask, or go on waiting for what was asked. True if a page came."""
-        reply = self._ask(timeout)
-        if reply is None:
-            return False
-        header, since = _decode(reply[0]), self._cursor
+    def _replay_page(self, timeout: float) -> None:
+        """Go on with replay: ask, or go on waiting for what was asked."""
+        since = self._cursor
         assert since is not None
-        if "error" in header:
-            raise RuntimeError(f"replay refused: {header['error']['text']}")
-        if self.journal not in (None, header["journal"]) or header["newest"] < since < NEVER:
-            self._begin_journal(header["journal"])
-            return True
-        self.journal = header["journal"]
-        if header["oldest"] > since + 1:
-            self.lost += header["oldest"] - since - 1
-            log.warning("messages before %d are no longer kept", header["oldest"])
-        for topic, body in zip(reply[1::2], reply[2::2], strict=True):
-            self._give(topic.decode(), _decode(body), body)
-        self._cursor = header["next"]
-        if header["next"] >= header["newest"]:
-            self._seen = {kind: max(seq, header["newest"]) for kind, seq in self._seen.items()}
+        page = self._ask(since, timeout)
+        if page is None:
+            return
+        head = page.head
+        if self.journal not in (None, head.journal) or head.newest < since < NEVER:
+            self._begin_journal(head.journal)
+            return
+        self.journal = head.journal
+        if head.oldest > since + 1:
+            self.lost += head.oldest - since - 1
+            log.warning("messages before %d are no longer kept", head.oldest)
+        for received in page.messages:
+            self._give(received)
+        self._cursor = head.next
+        if head.next >= head.newest:
+            self._seen = {kind: max(seq, head.newest) for kind, seq in self._seen.items()}
             self._cursor = None
-        return True
 
-    def _ask(self, timeout: float) -> list[bytes] | None:
+    def _ask(self, since: int, timeout: float) -> Page | None:
         if self._asked_at is None:
-            request = {"since": self._cursor, "topic": _common_start(self._topics)}
+            request = {"since": since, "topic": _common_start(self._topics)}
             self._dealer.send(msgspec.json.encode(request))
             self._asked_at = time.monotonic()
         if self._dealer.poll(_ms(timeout)):
+            frames, asked = self._dealer.recv_multipart(), self._asked_at
             self._asked_at = None
-            return self._dealer.recv_multipart()
+            page = read_page(frames, since)
+            if page is not None:
+                return page
+            self._pass_over("a reply")
+            self._asked_at = asked  # as if none had come: asked again in a while, not at once
         if time.monotonic() - self._asked_at >= REPLY_S:
             # On a socket of its own, so that a late answer is not taken for one to the next.
             self._dealer.close(linger=0)
@@ -227,17 +232,40 @@ class Client:
             self._asked_at = None
         return None
 
-    def _show_keys(self, socket: zmq.Socket[bytes]) -> None:
-        if self._keys is not None:
-            socket.curve_serverkey = self._keys.server
-            socket.curve_publickey, socket.curve_secretkey = self._keys.public, self._keys.secret
-
     def _connect_dealer(self) -> zmq.Socket[bytes]:
-        dealer = self._context.socket(zmq.DEALER)
-        self._show_keys(dealer)
-        dealer.linger = 0
-        dealer.connect(self._replay_endpoint)
-        return dealer
+        return _connect_dealer(self._context, self._replay_endpoint, self._keys)
+
+
+def ask_status(
+    replay: str, keys: ClientKeys | None = None, timeout: float = REPLY_S
+) -> dict[str, Any]:
+    """What a daemon says of itself, asked without subscribing. Raises NoAnswer."""
+    context = zmq.Context()
+    try:
+        dealer = _connect_dealer(context, replay, keys)
+        dealer.send(msgspec.json.encode({"status": True}))
+        if not dealer.poll(_ms(timeout)):
+            raise NoAnswer(f"no daemon answers at {replay}")
+        answer: dict[str, Any] = _decode(dealer.recv())
+        return answer
+    finally:
+        context.destroy(linger=0)
+
+
+def _connect_dealer(
+    context: zmq.Context[zmq.Socket[bytes]], replay: str, keys: ClientKeys | None
+) -> zmq.Socket[bytes]:
+    dealer = context.socket(zmq.DEALER)
+    _show_keys(dealer, keys)
+    dealer.linger = 0
+    dealer.connect(replay)
+    return dealer
+
+
+def _show_keys(socket: zmq.Socket[bytes], keys: ClientKeys | None) -> None:
+    if keys is not None:
+        socket.curve_serverkey = keys.server
+        socket.curve_publickey, socket.curve_secretkey = keys.public, keys.secret
 
 
 def _ms(seconds: float) -> int:

@@ -49,11 +49,13 @@ class Heartbeat:
 
 
 @dataclass(frozen=True)
-class Renewal:
-    """Drop all subscribers; those that are still let in come back by themselves."""
+class Upkeep:
+    """Something to do to the endpoint, by the thread that owns it."""
+
+    work: Callable[[Endpoint], None]
 
 
-Item = Delivery | Heartbeat | Renewal
+Item = Delivery | Heartbeat | Upkeep
 
 
 class Abandoned(Exception):
@@ -156,8 +158,8 @@ class DeliveryThread(threading.Thread):
         for item in items:
             if isinstance(item, Heartbeat):
                 self._send_heartbeat(item)
-            elif isinstance(item, Renewal):
-                self._endpoint.renew()
+            elif isinstance(item, Upkeep):
+                item.work(self._endpoint)
 
     def _commit(self, deliveries: list[Delivery]) -> None:
         records = [delivery.record for delivery in deliveries]

@@ -14,12 +14,11 @@ from daemon.gate import secure
 from daemon.keys import ServerKeys
 from daemon.locks import Lock
 from daemon.ports import holder_of_port
+from daemon.visitors import HANDSHAKE_S, Visitors
 
 MAX_MESSAGE = 4_096  # bytes that a client may send: subscriptions and requests are small
 LINGER_MS = 2_000  # what is queued at the end gets this long to leave
-HEARTBEAT_MS = 5_000  # ping silent peers; drop those that do not answer in three
-HANDSHAKE_MS = 10_000
-RENEW_S = 5.0  # for the system to let go of a port that was ours
+RENEW_S = 5.0  # for the system to let go of what was ours
 
 Context = zmq.Context[zmq.Socket[bytes]]
 
@@ -38,8 +37,10 @@ class Endpoint:
         address: str,
         hwm: int,
         keys: ServerKeys | None,
+        visitors: Visitors,
     ) -> None:
         self._context, self._name, self._kind, self._hwm = context, name, kind, hwm
+        self._visitors = visitors
         self._keys = keys if address.startswith("tcp://") else None
         self._lock: Lock | None = None
         if address.startswith("ipc://"):
@@ -58,15 +59,19 @@ class Endpoint:
         socket.sndhwm = self._hwm
         socket.linger = LINGER_MS
         socket.maxmsgsize = MAX_MESSAGE
-        socket.handshake_ivl = HANDSHAKE_MS
-        socket.heartbeat_ivl = HEARTBEAT_MS
-        socket.heartbeat_timeout = 3 * HEARTBEAT_MS
+        socket.handshake_ivl = round(1000 * HANDSHAKE_S)
+        keep_alive(socket)
         if address.startswith("tcp://["):
             socket.ipv6 = True
         if self._kind == zmq.ROUTER:
             socket.copy_threshold = 0  # so that a reply's last frame tells when it was sent
         if self._keys is not None:
             secure(socket, self._keys)
+        try:
+            self._visitors.watch(socket, self._name)
+        except zmq.ZMQError:
+            socket.close()
+            raise
         return socket
 
     def _bind(self, address: str) -> None:
@@ -90,13 +95,14 @@ class Endpoint:
         """
         self.socket.unbind(self.address)
         self.socket.close(linger=0)
-        self.socket = self._make(self.address)
         deadline = time.monotonic() + RENEW_S
         while True:
             try:
+                self.socket = self._make(self.address)
                 self._bind(self.address)
                 return
-            except StartError:
+            except (StartError, zmq.ZMQError):  # the port, or descriptors, are not free yet
+                self.socket.close(linger=0)
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.02)
@@ -108,6 +114,18 @@ class Endpoint:
         """Give the address free, once the context is gone."""
         if self._lock is not None:
             self._lock.release()
+
+
+def keep_alive(socket: zmq.Socket[bytes]) -> None:
+    """Have the system notice a peer whose machine is gone, within half a minute.
+
+    libzmq's own heartbeats would too, but abort the process where one is due on a connection that
+    broke while it was not read (4.3.5), and any client can bring that about.
+    """
+    socket.tcp_keepalive = 1
+    socket.tcp_keepalive_idle = 15  # s
+    socket.tcp_keepalive_intvl = 5
+    socket.tcp_keepalive_cnt = 3
 
 
 def _prepare_ipc(name: str, path: Path) -> Lock:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+
+# Errors of the system that are the machine's fault, and no file's: what met one is tried again.
+MACHINE_FAULTS = {errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EINTR}
+
 
 class DaemonError(Exception):
     """Base of all: the text says what is wrong, where, and what to do."""

@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 
 from daemon.claims import Claim
 from daemon.delivery import Delivery
-from daemon.inspect import MACHINE_FAULTS
+from daemon.errors import MACHINE_FAULTS
 from daemon.messages import FileEnd, Message, Source, file_end, prediction
 from daemon.predictions import Digest, Listening, Rules
 from daemon.records import Identity, LedgerRow, Record
 from daemon.settings import Folder
+from daemon.tally import Stage, untimed
 from tinyast.classifier import Classifier
 from tinyast.errors import AudioError
 
@@ -30,6 +31,7 @@ class Bench:
     classifier: Classifier
     rules: Rules  # replaced as a whole when settings are read again
     deliver: Callable[[Delivery], None]
+    stage: Stage = untimed
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,12 @@ class FileJob:
         assert self._fd is not None
         if self._listening is None:
             self._listening = Listening(
-                self._fd, self.claim.path, self._folder, self._bench.classifier, self._bench.rules
+                self._fd,
+                self.claim.path,
+                self._folder,
+                self._bench.classifier,
+                self._bench.rules,
+                self._bench.stage,
             )
         plan = self._listening.plan
         if self._windows >= len(plan):

@@ -45,7 +45,10 @@ class Gate(threading.Thread):
 
     def lost_keys(self) -> bool:
         """Whether a key with which someone got in has been taken away since the last call."""
-        gone = self._shown - allowed(self._clients)
+        try:
+            gone = self._shown - allowed(self._clients)
+        except OSError:
+            return False  # asked again soon
         self._shown.difference_update(gone)
         return bool(gone)
 
@@ -66,7 +69,7 @@ class Gate(threading.Thread):
             and frames[2] == DOMAIN.encode()
             and frames[5] == b"CURVE"
             and len(frames[6]) == 32
-            and z85.encode(frames[6]) in allowed(self._clients)
+            and self._lets_in(z85.encode(frames[6]))
         )
         if welcome:
             self._shown.add(z85.encode(frames[6]))
@@ -74,6 +77,13 @@ class Gate(threading.Thread):
             return [b"1.0", request, b"200", b"OK", b"", b""]
         self.turned_away += 1
         return [b"1.0", request, b"400", b"this key is not let in", b"", b""]
+
+    def _lets_in(self, key: bytes) -> bool:
+        try:
+            return key in allowed(self._clients)
+        except OSError as error:
+            log.error("the keys in %s cannot be read now: %s", self._clients, error.strerror)
+            return False
 
 
 def secure(socket: zmq.Socket[bytes], keys: ServerKeys) -> None:

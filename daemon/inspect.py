@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from daemon.errors import MACHINE_FAULTS
 from daemon.records import Identity
 from tinyast.audio import sniff
 from tinyast.errors import AudioError
@@ -22,8 +23,6 @@ from tinyast.riff import read_header
 
 # Names that programs give to files they have not finished (browsers, rsync, editors, sync tools).
 TEMPORARY = (".tmp", ".temp", ".part", ".partial", ".crdownload", ".download", ".swp", "~")
-# The machine's faults, not the file's: tried again.
-MACHINE_FAULTS = {errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EINTR}
 _LEASE_SAYS_WRITER = {errno.EAGAIN, errno.EBUSY}
 
 

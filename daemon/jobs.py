@@ -64,6 +64,12 @@ class JobQueue:
     def _has_room(self) -> bool:
         return len(self._young) + self._held < self._room
 
+    def depths(self) -> dict[str, int]:
+        """How many jobs wait in each line."""
+        with self._lock:
+            lines = {"live": self._live, "files": self._young, "long": self._long}
+            return {name: len(line) for name, line in lines.items()}
+
     def wait_for_room(self, timeout: float) -> bool:
         """Wait until a new job may be put, or `timeout` seconds; whether one may."""
         with self._space:

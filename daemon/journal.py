@@ -7,8 +7,8 @@ everyone else, one per thread.
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
-import time
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -19,6 +19,7 @@ from daemon.errors import JournalDamaged, JournalError
 from daemon.messages import TYPES, Envelope, seal
 from daemon.records import Identity, LedgerRow, OpenEvent, Page, Published, Record
 from daemon.schema import MIGRATIONS, VERSION
+from daemon.steady import SteadyClock
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,7 @@ class Journal:
     def __init__(self, state: Path, node: str, run_id: str) -> None:
         self.path = journal_path(state)
         self._node, self._run_id = node, run_id
+        self._clock = SteadyClock()
         self.set_aside: Path | None = None  # where a journal was put that could not be read
         try:
             self._open()
@@ -73,6 +75,9 @@ class Journal:
         # FULL: a committed message survives a power cut (SQLite manual, PRAGMA synchronous).
         self._db.execute("PRAGMA synchronous = FULL")
         self._migrate()
+        # SQLite opens what it may not write to be read only, and would never try again.
+        if not os.access(self.path, os.W_OK):
+            raise sqlite3.OperationalError("it may only be read")
         self.uuid = self._identify()
         self.newest = dict.fromkeys(TYPES, 0)
         self.newest.update(self._db.execute("SELECT type, seq FROM newest"))
@@ -124,7 +129,7 @@ class Journal:
             return self._commit(records)
 
     def _commit(self, records: Iterable[Record]) -> list[Published]:
-        newest, seq, now = dict(self.newest), self.seq, int(time.time())
+        newest, seq, now = dict(self.newest), self.seq, int(self._clock.now())
         published: list[Published] = []
         self._db.execute("BEGIN IMMEDIATE")
         try:
@@ -200,7 +205,7 @@ class Journal:
         if oldest is None:
             return 0
         seq, at = oldest
-        cutoff = time.time() - keep_s
+        cutoff = self._clock.now() - keep_s
         if at >= cutoff and self.used_bytes <= keep_bytes:
             return 0
         limit = "" if self.used_bytes > keep_bytes else " AND at < ?"

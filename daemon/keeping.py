@@ -13,6 +13,7 @@ from urllib.parse import quote
 import numpy as np
 
 from daemon.settings import Microphone
+from daemon.steady import SteadyClock
 from tinyast.features import Float
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ class Store:
     def __init__(self, state: Path, settings: Microphone) -> None:
         self.folder = state / FOLDER / _safe(settings.name)
         self._settings = settings
+        self._clock = SteadyClock()
         self._bytes: int | None = None  # in all kept files; None until counted
         self._next_age_check = 0.0  # time.monotonic()
 
@@ -60,7 +62,7 @@ class Store:
         if self._bytes <= limit and time.monotonic() < self._next_age_check:
             return
         self._next_age_check = time.monotonic() + AGE_CHECK_S
-        oldest = time.time() - self._settings.keep_days * 86_400
+        oldest = self._clock.now() - self._settings.keep_days * 86_400
         for path in self._files():
             try:
                 found = path.stat()

@@ -16,7 +16,7 @@ from pathlib import Path
 import zmq
 import zmq.auth
 
-from daemon.errors import SettingsError
+from daemon.errors import MACHINE_FAULTS, SettingsError
 
 SERVER, CLIENTS = "server", "clients"
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -103,16 +103,29 @@ def load_public(file: Path) -> bytes:
 
 
 def allowed(clients: Path) -> frozenset[bytes]:
-    """The public keys, Z85, of those let in just now. A file that is no key lets nobody in."""
+    """The public keys, Z85, of those let in just now. A file that is no key lets nobody in.
+
+    Raises OSError where the machine is at fault and it cannot be told.
+    """
     keys = set()
     try:
-        names = os.listdir(clients)
-    except OSError:
+        for name in os.listdir(clients):
+            if name.endswith(".key"):
+                keys.update(_public_key(clients / name))
+    except OSError as error:
+        if error.errno in MACHINE_FAULTS:
+            raise
         return frozenset()
-    for name in names:
-        if name.endswith(".key"):
-            try:
-                keys.add(zmq.auth.load_certificate(clients / name)[0])
-            except (OSError, ValueError):
-                continue
     return frozenset(keys)
+
+
+def _public_key(file: Path) -> list[bytes]:
+    """The public key in a file; none where there is none."""
+    try:
+        return [zmq.auth.load_certificate(file)[0]]
+    except OSError as error:
+        if error.errno in MACHINE_FAULTS:
+            raise
+        return []
+    except ValueError:
+        return []

@@ -96,7 +96,8 @@ class LiveJob:
         classifier = self._bench.classifier
         length = len(window.samples) / window.rate
         try:
-            body = judge(classifier, self._bench.rules, checked(window.samples), window.rate)
+            with self._bench.stage("classify"):
+                body = judge(classifier, self._bench.rules, checked(window.samples), window.rate)
         except AudioError as error:
             # A driver that gives infinities: there is nothing else to be said of this window.
             log.error("a window of %s cannot be classified: %s", self._source.name, error)

@@ -7,7 +7,11 @@ import logging
 import sys
 import time
 
+from daemon.repeats import Repeats
 from daemon.settings import Log
+
+log = logging.getLogger(__name__)
+_repeats = Repeats()  # one, however often logging is configured
 
 
 def printable(text: str) -> str:
@@ -22,7 +26,9 @@ class _Human(logging.Formatter):
         clock = time.strftime("%H:%M:%S", time.localtime(record.created))
         line = f"{clock} {record.levelname.lower():<7} {printable(record.getMessage())}"
         if record.exc_info:
-            line += "\n" + self.formatException(record.exc_info)
+            # Indented and printable: what is in an error's text cannot pass for a line of its own.
+            trace = self.formatException(record.exc_info).splitlines()
+            line += "".join(f"\n    {printable(each)}" for each in trace)
         return line
 
 
@@ -50,7 +56,14 @@ def configure(settings: Log) -> None:
     """Send all logging to standard error in the format and from the level that are set."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Human() if is_human(settings) else _Json())
+    handler.addFilter(_repeats)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.level.upper())
     logging.getLogger("watchdog").setLevel(logging.ERROR)  # what it warns of is handled
+
+
+def tell_left_out() -> None:
+    """Log how many records were left out of kinds that have come to rest."""
+    for words in _repeats.settled():
+        log.warning("%s", words)

@@ -35,7 +35,8 @@ from daemon.messages import Gap, Source, gap
 from daemon.pulse import Pulse
 from daemon.records import Record
 from daemon.settings import Events, Microphone
-from daemon.stream_clock import StreamClock, clock
+from daemon.steady import clock
+from daemon.stream_clock import StreamClock
 from tinyast.features import Float
 
 log = logging.getLogger(__name__)

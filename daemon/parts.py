@@ -85,7 +85,8 @@ class Parts:
     def start(self, guard: Guard) -> None:
         """Start every thread, from the end of the data's way to its beginning."""
         gate = [] if self.endpoints.gate is None else [self.endpoints.gate]
-        threads = [*gate, self.delivery, self.replay, *self.workers, *self.sources]
+        visitors = self.endpoints.visitors
+        threads = [visitors, *gate, self.delivery, self.replay, *self.workers, *self.sources]
         web = [] if self.web is None else [self.web]
         for thread in [*threads, *web]:
             thread.run = guard(thread.run)  # type: ignore[method-assign]
@@ -152,12 +153,12 @@ def build(
     tally = Tally()
     delivery = DeliveryThread(journal, endpoints.publisher, settings.journal, tally)
     jobs = JobQueue(ROOM_PER_WORKER * settings.worker_count)
-    bench = Bench(classifier, _rules(settings), delivery.put)
+    bench = Bench(classifier, _rules(settings), delivery.put, tally.stage)
     parts = Parts(
         lock=lock,
         endpoints=endpoints,
         delivery=delivery,
-        replay=ReplayThread(state, endpoints.router, journal.uuid, status),
+        replay=ReplayThread(state, endpoints.router, journal.uuid, status, tally),
         bench=bench,
         jobs=jobs,
         folders=[FolderSource(folder, state, jobs, bench, say) for folder in settings.folder],

@@ -11,6 +11,7 @@ from daemon.decision import decide
 from daemon.messages import timestamp
 from daemon.recorded import began
 from daemon.settings import Decision, Folder
+from daemon.tally import Stage, untimed
 from tinyast.audio import open_recording
 from tinyast.classifier import Classifier
 from tinyast.engine import softmax
@@ -39,11 +40,17 @@ class Listening:
     """
 
     def __init__(
-        self, fd: int, path: bytes, folder: Folder, classifier: Classifier, rules: Rules
+        self,
+        fd: int,
+        path: bytes,
+        folder: Folder,
+        classifier: Classifier,
+        rules: Rules,
+        stage: Stage = untimed,
     ) -> None:
         found = os.fstat(fd)
         self._recording = open_recording(fd, found.st_size, folder.formats)
-        self._classifier, self._rules = classifier, rules
+        self._classifier, self._rules, self._stage = classifier, rules, stage
         self.rate = self._recording.rate
         self.duration_s = self._recording.frames / self.rate
         if self.duration_s > rules.max_duration_s:
@@ -64,7 +71,10 @@ class Listening:
 
     def predict(self, window: Window) -> dict[str, Any]:
         """The body of a prediction for one window of `plan`. Raises AudioError."""
-        samples = self._recording.read(window.start, window.end)
+        with self._stage("read"):
+            samples = self._recording.read(window.start, window.end)
+        with self._stage("classify"):
+            judgement = judge(self._classifier, self._rules, samples, self.rate)
         return {
             "window": {
                 "index": window.index,
@@ -74,7 +84,7 @@ class Listening:
                 "started_at": timestamp(self._began + window.start_s),
                 "clock": self._clock,
             },
-            **judge(self._classifier, self._rules, samples, self.rate),
+            **judgement,
         }
 
 

@@ -13,17 +13,20 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Annotated, Any
 
 import msgspec
 import zmq
 from msgspec import Meta, Struct
 
+from daemon.delivery import Upkeep
 from daemon.endpoint import MAX_MESSAGE, Endpoint
 from daemon.journal import JournalReader
 from daemon.messages import to_json
 from daemon.pulse import Pulse
 from daemon.records import Page
+from daemon.tally import Tally
 
 log = logging.getLogger(__name__)
 
@@ -60,10 +63,13 @@ class ReplayThread(threading.Thread):
         endpoint: Endpoint,
         journal: str,
         status: Callable[[], dict[str, Any]],
+        tally: Tally,
     ) -> None:
         super().__init__(name="replay")
         self._state, self._endpoint, self._journal, self._status = state, endpoint, journal, status
-        self._halt, self._renewal = threading.Event(), threading.Event()
+        self._tally = tally
+        self._halt = threading.Event()
+        self._upkeep: SimpleQueue[Upkeep] = SimpleQueue()
         self._unsent: deque[tuple[zmq.MessageTracker, int]] = deque()
         self.pulse = Pulse(STALL_S)
         self.answered = 0
@@ -72,20 +78,21 @@ class ReplayThread(threading.Thread):
     def stop(self) -> None:
         self._halt.set()
 
-    def renew(self) -> None:
-        """Drop all clients soon; those that are still let in come back by themselves."""
-        self._renewal.set()
+    def put(self, upkeep: Upkeep) -> None:
+        """Have something done to the endpoint soon."""
+        self._upkeep.put(upkeep)
 
     def run(self) -> None:
         reader = JournalReader(self._state)
         try:
             while not self._halt.is_set():
                 self.pulse.beat()
-                if self._renewal.is_set():
-                    self._renewal.clear()
-                    self._endpoint.renew()
+                while not self._upkeep.empty():
+                    self._upkeep.get().work(self._endpoint)
                 if self._endpoint.socket.poll(POLL_MS):
-                    self._answer(reader, self._endpoint.socket.recv_multipart())
+                    request = self._endpoint.socket.recv_multipart()
+                    with self._tally.stage("replay"):
+                        self._answer(reader, request)
         finally:
             reader.close()
             self._endpoint.close()

@@ -23,6 +23,8 @@ def describe(answer: dict[str, Any]) -> str:
         f"  now         {answer['windows_per_second']:g} windows/s, "
         f"{answer['backlog']['files']} files waiting or in work",
     ]
+    for name, who in answer.get("connections", {}).items():
+        lines.append(f"  {name:<11} {who['subscribers']} connected, {who['refused']} refused")
     if answer["blocked"]:
         lines.append(f"  BLOCKED     the journal cannot be written: {answer['blocked']}")
     for source in answer["sources"]:

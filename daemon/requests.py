@@ -56,6 +56,9 @@ class Inbox:
             names = sorted(os.listdir(self._folder))
         except FileNotFoundError:
             return []
+        except OSError as error:
+            log.warning("cannot look for requests now: %s", error.strerror)
+            return []
         self._taken &= set(names)
         requests = []
         for name in names:
@@ -68,6 +71,10 @@ class Inbox:
         try:
             paths = json.loads(file.read_text(encoding="ascii"))["reprocess"]
             return [Request(file, [unquote_to_bytes(path) for path in paths])]
+        except OSError as error:
+            log.warning("cannot read request %s now: %s", file, error.strerror)
+            self._taken.discard(file.name)
+            return []
         except (ValueError, KeyError, TypeError):
             log.error("request %s is not one; it is removed", file)
             file.unlink(missing_ok=True)

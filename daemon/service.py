@@ -11,7 +11,9 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from daemon.delivery import Abandoned, Delivery, Heartbeat, Renewal
+from daemon import logs
+from daemon.delivery import Abandoned, Delivery, Heartbeat, Upkeep
+from daemon.endpoint import Endpoint
 from daemon.errors import DaemonError
 from daemon.messages import Source, status
 from daemon.notify import notify, reloading
@@ -21,11 +23,14 @@ from daemon.reload import compare, replace_live
 from daemon.requests import Inbox
 from daemon.settings import Settings
 from daemon.status import Identity, Rate
+from daemon.steady import SteadyClock
 
 log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 5.0
+CLOCK_STEP_S = 2.0  # that the clock is set by between heartbeats, for it to be told of
 TICK_S = 0.5  # how soon requests and faults are noticed
+TELL_AGAIN_S = 60.0  # that strangers crowd in: their flood is not to fill the journal
 READY_S = 30.0  # for the folders to be watched
 
 
@@ -46,6 +51,8 @@ class Service:
         self._parts: Parts
         self._hurry: Callable[[], None] = lambda: None  # once there is something to hurry
         self._rate = Rate()
+        self._clock = SteadyClock()
+        self._crowd_told_at = -TELL_AGAIN_S
         self._inbox = Inbox(settings.state_path)
 
     def stop(self, reason: str = "asked to stop") -> None:
@@ -113,11 +120,13 @@ class Service:
         while not self._stop.wait(TICK_S):
             self._take_requests()
             self._check_keys()
+            self._check_crowd()
             if self._reload.is_set():
                 self._reload.clear()
                 self._read_settings()
             if time.monotonic() >= next_beat:
                 next_beat = time.monotonic() + HEARTBEAT_S
+                self._check_clock()
                 self._beat()
 
     def _take_requests(self) -> None:
@@ -141,8 +150,33 @@ class Service:
         gate = self._parts.endpoints.gate
         if gate is not None and gate.lost_keys():
             log.info("a subscriber's key was taken away; all have to show theirs again")
-            self._parts.delivery.put(Renewal())
-            self._parts.replay.renew()
+            self._tend(Endpoint.renew)
+
+    def _check_crowd(self) -> None:
+        """Connections must not take the descriptors that files and the journal need."""
+        visitors = self._parts.endpoints.visitors
+        if not visitors.crowded:
+            return
+        count = visitors.connections
+        text = f"{count} connections are too many: all were dropped; subscribers come back"
+        log.error("%s", text)
+        self._tend(Endpoint.renew)
+        if time.monotonic() > self._crowd_told_at + TELL_AGAIN_S:
+            self._crowd_told_at = time.monotonic()
+            self._say("crowded", text, connections=count)
+
+    def _check_clock(self) -> None:
+        """Times in messages follow the system's clock: who goes by them has to know."""
+        step = self._clock.step(CLOCK_STEP_S)
+        if step:
+            way = "forward" if step > 0 else "back"
+            text = f"the system's clock was set {way} by {abs(step):.1f} s"
+            log.warning("%s", text)
+            self._say("clock_set", text, step_s=round(step, 3))
+
+    def _tend(self, work: Callable[[Endpoint], None]) -> None:
+        self._parts.delivery.put(Upkeep(work))
+        self._parts.replay.put(Upkeep(work))
 
     def _read_settings(self) -> None:
         """SIGHUP: apply what can be applied, and say what cannot."""
@@ -167,6 +201,7 @@ class Service:
         notify("READY=1")
 
     def _beat(self) -> None:
+        logs.tell_left_out()
         stalled = self._parts.stalled()
         if stalled:
             log.error("no progress in %s", ", ".join(stalled))
@@ -205,6 +240,8 @@ class Service:
             "journal_bytes": self._parts.delivery.journal_bytes,
             "windows_per_second": self._rate.per_second,
             "replays": {"answered": replay.answered, "refused": replay.refused},
+            "connections": self._parts.endpoints.visitors.snapshot(),
+            "jobs": self._parts.jobs.depths(),
         }
 
     # -- shut down -----------------------------------------------------------------------------

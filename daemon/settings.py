@@ -23,7 +23,9 @@ from daemon.errors import SettingsError
 
 ENV_PREFIX = "TINYAST_"
 # Read elsewhere, by the client and the tests: not settings of the daemon.
-ENV_OTHERS = {"TINYAST_STRESS", "TINYAST_SHARED", "TINYAST_CONFIG"}
+ENV_OTHERS = {
+    "TINYAST_STRESS", "TINYAST_FUZZ_S", "TINYAST_FUZZ_SEED", "TINYAST_SHARED", "TINYAST_CONFIG",
+}  # fmt: skip
 
 Positive = Annotated[float, Meta(gt=0)]
 Fraction = Annotated[float, Meta(ge=0, le=1)]
@@ -172,7 +174,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         return self.workers or len(os.sched_getaffinity(0))
 
 
-_TABLES: dict[str, type[Struct]] = {
+TABLES: dict[str, type[Struct]] = {
     "": Settings, "folder": Folder, "microphone": Microphone, "decision": Decision,
     "events": Events, "events.labels": EventRule, "audio": Audio, "journal": JournalLimits,
     "log": Log,
@@ -247,7 +249,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
 
 def _is_text(tables: list[str], name: str) -> bool:
     """Whether a setting is a string and nothing else, so that TINYAST_NODE=7 needs no quotes."""
-    struct = _TABLES.get(".".join(tables))
+    struct = TABLES.get(".".join(tables))
     fields = () if struct is None else msgspec.structs.fields(struct)
     return any(field.name == name and field.type is str for field in fields)
 
@@ -316,7 +318,7 @@ def _explain(text: str) -> str:
 def _choices_at(place: str) -> tuple[str, ...]:
     """What a setting may be, where that is one of a few words or a list of them."""
     *tables, name = re.sub(r"\[.*?\]", "", place).split(".")
-    struct = _TABLES.get(".".join(tables), Settings)
+    struct = TABLES.get(".".join(tables), Settings)
     kind = next((f.type for f in msgspec.structs.fields(struct) if f.name == name), None)
     if get_origin(kind) is tuple:
         kind = get_args(kind)[0]
@@ -324,7 +326,7 @@ def _choices_at(place: str) -> tuple[str, ...]:
 
 
 def _fields_at(place: str) -> tuple[str, ...]:
-    return _TABLES.get(re.sub(r"\[.*?\]", "", place), Settings).__struct_fields__
+    return TABLES.get(re.sub(r"\[.*?\]", "", place), Settings).__struct_fields__
 
 
 def _finish(settings: Settings) -> Settings:

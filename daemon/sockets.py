@@ -12,6 +12,7 @@ from daemon.errors import SettingsError
 from daemon.gate import Gate
 from daemon.keys import ServerKeys
 from daemon.ports import is_loopback
+from daemon.visitors import Visitors
 
 log = logging.getLogger(__name__)
 
@@ -21,16 +22,18 @@ REPLIES_HWM = 8  # unread replies kept for one client, which asks again for what
 
 @dataclass
 class Endpoints:
-    """Both, bound, with the gate not started yet; `close` comes last."""
+    """Both, bound, with gate and visitors not started yet; `close` comes last."""
 
     context: Context
     publisher: Endpoint
     router: Endpoint
     gate: Gate | None
+    visitors: Visitors
 
     def close(self) -> None:
         self.publisher.close()
         self.router.close()
+        self.visitors.close()
         if self.gate is not None:
             self.gate.close()
         self.context.term()
@@ -46,17 +49,23 @@ def bind(publish: str, replay: str, insecure: bool, keys: ServerKeys | None = No
             log.warning("`insecure`: anyone who reaches %s %s can read it", name, endpoint)
     context = zmq.Context()
     gate = publisher = None
+    visitors = Visitors(context)
     try:
         if keys is not None:
             gate = Gate(context, keys.clients)
-        publisher = Endpoint(context, "publish", zmq.PUB, publish, SEND_HWM, keys)
-        router = Endpoint(context, "replay", zmq.ROUTER, replay, REPLIES_HWM, keys)
+        publisher = Endpoint(context, "publish", zmq.PUB, publish, SEND_HWM, keys, visitors)
+        router = Endpoint(context, "replay", zmq.ROUTER, replay, REPLIES_HWM, keys, visitors)
     except BaseException:
-        context.destroy(linger=0)
+        if publisher is not None:
+            publisher.close()
+        visitors.close()
+        if gate is not None:
+            gate.close()
+        context.term()
         if publisher is not None:
             publisher.release()
         raise
-    return Endpoints(context, publisher, router, gate)
+    return Endpoints(context, publisher, router, gate, visitors)
 
 
 def check_endpoint(name: str, endpoint: str, open_to_all: bool) -> None:

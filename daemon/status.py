@@ -47,6 +47,7 @@ class Identity:
     model: dict[str, str]
     workers: int
     started: float = field(default_factory=time.time)
+    began: float = field(default_factory=time.monotonic)  # the same moment
 
     def fields(self) -> dict[str, Any]:
         return {
@@ -56,7 +57,7 @@ class Identity:
             "run_id": self.run_id,
             "journal": self.journal,
             "started_at": timestamp(self.started),
-            "uptime_s": round(time.time() - self.started, 1),
+            "uptime_s": round(time.monotonic() - self.began, 1),
             "publish": self.publish,
             "replay": self.replay,
             "state": self.state,

@@ -7,7 +7,6 @@ a couple of seconds. It creeps as the two clocks drift apart; a jump means that 
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 BUCKET_S = 2.0  # over which the earliest block is looked for
@@ -17,14 +16,6 @@ JUMP_S = 0.05  # more than a bucket's smallest offset varies by itself
 SUSPECTED_JUMP_S = 0.01  # the same where PortAudio said that something was lost
 CERTAIN_JUMP_S = 0.5  # a smaller one has to last for two buckets: the machine may be very busy
 SUSPECTED_BUCKETS = 3  # a loss is plain in the two after the one it fell into
-
-# Where there is one, a clock that goes on while the machine is suspended: that sound is lost too.
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-
-
-def clock() -> float:
-    """Seconds of the clock that streams are held against, the same for all processes."""
-    return time.clock_gettime(_CLOCK)
 
 
 @dataclass(frozen=True)

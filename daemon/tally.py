@@ -6,14 +6,22 @@ import bisect
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 from daemon.messages import Message
 
 # Seconds; the upper bounds of a histogram's buckets.
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
+
+
+Stage = Callable[[str], AbstractContextManager[None]]  # what times a stage of the work, by name
+
+
+def untimed(_: str) -> AbstractContextManager[None]:
+    """For work that nobody times."""
+    return nullcontext()
 
 
 @dataclass
@@ -56,9 +64,11 @@ class Tally:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time a stage of the work: a job's `step` or a `commit`. From any thread."""
+        """Time a stage of the work, whichever way it ends. From any thread."""
         begin = time.perf_counter()
-        yield
-        took = time.perf_counter() - begin
-        with self._lock:
-            self.stages.setdefault(name, Histogram()).add(took)
+        try:
+            yield
+        finally:
+            took = time.perf_counter() - begin
+            with self._lock:
+                self.stages.setdefault(name, Histogram()).add(took)

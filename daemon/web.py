@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -22,6 +22,7 @@ from prometheus_client.core import (
 from daemon.errors import SettingsError, StartError
 from daemon.ports import holder_of_port, is_loopback
 from daemon.tally import BOUNDS, Histogram, Tally
+from daemon.visitors import RESULTS
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"  # Prometheus' exposition format
 TIMEOUT_S = 10.0  # for a client to say what it wants
@@ -53,6 +54,7 @@ class Web(threading.Thread):
         super().__init__(name="web")
         registry = CollectorRegistry(auto_describe=False)
         registry.register(_Collector(tally, status))
+        ProcessCollector(registry=registry)  # memory, descriptors, processor time
 
         class Handler(_Handler):
             pages = {  # noqa: RUF012 - one class for one server
@@ -143,7 +145,7 @@ class _Collector:
         yield latency
         stages = HistogramMetricFamily(
             "tinyast_stage_seconds",
-            "Time of a job's step, of a commit.",
+            "Time of a stage of the work.",
             labels=["stage"],
         )
         for name, histogram in dict(self._tally.stages).items():
@@ -170,6 +172,10 @@ class _Collector:
             ),
         ):
             yield GaugeMetricFamily(f"tinyast_{name}", text, value=value)
+        jobs = GaugeMetricFamily("tinyast_jobs", "Jobs waiting for a worker.", labels=["line"])
+        for line, depth in status["jobs"].items():
+            jobs.add_metric([line], depth)
+        yield jobs
         yield _counter("tinyast_replays", "Replay requests.", "result", status["replays"])
         up, gaps = (
             GaugeMetricFamily("tinyast_source_up", "0 while a source is lost.", labels=["source"]),
@@ -181,6 +187,29 @@ class _Collector:
                 gaps.add_metric([source["name"]], source["gaps"])
         yield up
         yield gaps
+        yield from _connections(status["connections"])
+
+
+def _connections(endpoints: dict[str, dict[str, int]]) -> Iterator[Metric]:
+    """Who is connected to each endpoint, and how those who tried have fared."""
+    labels = ["endpoint"]
+    now = GaugeMetricFamily("tinyast_connections", "Open connections.", labels=labels)
+    subscribers = GaugeMetricFamily(
+        "tinyast_subscribers", "Connections past the handshake.", labels=labels
+    )
+    accepted = CounterMetricFamily(
+        "tinyast_connections_accepted", "Connections taken.", labels=labels
+    )
+    handshakes = CounterMetricFamily(
+        "tinyast_handshakes", "Handshakes by result.", labels=["endpoint", "result"]
+    )
+    for name, counts in endpoints.items():
+        now.add_metric([name], counts["open"])
+        subscribers.add_metric([name], counts["subscribers"])
+        accepted.add_metric([name], counts["accepted"])
+        for result in RESULTS:
+            handshakes.add_metric([name, result], counts[result])
+    yield from (now, subscribers, accepted, handshakes)
 
 
 def _counter(name: str, text: str, label: str, values: dict[str, int]) -> Metric:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from daemon.client import Client, Received
+from daemon.client import Client, Received, ask_status
 
 READY_S = 60.0  # generous: CI machines are slow, and no test waits this long for a good daemon
 SOON_S = 60.0
@@ -170,8 +170,7 @@ class Daemon:
         return [r.message for r in heard]
 
     def status(self) -> dict[str, Any]:
-        with self.client(None) as client:
-            return client.status()
+        return ask_status(self.replay)
 
     def logged(self) -> list[dict[str, Any]]:
         """Log lines, which are JSON as standard error is no terminal."""

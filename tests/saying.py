@@ -84,10 +84,12 @@ class Station:
         self.publish, self.replay = f"ipc://{base}/p", f"ipc://{base}/r"
         self._endpoints = bind(self.publish, self.replay, insecure=False)
         journal = Journal(state, "test", "run")
-        self.delivery = DeliveryThread(journal, self._endpoints.publisher, JournalLimits(), Tally())
-        self.replayer = ReplayThread(state, self._endpoints.router, journal.uuid, dict)
+        tally = Tally()
+        self.delivery = DeliveryThread(journal, self._endpoints.publisher, JournalLimits(), tally)
+        self.replayer = ReplayThread(state, self._endpoints.router, journal.uuid, dict, tally)
 
     def __enter__(self) -> Station:
+        self._endpoints.visitors.start()
         self.delivery.start()
         self.replayer.start()
         return self

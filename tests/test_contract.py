@@ -59,7 +59,7 @@ FROZEN = {
     "status_request": {"status"},
     "status_reply": {"version", "pid", "node", "run_id", "journal", "started_at", "uptime_s"}
     | {"publish", "replay", "state", "model", "workers", "sources", "backlog", "blocked", "last"}
-    | {"published", "windows_per_second", "replays"},
+    | {"published", "windows_per_second", "replays", "connections", "jobs"},
     "classify_line": JUDGEMENT
     | {"schema", "type", "node", "id", "published_at", "source", "file_id"},
 }

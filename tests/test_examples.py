@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
-from running import Daemon, of_type, stress
+from running import Daemon, free_port, of_type, stress
 from sounds import write_wav
+
+from daemon.keys import make_client, make_server
 
 EXAMPLES = ROOT / "examples"
 LANGUAGES = ("python", "node", "c")
@@ -215,6 +217,55 @@ def test_no_daemon_is_said_in_one_line(commands: dict[str, list[str]], tmp_path:
         assert out == ""
         assert error.count("\n") == 1
         assert f"no daemon answers at {nowhere}" in error
+
+
+def test_a_daemon_with_keys_lets_in_whom_it_knows(
+    daemon: MakeDaemon, start_all: StartAll, tmp_path: Path
+) -> None:
+    folder = tmp_path / "keys"
+    make_server(folder)
+    make_client(folder, "friend")
+    make_client(folder, "former")[0].unlink()
+    running = daemon("--keys", str(folder))
+    running.publish = f"tcp://127.0.0.1:{free_port()}"
+    running.replay = f"tcp://127.0.0.1:{free_port()}"
+    running.start()
+    path = write_wav(running.folder / "a.wav")
+    known, unknown = (
+        (
+            "--server-key",
+            str(folder / "server.key"),
+            "--own-key",
+            str(folder / f"{name}.key_secret"),
+        )
+        for name in ("friend", "former")
+    )
+    for listener in start_all(running, *known, "--since", "0", "--count", "1"):
+        assert [line.what for line in listener.rest()][::2] == ["status.started", "file.done"]
+    live = start_all(running, *known, "--since", "3")
+    path = write_wav(running.folder / "b.wav", seed=1)
+    for listener in live:
+        assert [line.path for line in listener.take(2)] == [str(path)] * 2
+    for listener in [*start_all(running, "--since", "0"), *start_all(running, *unknown)]:
+        assert listener.process.stdout is not None
+        assert listener.process.stdout.read() == ""
+        assert listener.process.wait(60) == 1
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_is_wrong_with_keys_is_said(
+    commands: dict[str, list[str]], tmp_path: Path, language: str
+) -> None:
+    folder = tmp_path / "keys"
+    make_server(folder)
+    server = str(folder / "server.key")
+    for options in (["--own-key", server], ["--server-key", server, "--own-key", server]):
+        ended = subprocess.run(
+            [*commands[language], *options], capture_output=True, text=True, timeout=60
+        )
+        assert ended.returncode != 0
+        assert ended.stdout == ""
+        assert "key" in ended.stderr.splitlines()[-1]
 
 
 @pytest.mark.stress

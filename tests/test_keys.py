@@ -8,7 +8,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,25 +23,40 @@ from daemon.gate import Gate, secure
 from daemon.keys import allowed, load_pair, load_server, make_client, make_server
 
 MakeDaemon = Callable[..., Daemon]
-LISTEN_S = 2.0  # for a stranger to hear something in
+LISTEN_S = 1.0  # for a stranger to hear something in
+Socket = zmq.Socket[bytes]
+Prepare = Callable[[Socket], None]
 
 
-@pytest.fixture
-def keys(tmp_path: Path) -> Path:
-    folder = tmp_path / "keys"
+def make_keys(folder: Path) -> Path:
     make_server(folder)
     make_client(folder, "friend")
     return folder
 
 
-@pytest.fixture
-def guarded(daemon: MakeDaemon, keys: Path) -> Daemon:
-    listening = daemon("--keys", str(keys))
+def on_tcp(listening: Daemon) -> Daemon:
     listening.publish = f"tcp://127.0.0.1:{free_port()}"
     listening.replay = f"tcp://127.0.0.1:{free_port()}"
-    listening.spawn()
-    listening.wait_for(lambda: b"ready" in listening.log.read_bytes(), "ready")
-    return listening
+    return listening.start()
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Path:
+    return make_keys(tmp_path / "keys")
+
+
+@pytest.fixture
+def guarded(daemon: MakeDaemon, keys: Path) -> Daemon:
+    return on_tcp(daemon("--keys", str(keys)))
+
+
+@pytest.fixture(scope="module")
+def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """One daemon with keys for all strangers, who leave it as it was."""
+    base = tmp_path_factory.mktemp("standing")
+    listening = Daemon(base, "--keys", str(make_keys(base / "keys")))
+    yield on_tcp(listening)
+    listening.clean_up()
 
 
 def friend(listening: Daemon, keys: Path, name: str = "friend") -> Client:
@@ -70,76 +85,103 @@ def test_a_listed_key_hears_and_can_ask_for_replay(guarded: Daemon, keys: Path) 
         assert late.status()["pid"] == guarded.process.pid
 
 
-def stranger_hears(listening: Daemon, prepare: Callable[[zmq.Socket[bytes]], None]) -> int:
-    """Bytes that reach a stranger at both endpoints while a file is classified."""
+def stranger_hears(listening: Daemon, prepare: Prepare, kind: int) -> int:
+    """Bytes that reach a stranger at one endpoint while a file is classified."""
     context = zmq.Context()
     try:
-        sub, dealer = context.socket(zmq.SUB), context.socket(zmq.DEALER)
-        for each in (sub, dealer):
-            each.linger = 0
-            prepare(each)
-        sub.subscribe(b"")
-        sub.connect(listening.publish)
-        dealer.connect(listening.replay)
-        dealer.send(b'{"since": 0}')
-        dealer.send(b'{"status": true}')
+        stranger = context.socket(kind)
+        stranger.linger = 0
+        prepare(stranger)
+        if kind == zmq.SUB:
+            stranger.subscribe(b"")
+            stranger.connect(listening.publish)
+        else:
+            stranger.connect(listening.replay)
+            stranger.send(b'{"since": 0}')
+            stranger.send(b'{"status": true}')
         write_wav(listening.folder / f"{time.monotonic_ns()}.wav")
-        poller = zmq.Poller()
-        poller.register(sub, zmq.POLLIN)
-        poller.register(dealer, zmq.POLLIN)
         deadline = time.monotonic() + LISTEN_S
         heard = 0
         while (left := deadline - time.monotonic()) > 0:
-            for each, _ in poller.poll(round(1000 * left)):
-                heard += sum(map(len, each.recv_multipart()))
+            if stranger.poll(round(1000 * left)):
+                heard += sum(map(len, stranger.recv_multipart()))
         return heard
     finally:
         context.destroy(linger=0)
 
 
-def no_key(_: zmq.Socket[bytes]) -> None:
+def no_key(_: Socket, keys: Path) -> None:
     pass
 
 
-def test_strangers_hear_nothing(guarded: Daemon, keys: Path) -> None:
-    server = load_server(keys).public
-
-    def server_key_and_one_of_ones_own(each: zmq.Socket[bytes]) -> None:
-        each.curve_serverkey = server
-        each.curve_publickey, each.curve_secretkey = zmq.curve_keypair()
-
-    def wrong_server_key(each: zmq.Socket[bytes]) -> None:
-        each.curve_serverkey = zmq.curve_keypair()[0]
-        each.curve_publickey, each.curve_secretkey = load_pair(keys / "friend.key_secret")
-
-    def a_friends_public_key_without_the_secret(each: zmq.Socket[bytes]) -> None:
-        each.curve_serverkey = server
-        each.curve_publickey = load_pair(keys / "friend.key_secret")[0]
-        each.curve_secretkey = zmq.curve_keypair()[1]
-
-    def a_password(each: zmq.Socket[bytes]) -> None:
-        each.plain_username, each.plain_password = b"admin", b"admin"
-
-    for prepare in (
-        no_key,
-        server_key_and_one_of_ones_own,
-        wrong_server_key,
-        a_friends_public_key_without_the_secret,
-        a_password,
-    ):
-        assert stranger_hears(guarded, prepare) == 0, prepare.__name__
-    with friend(guarded, keys) as client:  # and the daemon is none the worse for it
-        assert hears(client, write_wav(guarded.folder / "after.wav"))
+def the_servers_public_key_alone(stranger: Socket, keys: Path) -> None:
+    stranger.curve_serverkey = load_server(keys).public
+    stranger.curve_publickey, stranger.curve_secretkey = zmq.curve_keypair()
 
 
-def test_plain_tcp_hears_only_the_greeting(guarded: Daemon) -> None:
+def another_servers_key(stranger: Socket, keys: Path) -> None:
+    stranger.curve_serverkey = zmq.curve_keypair()[0]
+    stranger.curve_publickey, stranger.curve_secretkey = load_pair(keys / "friend.key_secret")
+
+
+def a_friends_public_key_without_the_secret(stranger: Socket, keys: Path) -> None:
+    stranger.curve_serverkey = load_server(keys).public
+    stranger.curve_publickey = load_pair(keys / "friend.key_secret")[0]
+    stranger.curve_secretkey = zmq.curve_keypair()[1]
+
+
+def the_servers_own_pair(stranger: Socket, keys: Path) -> None:
+    stranger.curve_serverkey = load_server(keys).public
+    stranger.curve_publickey, stranger.curve_secretkey = load_pair(keys / "server.key_secret")
+
+
+def a_key_that_was_taken_away(stranger: Socket, keys: Path) -> None:
+    (keys / "former.key_secret").unlink(missing_ok=True)
+    make_client(keys, "former")[0].unlink()
+    stranger.curve_serverkey = load_server(keys).public
+    stranger.curve_publickey, stranger.curve_secretkey = load_pair(keys / "former.key_secret")
+
+
+def a_password(stranger: Socket, keys: Path) -> None:
+    stranger.plain_username, stranger.plain_password = b"admin", b"admin"
+
+
+WAYS = (
+    no_key,
+    the_servers_public_key_alone,
+    another_servers_key,
+    a_friends_public_key_without_the_secret,
+    the_servers_own_pair,
+    a_key_that_was_taken_away,
+    a_password,
+)
+KINDS = pytest.mark.parametrize("kind", [zmq.SUB, zmq.DEALER], ids=["publish", "replay"])
+
+
+@KINDS
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+def test_without_a_listed_key_not_a_byte_is_heard(
+    standing: Daemon, way: Callable[[Socket, Path], None], kind: int
+) -> None:
+    keys = standing.base / "keys"
+    assert stranger_hears(standing, lambda stranger: way(stranger, keys), kind) == 0
+    with friend(standing, keys) as client:  # and the daemon is none the worse for it
+        assert hears(client, write_wav(standing.folder / f"{time.monotonic_ns()}.wav"))
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "kind"), [("publish", b"SUB"), ("replay", b"DEALER")], ids=["publish", "replay"]
+)
+def test_plain_tcp_hears_only_the_greeting(standing: Daemon, endpoint: str, kind: bytes) -> None:
     """A ZMTP peer that skips the handshake gets the 64-byte greeting and no more."""
-    port = int(guarded.publish.rpartition(":")[2])
+    port = int(getattr(standing, endpoint).rpartition(":")[2])
     greeting = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
+    ready = b"\x05READY\x0bSocket-Type" + len(kind).to_bytes(4, "big") + kind
+    said = b"\x00\x01\x01" if kind == b"SUB" else b'\x00\x0c{"since": 0}'
     with socket.create_connection(("127.0.0.1", port)) as peer:
         peer.settimeout(LISTEN_S)
-        peer.sendall(greeting + b"\x04\x26\x05READY\x0bSocket-Type\0\0\0\x03SUB" + b"\x00\x01\x01")
-        write_wav(guarded.folder / "a.wav")
+        peer.sendall(greeting + b"\x04" + bytes([len(ready)]) + ready + said)
+        write_wav(standing.folder / "plain.wav")
         heard = b""
         try:
             while data := peer.recv(65_536):
@@ -164,24 +206,42 @@ def test_keys_come_and_go_without_a_restart(guarded: Daemon, keys: Path) -> None
     assert guarded.process.poll() is None
 
 
-def test_without_a_gate_nobody_gets_in(keys: Path) -> None:
-    """A dead ZAP thread must close the door, not open it."""
+def never_there(gate: Gate) -> None:
+    gate.close()
+
+
+def ended(gate: Gate) -> None:
+    gate.start()
+    gate.stop()
+    gate.join()
+
+
+@KINDS
+@pytest.mark.parametrize("end", [never_there, ended], ids=lambda end: end.__name__)
+def test_without_a_gate_nobody_gets_in(keys: Path, end: Callable[[Gate], None], kind: int) -> None:
+    """A ZAP thread that is not there must close the door, not open it."""
     context = zmq.Context()
     mine = load_server(keys)
     gate = Gate(context, mine.clients)
-    publisher, sub = context.socket(zmq.PUB), context.socket(zmq.SUB)
+    server = context.socket(zmq.PUB if kind == zmq.SUB else zmq.ROUTER)
+    client = context.socket(kind)
     try:
-        secure(publisher, mine)
-        publisher.bind("tcp://127.0.0.1:*")
-        gate.close()  # never started, and now not even bound
-        sub.curve_serverkey = mine.public
-        sub.curve_publickey, sub.curve_secretkey = load_pair(keys / "friend.key_secret")
-        sub.subscribe(b"")
-        sub.connect(publisher.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0"))
+        secure(server, mine)
+        server.bind("tcp://127.0.0.1:*")
+        end(gate)
+        client.curve_serverkey = mine.public
+        client.curve_publickey, client.curve_secretkey = load_pair(keys / "friend.key_secret")
+        if kind == zmq.SUB:
+            client.subscribe(b"")
+        client.connect(server.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0"))
         deadline = time.monotonic() + LISTEN_S
         while time.monotonic() < deadline:
-            publisher.send(b"secret")
-            assert not sub.poll(20)
+            if kind == zmq.SUB:
+                server.send(b"secret")
+                assert not client.poll(20)
+            else:
+                client.send(b'{"since": 0}', zmq.NOBLOCK)
+                assert not server.poll(20), "a request came in"
     finally:
         context.destroy(linger=0)
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 import pytest
 from running import STRESS
 
-from daemon.stream_clock import BUCKET_BLOCKS, BUCKET_S, Loss, StreamClock, clock
+from daemon.steady import clock
+from daemon.stream_clock import BUCKET_BLOCKS, BUCKET_S, Loss, StreamClock
 
 YEAR_S = 365 * 86_400.0
 RATE = 48_000

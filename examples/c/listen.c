@@ -9,6 +9,7 @@
  * - `seq` numbers all messages, and `prev` is the seq before it of the same type. A `prev` that we
  *   have not had is a loss; so is a `last` in the heartbeat that is beyond what we have had.
  * - Whatever was lost, a second socket gives again: ask for what comes after the last seq we had.
+ * - A daemon with keys lets in whom it knows: both sockets show our key, and check the daemon's.
  */
 
 #include <cjson/cJSON.h>
@@ -25,13 +26,20 @@
 #define PREFIX "tinyast.v1."
 #define ANSWER_MS 5000 /* a daemon that runs answers far sooner */
 #define NOTHING (-1)
+#define KEY_SIZE 41 /* Z85, with the zero at its end */
 
 /* All but the heartbeat, which has no seq. */
 static const char *const TYPES[] = {"prediction", "file", "event", "gap", "status"};
 enum { N_TYPES = sizeof TYPES / sizeof *TYPES };
 
+struct keys {
+    bool used;
+    char server[KEY_SIZE], public[KEY_SIZE], secret[KEY_SIZE];
+};
+
 struct listener {
     void *context;
+    struct keys keys;
     const char *replay;    /* endpoint */
     char journal[40];      /* seq counts within one journal; empty before the first answer */
     int64_t seen[N_TYPES]; /* of each type, the newest seq we have had */
@@ -148,6 +156,45 @@ static void take(struct listener *self, zmq_msg_t *topic, zmq_msg_t *body, bool 
     cJSON_Delete(message);
 }
 
+/* -- Keys ------------------------------------------------------------------------------------- */
+
+/* Find the line `NAME = "KEY"` in a certificate file as `tinyastd keygen` writes it. */
+static void read_key(const char *file, const char *name, char key[KEY_SIZE])
+{
+    char line[256], found[32];
+    FILE *in = fopen(file, "r");
+    bool done = false;
+    if (in == NULL)
+        fail("cannot read the key file %s", file);
+    while (!done && fgets(line, sizeof line, in) != NULL)
+        done = sscanf(line, " %31[a-z-] = \"%40[^\"]\"", found, key) == 2 && strcmp(found, name) == 0;
+    fclose(in);
+    if (!done || strlen(key) != KEY_SIZE - 1)
+        fail("there is no such key as needed in %s", file);
+}
+
+static void read_keys(struct keys *keys, const char *server, const char *own)
+{
+    if (server == NULL && own == NULL)
+        return;
+    if (server == NULL || own == NULL)
+        fail("--server-key and --own-key go together%s", "");
+    read_key(server, "public-key", keys->server);
+    read_key(own, "public-key", keys->public);
+    read_key(own, "secret-key", keys->secret);
+    keys->used = true;
+}
+
+static void show_keys(void *socket, const struct keys *keys)
+{
+    if (!keys->used)
+        return;
+    if (zmq_setsockopt(socket, ZMQ_CURVE_SERVERKEY, keys->server, KEY_SIZE) != 0 ||
+        zmq_setsockopt(socket, ZMQ_CURVE_PUBLICKEY, keys->public, KEY_SIZE) != 0 ||
+        zmq_setsockopt(socket, ZMQ_CURVE_SECRETKEY, keys->secret, KEY_SIZE) != 0)
+        fail("these are no keys: %s", zmq_strerror(errno));
+}
+
 /* -- Sockets ---------------------------------------------------------------------------------- */
 
 static void receive(void *socket, zmq_msg_t *frame)
@@ -156,13 +203,14 @@ static void receive(void *socket, zmq_msg_t *frame)
         fail("cannot receive: %s", zmq_strerror(errno));
 }
 
-static void *connect_to(void *context, int kind, const char *endpoint)
+static void *connect_to(const struct listener *self, int kind, const char *endpoint)
 {
-    void *socket = zmq_socket(context, kind);
+    void *socket = zmq_socket(self->context, kind);
     int linger = 0;
     if (socket == NULL)
         fail("cannot make a socket: %s", zmq_strerror(errno));
     zmq_setsockopt(socket, ZMQ_LINGER, &linger, sizeof linger);
+    show_keys(socket, &self->keys);
     if (kind == ZMQ_SUB)
         zmq_setsockopt(socket, ZMQ_SUBSCRIBE, PREFIX, strlen(PREFIX));
     if (zmq_connect(socket, endpoint) != 0)
@@ -178,7 +226,7 @@ static cJSON *ask(struct listener *self, int64_t since, int limit, void **socket
     int timeout = ANSWER_MS;
     zmq_msg_t frame;
 
-    *socket = connect_to(self->context, ZMQ_REQ, self->replay);
+    *socket = connect_to(self, ZMQ_REQ, self->replay);
     zmq_setsockopt(*socket, ZMQ_RCVTIMEO, &timeout, sizeof timeout);
     snprintf(request, sizeof request, "{\"since\": %" PRId64 ", \"limit\": %d}", since, limit);
     zmq_send(*socket, request, strlen(request), 0);
@@ -250,7 +298,7 @@ static int64_t newest_seq(struct listener *self)
 static void listen_from(struct listener *self, const char *publish, int64_t since)
 {
     /* Before asking replay, so that nothing falls between the two. */
-    void *subscriber = connect_to(self->context, ZMQ_SUB, publish);
+    void *subscriber = connect_to(self, ZMQ_SUB, publish);
 
     begin_at(self, since == NOTHING ? newest_seq(self) : since);
     while (!enough(self)) {
@@ -274,25 +322,30 @@ static int64_t number(const char *argument)
 int main(int argc, char **argv)
 {
     static const struct option options[] = {
-        {"publish", required_argument, NULL, 'p'}, /* endpoint of live messages */
-        {"replay", required_argument, NULL, 'r'},  /* endpoint of older ones */
-        {"since", required_argument, NULL, 's'},   /* begin after this seq; 0 for all kept */
-        {"count", required_argument, NULL, 'c'},   /* stop after this many files */
+        {"publish", required_argument, NULL, 'p'},    /* endpoint of live messages */
+        {"replay", required_argument, NULL, 'r'},     /* endpoint of older ones */
+        {"server-key", required_argument, NULL, 'k'}, /* file of the daemon's public key */
+        {"own-key", required_argument, NULL, 'o'},    /* file of our secret key */
+        {"since", required_argument, NULL, 's'},      /* begin after this seq; 0 for all kept */
+        {"count", required_argument, NULL, 'c'},      /* stop after this many files */
         {NULL, 0, NULL, 0},
     };
     struct listener self = {.replay = "tcp://127.0.0.1:5756", .count = NOTHING};
-    const char *publish = "tcp://127.0.0.1:5755";
+    const char *publish = "tcp://127.0.0.1:5755", *server_key = NULL, *own_key = NULL;
     int64_t since = NOTHING;
 
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         switch (option) {
         case 'p': publish = optarg; break;
         case 'r': self.replay = optarg; break;
+        case 'k': server_key = optarg; break;
+        case 'o': own_key = optarg; break;
         case 's': since = number(optarg); break;
         case 'c': self.count = number(optarg); break;
         default: return 2;
         }
     }
+    read_keys(&self.keys, server_key, own_key);
     setvbuf(stdout, NULL, _IOLBF, 0);
     self.context = zmq_ctx_new();
     listen_from(&self, publish, since);

@@ -9,16 +9,36 @@
 // - `seq` numbers all messages, and `prev` is the seq before it of the same type. A `prev` that we
 //   have not had is a loss; so is a `last` in the heartbeat that is beyond what we have had.
 // - Whatever was lost, a second socket gives again: ask for what comes after the last seq we had.
+// - A daemon with keys lets in whom it knows: both sockets show our key, and check the daemon's.
 
+import { readFileSync } from "node:fs"
 import { parseArgs } from "node:util"
 import * as zmq from "zeromq"
 
 const TYPES = ["prediction", "file", "event", "gap", "status"] // all but the heartbeat: it has no seq
 const ANSWER_MS = 5_000 // a daemon that runs answers far sooner
 
+let keys = {} // options of every socket; empty for a daemon without keys
+
+/** The keys of a certificate file as `tinyastd keygen` writes it, by name. */
+function readKeys(file) {
+  const lines = readFileSync(file, "utf8").matchAll(/^\s*([a-z]+)-key\s*=\s*"([^"]{40})"/gm)
+  return Object.fromEntries([...lines].map(([, name, key]) => [name, key]))
+}
+
+function showKeys(server, own) {
+  if (server === undefined && own === undefined) return
+  if (server === undefined || own === undefined)
+    throw new Error("--server-key and --own-key go together")
+  const { public: curvePublicKey, secret: curveSecretKey } = readKeys(own)
+  if (curveSecretKey === undefined)
+    throw new Error(`${own} holds no secret key; name the file that ends in key_secret`)
+  keys = { curveServerKey: readKeys(server).public, curvePublicKey, curveSecretKey }
+}
+
 /** Ask replay: its header, and [topic, body] of each message as it was published. */
 async function ask(endpoint, request) {
-  const socket = new zmq.Request({ receiveTimeout: ANSWER_MS, linger: 0 })
+  const socket = new zmq.Request({ receiveTimeout: ANSWER_MS, linger: 0, ...keys })
   socket.connect(endpoint)
   try {
     await socket.send(JSON.stringify(request))
@@ -40,7 +60,7 @@ const allAt = (seq) => new Map(TYPES.map((type) => [type, seq]))
 
 /** Every message after seq `since`, each once, as [topic, message]; undefined: from now on. */
 async function* listen(publish, replay, since) {
-  const subscriber = new zmq.Subscriber()
+  const subscriber = new zmq.Subscriber(keys)
   subscriber.subscribe("tinyast.v1.")
   subscriber.connect(publish) // before asking replay, so that nothing falls between the two
   try {
@@ -112,10 +132,13 @@ async function main() {
     options: {
       publish: { type: "string", default: "tcp://127.0.0.1:5755" }, // its live messages
       replay: { type: "string", default: "tcp://127.0.0.1:5756" }, // its older ones
+      "server-key": { type: "string" }, // its public key file, server.key
+      "own-key": { type: "string" }, // our secret key file, NAME.key_secret
       since: { type: "string" }, // begin after this seq; 0 for all that is kept
       count: { type: "string" }, // stop after this many files
     },
   })
+  showKeys(options["server-key"], options["own-key"])
   const since = options.since === undefined ? undefined : Number(options.since)
   let files = 0
   for await (const [topic, message] of listen(options.publish, options.replay, since)) {

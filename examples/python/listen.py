@@ -9,6 +9,7 @@ The contract is docs/messages.md; what matters of it here:
 * `seq` numbers all messages, and `prev` is the seq before it of the same type. A `prev` that we
   have not had is a loss; so is a `last` in the heartbeat that is beyond what we have had.
 * Whatever was lost, a second socket gives again: ask for what comes after the last seq we had.
+* A daemon with keys lets in whom it knows: both sockets show our key, and check the daemon's.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import zmq
+import zmq.auth
 
 TYPES = ("prediction", "file", "event", "gap", "status")  # all but the heartbeat, which has no seq
 ANSWER_MS = 5_000  # a daemon that runs answers far sooner
@@ -25,6 +27,16 @@ ANSWER_MS = 5_000  # a daemon that runs answers far sooner
 Message = dict[str, Any]
 
 context = zmq.Context()
+
+
+def read_keys(server: str, own: str) -> None:
+    """Show these keys on all sockets from now on: the daemon's public one and our own pair."""
+    context.setsockopt(zmq.CURVE_SERVERKEY, zmq.auth.load_certificate(server)[0])
+    public, secret = zmq.auth.load_certificate(own)
+    context.setsockopt(zmq.CURVE_PUBLICKEY, public)
+    if secret is None:
+        sys.exit(f"listen.py: {own} holds no secret key; name the file that ends in key_secret")
+    context.setsockopt(zmq.CURVE_SECRETKEY, secret)
 
 
 def ask(endpoint: str, **request: Any) -> tuple[Message, list[tuple[bytes, bytes]]]:
@@ -100,9 +112,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Print what a tinyast daemon says.")
     parser.add_argument("--publish", default="tcp://127.0.0.1:5755", help="its live messages")
     parser.add_argument("--replay", default="tcp://127.0.0.1:5756", help="its older ones")
+    parser.add_argument("--server-key", help="the daemon's public key file, server.key")
+    parser.add_argument("--own-key", help="our own secret key file, NAME.key_secret")
     parser.add_argument("--since", type=int, help="begin after this seq; 0 for all that is kept")
     parser.add_argument("--count", type=int, help="stop after this many files")
     options = parser.parse_args()
+    if (options.server_key is None) != (options.own_key is None):
+        parser.error("--server-key and --own-key go together")
+    if options.server_key is not None:
+        read_keys(options.server_key, options.own_key)
 
     files = 0
     for topic, message in listen(options.publish, options.replay, options.since):

@@ -1,0 +1,42 @@
+"""Values of a recipe that cannot be trained with are named before anything is begun."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from conftest import ROOT
+
+from tinyast.limits import LIMITS, check_limits
+from tinyast.recipe import Recipe, RecipeError, load_recipe
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("epochs", 0, "epochs of the recipe is a number from 1 up, not 0: .* --epochs"),
+        ("batch_size", 0, "batch_size of the recipe .* --batch-size"),
+        ("learning_rate", -1.0, "learning_rate"),
+        ("learning_rate", float("nan"), "learning_rate .* not nan"),
+        ("weight_decay", float("inf"), "weight_decay"),
+        ("clip_norm", 0.0, "clip_norm"),
+        ("ema_decay", 1.0, "ema_decay"),
+        ("variants", 0, "variants"),
+        ("max_speed", 0.5, "max_speed of the recipe is a number from 1 to 4"),
+        ("mix", 1.5, "mix of the recipe is a number from 0 to 1"),
+        ("seed", -1, "seed"),
+        ("limit", -5, "limit"),
+    ],
+)
+def test_a_value_out_of_range_is_named(key: str, value: float, says: str) -> None:
+    with pytest.raises(RecipeError, match=says):
+        check_limits(replace(Recipe(), **{key: value}))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["full", "quick"])
+def test_shipped_recipes_are_within(name: str) -> None:
+    check_limits(load_recipe(ROOT / "config" / f"recipe-{name}.toml"))
+
+
+def test_every_limit_is_of_a_key() -> None:
+    assert set(LIMITS) <= set(Recipe().to_dict())
