@@ -261,5 +261,5 @@ def test_a_changed_file_is_found_by_its_sum(broken: Path) -> None:
 
 
 def test_an_engine_that_nobody_knows_is_an_error() -> None:
-    with pytest.raises(ValueError, match="onnx, torch"):
+    with pytest.raises(ValueError, match="onnx, int8, torch"):
         load_engine(read_checkpoint(), "abacus")

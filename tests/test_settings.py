@@ -140,7 +140,7 @@ def test_a_variable_that_a_table_cannot_hold_is_named(read: Any) -> None:
         ("workers = 1.5", ["`workers`", "int"]),
         ("top = 0", ["`top`", ">= 1"]),
         ("insecure = 'yes'", ["`insecure`", "bool"]),
-        ("engine = 'tensorflow'", ["`engine`", "onnx, torch"]),
+        ("engine = 'tensorflow'", ["`engine`", "onnx, int8, torch"]),
         ("decision = 5", ["`decision`", "a table"]),
         ("[decision]\nthreshold = 1.5", ["`decision.threshold`", "<= 1"]),
         ("[decision]\nallow = 'dog'", ["`decision.allow`", "a list"]),

@@ -102,7 +102,8 @@ def test_start_reload_kill_hang_and_stop_under_a_real_systemd(tmp_path: Path) ->
         )
     finally:
         shutil.rmtree(Path("/var/lib") / state, ignore_errors=True)
-    assert told.stdout.split("\n")[:-1] == [
+    # Before that a busy machine's systemd may say that it is not up yet.
+    assert told.stdout.split("\n")[-7:-1] == [
         "started",
         "reloaded",
         "restarted",
