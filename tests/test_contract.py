@@ -69,6 +69,7 @@ publish = "{publish}"
 replay = "{replay}"
 [decision]
 threshold = 0.0
+unknown = false
 [[folder]]
 name = "Söders gård/1.a"
 path = "{folder}"

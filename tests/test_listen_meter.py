@@ -123,7 +123,8 @@ class Terminal:
 
 @pytest.mark.skipif(what_is_missing() is not None, reason=what_is_missing() or "")
 def test_on_a_terminal(tmp_path: Path) -> None:
-    settings = "[decision]\nthreshold = 0.0\n[events]\nconfirm_at = 0.0\n[[microphone]]\n"
+    settings = "[decision]\nthreshold = 0.0\nunknown = false\n"
+    settings += "[events]\nconfirm_at = 0.0\n[[microphone]]\n"
     with listening(tmp_path, settings) as ear:
         ear.start()
         daemon = ear.daemon

@@ -160,7 +160,7 @@ def test_the_oldest_is_dropped_where_it_cannot_keep_up(tmp_path: Path) -> None:
 
 def test_ending_events_keeps_its_place_among_windows(tmp_path: Path) -> None:
     rules = Events(confirm_at=0.0)
-    desk = Desk(tmp_path, events=rules, decision=Decision(threshold=0.0))
+    desk = Desk(tmp_path, events=rules, decision=Decision(threshold=0.0, unknown=False))
     sound = noise(5.0)
     desk.add(sound)
     desk.job.add("source_lost", desk.queue.put_live)
@@ -181,7 +181,8 @@ def test_ending_events_keeps_its_place_among_windows(tmp_path: Path) -> None:
 
 
 def test_unconfirmed_windows_are_said_and_not_accepted(tmp_path: Path) -> None:
-    desk = Desk(tmp_path, "accepted", Events(confirm_at=1.0), Decision(threshold=0.0))
+    decision = Decision(threshold=0.0, unknown=False)
+    desk = Desk(tmp_path, "accepted", Events(confirm_at=1.0), decision)
     sound = noise(5.0)
     desk.add(sound)
     desk.add(sound)

@@ -64,13 +64,14 @@ def test_ready_watchdog_and_stopping_are_told(
 def test_sighup_applies_what_it_can_and_names_what_needs_a_restart(
     daemon: MakeDaemon, tmp_path: Path, manager: Manager
 ) -> None:
-    listening = configured(daemon, tmp_path, manager, "[decision]\nthreshold = 0.0\n").start()
+    accept_all = "[decision]\nthreshold = 0.0\nunknown = false\n"
+    listening = configured(daemon, tmp_path, manager, accept_all).start()
     manager.hears("READY=1")
     write_wav(listening.folder / "a.wav")
     listening.ends(1)
     (tmp_path / "settings.toml").write_text(
         f'[[folder]]\npath = "{tmp_path}/in"\nname = "in"\nsettle = 3.0\n'
-        "[decision]\nthreshold = 1.0\n"
+        "[decision]\nthreshold = 1.0\nunknown = false\n"
     )
     listening.send(signal.SIGHUP)
     manager.hears("RELOADING=1")

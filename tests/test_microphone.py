@@ -45,7 +45,7 @@ from sounds import write_wav
 from virtual_mic import RATE, wait_until, what_is_missing
 
 AT_ONCE = 6  # scenarios; each takes little of a core
-ACCEPT_ALL = "[decision]\nthreshold = 0.0\n[events]\nconfirm_at = 0.0\n"
+ACCEPT_ALL = "[decision]\nthreshold = 0.0\nunknown = false\n[events]\nconfirm_at = 0.0\n"
 MICROPHONE = '[[microphone]]\nkeep = "all"\n'
 
 Scenario = Callable[[Path], None]
@@ -417,7 +417,7 @@ def clips_one_after_another(base: Path) -> None:
     as_file = [classifier().scores(as_float(samples), RATE)[0] for samples, _ in clips]
     # A model that is sure of little is given thresholds at which it says something.
     threshold = min(0.5, float(np.median([scores.max() for scores in as_file])))
-    settings = f"[decision]\nthreshold = {threshold}\n"
+    settings = f"[decision]\nthreshold = {threshold}\nunknown = false\n"
     settings += f"[events]\nconfirm_at = {0.85 if threshold == 0.5 else threshold}\n"
     settings += "".join(f'[[microphone]]\nname = "{name}"\ndevice = "{name}"\n' for name in names)
     wanted: list[tuple[str, float, str, str | None]] = []  # where, when, what it is, as a file

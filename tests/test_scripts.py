@@ -112,6 +112,39 @@ def test_own_sounds_from_recordings_to_labels(place: Path, script: Script) -> No
     assert classifier.predict(samples, rate)[0].scores.sum() == pytest.approx(1, abs=1e-5)
 
 
+def test_kinds_left_out_of_training_are_judged_as_unknown(place: Path, script: Script) -> None:
+    """Of three kinds one is not learnt; then the same run, its graph in int8, by its own kinds."""
+    (place / "three").mkdir()
+    kinds = {"hiss": 1.0, "hum": 0.02, "whistle": 0.4}
+    rows = []
+    for number, (label, step) in enumerate(list(kinds.items()) * 4):
+        sound = 0.1 * np.sin(np.arange(40_000) * step * (1 + number / 50))
+        soundfile.write(place / "three" / f"{number}.wav", sound, 16_000)
+        rows.append(f"{number}.wav,{label},{number // 3 % 2}")
+    table = ["filename,label,fold", *rows]
+    (place / "three/metadata.csv").write_text("\n".join(table) + "\n")
+    words = ["--recipe", "recipe.toml", "--data", "three", "--hold-out", "1", "--run", "partly"]
+    out = script("train", *words, "--cache", "cache", "--threads", "1", "--leave-out", "1")
+    assert "4 clips to train on, 4 held out, 2 kinds" in out
+
+    out = script("evaluate", "--data", "three", "--run", "partly", "--unknown", "--output", "u")
+    assert "4 clips of 2 known kinds" in out
+    assert "2 of unknown ones" in out
+    areas = json.loads((place / "u/figures.json").read_text())["auroc"]
+    assert {name: len(values) for name, values in areas.items()} == dict.fromkeys(areas, 1)
+    assert f"AUROC by best logit {areas['best logit'][0]:.3f}" in out
+    assert "knows other kinds" in script("evaluate", "--data", "three", "--run", "partly", code=2)
+    assert "knows every kind" in script(
+        "evaluate", "--data", "sounds", "--run", "run", "--unknown", code=2
+    )
+    assert "--unknown needs --run" in script("evaluate", "--data", "three", "--unknown", code=2)
+
+    words = ["--data", "sounds", "--run", "run", "--engine", "int8", "--output", "small"]
+    assert "of 8 clips right" in script("evaluate", *words)
+    assert (place / "run/checkpoint/model.int8.onnx").exists()
+    assert "no engine is called 'abacus'" in script("evaluate", "--engine", "abacus", code=2)
+
+
 def test_mistakes_are_told_plainly(place: Path, script: Script) -> None:
     words = ["--data", "sounds", "--recipe", "recipe.toml", "--run", "other", "--cache", "cache"]
     assert "is this the data set's folder" in script("train", "--data", ".", code=2)

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from daemon.predictions import Rules, judge
+from daemon.settings import Decision
 from tinyast import Classifier
 from tinyast.checkpoint import default_path, read_checkpoint
 from tinyast.errors import CheckpointError
@@ -52,6 +54,20 @@ def test_a_checkpoint_says_what_is_unknown(
     classifier = Classifier.load(checkpoint(tmp_path / "made", limit))
     noise = np.random.default_rng(0).normal(0, 0.1, 80_000).astype(np.float32)
     assert classifier.predict(noise, 16_000)[0].unknown is unknown
+
+
+def test_what_is_unknown_is_published_as_rejected(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, 80_000).astype(np.float32)
+    rules = Rules(Decision(threshold=0.0), hop_s=5.0, max_duration_s=60.0, top=3)
+    said = [
+        judge(Classifier.load(checkpoint(tmp_path / str(limit), limit)), rules, noise, 16_000)
+        for limit in (1e9, -1e9)
+    ]
+    assert [(m["decision"], m["reason"]) for m in said] == [
+        ("rejected", "unknown"),
+        ("accepted", None),
+    ]
+    assert said[0]["top"] == said[1]["top"]
 
 
 def test_a_limit_that_is_no_number_is_an_error(tmp_path: Path) -> None:
