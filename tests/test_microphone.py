@@ -299,7 +299,8 @@ def frames_that_stop_coming(base: Path) -> None:
         ear.server.ask(
             "load-module", "module-pipe-source", *arguments, f"rate={RATE}", "channels=1"
         )
-        speaker = threading.Thread(target=speak)
+        # Scenarios run beside each other, and another one is not to wait for it; this one does.
+        speaker = threading.Thread(target=speak, daemon=True)
         speaker.start()
         try:
             speaking.set()
