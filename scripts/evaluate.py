@@ -122,21 +122,22 @@ def _known(dataset: Dataset, judges: list[Judge], output: Path, changed: bool) -
     temperature = fit_temperature(logits, clips.targets)
     right = logits.argmax(axis=1) == clips.targets
     familiar = familiarity(logits[right] / np.float32(temperature)) if right.any() else np.zeros(1)
+    shares = [float(right[whose == number].mean()) for number in range(len(judges))]
+    error = calibration_error(honest, clips.targets)
     passed = [accepted(honest, clips.targets, threshold) for threshold in THRESHOLDS]
     _print(result, clips, honest)
-    _print_by_judge(judges, whose, right)
-    _print_calibration(result, calibration_error(honest, clips.targets), temperature, passed)
+    _print_by_judge(judges, shares)
+    _print_calibration(result, error, temperature, passed)
     lost = robustness(judges, dataset, right, _follow) if changed else {}
     for name, (points, half) in lost.items():
         typer.echo(f"{name:<38} {points:>5.1f} points lost (± {half:.1f})")
-    output.mkdir(parents=True, exist_ok=True)
     confusion_matrix(result, output / "confusion.png")
     reliability_diagram(honest, clips.targets, output / "reliability.png")
     _write_predictions(output / "predictions.csv", clips, honest)
     return result.to_dict() | {
-        "accuracy_by_run": [float(right[whose == n].mean()) for n in range(len(judges))],
+        "accuracy_by_run": shares,
         "temperature": temperature,
-        "calibrated_error": calibration_error(honest, clips.targets),
+        "calibrated_error": error,
         "accepted": [asdict(row) for row in passed],
         "unknown_below": float(np.percentile(familiar, FAMILIAR)),
         "points_lost": lost,
@@ -229,12 +230,9 @@ def _print(result: Evaluation, clips: Dataset, scores: Scores) -> None:
     )
 
 
-def _print_by_judge(
-    judges: list[Judge], whose: NDArray[np.int64], right: NDArray[np.bool_]
-) -> None:
+def _print_by_judge(judges: list[Judge], shares: list[float]) -> None:
     if len(judges) < 2:
         return
-    shares = [float(right[whose == number].mean()) for number in range(len(judges))]
     listed = ", ".join(
         f"{judge.name} {share:.1%}" for judge, share in zip(judges, shares, strict=True)
     )

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from disks import mounted
 from running import Daemon, of_type
 from saying import fill, predictions
 from sounds import write_wav
@@ -93,13 +94,8 @@ def test_small_corrections_of_a_clock_are_no_step(monkeypatch: pytest.MonkeyPatc
 @pytest.fixture
 def read_only(tmp_path: Path) -> Iterator[Path]:
     """A directory on a file system that is mounted to be read."""
-    state = tmp_path / "state"
-    state.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", str(state)]
-    if subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("mounting a file system needs root")
-    yield state
-    subprocess.run(["umount", "-l", str(state)], check=False)
+    with mounted(tmp_path / "state", "ro") as state:
+        yield state
 
 
 def test_a_state_directory_that_cannot_be_written_is_said_at_the_start(
