@@ -21,7 +21,7 @@ def augment(
 ) -> tuple[Float, Float]:
     """Pictures to train on, (B, n_mels, n_frames), and what they show, (B, classes).
 
-    `power` is mel power (B, n_mels, n_frames) and `targets` probabilities (B, classes).
+    `power` is mel power (B, n_mels, n_columns) and `targets` probabilities (B, classes).
     """
     power = at_unit_power(power)
     power = warp(power, recipe.stretch, recipe.mel_shift, recipe.shift, random)
@@ -36,7 +36,7 @@ def augment(
 
 
 def at_unit_power(power: Float) -> Float:
-    """Each picture (B, n_mels, n_frames) at a mean power of 1, whatever its recording level."""
+    """Each picture (B, n_mels, n_columns) at a mean power of 1, whatever its recording level."""
     level = np.maximum(power.mean(axis=(1, 2), keepdims=True), TINY)
     return np.asarray(power / level, dtype=np.float32)
 
@@ -99,7 +99,7 @@ def mix(power: Float, targets: Float, part: float, random: Random) -> tuple[Floa
 def add_background(power: Float, others: Float, part: float, random: Random) -> Float:
     """Put one to six of `others` behind a part of the clips, 3 to 30 dB below them, unlabelled.
 
-    Both are (B, n_mels, n_frames). Decibels are of mean power, the clip's being that of its
+    Both are (B, n_mels, n_columns). Decibels are of mean power, the clip's being that of its
     frames within 40 dB of the loudest.
     """
     batch = len(power)
@@ -116,15 +116,16 @@ def add_background(power: Float, others: Float, part: float, random: Random) -> 
 
 def add_noise(power: Float, part: float, random: Random) -> Float:
     """Give a part of the clips steady noise, from 0 to 40 dB below them, white to red."""
-    batch, mels, _ = power.shape
-    noisy = random.random((batch, 1, 1)) < part
-    level_db = -random.uniform(0, 40, (batch, 1, 1))
-    tilt_db = random.uniform(-20, 5, (batch, 1, 1)) * np.linspace(0, 1, mels)[None, :, None]
+    chosen = np.flatnonzero(random.random(len(power)) < part)
+    clips = power[chosen]
+    count, mels, _ = clips.shape
+    level_db = -random.uniform(0, 40, (count, 1, 1))
+    tilt_db = random.uniform(-20, 5, (count, 1, 1)) * np.linspace(0, 1, mels)[None, :, None]
     # The power of noise in one cell scatters as the mean of the few bins and frames under it.
-    scatter = random.gamma(4, 1 / 4, power.shape)
-    noise = 10 ** ((level_db + tilt_db) / 10) * scatter * noisy
-    level = power.mean(axis=(1, 2), keepdims=True)
-    noised: Float = (power + noise * level).astype(np.float32)
+    scatter = random.standard_gamma(4, clips.shape, dtype=np.float32) / 4
+    noise = 10 ** ((level_db + tilt_db) / 10) * scatter * clips.mean((1, 2), keepdims=True)
+    noised = power.copy()
+    noised[chosen] += noise
     return noised
 
 

@@ -4,10 +4,10 @@ One implementation for training and serving, in numpy alone. The numbers that sh
 `FeatureSettings`, saved beside every checkpoint as `preprocessor_config.json` and read back from
 there.
 
-The spectrum is an averaged periodogram (Welch, 1967): short frames, whose power is averaged in
-pairs down to 64. That keeps every sample of the clip in view at a quarter of the cost of long
-windows. Mel bands follow Slaney's Auditory Toolbox (1998), as `librosa.filters.mel` does by
-default; the tests hold this module to librosa.
+Frames of 64 ms cover the whole clip, 39 ms apart. The picture shows the loudest stretch of them,
+2.5 s: finer frames of that tell more than coarser ones of all, most of which is often silence, and
+where in the clip a sound lies makes no difference. Mel bands follow Slaney's Auditory Toolbox
+(1998), as `librosa.filters.mel` does by default; the tests hold this module to librosa.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ class FeatureSettings:
     window_s: float = 5.0  # seconds of sound in one clip
     n_fft: int = 1024  # samples in one frame, Hann-windowed (64 ms)
     hop_length: int = 625  # samples from one frame to the next
-    pool: int = 2  # frames averaged, in power, into one column
+    pool: int = 1  # frames averaged, in power, into one column (Welch 1967)
+    n_frames: int = 64  # columns of the picture: the loudest stretch of that length
     n_mels: int = 64  # mel bands
     fmin: float = 50.0  # Hz, lower edge of the lowest band
     fmax: float = 8_000.0  # Hz, upper edge of the highest band
@@ -42,8 +43,8 @@ class FeatureSettings:
         return round(self.window_s * self.sampling_rate)
 
     @property
-    def n_frames(self) -> int:
-        """Columns of the spectrogram."""
+    def n_columns(self) -> int:
+        """Columns of a whole clip's spectrogram."""
         return self.n_samples // (self.hop_length * self.pool)
 
     @property
@@ -91,7 +92,7 @@ def _hann(n: int) -> Float:
 
 
 def mel_power(samples: Float, settings: FeatureSettings) -> Float:
-    """Mel power spectrogram, (n_mels, n_frames), of a clip of at most `n_samples` samples.
+    """Mel power spectrogram, (n_mels, n_columns), of a clip of at most `n_samples` samples.
 
     A shorter clip is zero-padded at its end; a longer one raises ValueError.
     """
@@ -104,29 +105,46 @@ def mel_power(samples: Float, settings: FeatureSettings) -> Float:
     padded[before : before + len(samples)] = samples
     frames = np.lib.stride_tricks.sliding_window_view(padded, settings.n_fft)
     spectrum = np.fft.rfft(frames[:: settings.hop_length] * _hann(settings.n_fft))
-    power = spectrum.real**2 + spectrum.imag**2  # (n_frames * pool, bins)
+    power = spectrum.real**2 + spectrum.imag**2  # (n_columns * pool, bins)
     if settings.pool > 1:
-        power = power.reshape(settings.n_frames, settings.pool, -1).mean(axis=1)
+        power = power.reshape(settings.n_columns, settings.pool, -1).mean(axis=1)
     mel: Float = mel_filterbank(settings) @ power.T.astype(np.float32, copy=False)
     return mel
 
 
 def normalise(power: Float, settings: FeatureSettings) -> Float:
-    """Decibels below the loudest cell, floored at `top_db`, to zero mean and unit variance.
+    """The picture of a clip: its loudest stretch, to zero mean and unit variance.
 
-    `power` is (..., n_mels, n_frames); each clip is normalised by itself, so the level at which
-    it was recorded drops out. A clip of zeros stays zeros.
+    `power` is (..., n_mels, n_columns), the result (..., n_mels, n_frames). Each clip is taken in
+    decibels below its loudest cell, floored at `top_db`, and normalised by itself, so the level
+    at which it was recorded drops out. A clip of zeros stays zeros.
     """
     axes = (-2, -1)
     peak = power.max(axis=axes, keepdims=True)
     relative = power / np.maximum(peak, np.finfo(np.float32).tiny)
     db = 10 * np.log10(np.maximum(relative, np.float32(10 ** (-settings.top_db / 10))))
+    db = _loudest(db, settings.n_frames)
     centred = db - db.mean(axis=axes, keepdims=True)
     deviation = centred.std(axis=axes, keepdims=True)
     scaled: Float = np.where(
         deviation > 0, centred / np.where(deviation > 0, deviation, 1), 0
     ).astype(np.float32)
     return scaled
+
+
+def _loudest(db: Float, n_frames: int) -> Float:
+    """The `n_frames` columns in a row with the most decibels, the first of equals.
+
+    (..., n_mels, n_columns) to (..., n_mels, n_frames). Decibels, not power, are summed, so that
+    a single click does not outweigh what goes on.
+    """
+    if db.shape[-1] <= n_frames:
+        return db
+    until = np.cumsum(db.sum(axis=-2, dtype=np.float64), axis=-1)
+    stretches = until[..., n_frames - 1 :].copy()
+    stretches[..., 1:] -= until[..., :-n_frames]
+    columns = stretches.argmax(axis=-1)[..., None] + np.arange(n_frames)
+    return np.take_along_axis(db, columns[..., None, :], axis=-1)
 
 
 def log_mel(samples: Float, settings: FeatureSettings) -> Float:

@@ -44,7 +44,7 @@ class TinyASTStem(nn.Module):
                 halve = number == depth and stage < last
                 layers.append(conv(channels, outputs, halve))
                 channels = outputs
-        # As shipped: (B, 32, 32, 32), (B, 64, 16, 16), 2 x (B, 128, ...) to 8 x 8, 2 x (B, D, 8, 8)
+        # As shipped: (B, 24, 32, 32), (B, 48, 16, 16), 2 x (B, 96, ...) to 8 x 8, 2 x (B, D, 8, 8)
         self.layers = nn.Sequential(*layers)
         tokens = (config.n_mels >> last) * (config.n_frames >> last)
         self.position_embeddings = nn.Parameter(torch.zeros(1, tokens, config.hidden_size))

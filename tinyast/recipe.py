@@ -21,7 +21,7 @@ class Recipe:
     # How long and how fast.
     seed: int = 0
     epochs: int = 120  # passes over the training clips
-    batch_size: int = 32  # clips
+    batch_size: int = 16  # clips
     learning_rate: float = 1e-3  # at the top of the one-cycle schedule
     warmup: float = 0.1  # part of the training spent rising to it
     weight_decay: float = 0.05
@@ -43,11 +43,11 @@ class Recipe:
     stretch: float = 0.15  # most that time is stretched or squeezed, as a part
     mel_shift: float = 2.5  # most bands that a picture is moved up or down
     equaliser_db: float = 4.0  # standard deviation of a random frequency response
-    shift: float = 0.2  # part of the clips moved in time with silence following, not rolled
-    background: float = 0.3  # part of the clips given other clips behind them
-    noise: float = 0.2  # part of the clips given steady noise
-    narrow: float = 0.1  # part of the clips given less bandwidth
-    mask_time: int = 10  # widest stripe of frames blanked
+    shift: float = 0.3  # part of the clips moved in time with silence following, not rolled
+    background: float = 0.45  # part of the clips given other clips behind them
+    noise: float = 0.25  # part of the clips given steady noise
+    narrow: float = 0.15  # part of the clips given less bandwidth
+    mask_time: int = 12  # widest stripe of frames blanked
     mask_mel: int = 8  # widest stripe of bands blanked
     masks: int = 1  # stripes blanked in each direction
     # The network, as in TinyASTConfig.

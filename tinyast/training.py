@@ -39,7 +39,7 @@ class TrainingError(TinyASTError):
 class Clips:
     """What the loop needs to know of a data set."""
 
-    spectra: NDArray[np.float32]  # (clips, variants, n_mels, n_frames), mel power
+    spectra: NDArray[np.float32]  # (clips, variants, n_mels, n_columns), mel power
     targets: NDArray[np.int64]  # (clips,)
 
 
@@ -133,7 +133,7 @@ def train(
 def predict(
     model: TinyASTForAudioClassification, power: Float, settings: FeatureSettings
 ) -> NDArray[np.float32]:
-    """Logits, (clips, classes), for mel power (clips, n_mels, n_frames)."""
+    """Logits, (clips, classes), for mel power (clips, n_mels, n_columns)."""
     model.eval()
     logits = []
     with torch.inference_mode():
