@@ -30,8 +30,11 @@ def by_librosa(samples: Float) -> NDArray[np.float32]:
         fmin=SETTINGS.fmin,
         fmax=SETTINGS.fmax,
     )
-    power = frames.reshape(SETTINGS.n_mels, SETTINGS.n_frames, SETTINGS.pool).mean(axis=2)
+    power = frames.reshape(SETTINGS.n_mels, SETTINGS.n_columns, SETTINGS.pool).mean(axis=2)
     db = librosa.power_to_db(power, ref=np.max, amin=1e-30, top_db=SETTINGS.top_db)
+    stretches = np.lib.stride_tricks.sliding_window_view(db.mean(axis=0), SETTINGS.n_frames)
+    start = int(stretches.mean(axis=1, dtype=np.float64).argmax())
+    db = db[:, start : start + SETTINGS.n_frames]
     return np.asarray((db - db.mean()) / db.std(), np.float32)
 
 
@@ -57,6 +60,31 @@ def test_level_drops_out(originals: list[Path], level: float) -> None:
     np.testing.assert_allclose(log_mel(louder, SETTINGS), log_mel(heard, SETTINGS), atol=2e-3)
 
 
+def test_shows_the_loudest_stretch_wherever_it_lies(originals: list[Path]) -> None:
+    samples, rate = read_file(originals[3])
+    heard = resample(samples, rate, SETTINGS.sampling_rate)[: 2 * SETTINGS.sampling_rate]
+    hops = SETTINGS.hop_length * np.array([0, 1, 20, 76])
+    pictures = [
+        log_mel(np.concatenate([np.zeros(before, np.float32), heard]), SETTINGS)
+        for before in hops.tolist()
+    ]
+    # All of 2 s is in the 2.5 s shown; only how much silence stands around it may differ.
+    for picture in pictures[1:]:
+        assert abs(picture.max() - pictures[0].max()) < 0.05
+        assert (picture > 0).sum() == pytest.approx((pictures[0] > 0).sum(), rel=0.02)
+
+
+def test_one_click_does_not_outweigh_what_goes_on() -> None:
+    noise = np.random.default_rng(0).standard_normal(80_000).astype(np.float32) * 1e-2
+    noise[:40_000] *= 0.1
+    noise[1_000] = 1
+    power = mel_power(noise, SETTINGS)
+    shown = normalise(power, SETTINGS)
+    half = normalise(power[:, 64:], SETTINGS)
+    # The second half is shown; its floor is under the click, which lies outside it.
+    np.testing.assert_allclose(shown, half, atol=1e-4)
+
+
 @pytest.mark.parametrize("samples", [np.zeros(80_000), np.zeros(0), np.full(80_000, 1e-30)])
 def test_silence_gives_finite_numbers(samples: NDArray[np.float64]) -> None:
     picture = log_mel(samples.astype(np.float32), SETTINGS)
@@ -66,7 +94,7 @@ def test_silence_gives_finite_numbers(samples: NDArray[np.float64]) -> None:
 
 
 def test_a_batch_is_normalised_clip_by_clip() -> None:
-    power = np.random.default_rng(0).gamma(1, 1, (3, 64, 64)).astype(np.float32)
+    power = np.random.default_rng(0).gamma(1, 1, (3, 64, 128)).astype(np.float32)
     power *= np.array([1e-6, 1, 1e6], np.float32)[:, None, None]
     each = np.stack([normalise(clip, SETTINGS) for clip in power])
     np.testing.assert_allclose(normalise(power, SETTINGS), each, atol=1e-6)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ train(Path(sys.argv[1]), TINY, FeatureSettings(), ("a", "b"), clips(), clips(), 
 
 def clips() -> Clips:
     """Sixteen made-up clips of two kinds, told apart by where their power lies."""
-    spectra = np.random.default_rng(0).gamma(1, 1, (16, 2, 64, 64)).astype(np.float32)
+    spectra = np.random.default_rng(0).gamma(1, 1, (16, 2, 64, 128)).astype(np.float32)
     spectra[::2, :, :32] *= 100
     return Clips(spectra, np.arange(16) % 2)
 
@@ -77,11 +78,19 @@ def test_killed_training_ends_with_the_same_weights(tmp_path: Path) -> None:
         assert torch.equal(weights, states[1]["model"][name]), name
 
 
-def test_a_finished_run_of_another_recipe_is_refused(tmp_path: Path) -> None:
-    settings = FeatureSettings()
-    (tmp_path / "run.json").write_text("{}")
-    with pytest.raises(TrainingError, match="another recipe"):
-        train(tmp_path, TINY, settings, ("a", "b"), clips())
+def test_a_run_goes_on_with_its_own_recipe_and_clips_alone(tmp_path: Path) -> None:
+    settings, labels = FeatureSettings(), ("a", "b")
+    once = replace(TINY, epochs=1)
+    train(tmp_path, once, settings, labels, clips())
+    train(tmp_path, once, settings, labels, clips())  # nothing is left to do, and nothing is wrong
+    with pytest.raises(TrainingError, match="other recipe; choose another folder"):
+        train(tmp_path, replace(once, mix=0.1), settings, labels, clips())
+    heard_again = clips()
+    heard_again.spectra[3] *= 2
+    with pytest.raises(TrainingError, match="other clips;"):
+        train(tmp_path, once, settings, labels, heard_again)
+    with pytest.raises(TrainingError, match="other labels and clips;"):
+        train(tmp_path, once, settings, ("a", "c"), heard_again)
 
 
 def test_a_full_disk_is_told_and_leaves_no_part(small_disk: Path) -> None:

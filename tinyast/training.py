@@ -8,6 +8,7 @@ the same weights as one left alone, on CPU with the same number of threads.
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import math
@@ -41,6 +42,12 @@ class Clips:
 
     spectra: NDArray[np.float32]  # (clips, variants, n_mels, n_columns), mel power
     targets: NDArray[np.int64]  # (clips,)
+
+    def digest(self) -> str:
+        """Tells these clips, by their plain pictures and labels, from any others."""
+        content = hashlib.sha256(self.targets.astype("<i8").tobytes())
+        content.update(np.ascontiguousarray(self.spectra[:, 0], "<f4").tobytes())
+        return content.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -107,9 +114,18 @@ def train(
 
     The folder gets `run.json` (recipe and settings), `metrics.csv`, `state.pt` and, at the end,
     `model/`. Held-out clips are looked at every `test_every` epochs, for the log only: nothing is
-    chosen by them. Raises TrainingError if the folder holds another recipe's run.
+    chosen by them. Raises TrainingError if the folder holds a run of another recipe, or of other
+    clips.
     """
-    _claim(folder, {"recipe": recipe.to_dict(), "features": settings.to_dict(), "labels": labels})
+    _claim(
+        folder,
+        {
+            "recipe": recipe.to_dict(),
+            "features": settings.to_dict(),
+            "labels": labels,
+            "clips": training.digest(),
+        },
+    )
     state = _start(recipe, settings, labels)
     if (folder / "state.pt").exists():
         state.load(folder / "state.pt")
@@ -246,8 +262,13 @@ def _claim(folder: Path, values: dict[str, Any]) -> None:
     values = json.loads(json.dumps(values))
     path = folder / "run.json"
     folder.mkdir(parents=True, exist_ok=True)
-    if path.exists() and json.loads(path.read_text(encoding="utf-8")) != values:
-        raise TrainingError(f"{folder} holds a run of another recipe; choose another folder")
+    if path.exists():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        different = [key for key in values if before.get(key) != values[key]]
+        if different:
+            raise TrainingError(
+                f"{folder} holds a run with other {' and '.join(different)}; choose another folder"
+            )
     temporary = path.with_suffix(".part")
     temporary.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
     os.replace(temporary, path)
