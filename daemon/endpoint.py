@@ -119,8 +119,10 @@ class Endpoint:
 def keep_alive(socket: zmq.Socket[bytes]) -> None:
     """Have the system notice a peer whose machine is gone, within half a minute.
 
-    libzmq's own heartbeats would too, but abort the process where one is due on a connection that
-    broke while it was not read (4.3.5), and any client can bring that about.
+    libzmq's own heartbeats would too, but they abort the process (4.3.5) where one fails to come
+    on a connection that is not read because a queue is full: on the daemon's side any client can
+    bring that about, on a subscriber's being slow is enough (libzmq issues 3937 and 4767). What
+    keepalive cannot tell, a daemon that hangs, the heartbeats in the stream do.
     """
     socket.tcp_keepalive = 1
     socket.tcp_keepalive_idle = 15  # s
