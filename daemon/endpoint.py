@@ -13,7 +13,7 @@ from daemon.errors import StartError
 from daemon.gate import secure
 from daemon.keys import ServerKeys
 from daemon.locks import Lock
-from daemon.ports import holder_of_port
+from daemon.ports import holder_of_port, why_no_interfaces
 from daemon.visitors import HANDSHAKE_S, Visitors
 
 MAX_MESSAGE = 4_096  # bytes that a client may send: subscriptions and requests are small
@@ -45,6 +45,11 @@ class Endpoint:
         self._lock: Lock | None = None
         if address.startswith("ipc://"):
             self._lock = _prepare_ipc(name, Path(address.removeprefix("ipc://")))
+        elif why := why_no_interfaces():
+            raise StartError(
+                f"`{name}` is {address}, for which AF_NETLINK sockets are needed ({why}); under "
+                "systemd, add AF_NETLINK to the unit's RestrictAddressFamilies"
+            )
         self.socket = self._make(address)
         try:
             self._bind(address)

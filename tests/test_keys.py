@@ -306,3 +306,17 @@ def test_keygen_tells_what_to_do_next(tmp_path: Path) -> None:
     assert "listen --own-key" in made.stdout
     assert keygen("--client", "../evil").returncode == 2
     assert allowed(tmp_path / "k" / "clients")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_keys_that_root_makes_are_the_services_to_read(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    os.chown(state, 65_534, 65_534)
+    make_server(state / "keys")
+    _, secret = make_client(state / "keys", "friend")
+    made = [state / "keys", *(state / "keys").rglob("*")]
+    assert secret in made
+    assert len(made) == 6
+    assert {(each.stat().st_uid, each.stat().st_gid) for each in made} == {(65_534, 65_534)}
+    assert {each.stat().st_mode & 0o077 for each in made} == {0}
