@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
@@ -18,9 +19,10 @@ from running import Daemon, free_port, of_type
 from sounds import write_wav
 
 from daemon.client import Client, ClientKeys
-from daemon.errors import SettingsError
+from daemon.errors import SettingsError, StartError
 from daemon.gate import Gate, secure
 from daemon.keys import allowed, load_pair, load_server, make_client, make_server
+from daemon.sockets import bind
 
 MakeDaemon = Callable[..., Daemon]
 LISTEN_S = 1.0  # for a stranger to hear something in
@@ -255,6 +257,23 @@ def test_endpoints_that_others_reach_are_refused_without_keys(daemon: MakeDaemon
     listening.options.append("--insecure")
     listening.start()
     assert "anyone" in listening.tail()
+
+
+def test_tcp_where_interfaces_cannot_be_asked_for_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """libzmq would abort the process: a unit's RestrictAddressFamilies is easily too narrow."""
+    real = socket.socket
+
+    def denied(family: int = socket.AF_INET, *rest: int) -> socket.socket:
+        if family == socket.AF_NETLINK:
+            raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
+        return real(family, *rest)
+
+    monkeypatch.setattr("daemon.ports.socket.socket", denied)
+    with pytest.raises(StartError, match="AF_NETLINK to the unit's RestrictAddressFamilies"):
+        bind("tcp://127.0.0.1:*", "tcp://127.0.0.1:*", insecure=False)
+    bind(f"ipc://{tmp_path}/p", f"ipc://{tmp_path}/r", insecure=False).close()
 
 
 def test_by_default_only_loopback_listens(daemon: MakeDaemon) -> None:
