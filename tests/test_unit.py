@@ -81,7 +81,7 @@ mkdir /etc/systemd/system/shipped.service.d; cp $DROP_INS/* /etc/systemd/system/
 systemctl daemon-reload
 echo exposed with drop-ins $(exposed shipped)
 
-up; echo started
+up; echo started, sockets in a directory of mode $(stat -c %a /run/tinyast)
 systemctl reload tinyastd && echo reloaded
 first=$(pid); kill -9 $first; new $first; echo restarted
 second=$(pid); kill -STOP $second; new $second; echo hang mended
@@ -153,7 +153,7 @@ def test_start_reload_kill_hang_and_stop_under_a_real_systemd(tmp_path: Path) ->
         lines = told.stdout.splitlines()[-10:]
         exposed = [float(re.sub("[^0-9.]", "", line) or "10") for line in lines[:2]]
         assert lines[2:] == [
-            "started",
+            "started, sockets in a directory of mode 700",
             "reloaded",
             "restarted",
             "hang mended",
