@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path)
     given = parser.parse_args()
     os.sched_setaffinity(0, {given.core})
-    keep_freed_memory(1)
+    keep_freed_memory()
     classifier = Classifier.load(given.checkpoint, given.engine)
     paths = sorted(given.folder.iterdir())
     classifier.scores(*read_file(paths[0]))

@@ -31,7 +31,7 @@ def tinyast(given: argparse.Namespace) -> Classify:
     from tinyast.audio import read_file
     from tinyast.classifier import Classifier
 
-    keep_freed_memory(2)
+    keep_freed_memory()
     classifier = Classifier.load(given.checkpoint, given.engine)
 
     def classify(path: str) -> object:

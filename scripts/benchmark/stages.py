@@ -30,7 +30,7 @@ TOGETHER = 32  # messages that one commit holds where there is a backlog
 
 def measure(bed: Bed, counts: Counts) -> list[Figure]:
     """All stages, in turn with each other."""
-    keep_freed_memory(2)
+    keep_freed_memory()
     classifier = Classifier.load(bed.checkpoint, bed.engine)
     settings = classifier.checkpoint.features
     watch = Stopwatch()
