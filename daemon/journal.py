@@ -151,7 +151,9 @@ class Journal:
                     self._db.execute(
                         "UPDATE files SET state = 'forgotten' WHERE path = ?", (record.forget,)
                     )
-            self._db.executemany("INSERT OR REPLACE INTO newest VALUES (?, ?)", newest.items())
+            self._db.executemany(
+                "INSERT OR REPLACE INTO newest VALUES (?, ?)", newest.items() - self.newest.items()
+            )
             self._db.execute("COMMIT")
         except BaseException:
             if self._db.in_transaction:

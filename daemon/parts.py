@@ -154,8 +154,10 @@ def build(
         lock.release()
         raise
     tally = Tally()
-    delivery = DeliveryThread(journal, endpoints.publisher, settings.journal, tally)
     jobs = JobQueue(ROOM_PER_WORKER * settings.worker_count)
+    delivery = DeliveryThread(
+        journal, endpoints.publisher, settings.journal, tally, lambda: jobs.is_backlog
+    )
     bench = Bench(classifier, _rules(settings), delivery.put, tally.stage)
     parts = Parts(
         lock=lock,
