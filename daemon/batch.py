@@ -24,8 +24,8 @@ from daemon.inspect import opened
 from daemon.logs import printable
 from daemon.predictions import Listening, Rules
 from daemon.settings import Folder, Settings
-from tinyast.audio import FORMATS
 from tinyast.allocator import keep_freed_memory
+from tinyast.audio import FORMATS
 from tinyast.classifier import Classifier
 from tinyast.errors import AudioError
 

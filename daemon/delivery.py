@@ -1,8 +1,8 @@
 """Delivery: commit what was found out, then publish it. The only writer of journal and PUB.
 
 Everything that the daemon says passes through one bounded queue to one thread. The thread commits
-whatever is waiting in one transaction and publishes it after. It waits for more only where a backlog
-of files does: then a few milliseconds are nothing to them, and the work of a commit is shared.
+whatever is waiting in one transaction and publishes it after. It waits for more only where files
+queue up: then a few milliseconds are nothing to them, and they share the work of a commit.
 """
 
 from __future__ import annotations

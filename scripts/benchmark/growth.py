@@ -137,6 +137,7 @@ def _finished(bed: Bed, counts: Counts) -> list[Figure]:
             _hear_one(served, "first.wav")
         _leave(base, counts.finished)
         with bed.serve(base=base) as served:
+            time.sleep(0.5)  # for the scan to begin
             while _is_scanning(served):
                 time.sleep(0.1)
             scan = cpu_s(served.pid)

@@ -15,7 +15,13 @@ from typing import Any
 
 import zmq
 
+from tinyast.errors import TinyASTError
+
 PATIENCE_S = 120.0
+
+
+class NoDaemon(TinyASTError):
+    """It did not start, or is not heard."""
 
 
 @dataclass
@@ -62,7 +68,7 @@ class Bed:
                 while b"ready" not in (base / "log").read_bytes():
                     if process.poll() is not None:
                         said = (base / "log").read_text(errors="replace")
-                        raise RuntimeError(f"no daemon: {said}")
+                        raise NoDaemon(f"no daemon: {said}")
                     time.sleep(0.0005)
                 yield Served(base, process.pid, time.perf_counter() - begin)
             finally:
@@ -107,7 +113,7 @@ class Subscriber:
             except TimeoutError:
                 continue
         else:
-            raise RuntimeError("the daemon is not heard")
+            raise NoDaemon("the daemon is not heard")
         while True:  # what is still to come of that
             try:
                 self.next(0.3)
