@@ -24,6 +24,7 @@ from daemon.inspect import opened
 from daemon.logs import printable
 from daemon.predictions import Listening, Rules
 from daemon.settings import Folder, Settings
+from tinyast.allocator import keep_freed_memory
 from tinyast.audio import FORMATS
 from tinyast.classifier import Classifier
 from tinyast.errors import AudioError
@@ -42,6 +43,7 @@ def run_batch(
     found = find(paths, folder)
     if not found:
         raise SettingsError(f"no {'/'.join(folder.looks_at())} files there")
+    keep_freed_memory(settings.worker_count)
     classifier = Classifier.load(settings.checkpoint_path, settings.engine)
     check_labels(settings.decision, classifier.labels)
     rules = Rules(settings.decision, settings.audio.hop, settings.audio.max_duration, settings.top)

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from daemon.messages import digest
-from daemon.records import Identity, LedgerRow
-
-FINISHED = ("done", "failed", "incomplete")
+from daemon.records import FINISHED, Identity, LedgerRow
 
 
 @dataclass(frozen=True)

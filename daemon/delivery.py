@@ -1,8 +1,8 @@
 """Delivery: commit what was found out, then publish it. The only writer of journal and PUB.
 
 Everything that the daemon says passes through one bounded queue to one thread. The thread commits
-whatever is waiting in one transaction and publishes it after; it never waits to fill a batch, so
-batches grow only when the disk is the slower part.
+whatever is waiting in one transaction and publishes it after. It waits for more only where files
+queue up: then a few milliseconds are nothing to them, and they share the work of a commit.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 QUEUE = 1_024  # items waiting; more makes their producers wait
 BATCH = 512  # items committed together
+GATHER_S = 0.02  # from one commit to the next while files queue up
 PRUNE_S, PRUNE_MOST = 1.0, 1_000  # how often old messages are deleted, and how many at most
 STALL_S = 60.0  # for one commit, on the slowest of disks
 RETRY_S = 1.0  # between attempts while the disk refuses
@@ -66,11 +67,17 @@ class DeliveryThread(threading.Thread):
     """Owns the journal and the publishing endpoint from `start` to its end."""
 
     def __init__(
-        self, journal: Journal, endpoint: Endpoint, limits: JournalLimits, tally: Tally
+        self,
+        journal: Journal,
+        endpoint: Endpoint,
+        limits: JournalLimits,
+        tally: Tally,
+        backlog: Callable[[], bool] = lambda: False,
     ) -> None:
         super().__init__(name="delivery")
         self._journal, self._endpoint, self._limits = journal, endpoint, limits
-        self._tally = tally
+        self._tally, self._backlog = tally, backlog
+        self._taken_at = 0.0  # time.monotonic() of the newest batch
         self._pruned_at = 0.0
         self._queue: queue.Queue[Item | None] = queue.Queue(QUEUE)
         self._stopping = threading.Event()
@@ -144,6 +151,9 @@ class DeliveryThread(threading.Thread):
 
     def _take(self) -> list[Item | None]:
         batch = [self._queue.get()]
+        if batch[0] is not None and self._backlog():
+            self._stopping.wait(self._taken_at + GATHER_S - time.monotonic())
+        self._taken_at = time.monotonic()
         while batch[-1] is not None and len(batch) < BATCH:
             try:
                 batch.append(self._queue.get_nowait())

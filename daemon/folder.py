@@ -14,7 +14,9 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +43,7 @@ log = logging.getLogger(__name__)
 ROOT_CHECK_S = 1.0  # between looks at whether the folder is still the one being watched
 STALL_S = 120.0  # for one step: a network file system can take its time
 RETRY_S = 2.0  # after a fault of the machine
+SLICE = 200  # files of a scan that the ledger is asked about at once: some 2 ms
 MAX_PENDING = 10_000  # files waited for; beyond that the next scan finds them again
 
 
@@ -77,6 +80,7 @@ class FolderSource(threading.Thread):
         self._pending: dict[bytes, _Pending] = {}
         self._due: list[tuple[float, bytes]] = []  # a heap: when to look at a pending file
         self._walk: Iterator[bytes] | None = None
+        self._found: list[bytes] = []  # by the walk, and not finished as far as the ledger knows
         self._walk_again_at = 0.0
         self._root_checked = 0.0
         self._root_id: tuple[int, int] | None = None  # device and inode
@@ -193,7 +197,7 @@ class FolderSource(threading.Thread):
             self._connect(identity)
 
     def _lose_root(self) -> None:
-        self._root_id, self._walk = None, None
+        self._root_id, self._walk, self._found = None, None, []
         self._close_watch()
         self.state = "lost"
         log.error("folder %s is gone; waiting for it to come back", self.folder.path)
@@ -264,9 +268,12 @@ class FolderSource(threading.Thread):
 
     def _step_walk(self) -> bool:
         assert self._walk is not None
-        path = next(self._walk, None)
-        if path is not None:
+        if self._found:
+            path = self._found.pop()
             self._check(Hint(path, closed=False, at=time.monotonic()), self._ignored_in_walk)
+            return True
+        if paths := list(islice(self._walk, SLICE)):
+            self._found = self._unfinished(paths)
             return True
         self._walk = None
         self._ignored = self._ignored_in_walk
@@ -276,6 +283,17 @@ class FolderSource(threading.Thread):
         )
         self._end_vanished()
         return True
+
+    def _unfinished(self, paths: list[bytes]) -> list[bytes]:
+        """Those of `paths` at which there may be something to do."""
+        if self.folder.after != "keep":
+            return paths  # what is finished may still have to be put away
+        there = {}
+        for path in paths:
+            with suppress(OSError):
+                there[path] = Identity.of(os.lstat(path))
+        finished = self._reader.finished(there)
+        return [path for path in paths if path not in finished]
 
     def _end_vanished(self) -> None:
         """Give files an end state that were begun before a restart and are no longer there."""

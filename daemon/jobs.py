@@ -62,7 +62,16 @@ class JobQueue:
             return self._has_room()
 
     def _has_room(self) -> bool:
-        return len(self._young) + self._held < self._room
+        return self._taken() < self._room
+
+    def _taken(self) -> int:
+        return len(self._young) + self._held
+
+    @property
+    def is_backlog(self) -> bool:
+        """Whether more files wait than the workers will have taken in a moment."""
+        with self._lock:
+            return self._taken() > self._room // 2
 
     def depths(self) -> dict[str, int]:
         """How many jobs wait in each line."""
@@ -71,9 +80,17 @@ class JobQueue:
             return {name: len(line) for name, line in lines.items()}
 
     def wait_for_room(self, timeout: float) -> bool:
-        """Wait until a new job may be put, or `timeout` seconds; whether one may."""
+        """Wait until a new job may be put, or `timeout` seconds; whether one may.
+
+        Where there is none it waits for room for several, so as not to be woken for each.
+        """
         with self._space:
-            return self._space.wait_for(lambda: self._has_room() or self._closed, timeout)
+            if not self._has_room():
+                self._space.wait_for(self._has_ample_room, timeout)
+            return self._has_room() or self._closed
+
+    def _has_ample_room(self) -> bool:
+        return self._taken() <= self._room // 2 or self._closed
 
     def put(self, job: Job) -> None:
         with self._lock:
@@ -112,7 +129,8 @@ class JobQueue:
                 outgrown = turn.job.steps > LONG_AFTER and len(self._long) < MAX_LONG
                 (self._long if outgrown or not turn.young else self._young).append(turn.job)
                 self._work.notify()
-            self._space.notify_all()
+            if self._has_ample_room():
+                self._space.notify_all()
 
     def close(self) -> list[Job]:
         """Give out only what is live; return what was waiting besides."""

@@ -10,14 +10,14 @@ import logging
 import os
 import sqlite3
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 from daemon.damage import damage_mark, put_aside
 from daemon.errors import JournalDamaged, JournalError
 from daemon.messages import TYPES, Envelope, seal
-from daemon.records import Identity, LedgerRow, OpenEvent, Page, Published, Record
+from daemon.records import FINISHED, Identity, LedgerRow, OpenEvent, Page, Published, Record
 from daemon.schema import MIGRATIONS, VERSION
 from daemon.steady import SteadyClock
 
@@ -151,7 +151,9 @@ class Journal:
                     self._db.execute(
                         "UPDATE files SET state = 'forgotten' WHERE path = ?", (record.forget,)
                     )
-            self._db.executemany("INSERT OR REPLACE INTO newest VALUES (?, ?)", newest.items())
+            self._db.executemany(
+                "INSERT OR REPLACE INTO newest VALUES (?, ?)", newest.items() - self.newest.items()
+            )
             self._db.execute("COMMIT")
         except BaseException:
             if self._db.in_transaction:
@@ -243,6 +245,19 @@ class JournalReader:
             found = self._db.execute("SELECT * FROM files WHERE path = ?", (path,)).fetchone()
         return None if found is None else _row(found)
 
+    def finished(self, found: Mapping[bytes, Identity]) -> set[bytes]:
+        """Paths of which the ledger holds the end of just the file that was `found` there.
+
+        As `row` and `is_known` say for each, for many at a fraction of the cost.
+        """
+        query = (
+            "SELECT path, inode, size, mtime_ns, ctime_ns FROM files "
+            f"WHERE path IN ({', '.join('?' * len(found))}) AND state IN {FINISHED!r}"
+        )
+        with _noting_damage(self._path):
+            rows = self._db.execute(query, tuple(found)).fetchall()
+        return {path for path, inode, *rest in rows if found[path] == _identity(inode, *rest)}
+
     def open_rows(self, source: str) -> list[LedgerRow]:
         """Files of a source with windows published and no end state yet."""
         query = "SELECT * FROM files WHERE state = 'open' AND source = ?"
@@ -307,8 +322,12 @@ def _row(
     found: tuple[bytes, str, int, int, int, int, int, str, str, int, bytes | None],
 ) -> LedgerRow:
     path, source, inode, size, mtime_ns, ctime_ns, version, file_id, state, windows, digest = found
-    identity = Identity(inode % 2**64, size, mtime_ns, ctime_ns)
+    identity = _identity(inode, size, mtime_ns, ctime_ns)
     return LedgerRow(path, source, identity, version, file_id, state, windows, digest)
+
+
+def _identity(inode: int, size: int, mtime_ns: int, ctime_ns: int) -> Identity:
+    return Identity(inode % 2**64, size, mtime_ns, ctime_ns)
 
 
 def _signed(number: int) -> int:

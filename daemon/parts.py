@@ -29,6 +29,7 @@ from daemon.sockets import Endpoints, bind
 from daemon.status import Identity
 from daemon.tally import Tally
 from daemon.worker import Worker
+from tinyast.allocator import give_back_freed_memory, keep_freed_memory
 from tinyast.classifier import Classifier
 from tinyast.errors import CheckpointError
 
@@ -133,6 +134,7 @@ def build(
     status: Callable[[], dict[str, Any]],
 ) -> Parts:
     """Put a daemon together; nothing runs yet. Raises DaemonError, and then holds nothing."""
+    keep_freed_memory(settings.worker_count)
     _check_folders(settings)
     state = _make_state(settings.state_path)
     lock = Lock(lock_path(state), f"state directory {state}")
@@ -143,6 +145,7 @@ def build(
     except BaseException:
         lock.release()
         raise
+    give_back_freed_memory()
     try:
         journal = Journal(state, settings.node, run_id)
         left_open = journal.open_events()
@@ -151,8 +154,10 @@ def build(
         lock.release()
         raise
     tally = Tally()
-    delivery = DeliveryThread(journal, endpoints.publisher, settings.journal, tally)
     jobs = JobQueue(ROOM_PER_WORKER * settings.worker_count)
+    delivery = DeliveryThread(
+        journal, endpoints.publisher, settings.journal, tally, lambda: jobs.is_backlog
+    )
     bench = Bench(classifier, _rules(settings), delivery.put, tally.stage)
     parts = Parts(
         lock=lock,

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from daemon.messages import Message
 
+FINISHED = ("done", "failed", "incomplete")  # states of a ledger row after which nothing is due
+
 
 def _in_64_bits(time_ns: int) -> int:
     """Some file systems hold times of change beyond the year 2262, and SQLite no such number."""

@@ -54,7 +54,7 @@ def test_math_libraries_are_held_to_one_thread_before_they_are_loaded() -> None:
     [("tinyast", "daemon"), ("tinyast", "scripts"), ("daemon", "scripts"), ("scripts", "daemon")],
 )
 def test_packages_import_each_other_in_one_direction(importer: str, imported: str) -> None:
-    for path in (ROOT / importer).glob("*.py"):
+    for path in (ROOT / importer).rglob("*.py"):
         for line in path.read_text(encoding="utf-8").splitlines():
             words = line.split()
             if words[:1] in (["import"], ["from"]):

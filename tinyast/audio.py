@@ -127,12 +127,14 @@ def downmix(frames: Float) -> Float:
 
 
 def _read_blocks(decode: Callable[[int, int], Float], start: int, end: int, width: int) -> Float:
-    """Frames `start` to `end` of `width` channels as mono; `decode` gives (n, width)."""
-    mono = np.empty(end - start, dtype=np.float32)
+    """Frames `start` to `end` of `width` channels as mono; `decode` gives (n, width), checked."""
     step = max(1, BLOCK // width)
+    if end - start <= step:
+        return downmix(decode(start, end))
+    mono = np.empty(end - start, dtype=np.float32)
     for first in range(start, end, step):
         last = min(first + step, end)
-        mono[first - start : last - start] = downmix(checked(decode(first, last)))
+        mono[first - start : last - start] = downmix(decode(first, last))
     return mono
 
 
@@ -190,14 +192,15 @@ def _decode(data: bytes, header: WavHeader) -> Float:
     if header.encoding == FLOAT:
         # What no float32 can hold becomes infinite or no number, and is refused.
         with np.errstate(over="ignore", invalid="ignore"):
-            return np.frombuffer(data, f"{order}f{header.bits // 8}").astype(np.float32)
+            return checked(np.frombuffer(data, f"{order}f{header.bits // 8}").astype(np.float32))
     if header.bits == 24:
         return _decode_24(data, header.big_endian)
     kind, scale = _INTEGER[header.bits]
-    samples = np.frombuffer(data, kind if kind == "u1" else order + kind).astype(np.float32)
+    whole = np.frombuffer(data, kind if kind == "u1" else order + kind)
+    # Converted and scaled in one pass; what is an integer is finite and in range.
+    samples: Float = np.multiply(whole, np.float32(1 / scale), dtype=np.float32, casting="unsafe")
     if kind == "u1":
-        samples -= np.float32(128)
-    samples *= np.float32(1 / scale)
+        samples -= np.float32(1)
     return samples
 
 
@@ -283,7 +286,7 @@ class _Sndfile:
             raise AudioError("decode_error", error.error_string) from error
         if len(frames) < end - start:
             raise AudioError("decode_error", f"its data end or break before frame {end}")
-        return frames
+        return checked(frames)
 
     def _take(self, frames: int) -> Float:
         # Into an array of ours: for one of its own, soundfile works out the frames that are left,

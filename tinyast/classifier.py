@@ -6,6 +6,7 @@ the same five seconds give the same scores.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,8 +85,8 @@ class Classifier:
         logits = self.engine.logits(log_mel(heard, settings)[None])[0]
         if not np.isfinite(logits).all():
             raise AudioError("not_finite", "the model's scores for it are not finite")
-        rms = float(np.sqrt(np.mean(np.square(heard, dtype=np.float64)))) if len(heard) else 0.0
-        return logits, 20 * float(np.log10(max(rms, SILENT)))
+        rms = math.sqrt(float(np.dot(heard, heard)) / len(heard)) if len(heard) else 0.0
+        return logits, 20 * math.log10(max(rms, SILENT))
 
     def scores(self, samples: Float, rate: int) -> tuple[Float, float]:
         """As `logits`, with the scores, (labels,), which sum to 1."""

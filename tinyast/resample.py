@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import soxr
 
 from tinyast.features import Float
+from tinyast.polyphase import fitted
+
+FITTED = (44_100, 48_000)  # Hz; nearly all that is recorded, and worth matrices of their own
 
 
 def resample(samples: Float, rate: int, target: int) -> Float:
@@ -16,6 +18,10 @@ def resample(samples: Float, rate: int, target: int) -> Float:
     if rate == target:
         return samples
     wanted = round(len(samples) * target / rate)
+    if rate in FITTED and target < rate:
+        return fitted(rate, target)(samples, wanted)
+    import soxr  # only for the other rates
+
     resampled = np.asarray(soxr.resample(samples, rate, target, quality="HQ"), dtype=np.float32)
     if len(resampled) >= wanted:
         return resampled[:wanted]

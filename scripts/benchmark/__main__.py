@@ -1,0 +1,92 @@
+"""`python -m scripts.benchmark`: which parts are measured, and where the figures go."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scripts.benchmark import floor, growth, idle, load, machine, peers, stages, starting, workers
+from scripts.benchmark.figures import FULL, QUICK, Figure
+from scripts.benchmark.report import Parts, table, write_json
+from scripts.benchmark.served import Bed
+from scripts.frontend import needs_train, plainly
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+YAMNET = Path(os.environ.get("TINYAST_SHARED", ROOT.parent / "shared")) / "peers" / "yamnet.tflite"
+
+
+class Part(StrEnum):
+    """What can be measured by itself."""
+
+    peers = "peers"
+    stages = "stages"
+    floor = "floor"
+    start = "start"
+    idle = "idle"
+    latency = "latency"
+    workers = "workers"
+    growth = "growth"
+
+
+class EngineName(StrEnum):
+    onnx = "onnx"
+    int8 = "int8"
+    torch = "torch"
+
+
+def main(
+    part: Annotated[
+        list[Part] | None, typer.Option(help="Measure only this; may be given more than once.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A look, not a measurement.")] = False,
+    checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint folder.")] = None,
+    engine: Annotated[EngineName, typer.Option(help="What runs the model.")] = EngineName.onnx,
+    yamnet: Annotated[Path, typer.Option(help="YAMNet for LiteRT: yamnet.tflite.")] = YAMNET,
+    dir: Annotated[
+        Path | None, typer.Option(help="Where folder and journal lie: the disk measured.")
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the figures here too.")
+    ] = None,
+    png: Annotated[Path | None, typer.Option(help="Draw the figures here, as PNG.")] = None,
+) -> None:
+    """Measure tinyast on this machine, beside others that do the same, and print one table."""
+    counts = QUICK if quick else FULL
+    bed = Bed(Path(tempfile.gettempdir()) if dir is None else dir, checkpoint, str(engine))
+    parts: Parts = {}
+    measures: dict[Part, Callable[[], list[Figure]]] = {
+        Part.peers: lambda: peers.measure(bed, counts, yamnet),
+        Part.stages: lambda: stages.measure(bed, counts),
+        Part.floor: lambda: floor.measure(bed, parts.get("stages") or stages.measure(bed, counts)),
+        Part.start: lambda: starting.measure(bed, counts),
+        Part.idle: lambda: idle.measure(bed, counts),
+        Part.latency: lambda: load.measure(bed, counts),
+        Part.workers: lambda: workers.measure(bed, counts),
+        Part.growth: lambda: growth.measure(bed, counts),
+    }
+    if png is not None:
+        with needs_train():
+            import matplotlib  # noqa: F401 - told of before half an hour is spent
+    with plainly("What was measured is lost."):
+        where = machine.describe()
+        for name, measure in measures.items():
+            if not part or name in part:
+                typer.echo(f"measuring: {name}", err=True)
+                parts[str(name)] = measure()
+        typer.echo(table(where, parts))
+        if json_file is not None:
+            write_json(json_file, where, parts)
+        if png is not None:
+            from scripts.benchmark.plot import draw
+
+            draw(png, where, parts)
+
+
+if __name__ == "__main__":
+    typer.run(main)

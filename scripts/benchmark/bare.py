@@ -1,0 +1,49 @@
+"""Classification and nothing else: WAV to scores on one core, as often as it goes.
+
+    python -m scripts.benchmark.bare FOLDER SECONDS CORE [--engine E] [--checkpoint DIR]
+
+prints how many files it did in a second. It begins when it is sent a line, so that several begin
+together.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import sys
+import time
+from pathlib import Path
+
+import scripts.benchmark  # noqa: F401 - holds math libraries to one thread
+from tinyast.allocator import keep_freed_memory
+from tinyast.audio import read_file
+from tinyast.classifier import Classifier
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("seconds", type=float)
+    parser.add_argument("core", type=int)
+    parser.add_argument("--engine", default="onnx")
+    parser.add_argument("--checkpoint", type=Path)
+    given = parser.parse_args()
+    os.sched_setaffinity(0, {given.core})
+    keep_freed_memory()
+    classifier = Classifier.load(given.checkpoint, given.engine)
+    paths = sorted(given.folder.iterdir())
+    classifier.scores(*read_file(paths[0]))
+    print("ready", flush=True)
+    sys.stdin.readline()
+    begin, done = time.perf_counter(), 0
+    for path in itertools.cycle(paths):
+        if time.perf_counter() - begin >= given.seconds:
+            break
+        classifier.scores(*read_file(path))
+        done += 1
+    print(done / (time.perf_counter() - begin))
+
+
+if __name__ == "__main__":
+    main()

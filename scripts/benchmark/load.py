@@ -1,0 +1,99 @@
+"""Latency: from a file closed to its prediction at a subscriber, at shares of what is possible.
+
+Files arrive at random (a Poisson process), as they do from many writers that know nothing of each
+other, at 1, 10, 50 and 90 % of the rate at which this daemon gets through a backlog.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from scripts.benchmark.figures import Counts, Figure
+from scripts.benchmark.served import Bed, Served, Subscriber
+from scripts.benchmark.sound import recording
+
+LOADS = (1, 10, 50, 90)  # %
+KINDS = 50
+Arrive = Callable[[Path, bytes], float]
+
+
+def written(path: Path, data: bytes) -> float:
+    """Write in place; the moment before it is closed."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    os.write(fd, data)
+    at = time.perf_counter()
+    os.close(fd)
+    return at
+
+
+def renamed(path: Path, data: bytes) -> float:
+    """Write under a temporary name; the moment before it is given its own."""
+    part = path.with_suffix(".part")
+    part.write_bytes(data)
+    at = time.perf_counter()
+    part.rename(path)
+    return at
+
+
+def measure(bed: Bed, counts: Counts) -> list[Figure]:
+    """Each load on one daemon, one after the other."""
+    sounds = [recording(kind) for kind in range(min(KINDS, counts.files))]
+    with bed.serve() as served:
+        subscriber = Subscriber(served)
+        try:
+            subscriber.settle(lambda n: written(served.folder / f"settle-{n}.wav", sounds[0]))
+            most = _capacity(served, subscriber, sounds, 10 * counts.files)
+            figures = [Figure("files at once, done in a second", "/s", (most,))]
+            for load in LOADS:
+                figures.append(_latency(served, subscriber, sounds, counts, load, most, written))
+            figures.append(_latency(served, subscriber, sounds, counts, 10, most, renamed))
+        finally:
+            subscriber.close()
+    return figures
+
+
+def _capacity(served: Served, subscriber: Subscriber, sounds: list[bytes], files: int) -> float:
+    """Files a second where they are all there, none of them read from the disk."""
+    for number in range(files):
+        part = served.base / f"{number:06}.wav"
+        part.write_bytes(sounds[number % len(sounds)])
+    begin = time.perf_counter()
+    for number in range(files):
+        os.rename(served.base / f"{number:06}.wav", served.folder / f"capacity-{number:06}.wav")
+    return files / (subscriber.count(files) - begin)
+
+
+def _latency(
+    served: Served,
+    subscriber: Subscriber,
+    sounds: list[bytes],
+    counts: Counts,
+    load: int,
+    most: float,
+    arrive: Arrive,
+) -> Figure:
+    rate = load / 100 * most
+    files = max(counts.files, round(rate * counts.load_s))
+    chance = np.random.default_rng(load)
+    due = np.cumsum(chance.exponential(1 / rate, files)).tolist()
+    sent: dict[str, float] = {}
+
+    def write() -> None:
+        begin = time.perf_counter()
+        for number, at in enumerate(due):
+            time.sleep(max(0.0, begin + at - time.perf_counter()))
+            path = served.folder / f"{arrive.__name__}-{load}-{number:06}.wav"
+            sent[str(path)] = arrive(path, sounds[number % len(sounds)])
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    heard = [subscriber.next() for _ in range(files)]
+    writer.join()
+    took = tuple(1000 * (at - sent[message["source"]["path"]]) for at, message in heard)
+    return Figure(f"{arrive.__name__} to heard, {load} % load", "ms", took, f"{rate:.1f} files/s")

@@ -1,0 +1,162 @@
+"""Someone else's way from a WAV file to scores, in a process of its own and on one thread.
+
+    python -m scripts.benchmark.peer yamnet a.wav --yamnet yamnet.tflite
+
+says `ready` when it is loaded, and then, for every line that it is sent, how many milliseconds the
+file took. So its start, its memory and its speed are its own, and several take turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[_name] = "1"
+os.environ["HF_HUB_OFFLINE"] = "1"  # nothing is fetched: weights are random
+
+Classify = Callable[[str], object]
+RATE = 16_000  # Hz, of AST and YAMNet
+PATCH = 15_600  # samples that YAMNet hears at once
+
+
+def tinyast(given: argparse.Namespace) -> Classify:
+    """This project, as a program that imports the package uses it; WAV read as the daemon does."""
+    from tinyast.allocator import keep_freed_memory
+    from tinyast.audio import read_file
+    from tinyast.classifier import Classifier
+
+    keep_freed_memory()
+    classifier = Classifier.load(given.checkpoint, given.engine)
+
+    def classify(path: str) -> object:
+        samples, rate = read_file(path)
+        return classifier.scores(samples, rate)
+
+    return classify
+
+
+def yamnet(given: argparse.Namespace) -> Classify:
+    """YAMNet on LiteRT (XNNPACK), patch by patch without overlap, the last anchored to the end.
+
+    It is built to be called on patches that overlap by half, which takes twice as long.
+    """
+    import numpy as np
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(given.yamnet), num_threads=1)
+    interpreter.allocate_tensors()
+    into = interpreter.get_input_details()[0]["index"]
+    out = interpreter.get_output_details()[0]["index"]
+
+    def classify(path: str) -> object:
+        heard = read_at(path, RATE)
+        starts = [*range(0, len(heard) - PATCH, PATCH), len(heard) - PATCH]
+        scores = []
+        for start in starts:
+            interpreter.set_tensor(into, heard[start : start + PATCH])
+            interpreter.invoke()
+            scores.append(interpreter.get_tensor(out)[0])
+        return np.mean(scores, axis=0)
+
+    return classify
+
+
+def ast(given: argparse.Namespace) -> Classify:
+    """Hugging Face's pipeline with its default AST (86 M parameters), weights random."""
+    import torch
+    from transformers import (
+        ASTConfig,
+        ASTFeatureExtractor,
+        ASTForAudioClassification,
+        AudioClassificationPipeline,
+    )
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    pipeline: Any = AudioClassificationPipeline(
+        model=ASTForAudioClassification(ASTConfig(num_labels=527)).eval(),
+        feature_extractor=ASTFeatureExtractor(),
+        device="cpu",
+    )
+    return lambda path: pipeline({"raw": read_at(path, RATE), "sampling_rate": RATE})
+
+
+def cnn14(given: argparse.Namespace) -> Classify:
+    """PANNs' Cnn14 in its published layer sizes, weights random."""
+    from scripts.benchmark.panns import Cnn14
+
+    return _panns(Cnn14())
+
+
+def mobilenetv2(given: argparse.Namespace) -> Classify:
+    """PANNs' MobileNetV2 in its published layer sizes, weights random."""
+    from scripts.benchmark.panns import MobileNetV2
+
+    return _panns(MobileNetV2())
+
+
+def _panns(network: Any) -> Classify:
+    import torch
+
+    from scripts.benchmark.panns import RATE as PANNS_RATE
+    from scripts.benchmark.panns import log_mel
+
+    torch.set_num_threads(1)
+    network.eval()
+
+    def classify(path: str) -> object:
+        with torch.inference_mode():
+            return network(log_mel(torch.from_numpy(read_at(path, PANNS_RATE)))).numpy()
+
+    return classify
+
+
+def read_at(path: str, rate: int) -> Any:
+    """A file as others would read it: libsndfile, and soxr's HQ; (n,) float32 at `rate` Hz."""
+    import soundfile
+    import soxr
+
+    samples, own = soundfile.read(path, dtype="float32")
+    return soxr.resample(samples, own, rate, quality="HQ")
+
+
+PEERS: dict[str, Callable[[argparse.Namespace], Classify]] = {
+    "tinyast": tinyast,
+    "yamnet": yamnet,
+    "ast": ast,
+    "cnn14": cnn14,
+    "mobilenetv2": mobilenetv2,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("name", choices=PEERS)
+    parser.add_argument("wav")
+    parser.add_argument("--engine", default="onnx")
+    parser.add_argument("--checkpoint", type=Path)
+    parser.add_argument("--yamnet", type=Path)
+    parser.add_argument("--core", type=int, help="The only one to run on.")
+    given = parser.parse_args()
+    if given.core is not None:
+        os.sched_setaffinity(0, {given.core})
+    try:
+        classify = PEERS[given.name](given)
+    except ModuleNotFoundError as error:
+        print(f"missing {error.name}", flush=True)
+        return
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        begin = time.perf_counter()
+        classify(given.wav)
+        print(1000 * (time.perf_counter() - begin), flush=True)
+
+
+if __name__ == "__main__":
+    main()

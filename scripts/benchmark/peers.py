@@ -1,0 +1,153 @@
+"""This project beside others that do the same: a WAV of 5 s to scores, on one core, in turn."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from scripts.benchmark.figures import Counts, Figure
+from scripts.benchmark.machine import memory_mb
+from scripts.benchmark.served import Bed
+from scripts.benchmark.sound import recording
+
+WARM_UP = 3
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One of them: what it is called, how it is run, and what to install for it."""
+
+    title: str
+    words: tuple[str, ...]
+    install: str = ""
+    slow: bool = False  # takes seconds
+
+
+PEERS = (
+    Peer("tinyast", ("tinyast",)),
+    Peer("tinyast, int8", ("tinyast", "--engine", "int8")),
+    Peer("YAMNet on LiteRT", ("yamnet",), "pip install -e '.[peers]'"),
+    Peer("PANNs MobileNetV2, layer sizes", ("mobilenetv2",), "pip install -e '.[train]'"),
+    Peer("PANNs Cnn14, layer sizes", ("cnn14",), "pip install -e '.[train]'"),
+    Peer("Hugging Face AST pipeline", ("ast",), "pip install -e '.[train]'", slow=True),
+)
+US = PEERS[0].title
+
+
+class Running:
+    """A peer in its process, loaded."""
+
+    def __init__(self, process: subprocess.Popen[str], ready_s: float) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self.process, self.ready_s = process, ready_s
+        self._say: IO[str] = process.stdin
+        self._hear: IO[str] = process.stdout
+
+    def classify(self) -> float:
+        """Milliseconds for the file, once."""
+        print("go", file=self._say, flush=True)
+        return float(self._hear.readline())
+
+
+@contextmanager
+def started(peer: Peer, wav: Path, bed: Bed, yamnet: Path, core: int) -> Iterator[Running | str]:
+    """The peer on one core, or in words what it lacks."""
+    command = [
+        sys.executable,
+        "-m",
+        "scripts.benchmark.peer",
+        *peer.words,
+        str(wav),
+        "--core",
+        str(core),
+    ]
+    if peer.words[0] == "yamnet":
+        if not yamnet.is_file():
+            yield f"no model at {yamnet}; name it with --yamnet"
+            return
+        command += ["--yamnet", str(yamnet)]
+    if peer.words[0] == "tinyast" and bed.checkpoint is not None:
+        command += ["--checkpoint", str(bed.checkpoint)]
+    begin = time.perf_counter()
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            said = process.stdout.readline().strip()
+            if said == "ready":
+                yield Running(process, time.perf_counter() - begin)
+            else:
+                yield f"{said or 'it cannot be run here'}: {peer.install}"
+        finally:
+            process.kill()
+
+
+def measure(bed: Bed, counts: Counts, yamnet: Path) -> list[Figure]:
+    """Times in turn, round by round, and their ratios; then start and memory of each."""
+    core = max(os.sched_getaffinity(0))
+    with bed.folder() as folder, ExitStack() as stack:
+        wav = folder / "a.wav"
+        wav.write_bytes(recording(0))
+        running: dict[Peer, Running] = {}
+        missing: list[Figure] = []
+        for peer in PEERS:
+            found = stack.enter_context(started(peer, wav, bed, yamnet, core))
+            if isinstance(found, str):
+                missing.append(Figure(peer.title, "ms", note=found))
+            else:
+                running[peer] = found
+        times = _in_turn(running, counts)
+        memory = [
+            Figure(f"memory, {peer.title}", "MB", (memory_mb(one.process.pid, "VmHWM"),), "peak")
+            for peer, one in running.items()
+        ]
+    starts = [
+        Figure(f"loaded, {peer.title}", "s", (one.ready_s,), "after exec")
+        for peer, one in running.items()
+    ]
+    figures = [
+        Figure(peer.title, "ms", tuple(by_round.values())) for peer, by_round in times.items()
+    ]
+    return [*figures, *missing, *_ratios(times), *starts, *memory]
+
+
+def _in_turn(running: dict[Peer, Running], counts: Counts) -> dict[Peer, dict[int, float]]:
+    """Milliseconds of each peer by round; those that are slow take part in a few of them."""
+    times: dict[Peer, dict[int, float]] = {peer: {} for peer in running}
+    for _ in range(WARM_UP):
+        for peer, one in running.items():
+            if not peer.slow:
+                one.classify()
+    every = max(1, counts.rounds // counts.slow_rounds)
+    for number in range(counts.rounds):
+        for peer, one in running.items():
+            if not peer.slow or number % every == 0:
+                times[peer][number] = one.classify()
+    return times
+
+
+def _ratios(times: dict[Peer, dict[int, float]]) -> list[Figure]:
+    """How many files this project gets through while another does one: round by round."""
+    ours = next((by_round for peer, by_round in times.items() if peer.title == US), {})
+    return [
+        Figure(
+            f"throughput over {peer.title}",
+            "x",
+            tuple(value / ours[number] for number, value in by_round.items() if number in ours),
+        )
+        for peer, by_round in times.items()
+        if peer.title != US and ours
+    ]

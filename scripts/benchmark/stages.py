@@ -1,0 +1,105 @@
+"""Each step from a file to a message, by itself, on one thread.
+
+Journal and publish are the daemon's guarantees in their barest form: a transaction of SQLite that
+is on disk before it returns, and two frames through a PUB socket to a subscriber.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import zmq
+
+from scripts.benchmark.figures import Counts, Figure, Stopwatch
+from scripts.benchmark.served import Bed
+from scripts.benchmark.sound import RATE, recording
+from tinyast.allocator import keep_freed_memory
+from tinyast.audio import open_recording
+from tinyast.classifier import Classifier
+from tinyast.features import Float, log_mel
+from tinyast.resample import resample
+
+WARM_UP = 10
+MESSAGE = bytes(1_000)  # about as long as a prediction
+TOGETHER = 32  # messages that one commit holds where there is a backlog
+
+
+def measure(bed: Bed, counts: Counts) -> list[Figure]:
+    """All stages, in turn with each other."""
+    keep_freed_memory()
+    classifier = Classifier.load(bed.checkpoint, bed.engine)
+    settings = classifier.checkpoint.features
+    watch = Stopwatch()
+    with bed.folder() as folder, _journal(folder) as journal, _published(folder) as publish:
+        path = folder / "a.wav"
+        for number in range(WARM_UP + counts.rounds):
+            path.write_bytes(recording(number))
+            samples = watch("decode", decode, path)
+            heard = watch("resample", resample, samples, RATE, settings.sampling_rate)
+            picture = watch("features", log_mel, heard[: settings.n_samples], settings)
+            watch("model", classifier.engine.logits, picture[None])
+            watch("journal, 1 message", _commit, journal, 1)
+            watch(f"journal, {TOGETHER} messages", _commit, journal, TOGETHER)
+            watch("publish", publish)
+    figures = watch.figures(leave_out=WARM_UP)
+    sums = tuple(map(sum, zip(*(figure.values for figure in figures[:4]), strict=True)))
+    return [*figures[:4], Figure("WAV to scores", "ms", sums), *figures[4:]]
+
+
+def decode(path: Path) -> Float:
+    """A whole WAV file as mono samples."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        sound = open_recording(fd, os.fstat(fd).st_size)
+        return sound.read(0, sound.frames)
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def _journal(folder: Path) -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(folder / "a.sqlite3", isolation_level=None)) as database:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = FULL")
+        database.execute(
+            "CREATE TABLE messages (seq INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, body BLOB)"
+        )
+        yield database
+
+
+def _commit(database: sqlite3.Connection, messages: int) -> None:
+    database.execute("BEGIN IMMEDIATE")
+    database.executemany(
+        "INSERT INTO messages (id, body) VALUES (?, ?)",
+        [(os.urandom(16), MESSAGE) for _ in range(messages)],
+    )
+    database.execute("COMMIT")
+
+
+@contextmanager
+def _published(folder: Path) -> Iterator[Callable[[], None]]:
+    """A function that sends one message and returns when a subscriber has it."""
+    context = zmq.Context()
+    sender, receiver = context.socket(zmq.PUB), context.socket(zmq.SUB)
+    sender.bind(f"ipc://{folder}/p")
+    receiver.subscribe("t")
+    receiver.connect(f"ipc://{folder}/p")
+
+    def publish() -> None:
+        sender.send_multipart((b"t", MESSAGE))
+        if not receiver.poll(10_000):
+            raise TimeoutError("the subscriber heard nothing")
+        receiver.recv_multipart()
+
+    try:
+        while not receiver.poll(20):  # until the subscription is there
+            sender.send(b"t")
+        while receiver.poll(50):
+            receiver.recv_multipart()
+        yield publish
+    finally:
+        context.destroy(linger=0)

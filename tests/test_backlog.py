@@ -1,0 +1,129 @@
+"""What changes where files queue up: fewer wake-ups, and commits that are shared."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import zmq
+
+from daemon.delivery import Delivery, DeliveryThread
+from daemon.jobs import JobQueue
+from daemon.journal import Journal, JournalReader
+from daemon.messages import status
+from daemon.records import Identity, LedgerRow, Record
+from daemon.settings import JournalLimits
+from daemon.tally import Tally
+
+
+class Step:
+    """A job of one step."""
+
+    steps = 1
+
+    def step(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_full_queue_is_filled_again_in_one_go() -> None:
+    jobs = JobQueue(8)
+    for _ in range(8):
+        assert jobs.wait_for_room(0)
+        jobs.put(Step())
+    assert not jobs.wait_for_room(0)
+    woken = threading.Event()
+
+    def wait() -> None:
+        if jobs.wait_for_room(60):
+            woken.set()
+
+    waiter = threading.Thread(target=wait)
+    waiter.start()
+    for left in range(7, 3, -1):
+        assert not woken.is_set(), f"woken for {8 - left - 1} of 8"
+        turn = jobs.get()
+        assert turn is not None
+        jobs.give_back(turn, more=False)
+    waiter.join(10)
+    assert woken.is_set()
+
+
+def test_a_queue_that_is_half_full_has_room_at_once() -> None:
+    jobs = JobQueue(8)
+    for _ in range(5):
+        jobs.put(Step())
+    assert jobs.is_backlog
+    assert jobs.wait_for_room(0)
+
+
+def test_a_queue_with_little_room_says_so_when_the_time_is_over() -> None:
+    jobs = JobQueue(8)
+    for _ in range(8):
+        jobs.put(Step())
+    turn = jobs.get()
+    assert turn is not None
+    jobs.give_back(turn, more=False)
+    assert jobs.wait_for_room(0.01)
+
+
+class _Endpoint:
+    """A PUB socket with nobody at the other end."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+        self.socket = context.socket(zmq.PUB)
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+@pytest.mark.parametrize("backlog", [False, True])
+def test_commits_are_shared_only_where_files_queue_up(tmp_path: Path, backlog: bool) -> None:
+    journal = Journal(tmp_path, "node", "run")
+    commits: list[int] = []
+    commit = journal.commit
+
+    def counted(records: list[Record]) -> object:
+        commits.append(len(records))
+        return commit(records)
+
+    journal.commit = counted  # type: ignore[method-assign, assignment]
+    with zmq.Context() as context:
+        thread = DeliveryThread(
+            journal,
+            _Endpoint(context),  # type: ignore[arg-type]
+            JournalLimits(),
+            Tally(),
+            lambda: backlog,
+        )
+        thread.start()
+        committed = threading.Semaphore(0)
+        for number in range(40):
+            record = Record([status("run", number, "test", "a message")])
+            thread.put(Delivery(record, committed.release))
+            if not backlog:  # each is there before the next is put
+                assert committed.acquire(timeout=30)
+            time.sleep(0.001)
+        thread.stop()
+        thread.join(30)
+    assert sum(commits) == 40
+    assert (len(commits) == 40) is not backlog
+
+
+def test_the_ledger_is_asked_about_many_files_at_once(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, "node", "run")
+    known, other = Identity(2**64 - 1, 5, 6, 7), Identity(1, 2, 3, 4)
+    for path, state in ((b"/a", "done"), (b"/b", "open"), (b"/c", "failed"), (b"/d", "forgotten")):
+        row = LedgerRow(path, "in", known, 1, "id", state, 0, None)
+        journal.commit([Record(row=row)])
+    reader = JournalReader(tmp_path)
+    found = dict.fromkeys((b"/a", b"/b", b"/c", b"/d", b"/e"), known)
+    assert reader.finished(found) == {b"/a", b"/c"}
+    assert reader.finished(found | {b"/a": other}) == {b"/c"}
+    assert reader.finished({}) == set()
+    reader.close()
+    journal.close()

@@ -1,0 +1,44 @@
+"""Memory that is freed: kept for the next window, given back after loading.
+
+glibc gives large blocks back to the system when they are freed, and every window needs the same
+ones again: each page is then mapped and cleared anew, which can take longer than the arithmetic.
+It gives every thread an arena of its own, each with its own slack. And what loading a model takes
+and frees in between stays with the process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+# mallopt(3), malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
+KEPT = 16 << 20  # bytes at the end of an arena before any are given back
+MAPPED = 8 << 20  # bytes of a block from which on it is mapped by itself, as a whole file's sound
+SHARING = 4  # threads to an arena: each takes a few blocks for a window, and those are large
+
+
+def keep_freed_memory(threads: int = 1) -> bool:
+    """Tune the C library's allocator for windows in `threads` threads; whether it can be tuned.
+
+    For the program, not for the library, to call, before it starts threads: it holds for the
+    whole process.
+    """
+    mallopt = _libc("mallopt")
+    if mallopt is None:
+        return False
+    arenas = -(-threads // SHARING)
+    wanted = ((_M_MMAP_THRESHOLD, MAPPED), (_M_TRIM_THRESHOLD, KEPT), (_M_ARENA_MAX, arenas))
+    return all(mallopt(what, value) == 1 for what, value in wanted)
+
+
+def give_back_freed_memory() -> None:
+    """Give the system back what is free now, where the C library can: once all is loaded."""
+    trim = _libc("malloc_trim")
+    if trim is not None:
+        trim(ctypes.c_size_t(0))
+
+
+def _libc(name: str) -> Any:
+    """A function of the C library; None for one without it, such as musl."""
+    return getattr(ctypes.CDLL(None), name, None)

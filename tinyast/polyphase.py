@@ -1,0 +1,102 @@
+"""Resampling as a few dense matrix products, fitted to one pair of rates.
+
+A rational resampler is a band matrix that repeats itself: `down` samples in give `up` samples out,
+each the dot product of its neighbourhood with one phase of a low-pass filter (Crochiere and
+Rabiner 1983, "Multirate Digital Signal Processing", chapter 4). Cut into groups of neighbouring
+outputs, the band becomes small dense matrices that all blocks are multiplied with at once, at the
+speed of the processor's matrix product.
+
+The filter is a windowed sinc (Kaiser 1974). It passes what soxr's HQ passes, 0.913 of half the
+lower rate, and from half the lower rate on it is down by `STOP_DB`. Scores are as far from those
+after soxr with 120 dB: what differs is the slope in between.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from math import ceil, gcd
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+from numpy.typing import NDArray
+
+from tinyast.features import Float
+
+PASS = 0.913  # of half the lower rate
+STOP_DB = 70.0
+# Outputs that share a matrix: with more, more zeros are multiplied; with fewer, the input is
+# gone through more often.
+WIDTH = 40
+
+
+@dataclass(frozen=True)
+class Polyphase:
+    """From one rate to a lower one, zeros before and after.
+
+    Outputs `j * WIDTH` to `(j + 1) * WIDTH` of each block are `matrices[j]` applied to the
+    block's input from `starts[j]` on, counted from `before` samples ahead of the block.
+    """
+
+    down: int  # samples of input from one block to the next
+    up: int  # samples of output in one block
+    before: int
+    starts: tuple[int, ...]
+    matrices: tuple[Float, ...]  # each (taps, WIDTH)
+
+    @classmethod
+    def design(cls, rate: int, target: int) -> Polyphase:
+        """Fit one to `rate` and `target` Hz, which is the lower."""
+        divisor = gcd(rate, target)
+        down, up = rate // divisor, target // divisor
+        half = _half_length((1 - PASS) * target / 2 / rate)
+        taps = ceil(2 * half + (WIDTH - 1) * rate / target) + 1
+        repeat = ceil(taps / down)  # so that a row of input ends before the next begins
+        while repeat * up % WIDTH:
+            repeat += 1
+        down, up = repeat * down, repeat * up
+        firsts = [ceil(first * down / up - half) for first in range(0, up, WIDTH)]
+        matrices = []
+        for index, first in enumerate(firsts):
+            given = np.arange(first, first + taps)[:, None]
+            wanted = np.arange(index * WIDTH, (index + 1) * WIDTH) * (down / up)
+            matrix = _low_pass(given - wanted, (1 + PASS) / 2 * target / 2 / rate, half)
+            matrices.append((matrix / matrix.sum(axis=0)).astype(np.float32))
+        before = -min(firsts)
+        return cls(down, up, before, tuple(first + before for first in firsts), tuple(matrices))
+
+    def __call__(self, samples: Float, wanted: int) -> Float:
+        """The first `wanted` samples at the lower rate, (wanted,), of `samples` (n,)."""
+        blocks = -(-wanted // self.up)
+        reach = max(
+            start + len(matrix) for start, matrix in zip(self.starts, self.matrices, strict=True)
+        )
+        room = max(blocks * self.down + reach, self.before + len(samples))
+        padded = np.empty(room, dtype=np.float32)
+        padded[: self.before] = 0
+        padded[self.before : self.before + len(samples)] = samples
+        padded[self.before + len(samples) :] = 0
+        out = np.empty((blocks, self.up), dtype=np.float32)
+        for index, (start, matrix) in enumerate(zip(self.starts, self.matrices, strict=True)):
+            rows = as_strided(padded[start:], (blocks, len(matrix)), (4 * self.down, 4))
+            np.matmul(rows, matrix, out=out[:, index * WIDTH : (index + 1) * WIDTH])
+        return out.reshape(-1)[:wanted]
+
+
+@lru_cache(maxsize=8)
+def fitted(rate: int, target: int) -> Polyphase:
+    """The one for `rate` and `target` Hz, made when first asked for."""
+    return Polyphase.design(rate, target)
+
+
+def _half_length(transition: float) -> float:
+    """Half of Kaiser's estimate of the length, in samples; `transition` in cycles a sample."""
+    return (STOP_DB - 7.95) / (2.285 * 2 * np.pi * transition) / 2
+
+
+def _low_pass(at: NDArray[np.float64], cutoff: float, half: float) -> NDArray[np.float64]:
+    """The filter `at` times in samples; `cutoff` in cycles a sample, zeros beyond `half`."""
+    beta = 0.1102 * (STOP_DB - 8.7)
+    shape = np.i0(beta * np.sqrt(np.maximum(0, 1 - (at / half) ** 2)))
+    taps: NDArray[np.float64] = np.where(np.abs(at) < half, np.sinc(2 * cutoff * at) * shape, 0)
+    return taps
