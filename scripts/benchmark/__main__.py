@@ -13,7 +13,7 @@ import typer
 
 from scripts.benchmark import floor, growth, idle, load, machine, peers, stages, starting, workers
 from scripts.benchmark.figures import FULL, QUICK, Figure
-from scripts.benchmark.report import Parts, table, write_json
+from scripts.benchmark.report import Parts, check_place, table, write_into, write_json
 from scripts.benchmark.served import Bed
 from scripts.frontend import needs_train, plainly
 
@@ -55,6 +55,9 @@ def main(
         Path | None, typer.Option("--json", help="Write the figures here too.")
     ] = None,
     png: Annotated[Path | None, typer.Option(help="Draw the figures here, as PNG.")] = None,
+    into: Annotated[
+        Path | None, typer.Option(help="Put the tables into this document, between its marks.")
+    ] = None,
 ) -> None:
     """Measure tinyast on this machine, beside others that do the same, and print one table."""
     counts = QUICK if quick else FULL
@@ -74,6 +77,8 @@ def main(
         with needs_train():
             import matplotlib  # noqa: F401 - told of before half an hour is spent
     with plainly("What was measured is lost."):
+        if into is not None:
+            check_place(into)
         where = machine.describe()
         for name, measure in measures.items():
             if not part or name in part:
@@ -82,6 +87,8 @@ def main(
         typer.echo(table(where, parts))
         if json_file is not None:
             write_json(json_file, where, parts)
+        if into is not None:
+            write_into(into, where, parts)
         if png is not None:
             from scripts.benchmark.plot import draw
 
