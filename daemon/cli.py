@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from daemon.errors import DaemonError, SettingsError
+from daemon.options import DAEMON, ENDPOINTS, ReadSettings, takes_settings
 from tinyast.errors import TinyASTError
 
 if TYPE_CHECKING:
     from daemon.client import ClientKeys
-    from daemon.settings import Settings
-    from daemon.status import Identity
 
 app = typer.Typer(
     help="Listen to a folder of recordings, classify what is heard, publish it over ZeroMQ.",
@@ -24,44 +22,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Config = Annotated[
-    Path | None,
-    typer.Option(
-        "--config", help="Settings (TOML); see config/tinyast.toml.", envvar="TINYAST_CONFIG"
-    ),
-]
-Watch = Annotated[Path | None, typer.Option(help="Folder to watch, in place of those configured.")]
-State = Annotated[Path | None, typer.Option(help="Directory for the journal and the ledger.")]
-Publish = Annotated[str | None, typer.Option(help="Endpoint of live messages.")]
-Replay = Annotated[str | None, typer.Option(help="Endpoint of replay.")]
-Keys = Annotated[
-    Path | None, typer.Option(help="Key directory (`tinyastd keygen`): only its clients get in.")
-]
 ServerKey = Annotated[Path | None, typer.Option(help="The daemon's public key: server.key.")]
 OwnKey = Annotated[Path | None, typer.Option(help="Your own key: NAME.key_secret.")]
-Checkpoint = Annotated[Path | None, typer.Option(help="Checkpoint folder.")]
-
 
 ANSWER_S = 2.0  # for a daemon on this machine to say how it is
-
-
-class EngineName(StrEnum):
-    onnx = "onnx"
-    int8 = "int8"
-    torch = "torch"
-
-
-class Format(StrEnum):
-    table = "table"
-    csv = "csv"
-    jsonl = "jsonl"
-
-
-def _settings(config: Path | None, **flags: Any) -> Settings:
-    from daemon import settings
-
-    given = {name: str(v) if isinstance(v, Path) else v for name, v in flags.items()}
-    return settings.load(config, flags=given)
 
 
 def _client_keys(server: Path | None, own: Path | None) -> ClientKeys | None:
@@ -92,95 +56,23 @@ def _root(
 
 
 @app.command()
-def run(
-    config: Config = None,
-    watch: Watch = None,
-    state: State = None,
-    publish: Publish = None,
-    replay: Replay = None,
-    engine: Annotated[EngineName | None, typer.Option(help="What runs the model.")] = None,
-    checkpoint: Checkpoint = None,
-    mic: Annotated[bool, typer.Option("--mic", help="Listen to a microphone too.")] = False,
-    device: Annotated[
-        str | None, typer.Option(help="Its name, by `tinyastd devices`; implies --mic.")
-    ] = None,
-    workers: Annotated[int | None, typer.Option(help="Threads; 0 for one per core.")] = None,
-    keys: Keys = None,
-    metrics: Annotated[
-        str | None, typer.Option(help="HOST:PORT of /metrics, /healthz and /readyz over HTTP.")
-    ] = None,
-    insecure: Annotated[
-        bool | None, typer.Option("--insecure", help="Allow endpoints others can reach.")
-    ] = None,
-) -> None:
+@takes_settings(*DAEMON)
+def run(read: ReadSettings) -> None:
     """Run the daemon until it is told to stop (SIGTERM or Ctrl-C)."""
-    flags = {
-        "watch": watch,
-        "state": state,
-        "publish": publish,
-        "replay": replay,
-        "engine": None if engine is None else str(engine),
-        "checkpoint": checkpoint,
-        "device": device if device is not None or not mic else "",
-        "workers": workers,
-        "keys": keys,
-        "metrics": metrics,
-        "insecure": insecure,
-    }
-    settings = _settings(config, **flags)
+    settings = read()
     from daemon import logs
 
     logs.configure(settings.log)
+    from daemon.announce import announce
     from daemon.service import Service
 
-    Service(settings, lambda: _settings(config, **flags)).run(_announce)
-
-
-def _announce(settings: Settings, identity: Identity) -> None:
-    """Say that the daemon is ready, where it listens, and what to do next."""
-    import logging
-
-    from daemon import logs
-
-    folders = ", ".join(
-        [folder.path for folder in settings.folder]
-        + [f"microphone {mic.device or 'default'}" for mic in settings.microphone]
-    )
-    if not logs.is_human(settings.log):
-        logging.getLogger("daemon").info(
-            "ready: watching %s, publishing at %s, replay at %s, journal in %s",
-            folders,
-            identity.publish,
-            identity.replay,
-            identity.state,
-        )
-        return
-    custom = "" if identity.publish.endswith(":5755") else f" --publish {identity.publish}"
-    custom += "" if identity.replay.endswith(":5756") else f" --replay {identity.replay}"
-    print(
-        f"tinyastd is ready\n"
-        f"  watching    {logs.printable(folders)}\n"
-        f"  publishing  {identity.publish}\n"
-        f"  replay      {identity.replay}\n"
-        f"  journal     {identity.state}\n"
-        f"Next: run `tinyastd listen{custom}` in another terminal, and {_deed(settings)}. "
-        "Ctrl-C stops.",
-        file=sys.stderr,
-        flush=True,
-    )
-
-
-def _deed(settings: Settings) -> str:
-    if not settings.folder:
-        return "make a noise"
-    return f"drop a {'/'.join(settings.folder[0].looks_at())} file into the folder"
+    Service(settings, read).run(announce)
 
 
 @app.command()
+@takes_settings(*ENDPOINTS)
 def listen(
-    config: Config = None,
-    publish: Publish = None,
-    replay: Replay = None,
+    read: ReadSettings,
     since: Annotated[
         int | None, typer.Option(help="Begin after this seq; 0 for all that is kept.", min=0)
     ] = None,
@@ -190,7 +82,7 @@ def listen(
     own_key: OwnKey = None,
 ) -> None:
     """Print what a daemon says, missing nothing."""
-    settings = _settings(config, publish=publish, replay=replay)
+    settings = read()
     from daemon.client import Client, NoAnswer
     from daemon.listen import Screen, line
 
@@ -214,43 +106,39 @@ def listen(
 
 
 @app.command()
+@takes_settings("config", "engine", "checkpoint", "workers")
 def classify(
+    read: ReadSettings,
     paths: Annotated[list[Path], typer.Argument(help="Files and folders.")],
-    format: Annotated[Format, typer.Option(help="What to print.")] = Format.table,
+    format: Annotated[
+        Literal["table", "csv", "jsonl"], typer.Option(help="What to print.")
+    ] = "table",
     output: Annotated[
         Path | None, typer.Option(help="Write here; a csv or jsonl already begun is gone on with.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option(help="Begin the output file anew.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Begin the output file anew.")
+    ] = False,
     formats: Annotated[
         str | None, typer.Option(help="Audio formats read, such as wav,flac,ogg,mp3.")
     ] = None,
-    config: Config = None,
-    engine: Annotated[EngineName | None, typer.Option(help="What runs the model.")] = None,
-    checkpoint: Checkpoint = None,
-    workers: Annotated[int | None, typer.Option(help="Threads; 0 for one per core.")] = None,
 ) -> None:
     """Classify files and folders once, without a daemon. Exit code 1 if any file failed."""
-    settings = _settings(
-        config,
-        engine=None if engine is None else str(engine),
-        checkpoint=checkpoint,
-        workers=workers,
-    )
+    settings = read()
     from daemon.batch import run_batch
 
-    failed = run_batch(settings, paths, str(format), output, overwrite, formats)
+    failed = run_batch(settings, paths, format, output, overwrite, formats)
     raise typer.Exit(1 if failed else 0)
 
 
 @app.command()
+@takes_settings("config", "watch", "state")
 def reprocess(
+    read: ReadSettings,
     paths: Annotated[list[Path], typer.Argument(help="Files and folders in a watched folder.")],
-    config: Config = None,
-    watch: Watch = None,
-    state: State = None,
 ) -> None:
     """Forget what was said of these files and have the daemon classify them again."""
-    settings = _settings(config, watch=watch, state=state)
+    settings = read()
     from daemon.batch import find_watched
     from daemon.requests import ask_reprocess
 
@@ -265,16 +153,15 @@ def reprocess(
 
 
 @app.command()
+@takes_settings(*ENDPOINTS)
 def status(
-    config: Config = None,
-    publish: Publish = None,
-    replay: Replay = None,
+    read: ReadSettings,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     server_key: ServerKey = None,
     own_key: OwnKey = None,
 ) -> None:
     """Ask the running daemon how it is. Exit code 1 if none answers."""
-    settings = _settings(config, publish=publish, replay=replay)
+    settings = read()
     import msgspec
 
     from daemon.client import NoAnswer, ask_status
@@ -355,28 +242,13 @@ def devices() -> None:
 
 
 @app.command()
-def doctor(
-    config: Config = None,
-    watch: Watch = None,
-    state: State = None,
-    publish: Publish = None,
-    replay: Replay = None,
-    engine: Annotated[EngineName | None, typer.Option(help="What runs the model.")] = None,
-    checkpoint: Checkpoint = None,
-    mic: Annotated[bool, typer.Option("--mic", help="Try a microphone too.")] = False,
-    device: Annotated[str | None, typer.Option(help="Its name; implies --mic.")] = None,
-) -> None:
-    """Check everything a daemon needs, and say how to mend it. Exit code 1 if anything fails."""
-    settings = _settings(
-        config,
-        watch=watch,
-        state=state,
-        publish=publish,
-        replay=replay,
-        engine=None if engine is None else str(engine),
-        checkpoint=checkpoint,
-        device=device if device is not None or not mic else "",
-    )
+@takes_settings(*DAEMON)
+def doctor(read: ReadSettings) -> None:
+    """Check all that `run` with the same options needs, and say how to mend it.
+
+    Exit code 1 if anything fails.
+    """
+    settings = read()
     from daemon.doctor import FAIL, OK, examine
 
     failed = False

@@ -8,7 +8,7 @@
 
 The client subscribes, asks replay for what it has missed and drops what it has seen. It notices a
 loss by itself: each message names the one of its type before it, and heartbeats name the newest.
-What is no message is counted and passed over.
+Where they fail to come, `silent` says so. What is no message is counted and passed over.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 PUBLISH = "tcp://127.0.0.1:5755"
 REPLAY = "tcp://127.0.0.1:5756"
 REPLY_S = 5.0  # a daemon that has not answered by then is asked again
+SILENT_S = 15.0  # without a sign of life; a daemon beats every 5 s
+AWAY_S = 5.0  # who has not called `receive` for so long cannot tell whether there were any
 NEVER = 2**63 - 1  # a seq that no message has yet
 
 _decode = msgspec.json.Decoder().decode
@@ -84,7 +86,8 @@ class Client:
         keys: ClientKeys | None = None,
     ) -> None:
         self._keys = keys
-        self._replay_endpoint, self._topics = replay, tuple(topics)
+        self._publish_endpoint, self._replay_endpoint = publish, replay
+        self._topics = tuple(topics)
         self._context = zmq.Context()
         self._sub = self._context.socket(zmq.SUB)
         self._sub.rcvhwm = buffered
@@ -105,6 +108,8 @@ class Client:
         self.malformed = 0  # messages and replies that were none
         self.lost = 0  # messages that the daemon no longer keeps
         self.heartbeat: dict[str, Any] | None = None  # the newest
+        self.silent = False  # whether the daemon hangs, is gone or cannot be reached
+        self._heard_at = self._left_at = time.monotonic()
 
     def __enter__(self) -> Client:
         return self
@@ -129,15 +134,27 @@ class Client:
     def receive(self, timeout: float | None = None) -> Received | None:
         """The next message, or None where none came within `timeout` seconds.
 
+        After 15 s of waiting without a sign of the daemon, it logs that and sets `silent`, until
+        there is one; it goes on trying all the while.
+
         Raises Refused (daemon.heard) where the daemon will not answer what replay is asked.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
+        now = time.monotonic()
+        if self._ready or now - self._left_at > AWAY_S:  # it was not waited for
+            self._heard_at = now
+        try:
+            return self._receive(None if timeout is None else now + timeout)
+        finally:
+            self._left_at = time.monotonic()
+
+    def _receive(self, deadline: float | None) -> Received | None:
         while not self._ready:
             left = REPLY_S if deadline is None else max(0.0, deadline - time.monotonic())
             if self._cursor is not None:
                 self._replay_page(min(left, REPLY_S))
             elif self._sub.poll(_ms(min(left, REPLY_S))):
                 self._take_live(self._sub.recv_multipart())
+            self._mind_silence()
             if left == 0 and not self._ready:
                 return None
         return self._ready.popleft()
@@ -150,9 +167,28 @@ class Client:
         """Whether some topic asked for may begin with `prefix`."""
         return any(prefix.startswith(topic) or topic.startswith(prefix) for topic in self._topics)
 
+    # -- signs of life -------------------------------------------------------------------------
+
+    def _hear(self) -> None:
+        self._heard_at = time.monotonic()
+        if self.silent:
+            self.silent = False
+            log.warning("the daemon at %s is heard again", self._publish_endpoint)
+
+    def _mind_silence(self) -> None:
+        if not self.silent and time.monotonic() - self._heard_at > SILENT_S:
+            self.silent = True
+            log.warning(
+                "nothing has been heard of the daemon at %s for %g s: it hangs, is gone or cannot "
+                "be reached; waiting for it",
+                self._publish_endpoint,
+                SILENT_S,
+            )
+
     # -- live ----------------------------------------------------------------------------------
 
     def _take_live(self, frames: list[bytes]) -> None:
+        self._hear()
         received = read_live(frames)
         if received is None:
             self._pass_over("a message")
@@ -219,6 +255,7 @@ class Client:
             self._asked_at = time.monotonic()
         if self._dealer.poll(_ms(timeout)):
             frames, asked = self._dealer.recv_multipart(), self._asked_at
+            self._hear()
             self._asked_at = None
             page = read_page(frames, since)
             if page is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import tempfile
 import time
 from collections.abc import Iterator
@@ -19,7 +20,9 @@ from daemon.devices import record
 from daemon.errors import DaemonError
 from daemon.journal import check_journal, journal_path
 from daemon.keys import load_server
+from daemon.locks import holder, lock_path
 from daemon.mounts import is_remote
+from daemon.ports import holder_of_port
 from daemon.recorded import zone
 from daemon.settings import Folder, Microphone, Settings
 from daemon.sockets import bind
@@ -56,6 +59,8 @@ def examine(settings: Settings) -> Iterator[Check]:
     yield check_audio(settings)
     running = _running(settings)
     yield check_endpoints(settings, running)
+    if settings.metrics:
+        yield check_metrics(settings, running)
 
 
 def package_clash() -> Check:
@@ -235,8 +240,28 @@ def check_endpoints(settings: Settings, running: str | None) -> Check:
     return Check("endpoints", OK, f"{settings.publish} and {settings.replay} are free")
 
 
+def check_metrics(settings: Settings, running: str | None) -> Check:
+    from daemon.web import parse_address
+
+    try:
+        host, port = parse_address(settings.metrics, settings.insecure)
+    except DaemonError as error:
+        return Check("metrics", FAIL, str(error), "see the text")
+    if running is not None:
+        return Check("metrics", OK, running)
+    try:
+        socket.create_server((host, port)).close()
+    except OSError as error:
+        text = f"{settings.metrics} cannot be used ({error.strerror}): {holder_of_port(port)}"
+        return Check("metrics", FAIL, text, "stop that process, or name another address")
+    return Check("metrics", OK, f"http://{settings.metrics} is free")
+
+
 def _running(settings: Settings) -> str | None:
     """What to say if a daemon with these settings runs already."""
+    if settings.keys:  # it would not answer who shows no key
+        pid = holder(lock_path(settings.state_path))
+        return f"a daemon runs here already (process {pid})" if pid else None
     with Client(settings.publish, settings.replay) as client:
         try:
             answer = client.status(timeout=0.5)

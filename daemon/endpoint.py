@@ -13,7 +13,7 @@ from daemon.errors import StartError
 from daemon.gate import secure
 from daemon.keys import ServerKeys
 from daemon.locks import Lock
-from daemon.ports import holder_of_port
+from daemon.ports import holder_of_port, why_no_interfaces
 from daemon.visitors import HANDSHAKE_S, Visitors
 
 MAX_MESSAGE = 4_096  # bytes that a client may send: subscriptions and requests are small
@@ -45,6 +45,11 @@ class Endpoint:
         self._lock: Lock | None = None
         if address.startswith("ipc://"):
             self._lock = _prepare_ipc(name, Path(address.removeprefix("ipc://")))
+        elif why := why_no_interfaces():
+            raise StartError(
+                f"`{name}` is {address}, for which AF_NETLINK sockets are needed ({why}); under "
+                "systemd, add AF_NETLINK to the unit's RestrictAddressFamilies"
+            )
         self.socket = self._make(address)
         try:
             self._bind(address)
@@ -119,8 +124,10 @@ class Endpoint:
 def keep_alive(socket: zmq.Socket[bytes]) -> None:
     """Have the system notice a peer whose machine is gone, within half a minute.
 
-    libzmq's own heartbeats would too, but abort the process where one is due on a connection that
-    broke while it was not read (4.3.5), and any client can bring that about.
+    libzmq's own heartbeats would too, but they abort the process (4.3.5) where one fails to come
+    on a connection that is not read because a queue is full: on the daemon's side any client can
+    bring that about, on a subscriber's being slow is enough (libzmq issues 3937 and 4767). What
+    keepalive cannot tell, a daemon that hangs, the heartbeats in the stream do.
     """
     socket.tcp_keepalive = 1
     socket.tcp_keepalive_idle = 15  # s

@@ -17,6 +17,7 @@ import zmq
 import zmq.auth
 
 from daemon.errors import MACHINE_FAULTS, SettingsError
+from daemon.owners import give_to_owner_of
 
 SERVER, CLIENTS = "server", "clients"
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -40,6 +41,7 @@ def make_server(folder: Path) -> Path:
         raise SettingsError(f"{folder} has a server key already; remove it to make another")
     _make(folder, SERVER)
     (folder / CLIENTS).mkdir(mode=0o700, exist_ok=True)
+    _hand_over(folder, folder / CLIENTS)
     return folder / f"{SERVER}.key"
 
 
@@ -60,12 +62,24 @@ def make_client(folder: Path, name: str) -> tuple[Path, Path]:
 def _make(folder: Path, name: str) -> None:
     before = os.umask(0o077)  # create_certificates leaves the secret to the umask
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        zmq.auth.create_certificates(folder, name)
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            _hand_over(folder.absolute().parent, folder)
+        for file in zmq.auth.create_certificates(folder, name):
+            _hand_over(folder, Path(file))
     except OSError as error:
         raise SettingsError(f"cannot write keys to {folder}: {error.strerror}") from error
     finally:
         os.umask(before)
+
+
+def _hand_over(folder: Path, made: Path) -> None:
+    """Where root makes keys in a service's directory, they are the service's to read."""
+    fd = os.open(made, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        give_to_owner_of(folder, fd)
+    finally:
+        os.close(fd)
 
 
 def load_server(folder: Path) -> ServerKeys:
@@ -83,6 +97,11 @@ def load_pair(file: Path) -> tuple[bytes, bytes]:
     try:
         mode = file.stat().st_mode
         public, secret = zmq.auth.load_certificate(file)
+    except PermissionError as error:
+        raise SettingsError(
+            f"user {os.geteuid()} may not read the key {file}; a service reads keys that lie in "
+            "its own state directory: `tinyastd keygen /var/lib/tinyast/keys`"
+        ) from error
     except (OSError, ValueError) as error:
         raise SettingsError(
             f"cannot read the key {file}: {error}; make it with `tinyastd keygen`"

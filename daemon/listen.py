@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections import deque
+from datetime import UTC, datetime
 from typing import Any, TextIO
 
 from daemon.client import Client
@@ -13,6 +15,7 @@ REDRAW_S = 0.5  # between looks for a heartbeat
 METER = 20  # characters
 FLOOR_DBFS = -60.0  # level at which a meter shows nothing
 LAST_LABELS = 3
+UNKNOWN = {"state": "unknown", "degraded": "nothing is heard of the daemon"}
 UP, ERASE_BELOW = "\x1b[A", "\r\x1b[J"  # ECMA-48: CUU, ED
 
 
@@ -46,32 +49,51 @@ def _words(message: dict[str, Any]) -> str:
     return f"{kind:<18} {place}"
 
 
+class _Notices(logging.Handler):
+    """What the client logs, until there is a place on the screen for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._waiting: deque[str] = deque()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        clock = datetime.now(UTC).strftime("%H:%M:%S")
+        self._waiting.append(f"{clock}  {printable(record.getMessage())}")
+
+    def take(self) -> list[str]:
+        return [self._waiting.popleft() for _ in range(len(self._waiting))]
+
+
 class Screen:
     """A terminal: messages that scroll, above a line for each microphone that stays.
 
     The line has its level and what was heard last. Live windows that are not accepted are seen
-    only there.
+    only there. What the client has to say itself scrolls too.
     """
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
+        self._notices = _Notices()
         self._microphones: dict[str, dict[str, Any]] = {}  # by name, as heartbeats tell
         self._labels: dict[str, deque[str]] = {}
         self._drawn = 0  # lines
 
     def follow(self, client: Client) -> None:
         """Show what a client hears until it is interrupted."""
+        logging.getLogger("daemon").addHandler(self._notices)
         shown = None
         while True:
             received = client.receive(REDRAW_S)
-            lines = []
+            lines = self._notices.take()
             if received is not None and self._note(received.message):
                 lines.append(line(received.message))
             if client.heartbeat is not shown and client.heartbeat is not None:
                 shown = client.heartbeat
                 self._microphones = {s["name"]: s for s in shown["sources"] if s["kind"] == "mic"}
-            elif received is None:
+            elif received is None and not lines:
                 continue
+            if client.silent:  # what was known of them is old by now
+                self._microphones = {n: s | UNKNOWN for n, s in self._microphones.items()}
             self._draw(lines)
 
     def _note(self, message: dict[str, Any]) -> bool:
@@ -98,6 +120,7 @@ class Screen:
 
     def leave(self) -> None:
         """Leave the cursor where a shell goes on."""
+        logging.getLogger("daemon").removeHandler(self._notices)
         if self._drawn:
             self._out.write("\n")
             self._out.flush()
@@ -109,7 +132,8 @@ def meter(source: dict[str, Any], labels: deque[str] | tuple[str, ...]) -> str:
     full = round(METER * min(1.0, max(0.0, 1 - level / FLOOR_DBFS)))
     bar = "#" * full + "-" * (METER - full)
     name = printable(source["name"])
-    if source["state"] == "lost":
-        return f"{name} [{'-' * METER}] lost: {printable(source['degraded'] or '')}"
+    if source["state"] in ("lost", "unknown"):
+        why = printable(source["degraded"] or "")
+        return f"{name} [{'-' * METER}] {source['state']}: {why}"
     loud = "exact zeros" if source["silent"] else f"{level:.1f} dBFS"
     return f"{name} [{bar}] {loud:<11} {', '.join(map(printable, labels))}"

@@ -9,6 +9,11 @@ from pathlib import Path
 from daemon.errors import StartError
 
 
+def lock_path(state: Path) -> Path:
+    """What the daemon of a state directory holds while it runs."""
+    return state / "lock"
+
+
 class Lock:
     """An exclusive lock on a file, held until `release` or the end of the process.
 
@@ -24,13 +29,32 @@ class Lock:
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            holder = os.pread(self._fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            pid = _written(self._fd)
             os.close(self._fd)
             raise StartError(
-                f"{what} is in use by another tinyastd (process {holder}); stop that one first"
+                f"{what} is in use by another tinyastd (process {pid}); stop that one first"
             ) from error
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
 
     def release(self) -> None:
         os.close(self._fd)
+
+
+def holder(path: Path) -> str | None:
+    """The process that holds the lock on `path`, as it wrote itself down; None if there is none."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return _written(fd)
+    finally:
+        os.close(fd)
+    return None
+
+
+def _written(fd: int) -> str:
+    return os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"

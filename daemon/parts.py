@@ -18,7 +18,7 @@ from daemon.jobs import JobQueue
 from daemon.journal import Journal
 from daemon.keys import load_server
 from daemon.livejob import end_left_open
-from daemon.locks import Lock
+from daemon.locks import Lock, lock_path
 from daemon.microphone import MicrophoneSource
 from daemon.predictions import Rules
 from daemon.recorded import zone
@@ -137,7 +137,7 @@ def build(
     keep_freed_memory(settings.worker_count)
     _check_folders(settings)
     state = _make_state(settings.state_path)
-    lock = Lock(state / "lock", f"state directory {state}")
+    lock = Lock(lock_path(state), f"state directory {state}")
     try:
         classifier = _load_classifier(settings)
         keys = None if settings.keys_path is None else load_server(settings.keys_path)

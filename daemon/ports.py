@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import socket
 from pathlib import Path
 
 
@@ -15,6 +16,20 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False  # *, a name or an interface
+
+
+def why_no_interfaces() -> str | None:
+    """Why the system does not tell of its network interfaces; None where it does.
+
+    libzmq asks for them before it binds a TCP address, and aborts the process where it may not.
+    """
+    if not hasattr(socket, "AF_NETLINK"):  # not Linux
+        return None
+    try:
+        socket.socket(socket.AF_NETLINK, socket.SOCK_RAW).close()
+    except OSError as error:
+        return str(error.strerror)
+    return None
 
 
 def holder_of_port(port: int) -> str:

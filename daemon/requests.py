@@ -1,7 +1,7 @@
 """Requests to a daemon by who may write its state directory: one file each, picked up in order.
 
 That needs no socket and no password, and works while the daemon is stopped: it finds the request
-when it starts.
+when it starts. Where root asks, the request is given to whom the state belongs, who removes it.
 """
 
 from __future__ import annotations
@@ -12,9 +12,12 @@ import os
 import time
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+from daemon.owners import give_to_owner_of
 
 log = logging.getLogger(__name__)
 
@@ -23,13 +26,24 @@ FOLDER = "requests"
 
 def ask_reprocess(state: Path, paths: Sequence[bytes]) -> None:
     """Ask the daemon of this state directory to classify these files again. Raises OSError."""
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder = state / FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
     name = f"{time.time_ns():020d}-{uuid.uuid4()}"
     body = {"reprocess": [quote_from_bytes(path) for path in paths]}
-    written = folder / f"{name}.part"
-    written.write_text(json.dumps(body), encoding="ascii")
-    os.rename(written, folder / f"{name}.json")
+    # The directory is not root's: what lies there may be a link to where root should not write.
+    inside = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        give_to_owner_of(state, inside)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        written = os.open(f"{name}.part", flags, 0o600, dir_fd=inside)
+        with open(written, "w", encoding="ascii") as out:
+            give_to_owner_of(state, out.fileno())
+            out.write(json.dumps(body))
+        os.rename(f"{name}.part", f"{name}.json", src_dir_fd=inside, dst_dir_fd=inside)
+    finally:
+        os.close(inside)
 
 
 @dataclass(frozen=True)
@@ -40,7 +54,7 @@ class Request:
     paths: list[bytes]
 
     def done(self) -> None:
-        self.file.unlink(missing_ok=True)
+        _remove(self.file)
 
 
 class Inbox:
@@ -77,5 +91,12 @@ class Inbox:
             return []
         except (ValueError, KeyError, TypeError):
             log.error("request %s is not one; it is removed", file)
-            file.unlink(missing_ok=True)
+            _remove(file)
             return []
+
+
+def _remove(file: Path) -> None:
+    try:
+        file.unlink(missing_ok=True)
+    except OSError as error:
+        log.error("%s cannot be removed, and counts again at the next start: %s", file, error)

@@ -20,6 +20,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from daemon.errors import SettingsError
+from tinyast.engine_names import EngineName
 
 ENV_PREFIX = "TINYAST_"
 # Read elsewhere, by the client and the tests: not settings of the daemon.
@@ -145,7 +146,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     metrics: str = ""  # HOST:PORT of /metrics, /healthz and /readyz; off if empty
     keys: str = ""  # directory made by `tinyastd keygen`; only who has a key there gets in
     insecure: bool = False  # allow endpoints that other machines can reach
-    engine: Literal["onnx", "int8", "torch"] = "onnx"
+    engine: EngineName = "onnx"
     checkpoint: str = ""  # directory; the one that comes with the package if empty
     workers: Annotated[int, Meta(ge=0, le=256)] = 0  # threads; one for each core if 0
     top: Annotated[int, Meta(ge=1, le=50)] = 5  # labels listed in a prediction

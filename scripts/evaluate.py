@@ -51,7 +51,8 @@ from tinyast.calibration import (
     fit_temperature,
     temperatures_from_others,
 )
-from tinyast.engine import ENGINES, softmax
+from tinyast.engine import softmax
+from tinyast.engine_names import ENGINES
 from tinyast.errors import DataError
 from tinyast.unknown import MEASURES, auroc, familiarity
 

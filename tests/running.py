@@ -153,7 +153,8 @@ class Daemon:
 
     def ends(self, count: int, since: int = 0, timeout: float = SOON_S) -> list[dict[str, Any]]:
         """The first `count` end states of files since `since`."""
-        heard = self.hear(lambda r: len(of_type(r, "file")) >= count, since, timeout)
+        ended = counting(lambda m: m["type"] == "file")
+        heard = self.hear(lambda r: ended(r) >= count, since, timeout)
         return of_type(heard, "file")
 
     def quiet(self, marker: Path) -> list[dict[str, Any]]:
@@ -163,7 +164,8 @@ class Daemon:
         its own end state once nothing waits any more.
         """
         name = str(marker)
-        self.hear(lambda r: any(m["source"]["path"] == name for m in of_type(r, "file")))
+        ended = counting(lambda m: m["type"] == "file" and m["source"]["path"] == name)
+        self.hear(ended)
         self.wait_for(lambda: self.status()["backlog"] == {"files": 0, "messages": 0}, "idle")
         newest = max(self.status()["last"].values())
         heard = self.hear(lambda r: r and r[-1].message["seq"] >= newest)
@@ -175,6 +177,19 @@ class Daemon:
     def logged(self) -> list[dict[str, Any]]:
         """Log lines, which are JSON as standard error is no terminal."""
         return [json.loads(line) for line in self.log.read_text().splitlines() if line[:1] == "{"]
+
+
+def counting(wanted: Callable[[dict[str, Any]], bool]) -> Callable[[list[Received]], int]:
+    """How many of a list's messages are wanted; asked again of a longer list, it looks on."""
+    seen = found = 0
+
+    def so_far(heard: list[Received]) -> int:
+        nonlocal seen, found
+        found += sum(wanted(received.message) for received in heard[seen:])
+        seen = len(heard)
+        return found
+
+    return so_far
 
 
 def of_type(heard: list[Received], kind: str) -> list[dict[str, Any]]:

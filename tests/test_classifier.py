@@ -15,6 +15,7 @@ from sounds import noise
 import tinyast
 from tinyast.checkpoint import GRAPH, damaged_files, default_path, read_checkpoint
 from tinyast.engine import load_engine, softmax
+from tinyast.engine_names import ENGINES
 from tinyast.errors import AudioError, CheckpointError
 from tinyast.features import Float
 
@@ -258,6 +259,11 @@ def test_a_changed_file_is_found_by_its_sum(broken: Path) -> None:
     with (broken / GRAPH).open("ab") as graph:
         graph.write(b"\0")
     assert damaged_files(broken) == [GRAPH]
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_every_engine_that_can_be_named_is_there(name: str) -> None:
+    assert load_engine(read_checkpoint(), name).name == name
 
 
 def test_an_engine_that_nobody_knows_is_an_error() -> None:

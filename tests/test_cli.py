@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pty
+import re
 import select
 import shutil
 import signal
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running import Daemon, of_type
+from running import Daemon, free_port, of_type
 from sounds import header, noise, wav_bytes, write_wav
 
 from daemon.classify import CSV_FIELDS, ROWS, Result, finished_in
@@ -496,6 +497,36 @@ def test_doctor_knows_a_daemon_that_runs(daemon: Callable[..., Daemon]) -> None:
     assert done.returncode == 0, done.stdout
     assert f"process {one.process.pid}" in done.stdout
     assert one.process.poll() is None
+
+
+def test_doctor_knows_a_daemon_that_runs_and_has_keys(
+    daemon: Callable[..., Daemon], tmp_path: Path
+) -> None:
+    assert tinyastd("keygen", tmp_path / "keys").returncode == 0
+    one = daemon("--keys", str(tmp_path / "keys"))
+    one.publish, one.replay = (f"tcp://127.0.0.1:{free_port()}" for _ in range(2))
+    one.start()
+    done = tinyastd("doctor", *one.command()[4:])
+    assert done.returncode == 0, done.stdout
+    assert f"process {one.process.pid}" in done.stdout
+
+
+def test_doctor_takes_all_that_run_takes() -> None:
+    taken = {
+        command: set(re.findall(r"--[a-z-]+", tinyastd(command, "--help").stdout))
+        for command in ("run", "doctor")
+    }
+    assert {"--config", "--watch", "--keys", "--metrics"} < taken["run"]
+    assert taken["doctor"] == taken["run"]
+
+
+def test_doctor_names_who_holds_the_address_of_metrics(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        done = doctor(tmp_path, "--metrics", address)
+        assert_mended(done, "metrics", address, f"process {os.getpid()}")
+    assert doctor(tmp_path, "--metrics", address).returncode == 0
+    assert_mended(doctor(tmp_path, "--metrics", "0.0.0.0:9755"), "metrics", "--insecure")
 
 
 def test_doctor_misses_a_folder(tmp_path: Path) -> None:

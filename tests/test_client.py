@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,8 @@ from running import Daemon, of_type
 from saying import Station, ends, fill, predictions, started
 from sounds import write_wav
 
-from daemon.client import Client, NoAnswer, Received
+from daemon import client as client_module
+from daemon.client import SILENT_S, Client, NoAnswer, Received
 
 MANY = 60_000
 
@@ -89,6 +91,50 @@ def test_from_now_on(daemon: MakeDaemon) -> None:
             assert client.receive(0.1) is None
         write_wav(running.folder / "a.wav")
         assert seqs(take(client, 2)) == [3_002, 3_003]
+
+
+def test_a_frozen_daemon_is_noticed_and_an_idle_one_is_not(
+    daemon: MakeDaemon, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "other").mkdir()
+    idle = daemon().start()
+    frozen = daemon(base=tmp_path / "other").start()
+    with idle.client(since=0) as bored, frozen.client(since=0) as client:
+        take(client, 1)
+        take(bored, 1)
+        frozen.send(signal.SIGSTOP)
+        began = time.monotonic()
+        while not client.silent:
+            assert client.receive(0.5) is None
+            assert bored.receive(0.5) is None
+        took = time.monotonic() - began
+        assert not bored.silent
+        assert f"nothing has been heard of the daemon at {frozen.publish}" in caplog.text
+        frozen.send(signal.SIGCONT)
+        write_wav(frozen.folder / "a.wav")
+        assert seqs(take(client, 2)) == [2, 3]
+        assert not client.silent
+        assert f"the daemon at {frozen.publish} is heard again" in caplog.text
+    assert SILENT_S - 5 < took < SILENT_S + 5  # the last heartbeat may have come before
+    print(f"a frozen daemon noticed after {took:.1f} s")
+
+
+def test_who_was_away_takes_nobody_for_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "SILENT_S", 0.05)
+    monkeypatch.setattr(client_module, "AWAY_S", 0.02)
+    with (
+        Station(tmp_path) as station,
+        Client(station.publish, station.replay, since=0) as client,
+    ):
+        station.say(predictions(1))
+        take(client, 1)
+        time.sleep(0.1)  # does something else
+        assert client.receive(0) is None
+        assert not client.silent
+        while not client.silent:  # and now it waits
+            assert client.receive(0.01) is None
 
 
 def test_a_restart_in_between(daemon: MakeDaemon) -> None:

@@ -25,6 +25,8 @@ def test_the_example_names_every_setting() -> None:
         settings.Decision,
         settings.Events,
         settings.Audio,
+        settings.JournalLimits,
+        settings.Log,
     ):
         for name in table.__struct_fields__:
             assert re.search(

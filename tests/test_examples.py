@@ -69,7 +69,10 @@ class Listener:
     def __init__(self, command: list[str], daemon: Daemon, *options: str) -> None:
         endpoints = ["--publish", daemon.publish, "--replay", daemon.replay]
         self.process = subprocess.Popen(
-            [*command, *endpoints, *options], stdout=subprocess.PIPE, text=True
+            [*command, *endpoints, *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
 
     def take(self, count: int) -> list[Line]:
@@ -78,9 +81,14 @@ class Listener:
         lines = []
         for _ in range(count):
             text = self.process.stdout.readline()
-            assert text.endswith("\n"), f"it ended: {self.process.wait()}"
+            assert text.endswith("\n"), f"it ended: {self.process.wait()} {self.error()}"
             lines.append(_line(text))
         return lines
+
+    def error(self) -> str:
+        """The next line on standard error."""
+        assert self.process.stderr is not None
+        return self.process.stderr.readline()
 
     def rest(self) -> list[Line]:
         """All further lines, once it has stopped by itself."""
@@ -177,6 +185,20 @@ def test_what_a_restart_made_them_miss(daemon: MakeDaemon, start_all: StartAll) 
         # 1 started, 2 and 3 for 0.wav, 4 stopping, 5 started, then two for each of three files
         lines += listener.take(8)
         assert sorted(line.seq for line in lines) == list(range(1, 12))
+
+
+def test_a_frozen_daemon_is_noticed(daemon: MakeDaemon, start_all: StartAll) -> None:
+    running = daemon().start()
+    listeners = start_all(running, "--since", "0")
+    for listener in listeners:
+        listener.take(1)
+    running.send(signal.SIGSTOP)
+    for listener in listeners:
+        assert "nothing is heard of the daemon" in listener.error()
+    running.send(signal.SIGCONT)
+    write_wav(running.folder / "a.wav")
+    for listener in listeners:
+        assert [line.seq for line in listener.take(2)] == [2, 3]
 
 
 def test_a_new_journal_is_read_from_its_start(daemon: MakeDaemon, start_all: StartAll) -> None:

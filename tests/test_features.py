@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import librosa
@@ -32,7 +33,9 @@ def by_librosa(samples: Float) -> NDArray[np.float32]:
     )
     power = frames.reshape(SETTINGS.n_mels, SETTINGS.n_columns, SETTINGS.pool).mean(axis=2)
     db = librosa.power_to_db(power, ref=np.max, amin=1e-30, top_db=SETTINGS.top_db)
-    stretches = np.lib.stride_tricks.sliding_window_view(db.mean(axis=0), SETTINGS.n_frames)
+    level = librosa.power_to_db(power.sum(axis=0), ref=power.max(), amin=1e-30, top_db=None)
+    level = np.maximum(level, -SETTINGS.top_db)
+    stretches = np.lib.stride_tricks.sliding_window_view(level, SETTINGS.n_frames)
     start = int(stretches.mean(axis=1, dtype=np.float64).argmax())
     db = db[:, start : start + SETTINGS.n_frames]
     return np.asarray((db - db.mean()) / db.std(), np.float32)
@@ -74,15 +77,16 @@ def test_shows_the_loudest_stretch_wherever_it_lies(originals: list[Path]) -> No
         assert (picture > 0).sum() == pytest.approx((pictures[0] > 0).sum(), rel=0.02)
 
 
-def test_one_click_does_not_outweigh_what_goes_on() -> None:
+@pytest.mark.parametrize("by_level", [True, False])
+def test_one_click_does_not_outweigh_what_goes_on(by_level: bool) -> None:
     noise = np.random.default_rng(0).standard_normal(80_000).astype(np.float32) * 1e-2
-    noise[:40_000] *= 0.1
+    noise[:30_000] *= 0.1
     noise[1_000] = 1
-    power = mel_power(noise, SETTINGS)
-    shown = normalise(power, SETTINGS)
-    half = normalise(power[:, 64:], SETTINGS)
-    # The second half is shown; its floor is under the click, which lies outside it.
-    np.testing.assert_allclose(shown, half, atol=1e-4)
+    settings = replace(SETTINGS, by_level=by_level)
+    shown = log_mel(noise, settings)
+    noise[:20_000] = 0  # none of that is shown, but the click's level is what the floor is under
+    noise[1_000] = 1
+    np.testing.assert_allclose(log_mel(noise, settings), shown, atol=1e-4)
 
 
 @pytest.mark.parametrize("samples", [np.zeros(80_000), np.zeros(0), np.full(80_000, 1e-30)])

@@ -24,7 +24,9 @@ from daemon.heard import Refused
 from daemon.inspect import Growing, Whole, look
 from daemon.settings import TABLES, load
 
-pytestmark = pytest.mark.timeout(FUZZ_S + 300)
+# Only what never comes has failed: an hour of fuzzing runs beside other work, and may have to wait.
+PATIENCE_S = 120
+pytestmark = pytest.mark.timeout(FUZZ_S + 5 * PATIENCE_S)
 
 EXTREMES = st.sampled_from([0, 1, 2, 7, 8, 16, 0x7FFF, 0xFFFE, 0xFFFF, 2**31, 2**32 - 1])
 WORDS = EXTREMES | st.integers(0, 2**32 - 1)
@@ -133,7 +135,7 @@ def test_replay_requests(tmp_path: Path) -> None:
 
         def check(frames: list[bytes]) -> None:
             dealer.send_multipart(frames)
-            assert dealer.poll(10_000), "no answer"
+            assert dealer.poll(1000 * PATIENCE_S), "no answer"
             reply = dealer.recv_multipart()
             answer = json.loads(reply[1] if frames[0] == b"" else reply[0])
             assert isinstance(answer, dict)
@@ -266,7 +268,7 @@ def hears_again(client: Client, daemon: FalseDaemon, seq: int) -> bool:
     head = {"journal": "true", "next": seq, "oldest": 1, "newest": seq}
     true = {"type": "file", "journal": "true", "seq": seq, "prev": 0}
     message = [b"tinyast.v1.file.done", json.dumps(true).encode()]
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         daemon.say(message)
         daemon.answer([json.dumps(head).encode(), *message])
@@ -294,7 +296,7 @@ def test_what_a_client_hears(false_daemon: FalseDaemon, monkeypatch: pytest.Monk
             with contextlib.suppress(Refused):
                 began = time.monotonic()
                 client.receive(0.001)
-                assert time.monotonic() - began < 5, "it hangs"
+                assert time.monotonic() - began < PATIENCE_S, "it hangs"
         assert hears_again(client, false_daemon, next(seqs)), "it is deaf from then on"
 
     with client:
@@ -335,7 +337,7 @@ def test_what_endpoints_hear(tmp_path: Path) -> None:
                     stranger.connect(endpoint.removeprefix("ipc://"))
                     stranger.sendall(said)
             dealer.send(b'{"since": 0}')
-            assert dealer.poll(10_000), "no answer"
+            assert dealer.poll(1000 * PATIENCE_S), "no answer"
             assert "newest" in json.loads(dealer.recv_multipart()[0])
 
         fuzz(WIRE, check)

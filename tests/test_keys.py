@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
@@ -18,9 +19,10 @@ from running import Daemon, free_port, of_type
 from sounds import write_wav
 
 from daemon.client import Client, ClientKeys
-from daemon.errors import SettingsError
+from daemon.errors import SettingsError, StartError
 from daemon.gate import Gate, secure
 from daemon.keys import allowed, load_pair, load_server, make_client, make_server
+from daemon.sockets import bind
 
 MakeDaemon = Callable[..., Daemon]
 LISTEN_S = 1.0  # for a stranger to hear something in
@@ -257,6 +259,23 @@ def test_endpoints_that_others_reach_are_refused_without_keys(daemon: MakeDaemon
     assert "anyone" in listening.tail()
 
 
+def test_tcp_where_interfaces_cannot_be_asked_for_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """libzmq would abort the process: a unit's RestrictAddressFamilies is easily too narrow."""
+    real = socket.socket
+
+    def denied(family: int = socket.AF_INET, *rest: int) -> socket.socket:
+        if family == socket.AF_NETLINK:
+            raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
+        return real(family, *rest)
+
+    monkeypatch.setattr("daemon.ports.socket.socket", denied)
+    with pytest.raises(StartError, match="AF_NETLINK to the unit's RestrictAddressFamilies"):
+        bind("tcp://127.0.0.1:*", "tcp://127.0.0.1:*", insecure=False)
+    bind(f"ipc://{tmp_path}/p", f"ipc://{tmp_path}/r", insecure=False).close()
+
+
 def test_by_default_only_loopback_listens(daemon: MakeDaemon) -> None:
     listening = daemon()
     listening.publish = f"tcp://127.0.0.1:{free_port()}"
@@ -306,3 +325,17 @@ def test_keygen_tells_what_to_do_next(tmp_path: Path) -> None:
     assert "listen --own-key" in made.stdout
     assert keygen("--client", "../evil").returncode == 2
     assert allowed(tmp_path / "k" / "clients")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_keys_that_root_makes_are_the_services_to_read(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    os.chown(state, 65_534, 65_534)
+    make_server(state / "keys")
+    _, secret = make_client(state / "keys", "friend")
+    made = [state / "keys", *(state / "keys").rglob("*")]
+    assert secret in made
+    assert len(made) == 6
+    assert {(each.stat().st_uid, each.stat().st_gid) for each in made} == {(65_534, 65_534)}
+    assert {each.stat().st_mode & 0o077 for each in made} == {0}

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from running import Daemon, free_port, of_type, stress
-from sounds import header, short_wav, write_wav
+from sounds import long_wav, short_wav, write_wav
 
 from daemon.client import Received
 from daemon.schema import MIGRATIONS, VERSION
@@ -31,15 +31,6 @@ def drop(folder: Path, count: int, start: int = 0) -> None:
     for number in range(start, start + count):
         whole[100:108] = number.to_bytes(8, "little")
         (folder / f"{number:06d}.wav").write_bytes(whole)
-
-
-def long_wav(path: Path, hours: float) -> Path:
-    """A recording of hours of silence that takes no room on disk."""
-    data_bytes = round(hours * 3600 * 16_000) * 2
-    with path.open("wb") as out:
-        out.write(header(data_bytes))
-        out.truncate(44 + data_bytes)
-    return path
 
 
 def check_stream(messages: list[dict[str, Any]], from_seq: int = 1) -> None:

@@ -6,6 +6,8 @@ SpecAugment's blanks come after `tinyast.features.normalise`.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,7 +33,7 @@ def augment(
     power = add_background(power, behind, recipe.background, random)
     power = add_noise(power, recipe.noise, random)
     power = narrow(power, recipe.narrow, random)
-    pictures = normalise(power, settings)
+    pictures = normalise(power, replace(settings, by_level=recipe.by_level))
     return blank(pictures, recipe.masks, recipe.mask_mel, recipe.mask_time, random), targets
 
 

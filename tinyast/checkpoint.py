@@ -56,8 +56,12 @@ def read_checkpoint(path: Path | str | None = None) -> Checkpoint:
         ) from error
     settings = FeatureSettings.from_dict(features)
     for key, value in settings.to_dict().items():
-        if type(value) not in (int, float) or value <= 0:
-            raise CheckpointError(f"{folder / FEATURES}: `{key}` is {value!r}, not a number over 0")
+        if key == "by_level":
+            good, wanted = type(value) is bool, "true or false"
+        else:
+            good, wanted = type(value) in (int, float) and value > 0, "a number over 0"
+        if not good:
+            raise CheckpointError(f"{folder / FEATURES}: `{key}` is {value!r}, not {wanted}")
     return Checkpoint(
         path=folder,
         name=str(config.get("name", folder.name)),

@@ -12,10 +12,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from tinyast.checkpoint import GRAPH, INT8_GRAPH, WEIGHTS, Checkpoint, sha256
+from tinyast.engine_names import ENGINES
 from tinyast.errors import CheckpointError
 from tinyast.features import Float
-
-ENGINES = ("onnx", "int8", "torch")
 
 
 class Engine(Protocol):

@@ -32,6 +32,7 @@ class FeatureSettings:
     hop_length: int = 625  # samples from one frame to the next
     pool: int = 1  # frames averaged, in power, into one column (Welch 1967)
     n_frames: int = 64  # columns of the picture: the loudest stretch of that length
+    by_level: bool = True  # loudest by the frames' levels, or else by the levels of all their bands
     n_mels: int = 64  # mel bands
     fmin: float = 50.0  # Hz, lower edge of the lowest band
     fmax: float = 8_000.0  # Hz, upper edge of the highest band
@@ -124,8 +125,13 @@ def normalise(power: Float, settings: FeatureSettings) -> Float:
     axes = (-2, -1)
     peak = power.max(axis=axes, keepdims=True)
     relative = power / np.maximum(peak, np.finfo(np.float32).tiny)
-    db = 10 * np.log10(np.maximum(relative, np.float32(10 ** (-settings.top_db / 10))))
-    db = _loudest(db, settings.n_frames)
+    db = _decibels(relative, settings.top_db)
+    if settings.n_columns > settings.n_frames:
+        level = (
+            _decibels(relative.sum(axis=-2), settings.top_db) if settings.by_level else db.sum(-2)
+        )
+        columns = _loudest(level, settings.n_frames)
+        db = np.take_along_axis(db, columns[..., None, :], axis=-1)
     centred = db - db.mean(axis=axes, keepdims=True)
     deviation = centred.std(axis=axes, keepdims=True)
     scaled: Float = np.where(
@@ -134,19 +140,23 @@ def normalise(power: Float, settings: FeatureSettings) -> Float:
     return scaled
 
 
-def _loudest(db: Float, n_frames: int) -> Float:
-    """The `n_frames` columns in a row with the most decibels, the first of equals.
+def _decibels(relative: Float, top_db: float) -> Float:
+    """Power as a part of the loudest cell's, in decibels, floored at `top_db` under it."""
+    db: Float = 10 * np.log10(np.maximum(relative, np.float32(10 ** (-top_db / 10))))
+    return db
 
-    (..., n_mels, n_columns) to (..., n_mels, n_frames). Decibels, not power, are summed, so that
-    a single click does not outweigh what goes on.
+
+def _loudest(level: Float, n_frames: int) -> NDArray[np.int64]:
+    """Numbers of the `n_frames` columns in a row whose levels add up to the most.
+
+    `level` is (..., n_columns) in decibels, the result (..., n_frames); of equals it is the first.
+    Decibels are added, not power, so that a single click does not outweigh what goes on.
     """
-    if db.shape[-1] <= n_frames:
-        return db
-    until = np.cumsum(db.sum(axis=-2, dtype=np.float64), axis=-1)
+    until = np.cumsum(level, axis=-1, dtype=np.float64)
     stretches = until[..., n_frames - 1 :].copy()
     stretches[..., 1:] -= until[..., :-n_frames]
-    columns = stretches.argmax(axis=-1)[..., None] + np.arange(n_frames)
-    return np.take_along_axis(db, columns[..., None, :], axis=-1)
+    first: NDArray[np.int64] = stretches.argmax(axis=-1)
+    return first[..., None] + np.arange(n_frames)
 
 
 def log_mel(samples: Float, settings: FeatureSettings) -> Float:

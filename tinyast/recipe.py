@@ -38,6 +38,7 @@ class Recipe:
     leave_out: int = 0  # classes, drawn by the seed, that are not learnt: to judge unknown sound
     held_out_clips: int = 0  # with no fold held out, keep this many clips for testing
     # What is done to each batch.
+    by_level: bool = False  # how the loudest stretch is found in training, as in FeatureSettings
     mix: float = 0.5  # part of the clips mixed with another one
     label_smoothing: float = 0.1
     stretch: float = 0.15  # most that time is stretched or squeezed, as a part

@@ -9,6 +9,7 @@
  * - `seq` numbers all messages, and `prev` is the seq before it of the same type. A `prev` that we
  *   have not had is a loss; so is a `last` in the heartbeat that is beyond what we have had.
  * - Whatever was lost, a second socket gives again: ask for what comes after the last seq we had.
+ * - A heartbeat comes every 5 s. Where none does, the daemon hangs or is gone, or the connection is.
  * - A daemon with keys lets in whom it knows: both sockets show our key, and check the daemon's.
  */
 
@@ -25,6 +26,7 @@
 
 #define PREFIX "tinyast.v1."
 #define ANSWER_MS 5000 /* a daemon that runs answers far sooner */
+#define SILENT_MS 15000 /* three heartbeats */
 #define NOTHING (-1)
 #define KEY_SIZE 41 /* Z85, with the zero at its end */
 
@@ -244,6 +246,22 @@ static cJSON *ask(struct listener *self, int64_t since, int limit, void **socket
     return header;
 }
 
+/* Wait for the next message published, however long that takes. */
+static void wait_for_next(void *subscriber, const char *publish)
+{
+    zmq_pollitem_t item = {.socket = subscriber, .events = ZMQ_POLLIN};
+    for (int found; (found = zmq_poll(&item, 1, SILENT_MS)) <= 0;) {
+        if (found < 0 && errno != EINTR)
+            fail("cannot wait: %s", zmq_strerror(errno));
+        if (found == 0) {
+            fputs("listen: nothing is heard of the daemon; connecting again\n", stderr);
+            zmq_disconnect(subscriber, publish);
+            if (zmq_connect(subscriber, publish) != 0)
+                fail("cannot connect again: %s", zmq_strerror(errno));
+        }
+    }
+}
+
 /* Take the topic and body that are next on `socket`; true if more follow in the same message. */
 static bool take_pair(struct listener *self, void *socket, bool live)
 {
@@ -302,10 +320,12 @@ static void listen_from(struct listener *self, const char *publish, int64_t sinc
 
     begin_at(self, since == NOTHING ? newest_seq(self) : since);
     while (!enough(self)) {
-        if (self->missing != NOTHING)
+        if (self->missing != NOTHING) {
             catch_up(self);
-        else
+        } else {
+            wait_for_next(subscriber, publish);
             take_pair(self, subscriber, true);
+        }
     }
     zmq_close(subscriber);
 }

@@ -9,6 +9,7 @@
 // - `seq` numbers all messages, and `prev` is the seq before it of the same type. A `prev` that we
 //   have not had is a loss; so is a `last` in the heartbeat that is beyond what we have had.
 // - Whatever was lost, a second socket gives again: ask for what comes after the last seq we had.
+// - A heartbeat comes every 5 s. Where none does, the daemon hangs or is gone, or the connection is.
 // - A daemon with keys lets in whom it knows: both sockets show our key, and check the daemon's.
 
 import { readFileSync } from "node:fs"
@@ -17,6 +18,7 @@ import * as zmq from "zeromq"
 
 const TYPES = ["prediction", "file", "event", "gap", "status"] // all but the heartbeat: it has no seq
 const ANSWER_MS = 5_000 // a daemon that runs answers far sooner
+const SILENT_MS = 15_000 // three heartbeats
 
 let keys = {} // options of every socket; empty for a daemon without keys
 
@@ -60,18 +62,32 @@ const allAt = (seq) => new Map(TYPES.map((type) => [type, seq]))
 
 /** Every message after seq `since`, each once, as [topic, message]; undefined: from now on. */
 async function* listen(publish, replay, since) {
-  const subscriber = new zmq.Subscriber(keys)
+  const subscriber = new zmq.Subscriber({ receiveTimeout: SILENT_MS, ...keys })
   subscriber.subscribe("tinyast.v1.")
   subscriber.connect(publish) // before asking replay, so that nothing falls between the two
   try {
     since ??= (await ask(replay, { since: 0, limit: 1 }))[0].newest
-    yield* follow(subscriber, replay, since)
+    yield* follow(subscriber, publish, replay, since)
   } finally {
     subscriber.close()
   }
 }
 
-async function* follow(subscriber, replay, since) {
+/** The next message published, however long that takes. */
+async function receive(subscriber, publish) {
+  for (;;) {
+    try {
+      return await subscriber.receive()
+    } catch (error) {
+      if (error.code !== "EAGAIN") throw error
+      console.error("listen.mjs: nothing is heard of the daemon; connecting again")
+      subscriber.disconnect(publish)
+      subscriber.connect(publish)
+    }
+  }
+}
+
+async function* follow(subscriber, publish, replay, since) {
   let seen = allAt(since) // of each type, the newest seq we have had
   let journal = null // seq counts within one journal
   let missing = since // replay has to give what comes after this seq; null: nothing
@@ -80,7 +96,7 @@ async function* follow(subscriber, replay, since) {
     let header = null
     let batch
     if (missing === null) {
-      batch = [await subscriber.receive()]
+      batch = [await receive(subscriber, publish)]
     } else {
       ;[header, batch] = await ask(replay, { since: missing })
       const other = journal !== null && journal !== header.journal

@@ -9,6 +9,7 @@ The contract is docs/messages.md; what matters of it here:
 * `seq` numbers all messages, and `prev` is the seq before it of the same type. A `prev` that we
   have not had is a loss; so is a `last` in the heartbeat that is beyond what we have had.
 * Whatever was lost, a second socket gives again: ask for what comes after the last seq we had.
+* A heartbeat comes every 5 s. Where none does, the daemon hangs or is gone, or the connection is.
 * A daemon with keys lets in whom it knows: both sockets show our key, and check the daemon's.
 """
 
@@ -23,6 +24,7 @@ import zmq.auth
 
 TYPES = ("prediction", "file", "event", "gap", "status")  # all but the heartbeat, which has no seq
 ANSWER_MS = 5_000  # a daemon that runs answers far sooner
+SILENT_MS = 15_000  # three heartbeats
 
 Message = dict[str, Any]
 
@@ -74,9 +76,14 @@ def listen(publish: str, replay: str, since: int | None) -> Iterator[tuple[str, 
                 journal = header["journal"]
                 continue
             journal, missing = header["journal"], header["next"]
-        else:
+        elif subscriber.poll(SILENT_MS):
             topic, body = subscriber.recv_multipart()
             header, batch = None, [(topic, body)]
+        else:
+            print("listen.py: nothing is heard of the daemon; connecting again", file=sys.stderr)
+            subscriber.disconnect(publish)
+            subscriber.connect(publish)
+            continue
 
         for topic, body in batch:
             message = json.loads(body)
