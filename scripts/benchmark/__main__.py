@@ -16,6 +16,7 @@ from scripts.benchmark.figures import FULL, QUICK, Figure
 from scripts.benchmark.report import Parts, check_place, table, write_into, write_json
 from scripts.benchmark.served import Bed
 from scripts.frontend import needs_train, plainly
+from tinyast.engine_names import EngineName
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 YAMNET = Path(os.environ.get("TINYAST_SHARED", ROOT.parent / "shared")) / "peers" / "yamnet.tflite"
@@ -34,19 +35,13 @@ class Part(StrEnum):
     growth = "growth"
 
 
-class EngineName(StrEnum):
-    onnx = "onnx"
-    int8 = "int8"
-    torch = "torch"
-
-
 def main(
     part: Annotated[
         list[Part] | None, typer.Option(help="Measure only this; may be given more than once.")
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A look, not a measurement.")] = False,
     checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint folder.")] = None,
-    engine: Annotated[EngineName, typer.Option(help="What runs the model.")] = EngineName.onnx,
+    engine: Annotated[EngineName, typer.Option(help="What runs the model.")] = "onnx",
     yamnet: Annotated[Path, typer.Option(help="YAMNet for LiteRT: yamnet.tflite.")] = YAMNET,
     dir: Annotated[
         Path | None, typer.Option(help="Where folder and journal lie: the disk measured.")
@@ -61,7 +56,7 @@ def main(
 ) -> None:
     """Measure tinyast on this machine, beside others that do the same, and print one table."""
     counts = QUICK if quick else FULL
-    bed = Bed(Path(tempfile.gettempdir()) if dir is None else dir, checkpoint, str(engine))
+    bed = Bed(Path(tempfile.gettempdir()) if dir is None else dir, checkpoint, engine)
     parts: Parts = {}
     measures: dict[Part, Callable[[], list[Figure]]] = {
         Part.peers: lambda: peers.measure(bed, counts, yamnet),
