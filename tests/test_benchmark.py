@@ -87,6 +87,32 @@ def test_it_fails_in_a_sentence(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_the_tables_go_between_the_marks_of_a_document(tmp_path: Path, module: Any) -> None:
+    report, figures = module("report"), module("figures")
+    document = tmp_path / "a.md"
+    where = {"cpu": "a processor", "cores": 2, "python": "3", "system": "s", "busy_before": 1.0}
+    parts = {
+        "peers": [
+            figures.Figure("one", "ms", (1.0, 2.0, 3.0), "in turn"),
+            figures.Figure("another", "ms", note="not installed"),
+            figures.Figure("a third", "MB", (12_345.6,)),
+        ]
+    }
+    document.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    for _ in range(2):  # it can be done again
+        report.write_into(document, where, parts)
+        text = document.read_text()
+        assert text.startswith("before\n")
+        assert text.endswith("\nafter\n")
+        assert "old" not in text
+        assert "| one | ms | 3 | 2.00 | 1.10 | 2.90 | 2.98 | 3.00 | in turn |" in text
+        assert "| another | ms | 0 |  |  |  |  |  | not installed |" in text
+        assert "| a third | MB | 1 | 12346 |  |  |  |  |  |" in text
+    document.write_text("no place")
+    with pytest.raises(report.NoPlace, match="no lines"):
+        report.write_into(document, where, parts)
+
+
 def test_a_figure_says_how_far_its_values_lie_apart(module: Any) -> None:
     summary = module("figures").Figure("a", "ms", tuple(map(float, range(101)))).summary()
     assert (summary["n"], summary["median"], summary["p95"], summary["p99"]) == (101, 50, 95, 99)

@@ -13,9 +13,10 @@ import typer
 
 from scripts.benchmark import floor, growth, idle, load, machine, peers, stages, starting, workers
 from scripts.benchmark.figures import FULL, QUICK, Figure
-from scripts.benchmark.report import Parts, table, write_json
+from scripts.benchmark.report import Parts, check_place, table, write_into, write_json
 from scripts.benchmark.served import Bed
 from scripts.frontend import needs_train, plainly
+from tinyast.engine_names import EngineName
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 YAMNET = Path(os.environ.get("TINYAST_SHARED", ROOT.parent / "shared")) / "peers" / "yamnet.tflite"
@@ -34,19 +35,13 @@ class Part(StrEnum):
     growth = "growth"
 
 
-class EngineName(StrEnum):
-    onnx = "onnx"
-    int8 = "int8"
-    torch = "torch"
-
-
 def main(
     part: Annotated[
         list[Part] | None, typer.Option(help="Measure only this; may be given more than once.")
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A look, not a measurement.")] = False,
     checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint folder.")] = None,
-    engine: Annotated[EngineName, typer.Option(help="What runs the model.")] = EngineName.onnx,
+    engine: Annotated[EngineName, typer.Option(help="What runs the model.")] = "onnx",
     yamnet: Annotated[Path, typer.Option(help="YAMNet for LiteRT: yamnet.tflite.")] = YAMNET,
     dir: Annotated[
         Path | None, typer.Option(help="Where folder and journal lie: the disk measured.")
@@ -55,10 +50,13 @@ def main(
         Path | None, typer.Option("--json", help="Write the figures here too.")
     ] = None,
     png: Annotated[Path | None, typer.Option(help="Draw the figures here, as PNG.")] = None,
+    into: Annotated[
+        Path | None, typer.Option(help="Put the tables into this document, between its marks.")
+    ] = None,
 ) -> None:
     """Measure tinyast on this machine, beside others that do the same, and print one table."""
     counts = QUICK if quick else FULL
-    bed = Bed(Path(tempfile.gettempdir()) if dir is None else dir, checkpoint, str(engine))
+    bed = Bed(Path(tempfile.gettempdir()) if dir is None else dir, checkpoint, engine)
     parts: Parts = {}
     measures: dict[Part, Callable[[], list[Figure]]] = {
         Part.peers: lambda: peers.measure(bed, counts, yamnet),
@@ -74,6 +72,8 @@ def main(
         with needs_train():
             import matplotlib  # noqa: F401 - told of before half an hour is spent
     with plainly("What was measured is lost."):
+        if into is not None:
+            check_place(into)
         where = machine.describe()
         for name, measure in measures.items():
             if not part or name in part:
@@ -82,6 +82,8 @@ def main(
         typer.echo(table(where, parts))
         if json_file is not None:
             write_json(json_file, where, parts)
+        if into is not None:
+            write_into(into, where, parts)
         if png is not None:
             from scripts.benchmark.plot import draw
 

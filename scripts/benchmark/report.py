@@ -9,6 +9,7 @@ import msgspec
 
 from scripts.benchmark.figures import Figure
 from scripts.benchmark.machine import BUSY
+from tinyast.errors import TinyASTError
 
 COLUMNS = ("median", "p5", "p95", "p99", "max")
 Parts = dict[str, list[Figure]]
@@ -51,3 +52,47 @@ def write_json(path: Path, where: dict[str, Any], parts: Parts) -> None:
     ]
     report = msgspec.json.encode({"machine": where, "figures": figures})
     path.write_bytes(msgspec.json.format(report) + b"\n")
+
+
+# -- Markdown ------------------------------------------------------------------------------------
+
+BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
+
+
+class NoPlace(TinyASTError):
+    """A document has no place for figures."""
+
+
+def check_place(path: Path) -> None:
+    """Raise NoPlace where `write_into` could not write."""
+    text = path.read_text(encoding="utf-8")
+    if not 0 <= text.find(BEGIN) < text.find(END):
+        raise NoPlace(f"{path} has no lines `{BEGIN}` and `{END}` to put the figures between")
+
+
+def write_into(path: Path, where: dict[str, Any], parts: Parts) -> None:
+    """Put the tables of the parts that were measured between the marks in a document."""
+    check_place(path)
+    text = path.read_text(encoding="utf-8")
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    path.write_text(f"{before}{BEGIN}\n\n{_markdown(where, parts)}\n{END}{after}", encoding="utf-8")
+
+
+def _markdown(where: dict[str, Any], parts: Parts) -> str:
+    lines = [
+        f"{where['cpu']}, {where['cores']} cores, Python {where['python']}, {where['system']}; "
+        f"processors busy before: {where['busy_before']:.0f} %.",
+        "",
+    ]
+    for part, figures in parts.items():
+        lines += [f"| {part} | | n | {' | '.join(COLUMNS)} | |", f"| {'--- | ' * 9}".rstrip()]
+        for figure in figures:
+            about = figure.summary()
+            shown = [_number(about[key]) for key in COLUMNS] if figure.values else [""] * 5
+            if len(figure.values) == 1:
+                shown[1:] = [""] * 4
+            cells = (figure.name, figure.unit, str(about["n"]), *shown, figure.note)
+            lines.append(f"| {' | '.join(cells)} |")
+        lines.append("")
+    return "\n".join(lines)
