@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -55,7 +56,9 @@ def test_math_libraries_are_held_to_one_thread_before_they_are_loaded() -> None:
 )
 def test_packages_import_each_other_in_one_direction(importer: str, imported: str) -> None:
     for path in (ROOT / importer).rglob("*.py"):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            words = line.split()
-            if words[:1] in (["import"], ["from"]):
-                assert words[1].partition(".")[0] != imported, f"{path}: {line}"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            for name in names:
+                assert name.partition(".")[0] != imported, f"{path}: {ast.unparse(node)}"
