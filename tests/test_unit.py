@@ -74,7 +74,15 @@ exposed() { systemd-analyze security $1 --no-pager | sed -n 's/.* level .*: \([0
 result() { systemctl show -p $1 --value tinyastd; }
 stop() { systemctl stop tinyastd; echo stopped $(result Result) $(result ExecMainStatus); }
 keygen() { $PYTHON -m daemon keygen $STATE/keys "$@" >/dev/null; }
+heard() { for i in $(seq 150); do
+            $PYTHON -c "import sqlite3, sys
+db = sqlite3.connect('file:$STATE/journal.sqlite3?mode=ro', uri=True)
+sys.exit(not db.execute('SELECT 1 FROM messages WHERE topic = ?', ['$1']).fetchone())" && return
+            sleep .2
+          done
+          echo "$1 was not heard"; exit 1; }
 
+for i in $(seq 150); do systemctl list-units >/dev/null 2>&1 && break; sleep .2; done
 cp $SHIPPED /etc/systemd/system/shipped.service
 echo exposed $(exposed shipped)
 mkdir /etc/systemd/system/shipped.service.d; cp $DROP_INS/* /etc/systemd/system/shipped.service.d
@@ -82,7 +90,7 @@ systemctl daemon-reload
 echo exposed with drop-ins $(exposed shipped)
 
 up; echo started, sockets in a directory of mode $(stat -c %a /run/tinyast)
-systemctl reload tinyastd && echo reloaded
+systemctl reload tinyastd && heard tinyast.v1.status.reloaded && echo reloaded
 first=$(pid); kill -9 $first; new $first; echo restarted
 second=$(pid); kill -STOP $second; new $second; echo hang mended
 stop
