@@ -56,7 +56,7 @@ def read_checkpoint(path: Path | str | None = None) -> Checkpoint:
         ) from error
     settings = FeatureSettings.from_dict(features)
     for key, value in settings.to_dict().items():
-        if key == "by_level":
+        if isinstance(getattr(FeatureSettings, key), bool):  # by the kind of its default
             good, wanted = type(value) is bool, "true or false"
         else:
             good, wanted = type(value) in (int, float) and value > 0, "a number over 0"
