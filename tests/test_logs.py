@@ -124,13 +124,17 @@ def test_on_a_terminal_it_is_for_people(tmp_path: Path) -> None:
     )
     os.close(theirs)
     told = b""
-    with suppress(OSError):  # EIO: it has ended
-        while data := os.read(ours, 4096):
-            told += data
-            if b"Ctrl-C stops" in data:
-                process.terminate()
-    os.close(ours)
-    assert process.wait(60) == 0
+    try:
+        with suppress(OSError):  # EIO: it has ended
+            while data := os.read(ours, 4096):
+                told += data  # a line can come in parts
+                if b"Ctrl-C stops" in told:
+                    process.terminate()
+        assert process.wait(60) == 0
+    finally:
+        os.close(ours)
+        process.kill()
+        process.wait()
     assert b"tinyastd is ready" in told
     assert told.splitlines()[-1].endswith(b"info    stopping: SIGTERM")
     assert b"{" not in told

@@ -68,10 +68,11 @@ def _journal(bed: Bed, counts: Counts, rows: int) -> list[Figure]:
         _fill(base / "state" / "journal.sqlite3", rows)
         with bed.serve(*options, base=base) as served:
             newest = json.loads(ask(served, {"since": 0, "limit": 1})[0])["newest"]
+            wanted = min(REPLAYED, newest)  # and not what comes while this asks
             begin = time.perf_counter()
-            frames = ask(served, {"since": max(0, newest - REPLAYED), "limit": REPLAYED})
+            frames = ask(served, {"since": newest - wanted, "limit": wanted})
             replay = 1000 * (time.perf_counter() - begin)
-            assert len(frames) == 1 + 2 * min(REPLAYED, newest)
+            assert len(frames) == 1 + 2 * wanted
             latencies = _latencies(served, counts.files)
     name = f"journal of {rows} rows"
     return [
