@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 import time
@@ -125,7 +126,11 @@ def measure(bed: Bed, counts: Counts, yamnet: Path) -> list[Figure]:
 
 
 def _in_turn(running: dict[Peer, Running], counts: Counts) -> dict[Peer, dict[int, float]]:
-    """Milliseconds of each peer by round; those that are slow take part in a few of them."""
+    """Milliseconds of each peer by round; those that are slow take part in a few of them.
+
+    The order is drawn anew each round: who comes after a large network finds cold caches.
+    """
+    order = random.Random(0)
     times: dict[Peer, dict[int, float]] = {peer: {} for peer in running}
     for _ in range(WARM_UP):
         for peer, one in running.items():
@@ -133,9 +138,9 @@ def _in_turn(running: dict[Peer, Running], counts: Counts) -> dict[Peer, dict[in
                 one.classify()
     every = max(1, counts.rounds // counts.slow_rounds)
     for number in range(counts.rounds):
-        for peer, one in running.items():
+        for peer in order.sample([*running], len(running)):
             if not peer.slow or number % every == 0:
-                times[peer][number] = one.classify()
+                times[peer][number] = running[peer].classify()
     return times
 
 
