@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 ROOT_CHECK_S = 1.0  # between looks at whether the folder is still the one being watched
 STALL_S = 120.0  # for one step: a network file system can take its time
 RETRY_S = 2.0  # after a fault of the machine
+LEAST_WAIT_S = 0.02  # between two looks at a file that nothing is heard of
 SLICE = 200  # files of a scan that the ledger is asked about at once: some 2 ms
 MAX_PENDING = 10_000  # files waited for; beyond that the next scan finds them again
 
@@ -313,7 +314,7 @@ class FolderSource(threading.Thread):
     def _check_pending(self, path: bytes) -> None:
         pending = self._pending.get(path)
         if pending is not None:
-            self._check(Hint(path, pending.closed, time.monotonic()), self._ignored)
+            self._check(Hint(path, closed=False, at=time.monotonic()), self._ignored)
 
     def _check(self, hint: Hint, ignored: Counter[str]) -> None:
         """Look at one path and do what is due; what is passed over is counted in `ignored`."""
@@ -349,10 +350,10 @@ class FolderSource(threading.Thread):
                 self._pending.pop(path, None)
                 self._claim(path, whole, row, hint.at)
             case Growing(identity):
-                self._wait_for(path, identity, closed)
+                self._wait_for(hint, identity)
             case Faulty(text):
                 log.warning("cannot look at %s now: %s", os.fsdecode(path), text)
-                self._wait_for(path, None, closed)
+                self._wait_for(hint, None)
             case Ignored(reason):
                 self._pending.pop(path, None)
                 ignored[reason] += 1
@@ -361,20 +362,25 @@ class FolderSource(threading.Thread):
                         row, "vanished", "it was gone before it was read to its end"
                     )
 
-    def _wait_for(self, path: bytes, identity: Identity | None, closed: bool) -> None:
-        now = time.monotonic()
-        pending = self._pending.get(path)
-        if pending is None and len(self._pending) >= MAX_PENDING:
+    def _wait_for(self, hint: Hint, identity: Identity | None) -> None:
+        path, now = hint.path, time.monotonic()
+        before = self._pending.get(path)
+        if before is None and len(self._pending) >= MAX_PENDING:
             self._walk_again_at = min(self._walk_again_at, now + self.folder.settle)
             return
-        if pending is not None and identity is not None and pending.identity == identity:
-            # As it was: keep the time since when, and look when it will have settled.
-            pending = replace(pending, closed=closed or pending.closed)
+        as_it_was = before is not None and identity is not None and before.identity == identity
+        since = before.since if before is not None and as_it_was else now
+        closed = hint.closed or (before is not None and before.closed)
+        self._pending[path] = _Pending(identity, since, closed)
+        if identity is None:
+            due = now + RETRY_S
         else:
-            pending = _Pending(identity, now, closed)
-        self._pending[path] = pending
-        due = now + RETRY_S if identity is None else pending.since + self.folder.settle
-        heapq.heappush(self._due, (max(due, now + 0.05), path))
+            due = max(since + self.folder.settle, now + LEAST_WAIT_S)
+            if hint.closed or (closed and as_it_was):
+                # The system tells of a close just before it lets go of the writer, and may pause
+                # between the two: look again soon, and then less and less often.
+                due = min(due, now + max(now - since, LEAST_WAIT_S))
+        heapq.heappush(self._due, (due, path))
 
     def _claim(self, path: bytes, whole: Whole, row: LedgerRow | None, noticed: float) -> None:
         due = claim(path, self.folder.name, whole.identity, row)

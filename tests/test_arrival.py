@@ -205,6 +205,25 @@ def test_moved_in_from_another_file_system(listening: Daemon, elsewhere: Path) -
     assert done(end)
 
 
+def test_let_go_of_after_the_close_was_told(daemon: MakeDaemon, tmp_path: Path) -> None:
+    """As when the system pauses within a close: a second writer, by a name that nobody watches."""
+    config = tmp_path / "settings.toml"
+    config.write_text(f'[[folder]]\npath = "{tmp_path}/in"\nname = "in"\nsettle = 300.0\n')
+    listening = daemon("--config", str(config)).start()
+    outside, path = listening.base / "outside.wav", listening.folder / "a.wav"
+    outside.touch()
+    os.link(outside, path)
+    with outside.open("ab"):
+        with path.open("wb") as writer:
+            writer.write(short_wav(1))
+        write_wav(listening.folder / "after.wav")
+        (after,) = listening.ends(1)  # so it was looked at before, when somebody had it open
+    ends = listening.ends(2)
+    assert [Path(end["source"]["path"]).name for end in ends] == ["after.wav", "a.wav"]
+    assert ends[0] == after
+    assert done(ends[1])
+
+
 def test_hard_linked_in(listening: Daemon) -> None:
     outside = write_wav(listening.base / "outside.wav")
     os.link(outside, listening.folder / "linked.wav")
