@@ -55,6 +55,7 @@ class _Pending:
     identity: Identity | None  # None: the machine would not let it be seen
     since: float  # time.monotonic() since when it has been like this
     closed: bool
+    due: float  # time.monotonic() at which to look again
 
 
 class FolderSource(threading.Thread):
@@ -79,7 +80,7 @@ class FolderSource(threading.Thread):
         self._active: set[bytes] = set()
         self._look_again: set[bytes] = set()
         self._pending: dict[bytes, _Pending] = {}
-        self._due: list[tuple[float, bytes]] = []  # a heap: when to look at a pending file
+        self._due: list[tuple[float, bytes]] = []  # a heap: when to look at which of them
         self._walk: Iterator[bytes] | None = None
         self._found: list[bytes] = []  # by the walk, and not finished as far as the ledger knows
         self._walk_again_at = 0.0
@@ -161,7 +162,7 @@ class FolderSource(threading.Thread):
             self._check(hint, self._ignored)
         due = bool(self._due) and self._due[0][0] <= time.monotonic()
         if due:
-            self._check_pending(heapq.heappop(self._due)[1])
+            self._check_pending(*heapq.heappop(self._due))
         self._begin_walk()
         walking = self._walk is not None and self._jobs.has_room() and self._step_walk()
         return hint is not None or due or walking
@@ -311,9 +312,9 @@ class FolderSource(threading.Thread):
 
     # Files
 
-    def _check_pending(self, path: bytes) -> None:
+    def _check_pending(self, due: float, path: bytes) -> None:
         pending = self._pending.get(path)
-        if pending is not None:
+        if pending is not None and pending.due == due:  # or it was looked at meanwhile
             self._check(Hint(path, closed=False, at=time.monotonic()), self._ignored)
 
     def _check(self, hint: Hint, ignored: Counter[str]) -> None:
@@ -350,10 +351,10 @@ class FolderSource(threading.Thread):
                 self._pending.pop(path, None)
                 self._claim(path, whole, row, hint.at)
             case Growing(identity):
-                self._wait_for(hint, identity)
+                self._wait_for(hint, identity, closed)
             case Faulty(text):
                 log.warning("cannot look at %s now: %s", os.fsdecode(path), text)
-                self._wait_for(hint, None)
+                self._wait_for(hint, None, closed)
             case Ignored(reason):
                 self._pending.pop(path, None)
                 ignored[reason] += 1
@@ -362,7 +363,7 @@ class FolderSource(threading.Thread):
                         row, "vanished", "it was gone before it was read to its end"
                     )
 
-    def _wait_for(self, hint: Hint, identity: Identity | None) -> None:
+    def _wait_for(self, hint: Hint, identity: Identity | None, closed: bool) -> None:
         path, now = hint.path, time.monotonic()
         before = self._pending.get(path)
         if before is None and len(self._pending) >= MAX_PENDING:
@@ -370,8 +371,6 @@ class FolderSource(threading.Thread):
             return
         as_it_was = before is not None and identity is not None and before.identity == identity
         since = before.since if before is not None and as_it_was else now
-        closed = hint.closed or (before is not None and before.closed)
-        self._pending[path] = _Pending(identity, since, closed)
         if identity is None:
             due = now + RETRY_S
         else:
@@ -380,6 +379,7 @@ class FolderSource(threading.Thread):
                 # The system tells of a close just before it lets go of the writer, and may pause
                 # between the two: look again soon, and then less and less often.
                 due = min(due, now + max(now - since, LEAST_WAIT_S))
+        self._pending[path] = _Pending(identity, since, closed, due)
         heapq.heappush(self._due, (due, path))
 
     def _claim(self, path: bytes, whole: Whole, row: LedgerRow | None, noticed: float) -> None:
