@@ -153,6 +153,38 @@ def reprocess(
 
 
 @app.command()
+@takes_settings("config", "state")
+def backup(
+    read: ReadSettings,
+    copy: Annotated[Path, typer.Argument(metavar="COPY", help="New file to write it to.")],
+) -> None:
+    """Copy the journal of messages and files, while the daemon runs or not."""
+    from daemon.copies import backup
+
+    newest = backup(read().state_path, copy)
+    typer.echo(f"wrote {copy}: all up to seq {newest}")
+
+
+@app.command()
+@takes_settings("config", "state")
+def restore(
+    read: ReadSettings,
+    copy: Annotated[Path, typer.Argument(metavar="COPY", help="File made by `backup`.")],
+) -> None:
+    """Put a copy of the journal back, while the daemon does not run.
+
+    Files that were classified after the copy was made are classified again.
+    """
+    from daemon.copies import restore
+
+    newest, aside = restore(copy, read().state_path)
+    typer.echo(
+        f"restored up to seq {newest}, as a new journal: subscribers read it from its start"
+        + (f"\nThe journal that was there is now {aside}" if aside else "")
+    )
+
+
+@app.command()
 @takes_settings(*ENDPOINTS)
 def status(
     read: ReadSettings,

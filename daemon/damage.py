@@ -1,4 +1,4 @@
-"""What becomes of a journal that cannot be read: it is put aside, never away."""
+"""What becomes of a journal that another one takes the place of: it is put aside, never away."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ def damage_mark(path: Path) -> Path:
     return path.with_name(path.name + ".damaged")
 
 
-def put_aside(path: Path) -> Path:
-    """Rename a journal, with what belongs to it, to a name that says when; that name."""
+def put_aside(path: Path, why: str = "damaged") -> Path:
+    """Rename a journal, with what belongs to it, to a name that says why and when; that name."""
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
-    target = path.with_name(f"{path.name}.damaged-{stamp}")
+    target = path.with_name(f"{path.name}.{why}-{stamp}")
     number = 0
     while target.exists():
         number += 1
-        target = path.with_name(f"{path.name}.damaged-{stamp}-{number}")
+        target = path.with_name(f"{path.name}.{why}-{stamp}-{number}")
     for suffix in ("", "-wal", "-shm"):
         part = path.with_name(path.name + suffix)
         if part.exists():

@@ -1,4 +1,4 @@
-"""The journal: what was said, and the ledger of files, on disk. The home of sqlite3.
+"""The journal: what was said, and the ledger of files, on disk. The home of sqlite3, with `copies`.
 
 `Journal` is the one writing connection, owned by the delivery thread. `JournalReader` is for
 everyone else, one per thread.
