@@ -83,6 +83,7 @@ class DeliveryThread(threading.Thread):
         self._stopping = threading.Event()
         self.pulse = Pulse(STALL_S)
         self.blocked: str | None = None  # why nothing can be committed just now
+        endpoint.cleared_by(lambda: self.offer(Upkeep(Endpoint.clear_away)))
 
     # -- any thread ----------------------------------------------------------------------------
 
@@ -96,10 +97,10 @@ class DeliveryThread(threading.Thread):
                 if not self.is_alive() or (self._stopping.is_set() and self.blocked):
                     raise Abandoned from None
 
-    def offer(self, heartbeat: Heartbeat) -> bool:
-        """Queue a heartbeat if there is room; the next one will do as well."""
+    def offer(self, item: Heartbeat | Upkeep) -> bool:
+        """Queue what the next of its kind will do as well, if there is room."""
         try:
-            self._queue.put_nowait(heartbeat)
+            self._queue.put_nowait(item)
         except queue.Full:
             return False
         return True

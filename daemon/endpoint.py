@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import zmq
@@ -111,6 +112,18 @@ class Endpoint:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.02)
+
+    def cleared_by(self, ask: Callable[[], object]) -> None:
+        """Have `ask` called, from another thread, when many connections have gone.
+
+        libzmq frees what they leave, some 10 kB each, only when the socket is used: the owning
+        thread is then to call `clear_away`, or they pile up for as long as nothing is published.
+        """
+        self._visitors.books[self._name].clear_away = ask
+
+    def clear_away(self) -> None:
+        """Free what connections leave that have gone; for the owning thread."""
+        self.socket.getsockopt(zmq.EVENTS)
 
     def close(self) -> None:
         self.socket.close()

@@ -12,12 +12,14 @@ import struct
 import threading
 import time
 from collections import Counter, deque
+from collections.abc import Callable
 from itertools import count
 
 import zmq
 
 POLL_MS = 250
 HANDSHAKE_S = 10.0  # libzmq ends a connection that has not shown its key by then
+MANY_LEFT = 64  # connections that have gone before what they leave is cleared away
 RESERVE = 256  # descriptors for everything but connections: files in work, the journal, the model
 
 _EVENT = struct.Struct("=Hi")  # event, value (zmq_socket_monitor(3))
@@ -55,6 +57,8 @@ class Book:
         self.handshakes: Counter[str] = Counter()  # by result
         self._open: dict[int, float] = {}  # since when, by descriptor
         self._passed: deque[float] = deque(maxlen=10_000)  # when handshakes succeeded
+        self._left = 0  # connections that have gone since they were last cleared away
+        self.clear_away: Callable[[], object] = lambda: None  # asks for it; must not block
 
     def note(self, event: int, value: int) -> None:
         now = time.monotonic()
@@ -63,6 +67,10 @@ class Book:
             self._open[value] = now
         elif event == zmq.EVENT_DISCONNECTED:
             self._open.pop(value, None)
+            self._left += 1
+            if self._left >= MANY_LEFT:
+                self._left = 0
+                self.clear_away()
         else:
             self.handshakes[_RESULTS[zmq.Event(event)]] += 1
             if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
@@ -179,4 +187,5 @@ def _continued(before: Book | None) -> Book:
     book = Book()
     if before is not None:
         book.accepted, book.handshakes = before.accepted, before.handshakes
+        book.clear_away = before.clear_away
     return book

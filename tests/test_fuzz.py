@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import zmq
-from fuzzing import FUZZ_S, fuzz
+from fuzzing import FUZZ_S, fuzz, resident
 from hypothesis import strategies as st
 from saying import Station, predictions
 from test_mutants import read_windows
@@ -342,3 +342,19 @@ def test_what_endpoints_hear(tmp_path: Path) -> None:
 
         fuzz(WIRE, check)
     context.term()
+
+
+def test_who_comes_and_goes_leaves_nothing(tmp_path: Path) -> None:
+    """By a protocol without a handshake, while the daemon says nothing."""
+    with Station(tmp_path) as station:
+        grown = []
+        for _ in range(4):
+            before = resident()
+            for _ in range(1_500):
+                with socket.socket(socket.AF_UNIX) as stranger:
+                    stranger.connect(station.publish.removeprefix("ipc://"))
+                    with contextlib.suppress(OSError):
+                        stranger.sendall(b"\x05strange" + bytes(30))
+            grown.append(resident() - before)
+        print([f"{size / 1e6:.1f} MB" for size in grown])
+        assert sum(grown[1:]) < 12e6
