@@ -6,9 +6,11 @@ Rabiner 1983, "Multirate Digital Signal Processing", chapter 4). Cut into groups
 outputs, the band becomes small dense matrices that all blocks are multiplied with at once, at the
 speed of the processor's matrix product.
 
-The filter is a windowed sinc (Kaiser 1974). It passes what soxr's HQ passes, 0.913 of half the
-lower rate, and from half the lower rate on it is down by `STOP_DB`. Scores are as far from those
-after soxr with 120 dB: what differs is the slope in between.
+The filter is a windowed sinc (Kaiser 1974) with a wide slope, so that it is short: it falls from
+0.88 to 1.06 of half the lower rate, where soxr's HQ falls from 0.913 to 1. What lies just above
+half the lower rate folds back, weakened, into the highest two of 64 mel bands, where about as much
+was lost below it: their power is within 0.5 dB of that after soxr, and scores are within 0.006 (25
+recordings of ESC-50 at 44.1 kHz).
 """
 
 from __future__ import annotations
@@ -23,11 +25,11 @@ from numpy.typing import NDArray
 
 from tinyast.features import Float
 
-PASS = 0.913  # of half the lower rate
-STOP_DB = 70.0
+PASS, STOP = 0.88, 1.06  # ends of the slope, of half the lower rate
+STOP_DB = 60.0
 # Outputs that share a matrix: with more, more zeros are multiplied; with fewer, the input is
 # gone through more often.
-WIDTH = 40
+WIDTH = 32
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Polyphase:
         """Fit one to `rate` and `target` Hz, which is the lower."""
         divisor = gcd(rate, target)
         down, up = rate // divisor, target // divisor
-        half = _half_length((1 - PASS) * target / 2 / rate)
+        half = _half_length((STOP - PASS) * target / 2 / rate)
         taps = ceil(2 * half + (WIDTH - 1) * rate / target) + 1
         repeat = ceil(taps / down)  # so that a row of input ends before the next begins
         while repeat * up % WIDTH:
@@ -60,7 +62,7 @@ class Polyphase:
         for index, first in enumerate(firsts):
             given = np.arange(first, first + taps)[:, None]
             wanted = np.arange(index * WIDTH, (index + 1) * WIDTH) * (down / up)
-            matrix = _low_pass(given - wanted, (1 + PASS) / 2 * target / 2 / rate, half)
+            matrix = _low_pass(given - wanted, (STOP + PASS) / 2 * target / 2 / rate, half)
             matrices.append((matrix / matrix.sum(axis=0)).astype(np.float32))
         before = -min(firsts)
         return cls(down, up, before, tuple(first + before for first in firsts), tuple(matrices))
