@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 QUEUE = 1_024  # items waiting; more makes their producers wait
 BATCH = 512  # items committed together
-GATHER_S = 0.02  # from one commit to the next while files queue up
+GATHER_S = 0.05  # from one commit to the next while files queue up
 PRUNE_S, PRUNE_MOST = 1.0, 1_000  # how often old messages are deleted, and how many at most
 STALL_S = 60.0  # for one commit, on the slowest of disks
 RETRY_S = 1.0  # between attempts while the disk refuses

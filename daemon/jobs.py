@@ -50,6 +50,7 @@ class JobQueue:
         self._live: deque[Job] = deque()
         self._young: deque[Job] = deque()
         self._long: deque[Job] = deque()
+        self._turned_away = 0  # sources that wait for room
         self._held = 0  # young jobs in a worker's hands
         self._long_next = False  # whose turn it is, where both lines have jobs
         self._closed = False
@@ -69,9 +70,8 @@ class JobQueue:
 
     @property
     def is_backlog(self) -> bool:
-        """Whether more files wait than the workers will have taken in a moment."""
-        with self._lock:
-            return self._taken() > self._room // 2
+        """Whether more files wait than there is room for."""
+        return self._turned_away > 0
 
     def depths(self) -> dict[str, int]:
         """How many jobs wait in each line."""
@@ -86,7 +86,9 @@ class JobQueue:
         """
         with self._space:
             if not self._has_room():
+                self._turned_away += 1
                 self._space.wait_for(self._has_ample_room, timeout)
+                self._turned_away -= 1
             return self._has_room() or self._closed
 
     def _has_ample_room(self) -> bool:
