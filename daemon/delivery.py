@@ -2,7 +2,7 @@
 
 Everything that the daemon says passes through one bounded queue to one thread. The thread commits
 whatever is waiting in one transaction and publishes it after. It waits for more only where files
-queue up: then a few milliseconds are nothing to them, and they share the work of a commit.
+queue up: then some milliseconds are nothing to them, and they share the work of a commit.
 """
 
 from __future__ import annotations
