@@ -39,7 +39,7 @@ def test_what_the_model_hears_is_passed_as_it_is(rate: int, hz: float) -> None:
 @pytest.mark.parametrize("rate", FITTED)
 @pytest.mark.parametrize("hz", [STOP * TARGET / 2, 8_600, 10_000, 12_345, 16_000, 18_000, 21_500])
 def test_what_would_fold_back_is_stopped(rate: int, hz: float) -> None:
-    assert level(resample(tone(hz, rate), rate, TARGET)) < -STOP_DB + 1
+    assert level(resample(tone(hz, rate), rate, TARGET)) < -STOP_DB
 
 
 @pytest.mark.parametrize("rate", FITTED)
@@ -61,7 +61,7 @@ def test_it_is_the_filter_that_it_claims_to_be(rate: int) -> None:
     assert len(heard) == TARGET // 10
     # White noise has as much in the slope between the edges, where they differ, as elsewhere.
     error = np.sqrt(np.mean((heard - by_soxr[: len(heard)]) ** 2))
-    assert error < 0.1 * np.sqrt(np.mean(by_soxr**2))
+    assert error < 0.08 * np.sqrt(np.mean(by_soxr**2))
 
 
 @pytest.mark.parametrize("rate", FITTED)
