@@ -45,17 +45,17 @@ def restore(source: Path, state: Path) -> tuple[int, Path | None]:
     try:
         path = journal_path(state)
         fresh = path.with_name(f"{path.name}.restored")
-        fresh.unlink(missing_ok=True)  # of a restoring that was killed
         with _copied(source, fresh) as copy:
             newest = _newest(copy, source)
             _rename(copy)
         with fresh.open("rb") as restored:
             give_to_owner_of(state, restored.fileno())
-        aside = put_aside(path, "replaced") if path.exists() else None
+        replaced = path.exists()
+        aside = put_aside(path, "replaced")  # with what a journal that is gone has left as well
         os.rename(fresh, path)
     finally:
         lock.release()
-    return newest, aside
+    return newest, aside if replaced else None
 
 
 @contextmanager
@@ -98,13 +98,11 @@ def _newest(copy: sqlite3.Connection, source: Path) -> int:
 
 def _rename(copy: sqlite3.Connection) -> None:
     """Give a journal another UUID, as it is written in each message too."""
-    old, new = (
-        copy.execute("SELECT value FROM meta WHERE key = 'journal'").fetchone()[0],
-        uuid.uuid4(),
-    )
+    (old,) = copy.execute("SELECT value FROM meta WHERE key = 'journal'").fetchone()
+    new = str(uuid.uuid4())
     before, after = (f'"journal":"{name}"' for name in (old, new))
     copy.execute("BEGIN")
-    copy.execute("UPDATE meta SET value = ? WHERE key = 'journal'", (str(new),))
+    copy.execute("UPDATE meta SET value = ? WHERE key = 'journal'", (new,))
     copy.execute(
         "UPDATE messages SET body = CAST(replace(CAST(body AS TEXT), ?, ?) AS BLOB)",
         (before, after),

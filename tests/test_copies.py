@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,29 +10,36 @@ from typing import Any
 import pytest
 from running import Daemon, of_type
 from sounds import write_wav
+from test_cli import tinyastd
 from test_survival import check_stream, damage_messages, drop
 
+from daemon.client import Client
+from daemon.damage import damage_mark
 from daemon.schema import VERSION
 
 MakeDaemon = Callable[..., Daemon]
 
 
-def tinyastd(*words: object, code: int = 0) -> str:
+def said(*words: object, code: int = 0) -> str:
     """What a command says on either stream."""
-    done = subprocess.run(
-        [sys.executable, "-m", "daemon", *map(str, words)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == code, done.stdout
-    return done.stdout
+    done = tinyastd(*words)
+    assert done.returncode == code, done
+    return done.stdout + done.stderr
 
 
 def ended(messages: list[dict[str, Any]]) -> set[str]:
     return {m["source"]["path"] for m in messages if m["type"] == "file"}
+
+
+def until_ended(client: Client, files: int, besides: str = "") -> list[dict[str, Any]]:
+    """What a client hears until so many files have ended, but for those of one journal."""
+    heard: list[dict[str, Any]] = []
+    while len(ended(heard)) < files:
+        received = client.receive(10)
+        assert received is not None
+        if received.message["journal"] != besides:
+            heard.append(received.message)
+    return heard
 
 
 def put_aside(listening: Daemon) -> list[Path]:
@@ -49,28 +54,19 @@ def test_what_a_restored_journal_lacks_is_classified_again(
     state, copy = ("--state", listening.state), tmp_path / "copy.sqlite3"
     drop(listening.folder, 30)
     listening.ends(30)
-    assert "all up to seq" in tinyastd("backup", *state, copy)
-    assert f"{copy} exists" in tinyastd("backup", *state, copy, code=2)
+    assert "all up to seq" in said("backup", *state, copy)
+    assert f"{copy} exists" in said("backup", *state, copy, code=2)
     drop(listening.folder, 20, 30)
     first = listening.status()["journal"]
     with listening.client() as client:
         # It is further than the copy when that is put back, and stays connected meanwhile.
-        heard: list[dict[str, Any]] = []
-        while len(ended(heard)) < 50:
-            received = client.receive(10)
-            assert received is not None
-            heard.append(received.message)
-        assert f"process {listening.process.pid}" in tinyastd("restore", *state, copy, code=3)
+        heard = until_ended(client, 50)
+        assert f"process {listening.process.pid}" in said("restore", *state, copy, code=3)
         assert listening.stop() == 0
-        said = tinyastd("restore", *state, copy)
-        assert "The journal that was there is now" in said
+        told = said("restore", *state, copy)
+        assert "The journal that was there is now" in told
         listening.start()
-        again: list[dict[str, Any]] = []
-        while len(ended(again)) < 50:
-            received = client.receive(10)
-            assert received is not None
-            if received.message["journal"] != first:
-                again.append(received.message)
+        again = until_ended(client, 50, besides=first)
     assert ended(again) == ended(heard)
     messages = listening.quiet(write_wav(listening.folder / "marker.wav"))
     check_stream(messages)
@@ -78,7 +74,7 @@ def test_what_a_restored_journal_lacks_is_classified_again(
     assert len(of_type(listening.hear(lambda r: len(r) >= len(messages)), "file")) == 51
     (aside,) = put_aside(listening)
     assert listening.stop() == 0
-    tinyastd("restore", *state, aside)  # and the way back
+    said("restore", *state, aside)  # and the way back
     assert len(put_aside(listening)) == 2
     assert [p.name for p in tmp_path.glob("*.part*")] == []
 
@@ -89,7 +85,7 @@ def test_what_is_no_whole_journal_is_not_restored(daemon: MakeDaemon, tmp_path: 
     drop(listening.folder, 100)
     listening.ends(100)
     assert listening.stop() == 0
-    tinyastd("backup", *state, copy)
+    said("backup", *state, copy)
     before = (listening.state / "journal.sqlite3").read_bytes()
     nothing, other, newer, damaged = (tmp_path / name for name in ("none", "other", "new", "bad"))
     sqlite3.connect(other).execute("CREATE TABLE t (x)").close()
@@ -104,18 +100,35 @@ def test_what_is_no_whole_journal_is_not_restored(daemon: MakeDaemon, tmp_path: 
         (newer, "of a newer version"),
         (damaged, "is damaged|malformed|cannot be copied"),
     ):
-        said = tinyastd("restore", *state, path, code=3)
-        assert any(word in said for word in says.split("|")), said
+        told = said("restore", *state, path, code=3)
+        assert any(word in told for word in says.split("|")), told
     assert (listening.state / "journal.sqlite3").read_bytes() == before
     assert [*listening.state.glob("journal*re*")] == []
 
 
+def test_what_a_journal_that_is_gone_has_left_harms_no_restored_one(
+    daemon: MakeDaemon, tmp_path: Path
+) -> None:
+    listening = daemon().start()
+    state, copy = ("--state", listening.state), tmp_path / "copy.sqlite3"
+    listening.kill()
+    journal = listening.state / "journal.sqlite3"
+    said("backup", *state, copy)
+    journal.unlink()
+    assert journal.with_name("journal.sqlite3-wal").exists()
+    damage_mark(journal).touch()
+    assert "The journal that was there" not in said("restore", *state, copy)
+    assert not journal.with_name("journal.sqlite3-wal").exists()
+    listening.start()
+    assert [*listening.state.glob("journal.sqlite3.damaged*")] == []
+
+
 def test_no_journal_to_copy_is_a_sentence(tmp_path: Path) -> None:
-    said = tinyastd("backup", "--state", tmp_path / "none", tmp_path / "copy", code=3)
-    assert "cannot be copied" in said
+    told = said("backup", "--state", tmp_path / "none", tmp_path / "copy", code=3)
+    assert "cannot be copied" in told
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("word", ["backup", "restore"])
 def test_help_says_what_is_copied(word: str) -> None:
-    assert "journal" in tinyastd(word, "--help")
+    assert "journal" in said(word, "--help")
