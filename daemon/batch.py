@@ -27,6 +27,7 @@ from daemon.settings import Folder, Settings
 from tinyast.allocator import keep_freed_memory
 from tinyast.audio import FORMATS
 from tinyast.classifier import Classifier
+from tinyast.content import Content
 from tinyast.errors import AudioError
 
 
@@ -50,7 +51,8 @@ def run_batch(
 
     def windows_of(path: bytes) -> int:
         with suppress(OSError, AudioError), opened(path) as fd:
-            return len(Listening(fd, path, folder, classifier, rules).plan)
+            content = Content(fd, os.fstat(fd).st_size, header_only=True)
+            return len(Listening(content, path, folder, classifier, rules).plan)
         return -1
 
     finished: set[str] = set()

@@ -22,6 +22,7 @@ from daemon.records import Identity
 from daemon.scan import walk
 from daemon.settings import Folder
 from tinyast.classifier import Classifier
+from tinyast.content import Content
 from tinyast.errors import AudioError
 
 CSV_FIELDS = ("path", "start_s", "end_s", "label", "score", "decision", "reason")
@@ -61,7 +62,7 @@ def classify_file(
     try:
         with opened(path) as fd:
             stat = os.fstat(fd)
-            listening = Listening(fd, path, folder, classifier, rules)
+            listening = Listening(Content(fd, stat.st_size), path, folder, classifier, rules)
             file_id = claim(path, SOURCE, Identity.of(stat), None).file_id
             source = Source("file", SOURCE, path)
             bodies = [listening.predict(window) for window in listening.plan]

@@ -17,6 +17,7 @@ from daemon.records import Identity, LedgerRow, Record
 from daemon.settings import Folder
 from daemon.tally import Stage, untimed
 from tinyast.classifier import Classifier
+from tinyast.content import Content
 from tinyast.errors import AudioError
 
 log = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ class FileJob:
         self._source = Source("file", claim.source, claim.path)
         self._windows = claim.resume  # predictions handed to delivery
         self._fd: int | None = None
+        self._content: Content | None = None
         self._listening: Listening | None = None
         self._digest: Digest | None = None
         self._then: Callable[[], bool] | None = None  # the step that waits for the digest
@@ -81,7 +83,8 @@ class FileJob:
             )
             if self._changed():
                 return self._give_up()
-            self._digest = Digest(self._fd, self.claim.identity.size)
+            self._content = Content(self._fd, self.claim.identity.size)
+            self._digest = Digest(self._content)
             if self.claim.same_if is not None:
                 self._then = self._compare
         if self._then is not None:
@@ -94,10 +97,10 @@ class FileJob:
             return self._end("failed", error.code, str(error))
 
     def _classify(self) -> bool:
-        assert self._fd is not None
         if self._listening is None:
+            assert self._content is not None
             self._listening = Listening(
-                self._fd,
+                self._content,
                 self.claim.path,
                 self._folder,
                 self._bench.classifier,

@@ -18,6 +18,7 @@ from pathlib import Path
 from daemon.errors import MACHINE_FAULTS
 from daemon.records import Identity
 from tinyast.audio import sniff
+from tinyast.content import Content
 from tinyast.errors import AudioError
 from tinyast.riff import read_header
 
@@ -121,10 +122,11 @@ def missing_bytes(fd: int, size: int) -> int:
     """How many bytes an open file lacks: those its header promises, or those of its header."""
     if size == 0:
         return 1  # made, and not yet written
-    if sniff(fd) not in ("wav", None):
+    content = Content(fd, size, header_only=True)
+    if sniff(content) not in ("wav", None):
         return 0
     try:
-        header = read_header(fd, size)
+        header = read_header(content)
     except AudioError:
         return 0  # bad for good: for the reader to say
     return 1 if header is None else header.missing(size)

@@ -40,7 +40,7 @@ MIGRATIONS: tuple[str, ...] = (
         file_id TEXT NOT NULL,
         state TEXT NOT NULL,      -- open, done, failed, incomplete or forgotten
         windows INTEGER NOT NULL, -- predictions committed
-        digest BLOB               -- SHA-256 of the content, once it ended
+        digest BLOB               -- of the content, once it ended
     ) WITHOUT ROWID;
     CREATE INDEX open_files ON files (source) WHERE state = 'open';
     """,

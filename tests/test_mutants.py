@@ -16,6 +16,7 @@ from sounds import header, noise, wav_bytes
 
 from tinyast import Classifier
 from tinyast.audio import FORMATS, open_recording
+from tinyast.content import Content
 from tinyast.errors import AudioError
 from tinyast.windows import WindowPlan
 
@@ -150,7 +151,7 @@ def read_windows(path: Path, classifier: Classifier | None) -> str:
     """Read a file as the daemon does; how it ended. Any exception but the two meant escapes."""
     with path.open("rb") as file:
         try:
-            recording = open_recording(file.fileno(), path.stat().st_size, FORMATS)
+            recording = open_recording(Content(file.fileno(), path.stat().st_size), FORMATS)
             for window in WindowPlan(recording.frames, recording.rate):
                 samples = recording.read(window.start, window.end)
                 assert len(samples) == window.end - window.start

@@ -16,6 +16,7 @@ from typing import Protocol
 
 import numpy as np
 
+from tinyast.content import Content
 from tinyast.errors import AudioError
 from tinyast.features import Float
 from tinyast.riff import FLOAT, PCM, Bext, WavHeader, is_wav, read_header
@@ -51,9 +52,9 @@ class Recording(Protocol):
         ...
 
 
-def sniff(fd: int) -> str | None:
+def sniff(file: Content) -> str | None:
     """The format that a file's first bytes speak of, allowed or not; None if none known."""
-    head = os.pread(fd, 16, 0)
+    head = file.read(16, 0)
     if is_wav(head):
         return "wav"
     for magic, name in ((b"fLaC", "flac"), (b"OggS", "ogg"), (b"ID3", "mp3"), (b"FORM", "aiff")):
@@ -64,17 +65,17 @@ def sniff(fd: int) -> str | None:
     return None
 
 
-def open_recording(fd: int, size: int, formats: Collection[str] = DEFAULT_FORMATS) -> Recording:
-    """Open the sound in file descriptor `fd`, of `size` bytes, which stays the caller's to close.
+def open_recording(file: Content, formats: Collection[str] = DEFAULT_FORMATS) -> Recording:
+    """Open the sound in `file`, whose descriptor stays the caller's to close.
 
     Raises AudioError with code `not_audio`, `format_not_allowed`, `bad_header`,
     `unsupported_encoding`, `bad_rate`, `bad_channels` or `too_short`.
     """
-    kind = sniff(fd)
+    kind = sniff(file)
     if kind is None:
         raise AudioError(
             "not_audio",
-            "it is empty" if size == 0 else "its content is not audio of a known format",
+            "it is empty" if file.size == 0 else "its content is not audio of a known format",
         )
     if kind not in formats:
         raise AudioError(
@@ -82,7 +83,7 @@ def open_recording(fd: int, size: int, formats: Collection[str] = DEFAULT_FORMAT
             f"its content is {kind.upper()}, and only {', '.join(sorted(formats))} is allowed "
             "(setting: formats)",
         )
-    recording = _open_wav(fd, size) if kind == "wav" else _Sndfile(fd, kind)
+    recording = _open_wav(file) if kind == "wav" else _Sndfile(file.fd, kind)
     check_rate(recording.rate)
     if not 1 <= recording.channels <= MAX_CHANNELS:
         raise AudioError(
@@ -145,7 +146,7 @@ def read_file(path: Path | str, formats: Collection[str] = FORMATS) -> tuple[Flo
     """
     fd = os.open(path, os.O_RDONLY)
     try:
-        recording = open_recording(fd, os.fstat(fd).st_size, formats)
+        recording = open_recording(Content(fd, os.fstat(fd).st_size), formats)
         return recording.read(0, recording.frames), recording.rate
     finally:
         os.close(fd)
@@ -158,7 +159,7 @@ _INTEGER = {8: ("u1", 128.0), 16: ("i2", 32768.0), 32: ("i4", 2147483648.0)}
 
 @dataclass(frozen=True)
 class _Wav:
-    fd: int
+    file: Content
     header: WavHeader
     frames: int
     format: str = "wav"
@@ -181,13 +182,13 @@ class _Wav:
     def _decode(self, start: int, end: int) -> Float:
         align = self.header.block_align
         wanted = (end - start) * align
-        data = os.pread(self.fd, wanted, self.header.data_start + start * align)
+        data = self.file.view(wanted, self.header.data_start + start * align)
         if len(data) < wanted:
             raise AudioError("decode_error", f"it ends before frame {end}")
         return _decode(data, self.header).reshape(-1, self.header.channels)
 
 
-def _decode(data: bytes, header: WavHeader) -> Float:
+def _decode(data: memoryview, header: WavHeader) -> Float:
     order = ">" if header.big_endian else "<"
     if header.encoding == FLOAT:
         # What no float32 can hold becomes infinite or no number, and is refused.
@@ -204,7 +205,7 @@ def _decode(data: bytes, header: WavHeader) -> Float:
     return samples
 
 
-def _decode_24(data: bytes, big_endian: bool) -> Float:
+def _decode_24(data: memoryview, big_endian: bool) -> Float:
     # The three bytes go to the top of a 32-bit word, so that the sign comes along.
     triples = np.frombuffer(data, "u1").reshape(-1, 3)
     words = np.zeros((len(triples), 4), dtype="u1")
@@ -214,8 +215,8 @@ def _decode_24(data: bytes, big_endian: bool) -> Float:
     return samples
 
 
-def _open_wav(fd: int, size: int) -> Recording:
-    header = read_header(fd, size)
+def _open_wav(file: Content) -> Recording:
+    header = read_header(file)
     if header is None:
         raise AudioError("too_short", "it ends before its samples begin")
     supported = (header.encoding == PCM and header.bits in (8, 16, 24, 32)) or (
@@ -233,10 +234,10 @@ def _open_wav(fd: int, size: int) -> Recording:
             f"its header says {header.block_align} bytes a frame for {header.channels} channels "
             f"of {header.bits} bits",
         )
-    there = max(0, size - header.data_start)
+    there = max(0, file.size - header.data_start)
     if header.data_bytes is not None:
         there = min(there, header.data_bytes)
-    return _Wav(fd, header, there // header.block_align if header.block_align else 0)
+    return _Wav(file, header, there // header.block_align if header.block_align else 0)
 
 
 # -- libsndfile ----------------------------------------------------------------------------------

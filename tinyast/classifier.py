@@ -18,8 +18,8 @@ from tinyast.audio import check_rate, checked, downmix
 from tinyast.checkpoint import Checkpoint, read_checkpoint
 from tinyast.engine import Engine, load_engine, softmax
 from tinyast.errors import AudioError
-from tinyast.features import Float, log_mel
-from tinyast.resample import resample
+from tinyast.feature_graph import FeatureGraph
+from tinyast.features import Float
 from tinyast.unknown import familiarity
 from tinyast.windows import WindowPlan
 
@@ -60,6 +60,7 @@ class Classifier:
     def __init__(self, checkpoint: Checkpoint, engine: Engine) -> None:
         self.checkpoint = checkpoint
         self.engine = engine
+        self._features = FeatureGraph(checkpoint.features)
 
     @classmethod
     def load(cls, dir: Path | str | None = None, engine: str = "onnx") -> Classifier:
@@ -80,13 +81,11 @@ class Classifier:
         Returns the calibrated logits, (labels,), and the level in dBFS of the samples given.
         Raises AudioError `not_finite` where the samples or the logits are not finite.
         """
-        settings = self.checkpoint.features
-        heard = resample(samples, rate, settings.sampling_rate)[: settings.n_samples]
-        logits = self.engine.logits(log_mel(heard, settings)[None])[0]
-        if not np.isfinite(logits).all():
+        picture, power = self._features(samples, rate)
+        logits = self.engine.logits(picture[None])[0]
+        if not (math.isfinite(power) and np.isfinite(logits).all()):
             raise AudioError("not_finite", "the model's scores for it are not finite")
-        rms = math.sqrt(float(np.dot(heard, heard)) / len(heard)) if len(heard) else 0.0
-        return logits, 20 * math.log10(max(rms, SILENT))
+        return logits, 20 * math.log10(max(math.sqrt(power), SILENT))
 
     def scores(self, samples: Float, rate: int) -> tuple[Float, float]:
         """As `logits`, with the scores, (labels,), which sum to 1."""

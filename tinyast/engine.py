@@ -6,8 +6,7 @@ the reference, loaded only when asked for.
 
 from __future__ import annotations
 
-import os
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from tinyast.checkpoint import GRAPH, INT8_GRAPH, WEIGHTS, Checkpoint, sha256
 from tinyast.engine_names import ENGINES
 from tinyast.errors import CheckpointError
 from tinyast.features import Float
+from tinyast.onnx_session import open_session
 
 
 class Engine(Protocol):
@@ -46,38 +46,15 @@ def load_engine(checkpoint: Checkpoint, name: str = "onnx") -> Engine:
     raise ValueError(f"unknown engine {name!r}; choose one of {', '.join(ENGINES)}")
 
 
-def load_onnxruntime() -> Any:
-    """Import ONNX Runtime, without its telemetry.
-
-    Since 1.29 its Linux builds report sessions and hashes of models to their maker unless this
-    variable is set before the library is loaded. What a microphone's daemon does is nobody's
-    business.
-    """
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-    import onnxruntime
-
-    onnxruntime.disable_telemetry_events()
-    return onnxruntime
-
-
 class OnnxEngine:
     """An exported graph in ONNX Runtime, one thread a call; callers bring their own threads."""
 
     def __init__(self, checkpoint: Checkpoint, file: str, name: str) -> None:
         self.name = name
-        onnxruntime = load_onnxruntime()
         graph = checkpoint.file(file)
         self.sha256 = sha256(graph)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-        options.log_severity_level = 3
         try:
-            self._session = onnxruntime.InferenceSession(
-                str(graph), options, providers=["CPUExecutionProvider"]
-            )
+            self._session = open_session(str(graph))
         except Exception as error:  # ONNX Runtime's exceptions share no base but this one
             raise CheckpointError(f"{graph} cannot be loaded: {error}") from error
         self._input = self._session.get_inputs()[0].name

@@ -1,8 +1,8 @@
 """How a clip becomes the 64x64 picture that the model sees.
 
-One implementation for training and serving, in numpy alone. The numbers that shape it are a
-`FeatureSettings`, saved beside every checkpoint as `preprocessor_config.json` and read back from
-there.
+In numpy, for many clips at once as training has them; `tinyast.feature_graph` does the same to one
+window at a time, and is held to this. The numbers that shape it are a `FeatureSettings`, saved
+beside every checkpoint as `preprocessor_config.json` and read back from there.
 
 Frames of 64 ms cover the whole clip, 39 ms apart. The picture shows the loudest stretch of them,
 2.5 s: finer frames of that tell more than coarser ones of all, most of which is often silence, and
@@ -88,8 +88,8 @@ def mel_filterbank(settings: FeatureSettings) -> Float:
 
 
 @lru_cache(maxsize=8)
-def _hann(n: int) -> Float:
-    # The periodic form, as in scipy.signal.get_window.
+def hann(n: int) -> Float:
+    """Hann's window of `n` samples, in the periodic form, as in scipy.signal.get_window."""
     return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n) / n)).astype(np.float32)
 
 
@@ -107,7 +107,7 @@ def mel_power(samples: Float, settings: FeatureSettings) -> Float:
     padded[before : before + len(samples)] = samples
     frames = np.lib.stride_tricks.sliding_window_view(padded, settings.n_fft)
     frames = frames[:: settings.hop_length]
-    window, filters = _hann(settings.n_fft), mel_filterbank(settings)
+    window, filters = hann(settings.n_fft), mel_filterbank(settings)
     mel = np.empty((settings.n_mels, settings.n_columns), np.float32)
     at_once = AT_ONCE * settings.pool
     windowed = np.empty((at_once, settings.n_fft), np.float32)

@@ -11,8 +11,8 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from tinyast.engine import load_onnxruntime
 from tinyast.modeling import TinyASTForAudioClassification
+from tinyast.onnx_session import load_onnxruntime
 
 OPSET = 18
 

@@ -10,6 +10,11 @@ from tinyast.polyphase import fitted
 FITTED = (44_100, 48_000)  # Hz; nearly all that is recorded, and worth matrices of their own
 
 
+def is_fitted(rate: int, target: int) -> bool:
+    """Whether matrices get from `rate` to `target` Hz, or there is nothing to do."""
+    return rate == target or (rate in FITTED and target < rate)
+
+
 def resample(samples: Float, rate: int, target: int) -> Float:
     """Resample one window, (n,) at `rate` Hz, to round(n * target / rate) samples at `target` Hz.
 
@@ -18,7 +23,7 @@ def resample(samples: Float, rate: int, target: int) -> Float:
     if rate == target:
         return samples
     wanted = round(len(samples) * target / rate)
-    if rate in FITTED and target < rate:
+    if is_fitted(rate, target):
         return fitted(rate, target)(samples, wanted)
     import soxr  # only for the other rates
 

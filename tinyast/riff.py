@@ -8,10 +8,10 @@ that watches files grow has to know what was promised and compare it with what i
 
 from __future__ import annotations
 
-import os
 import struct
 from dataclasses import dataclass
 
+from tinyast.content import Content
 from tinyast.errors import AudioError
 
 PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
@@ -57,13 +57,13 @@ def is_placeholder(data_bytes: int) -> bool:
     return data_bytes == 0 or any(low <= data_bytes <= high for low, high in _LARGEST)
 
 
-def read_header(fd: int, size: int) -> WavHeader | None:
-    """Walk the header of an open WAV file of `size` bytes.
+def read_header(file: Content) -> WavHeader | None:
+    """Walk the header of an open WAV file.
 
     Returns None where the file ends before its `data` chunk begins, which a file still being
     written does. Raises AudioError `not_audio` or `bad_header` for what no further byte can mend.
     """
-    head = os.pread(fd, 12, 0)
+    head = file.read(12, 0)
     if len(head) < 12:
         return None
     if not is_wav(head):
@@ -74,7 +74,7 @@ def read_header(fd: int, size: int) -> WavHeader | None:
     bext: Bext | None = None
     offset = 12
     for _ in range(MAX_CHUNKS):
-        chunk = os.pread(fd, 8, offset)
+        chunk = file.read(8, offset)
         if len(chunk) < 8:
             return None
         name, length = struct.unpack(order + "4sI", chunk)
@@ -98,16 +98,16 @@ def read_header(fd: int, size: int) -> WavHeader | None:
                 bext=bext,
             )
         if name == b"fmt ":
-            if (fmt := _read_fmt(os.pread(fd, min(length, 40), body), order)) is None:
-                if body + min(length, 16) > size:
+            if (fmt := _read_fmt(file.read(min(length, 40), body), order)) is None:
+                if body + min(length, 16) > file.size:
                     return None
                 raise AudioError("bad_header", f"its fmt chunk has only {length} bytes")
-        elif name == b"ds64" and len(sizes := os.pread(fd, 16, body)) == 16:
+        elif name == b"ds64" and len(sizes := file.read(16, body)) == 16:
             wide = struct.unpack(order + "8xQ", sizes)[0]
-        elif name == b"bext" and len(origin := os.pread(fd, 338, body)) == 338:
+        elif name == b"bext" and len(origin := file.read(338, body)) == 338:
             bext = _read_bext(origin)
         offset = body + length + length % 2
-        if offset >= size:
+        if offset >= file.size:
             return None
     raise AudioError("bad_header", f"more than {MAX_CHUNKS} chunks before its samples")
 

@@ -1,5 +1,8 @@
 """Each step from a file to a message, by itself, on one thread.
 
+Resampling and features are one graph. What resampling takes of it is the difference to the graph
+for sound that is at the model's rate already.
+
 Journal and publish are the daemon's guarantees in their barest form: a transaction of SQLite that
 is on disk before it returns, and two frames through a PUB socket to a subscriber.
 """
@@ -20,11 +23,14 @@ from scripts.benchmark.sound import RATE, recording
 from tinyast.allocator import keep_freed_memory
 from tinyast.audio import open_recording
 from tinyast.classifier import Classifier
-from tinyast.features import Float, log_mel
+from tinyast.content import Content
+from tinyast.feature_graph import FeatureGraph
+from tinyast.features import Float
 from tinyast.resample import resample
 
 WARM_UP = 10
 MESSAGE = bytes(1_000)  # about as long as a prediction
+TO_PICTURE = "resample and features"
 TOGETHER = 32  # messages that one commit holds where there is a backlog
 
 
@@ -33,28 +39,39 @@ def measure(bed: Bed, counts: Counts) -> list[Figure]:
     keep_freed_memory()
     classifier = Classifier.load(bed.checkpoint, bed.engine)
     settings = classifier.checkpoint.features
+    features = FeatureGraph(settings)
     watch = Stopwatch()
     with bed.folder() as folder, _journal(folder) as journal, _published(folder) as publish:
         path = folder / "a.wav"
         for number in range(WARM_UP + counts.rounds):
             path.write_bytes(recording(number))
             samples = watch("decode", decode, path)
-            heard = watch("resample", resample, samples, RATE, settings.sampling_rate)
-            picture = watch("features", log_mel, heard[: settings.n_samples], settings)
+            picture, _ = watch(TO_PICTURE, features, samples, RATE)
             watch("model", classifier.engine.logits, picture[None])
+            heard = resample(samples, RATE, settings.sampling_rate)
+            watch("features", features, heard, settings.sampling_rate)
             watch("journal, 1 message", _commit, journal, 1)
             watch(f"journal, {TOGETHER} messages", _commit, journal, TOGETHER)
             watch("publish", publish)
-    figures = watch.figures(leave_out=WARM_UP)
-    sums = tuple(map(sum, zip(*(figure.values for figure in figures[:4]), strict=True)))
-    return [*figures[:4], Figure("WAV to scores", "ms", sums), *figures[4:]]
+    named = {figure.name: figure for figure in watch.figures(leave_out=WARM_UP)}
+    to_picture = named.pop(TO_PICTURE).values
+    sums = zip(named["decode"].values, to_picture, named["model"].values, strict=True)
+    parts = zip(to_picture, named["features"].values, strict=True)
+    return [
+        named.pop("decode"),
+        Figure("resample", "ms", tuple(whole - features for whole, features in parts)),
+        named.pop("features"),
+        named.pop("model"),
+        Figure("WAV to scores", "ms", tuple(map(sum, sums))),
+        *named.values(),
+    ]
 
 
 def decode(path: Path) -> Float:
     """A whole WAV file as mono samples."""
     fd = os.open(path, os.O_RDONLY)
     try:
-        sound = open_recording(fd, os.fstat(fd).st_size)
+        sound = open_recording(Content(fd, os.fstat(fd).st_size))
         return sound.read(0, sound.frames)
     finally:
         os.close(fd)

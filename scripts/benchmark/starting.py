@@ -26,7 +26,7 @@ import numpy; step("imports: numpy")
 import zmq; step("imports: pyzmq")
 import watchdog.observers.inotify; step("imports: watchdog")
 import daemon.service; step("imports: the rest of the service")
-from tinyast.engine import load_onnxruntime
+from tinyast.onnx_session import load_onnxruntime
 load_onnxruntime(); step("imports: onnxruntime")
 from tinyast.classifier import Classifier
 classifier = Classifier.load({checkpoint!r}, {engine!r}); step("model: load, check, optimise")
@@ -70,7 +70,7 @@ def _steps(bed: Bed, times: int) -> list[Figure]:
 def _imports() -> list[Figure]:
     """The imports that take longest by themselves, what they import left out (-X importtime)."""
     code = "import daemon.cli, daemon.service, watchdog.observers.inotify\n"
-    code += "from tinyast.engine import load_onnxruntime; load_onnxruntime()"
+    code += "from tinyast.onnx_session import load_onnxruntime; load_onnxruntime()"
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-c", code], capture_output=True, text=True, check=True
     )
