@@ -75,6 +75,8 @@ class FileJob:
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
+        # Until its last message is committed the job is held on to, and what it has read is large.
+        self._content = self._listening = self._digest = None
 
     def _step(self) -> bool:
         if self._fd is None:

@@ -1,13 +1,14 @@
 """Hints from the operating system that something in a folder changed. The home of watchdog.
 
-Events are hints and nothing else: a handler puts a path into a bounded set and returns. What does
-not fit, what the kernel dropped and what could not be watched ask for a scan instead, which is
-the truth.
+Events are hints and nothing else: a path is put into a bounded set. What does not fit, what the
+kernel dropped and what could not be watched ask for a scan instead, which is the truth.
 
-Two habits of watchdog 7 are dealt with here. It holds back every event for half a second after a
+Three habits of watchdog 7 are dealt with here. It holds back every event for half a second after a
 file was renamed out of the folder, to pair it with where it went; so moves out are not asked for,
-and a move inside the folder arrives as a creation. And it reports our own reading unless opened
-and closed-unwritten are left out, which an explicit mask does.
+and a move inside the folder arrives as a creation. It reports our own reading unless opened and
+closed-unwritten are left out, which an explicit mask does. And an event passes through three of
+its threads, which takes longer than all else until a file is claimed; so what happens to a file is
+taken from the first of them, and only what happens to directories goes the whole way.
 """
 
 from __future__ import annotations
@@ -21,10 +22,6 @@ from collections.abc import Callable
 from watchdog.events import (
     DirCreatedEvent,
     DirMovedEvent,
-    FileAttribEvent,
-    FileClosedEvent,
-    FileCreatedEvent,
-    FileMovedEvent,
     FileSystemEvent,
     FileSystemEventHandler,
 )
@@ -46,48 +43,54 @@ log = logging.getLogger(__name__)
 
 
 class _Handler(FileSystemEventHandler):
+    """What watchdog itself is left to tell of."""
+
     def __init__(self, hints: Hints) -> None:
         self._hints = hints
 
     def dispatch(self, event: FileSystemEvent) -> None:
-        try:
-            self._dispatch(event)
-        except Exception:  # a dead observer thread would leave us deaf
-            log.exception("a file event could not be handled")
-            self._hints.scan("a file event could not be handled")
-
-    def _dispatch(self, event: FileSystemEvent) -> None:
-        if isinstance(event, FileClosedEvent):
-            self._hints.look(os.fsencode(event.src_path), closed=True)
-        elif isinstance(event, FileCreatedEvent | FileAttribEvent):
-            self._hints.look(os.fsencode(event.src_path))
-        elif isinstance(event, FileMovedEvent):
-            self._hints.look(os.fsencode(event.dest_path))
-        elif isinstance(event, DirCreatedEvent | DirMovedEvent):
+        if isinstance(event, DirCreatedEvent | DirMovedEvent):
             self._hints.scan("a directory appeared")
 
 
 class _Fd(InotifyFD):
-    """An inotify instance that says what it could not see."""
+    """An inotify instance that tells of files by itself, and of what it could not see."""
 
-    def __init__(self, lost: Callable[[], None], unwatched: Callable[[OSError], None]) -> None:
+    def __init__(self, hints: Hints, unwatched: Callable[[OSError], None]) -> None:
         super().__init__()
-        self._lost, self._unwatched = lost, unwatched
+        self._hints, self._unwatched = hints, unwatched
+        self._directories: dict[WatchDescriptor, bytes] = {}
 
     def handle_event(self, event: InotifyEvent) -> None:
+        try:
+            self._handle(event)
+        except Exception:  # a dead thread would leave us deaf
+            log.exception("a file event could not be handled")
+            self._hints.scan("a file event could not be handled")
+
+    def _handle(self, event: InotifyEvent) -> None:
         if event.is_queue_overflow:
-            self._lost()
-        super().handle_event(event)
+            self._hints.scan("the system dropped file events")
+        if event.is_ignored:  # it is watched no more
+            self._directories.pop(event.wd, None)
+        if event.is_directory or not event.name:
+            super().handle_event(event)
+        elif directory := self._directories.get(event.wd):
+            self._hints.look(os.path.join(directory, event.name), closed=event.is_close_write)
+        else:  # just being watched, or no more
+            self._hints.scan("a file changed in an unknown directory")
 
     def add_callback(
         self, path: bytes, mask: Mask, callback: WatchCallback, id_: CallbackId
     ) -> WatchDescriptor:
         try:
-            return super().add_callback(path, mask, callback, id_)
+            descriptor = super().add_callback(path, mask, callback, id_)
         except OSError as error:
             if error.errno != errno.ENOENT:
                 self._unwatched(error)
             raise
+        self._directories[descriptor] = path  # a directory that was moved has the old descriptor
+        return descriptor
 
 
 class _Emitter(InotifyEmitter):
@@ -122,13 +125,10 @@ class Watch:
     def __init__(
         self, root: bytes, recursive: bool, hints: Hints, degraded: Callable[[str], None]
     ) -> None:
-        def lost() -> None:
-            hints.scan("the system dropped file events")
-
         def unwatched(error: OSError) -> None:
             degraded(error.strerror or str(error))
 
-        self._fd = _Fd(lost, unwatched)
+        self._fd = _Fd(hints, unwatched)
         self._observer = _Observer(self._fd)
         self._observer.schedule(_Handler(hints), os.fsdecode(root), recursive=recursive)
         try:

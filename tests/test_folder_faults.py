@@ -101,6 +101,31 @@ def test_a_file_moved_out_holds_no_event_back(tmp_path: Path) -> None:
         watch.close()
 
 
+def test_a_directory_that_is_moved_takes_its_files_along(tmp_path: Path) -> None:
+    (tmp_path / "before").mkdir()
+    hints = Hints()
+    watch = Watch(os.fsencode(tmp_path), True, hints, lambda reason: None)
+
+    def told_of(directory: Path, number: int) -> bool:
+        """Whether a file closed in it is hinted at, now or, while it is not watched yet, not."""
+        path = directory / f"{number}.wav"
+        path.write_bytes(b"x")
+        hints.wait(1)
+        return any(hint.path == os.fsencode(path) for hint in iter(hints.take, None))
+
+    try:
+        for directory in (tmp_path / "before", tmp_path / "behind", tmp_path / "beyond"):
+            if not directory.exists():
+                (tmp_path / "before").rename(directory)
+                (tmp_path / "before").mkdir()
+            assert any(told_of(directory, number) for number in range(100))
+        shutil.rmtree(tmp_path / "behind")
+        assert any(told_of(tmp_path / "beyond", number) for number in range(100, 200))
+        assert watch.is_alive()
+    finally:
+        watch.close()
+
+
 def test_links_pipes_devices_sockets_and_temporary_names_are_ignored_and_counted(
     daemon: MakeDaemon, tmp_path: Path
 ) -> None:
