@@ -77,20 +77,22 @@ class _Fd(InotifyFD):
             super().handle_event(event)
         elif directory := self._directories.get(event.wd):
             self._hints.look(os.path.join(directory, event.name), closed=event.is_close_write)
-        else:  # just being watched, or no more
+        else:  # of what is watched no more
             self._hints.scan("a file changed in an unknown directory")
 
-    def add_callback(
+    def _add_callback(
         self, path: bytes, mask: Mask, callback: WatchCallback, id_: CallbackId
     ) -> WatchDescriptor:
         try:
-            descriptor = super().add_callback(path, mask, callback, id_)
+            watch = self._get_or_create_watch(path, mask)
         except OSError as error:
             if error.errno != errno.ENOENT:
                 self._unwatched(error)
             raise
-        self._directories[descriptor] = path  # a directory that was moved has the old descriptor
-        return descriptor
+        # A directory that was moved has its old descriptor, and is watched as it was.
+        watch.callbacks[id_] = callback
+        self._directories[watch.wd] = path
+        return watch.wd
 
 
 class _Emitter(InotifyEmitter):
