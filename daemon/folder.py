@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import logging
+import math
 import os
 import threading
 import time
@@ -43,6 +44,7 @@ log = logging.getLogger(__name__)
 ROOT_CHECK_S = 1.0  # between looks at whether the folder is still the one being watched
 STALL_S = 120.0  # for one step: a network file system can take its time
 RETRY_S = 2.0  # after a fault of the machine
+MADE_WAIT_S = 0.05  # for a file's writer to close it, or for its name to be all there is: a link
 LEAST_WAIT_S = 0.02  # between two looks at a file that nothing is heard of
 SLICE = 200  # files of a scan that the ledger is asked about at once: some 2 ms
 MAX_PENDING = 10_000  # files waited for; beyond that the next scan finds them again
@@ -52,7 +54,7 @@ MAX_PENDING = 10_000  # files waited for; beyond that the next scan finds them a
 class _Pending:
     """A file that is not whole yet, as it was when last looked at."""
 
-    identity: Identity | None  # None: the machine would not let it be seen
+    identity: Identity | None  # None: not looked at yet, or the machine did not let it be seen
     since: float  # time.monotonic() since when it has been like this
     closed: bool
     due: float  # time.monotonic() at which to look again
@@ -160,9 +162,9 @@ class FolderSource(threading.Thread):
         hint = self._hints.take()
         if hint is not None:
             self._check(hint, self._ignored)
-        due = bool(self._due) and self._due[0][0] <= time.monotonic()
+        due = self._next_due() <= time.monotonic()
         if due:
-            self._check_pending(*heapq.heappop(self._due))
+            self._check_pending(heapq.heappop(self._due)[1])
         self._begin_walk()
         walking = self._walk is not None and self._jobs.has_room() and self._step_walk()
         return hint is not None or due or walking
@@ -172,9 +174,18 @@ class FolderSource(threading.Thread):
         until = self._root_checked + ROOT_CHECK_S
         if self._root_id is not None:
             until = min(until, self._walk_again_at)
-        if self._due:
-            until = min(until, self._due[0][0])
+        until = min(until, self._next_due())
         return max(0.0, until - now)
+
+    def _next_due(self) -> float:
+        """time.monotonic() at which a file has to be looked at again; infinite if none has to."""
+        while self._due:
+            due, path = self._due[0]
+            pending = self._pending.get(path)
+            if pending is not None and pending.due == due:
+                return due
+            heapq.heappop(self._due)  # it was looked at meanwhile
+        return math.inf
 
     # The root
 
@@ -312,10 +323,8 @@ class FolderSource(threading.Thread):
 
     # Files
 
-    def _check_pending(self, due: float, path: bytes) -> None:
-        pending = self._pending.get(path)
-        if pending is not None and pending.due == due:  # or it was looked at meanwhile
-            self._check(Hint(path, closed=False, at=time.monotonic()), self._ignored)
+    def _check_pending(self, path: bytes) -> None:
+        self._check(Hint(path, closed=False, at=time.monotonic()), self._ignored)
 
     def _check(self, hint: Hint, ignored: Counter[str]) -> None:
         """Look at one path and do what is due; what is passed over is counted in `ignored`."""
@@ -327,6 +336,11 @@ class FolderSource(threading.Thread):
             if path in self._active:
                 self._look_again.add(path)
                 return
+        if hint.made and path not in self._pending:
+            self._keep_pending(
+                _Pending(None, hint.at, closed=False, due=hint.at + MADE_WAIT_S), path
+            )
+            return
         try:
             identity = Identity.of(os.lstat(path))
         except OSError:
@@ -366,9 +380,6 @@ class FolderSource(threading.Thread):
     def _wait_for(self, hint: Hint, identity: Identity | None, closed: bool) -> None:
         path, now = hint.path, time.monotonic()
         before = self._pending.get(path)
-        if before is None and len(self._pending) >= MAX_PENDING:
-            self._walk_again_at = min(self._walk_again_at, now + self.folder.settle)
-            return
         as_it_was = before is not None and identity is not None and before.identity == identity
         since = before.since if before is not None and as_it_was else now
         if identity is None:
@@ -379,8 +390,14 @@ class FolderSource(threading.Thread):
                 # The system tells of a close just before it lets go of the writer, and may pause
                 # between the two: look again soon, and then less and less often.
                 due = min(due, now + max(now - since, LEAST_WAIT_S))
-        self._pending[path] = _Pending(identity, since, closed, due)
-        heapq.heappush(self._due, (due, path))
+        self._keep_pending(_Pending(identity, since, closed, due), path)
+
+    def _keep_pending(self, pending: _Pending, path: bytes) -> None:
+        if path not in self._pending and len(self._pending) >= MAX_PENDING:
+            self._walk_again_at = min(self._walk_again_at, time.monotonic() + self.folder.settle)
+            return
+        self._pending[path] = pending
+        heapq.heappush(self._due, (pending.due, path))
 
     def _claim(self, path: bytes, whole: Whole, row: LedgerRow | None, noticed: float) -> None:
         due = claim(path, self.folder.name, whole.identity, row)

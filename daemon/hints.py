@@ -16,6 +16,7 @@ class Hint:
     path: bytes
     closed: bool  # its writer was seen to close it
     at: float  # time.monotonic() of the newest event
+    made: bool = False  # it has just been made, and no more is known: its writer still has it open
 
 
 class Hints:
@@ -26,15 +27,16 @@ class Hints:
         self._scan: str | None = None
         self._changed = threading.Condition()
 
-    def look(self, path: bytes, closed: bool = False) -> None:
-        """Ask for a look at one path."""
+    def look(self, path: bytes, closed: bool = False, made: bool = False) -> None:
+        """Ask for a look at one path; `made`: soon, if nothing more is heard of it."""
         with self._changed:
             before = self._paths.get(path)
             if before is None and len(self._paths) >= MAX_HINTS:
                 self._scan = self._scan or "more changes than could be remembered"
             else:
                 seen_closed = closed or (before is not None and before.closed)
-                self._paths[path] = Hint(path, seen_closed, time.monotonic())
+                just_made = made and before is None
+                self._paths[path] = Hint(path, seen_closed, time.monotonic(), just_made)
             self._changed.notify()
 
     def scan(self, reason: str) -> None:

@@ -10,6 +10,7 @@ import hashlib
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote_from_bytes
 
@@ -94,6 +95,7 @@ def digest(*parts: object) -> str:
     return hashlib.sha256(whole).hexdigest()[:32]
 
 
+@lru_cache(maxsize=1_024)
 def topic(*parts: str) -> str:
     """A topic of version 1. Characters that could be taken for structure become `_`."""
     return PREFIX + ".".join(

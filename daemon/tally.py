@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -45,7 +45,7 @@ class Tally:
         self.accepted: Counter[str] = Counter()  # predictions by label
         self.rejected: Counter[str] = Counter()  # predictions by reason
         self.latency = Histogram()  # from a window's sound being there to its commit
-        self.stages: dict[str, Histogram] = {}
+        self.stages: dict[str, Histogram] = defaultdict(Histogram)
         self.progress = time.time()  # of the last commit
 
     def message(self, message: Message) -> None:
@@ -71,4 +71,4 @@ class Tally:
         finally:
             took = time.perf_counter() - begin
             with self._lock:
-                self.stages.setdefault(name, Histogram()).add(took)
+                self.stages[name].add(took)

@@ -76,7 +76,8 @@ class _Fd(InotifyFD):
         if event.is_directory or not event.name:
             super().handle_event(event)
         elif directory := self._directories.get(event.wd):
-            self._hints.look(os.path.join(directory, event.name), closed=event.is_close_write)
+            path = os.path.join(directory, event.name)
+            self._hints.look(path, closed=event.is_close_write, made=event.is_create)
         else:  # of what is watched no more
             self._hints.scan("a file changed in an unknown directory")
 

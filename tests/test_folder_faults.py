@@ -15,7 +15,7 @@ import pytest
 from running import Daemon, of_type
 from sounds import short_wav, write_wav
 
-from daemon.hints import MAX_HINTS, Hints
+from daemon.hints import MAX_HINTS, Hint, Hints
 from daemon.mounts import is_remote
 from daemon.watch import Watch
 
@@ -56,11 +56,11 @@ def test_a_handler_that_raises_leaves_the_observer_alive(tmp_path: Path) -> None
     class Failing(Hints):
         failed = False
 
-        def look(self, path: bytes, closed: bool = False) -> None:
+        def look(self, path: bytes, closed: bool = False, made: bool = False) -> None:
             if not self.failed:
                 self.failed = True
                 raise RuntimeError("a bug in the handler")
-            super().look(path, closed)
+            super().look(path, closed, made)
 
     hints = Failing()
     watch = Watch(os.fsencode(tmp_path), False, hints, lambda reason: None)
@@ -78,6 +78,38 @@ def test_a_handler_that_raises_leaves_the_observer_alive(tmp_path: Path) -> None
         assert hints.take_scan()
     finally:
         watch.close()
+
+
+def test_a_file_that_is_just_made_is_told_from_one_that_is_there(tmp_path: Path) -> None:
+    hints = Hints()
+    watch = Watch(os.fsencode(tmp_path), False, hints, lambda reason: None)
+
+    def next_hint(path: Path) -> Hint:
+        while (hint := hints.take()) is None or hint.path != os.fsencode(path):
+            hints.wait(10)
+        return hint
+
+    try:
+        with (tmp_path / "a.wav").open("wb"):
+            hint = next_hint(tmp_path / "a.wav")
+            assert (hint.made, hint.closed) == (True, False)
+        hint = next_hint(tmp_path / "a.wav")
+        assert (hint.made, hint.closed) == (False, True)
+        os.rename(tmp_path / "a.wav", tmp_path / "b.wav")
+        assert not next_hint(tmp_path / "b.wav").made
+    finally:
+        watch.close()
+
+
+def test_a_hint_is_of_a_file_just_made_only_while_nothing_else_is_known() -> None:
+    hints = Hints()
+    hints.look(b"a", made=True)
+    hints.look(b"a", closed=True)
+    hints.look(b"b")
+    hints.look(b"b", made=True)
+    hints.look(b"c", made=True)
+    taken = {hint.path: (hint.made, hint.closed) for hint in iter(hints.take, None)}
+    assert taken == {b"a": (False, True), b"b": (False, False), b"c": (True, False)}
 
 
 def test_a_file_moved_out_holds_no_event_back(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class WindowPlan:
     def _start(self, index: int) -> int:
         return round(index * self.hop_s * self.rate)
 
-    @property
+    @cached_property
     def _regular(self) -> int:
         # Windows that begin on the grid and end inside the recording.
         if self.frames < self.size:
