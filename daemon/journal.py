@@ -256,7 +256,7 @@ class JournalReader:
         )
         with _noting_damage(self._path):
             rows = self._db.execute(query, tuple(found)).fetchall()
-        return {path for path, inode, *rest in rows if found[path] == _identity(inode, *rest)}
+        return {path for path, inode, *rest in rows if found[path] == (inode % 2**64, *rest)}
 
     def open_rows(self, source: str) -> list[LedgerRow]:
         """Files of a source with windows published and no end state yet."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from daemon.messages import Message
 
@@ -13,11 +14,12 @@ FINISHED = ("done", "failed", "incomplete")  # states of a ledger row after whic
 
 def _in_64_bits(time_ns: int) -> int:
     """Some file systems hold times of change beyond the year 2262, and SQLite no such number."""
-    return max(-(2**63), min(time_ns, 2**63 - 1))
+    if -(2**63) <= time_ns < 2**63:
+        return time_ns
+    return -(2**63) if time_ns < 0 else 2**63 - 1
 
 
-@dataclass(frozen=True)
-class Identity:
+class Identity(NamedTuple):  # which is made and compared in a third of a dataclass's time
     """What tells one version of a file from another without reading it."""
 
     inode: int
