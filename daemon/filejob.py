@@ -109,6 +109,8 @@ class FileJob:
                 self._bench.rules,
                 self._bench.stage,
             )
+            if len(self._listening.plan) > 1:  # it will wait, among many others
+                self._content.let_go()
         plan = self._listening.plan
         if self._windows >= len(plan):
             return self._finish([])

@@ -55,3 +55,15 @@ def test_a_file_that_was_cut_meanwhile_gives_less(tmp_path: Path) -> None:
     with content_of(path) as content:
         os.truncate(path, BEGINNING)
         assert content.read(SMALL, SMALL) == b""
+
+
+def test_lets_go_of_all_but_the_beginning(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"before" * 1_000)
+    with content_of(path) as content:
+        assert content.held == 6_000
+        content.let_go()
+        assert content.held == BEGINNING
+        path.write_bytes(b"behind" * 1_000)
+        assert content.read(6, 0) == b"before"
+        assert content.read(6, 5_994) == b"behind"

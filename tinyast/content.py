@@ -19,6 +19,15 @@ class Content:
         ahead = BEGINNING if header_only or size > SMALL else size
         self._first = memoryview(os.pread(fd, ahead, 0))
 
+    @property
+    def held(self) -> int:
+        """Bytes in memory."""
+        return len(self._first)
+
+    def let_go(self) -> None:
+        """Hold no more than the beginning, and read the rest again when it is asked for."""
+        self._first = memoryview(bytes(self._first[:BEGINNING]))
+
     def view(self, length: int, offset: int) -> memoryview:
         """`length` bytes from `offset` on, fewer where the file ends before."""
         end = offset + length
