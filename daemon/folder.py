@@ -164,17 +164,17 @@ class FolderSource(threading.Thread):
             self._check(hint, self._ignored)
         due = self._next_due() <= time.monotonic()
         if due:
-            self._check_pending(heapq.heappop(self._due)[1])
+            _, path = heapq.heappop(self._due)
+            self._check(Hint(path, closed=False, at=time.monotonic()), self._ignored)
         self._begin_walk()
         walking = self._walk is not None and self._jobs.has_room() and self._step_walk()
         return hint is not None or due or walking
 
     def _idle_time(self) -> float:
         now = time.monotonic()
-        until = self._root_checked + ROOT_CHECK_S
+        until = min(self._root_checked + ROOT_CHECK_S, self._next_due())
         if self._root_id is not None:
             until = min(until, self._walk_again_at)
-        until = min(until, self._next_due())
         return max(0.0, until - now)
 
     def _next_due(self) -> float:
@@ -322,9 +322,6 @@ class FolderSource(threading.Thread):
         self._bench.deliver(Delivery(Record([message], replace(row, state="incomplete"))))
 
     # Files
-
-    def _check_pending(self, path: bytes) -> None:
-        self._check(Hint(path, closed=False, at=time.monotonic()), self._ignored)
 
     def _check(self, hint: Hint, ignored: Counter[str]) -> None:
         """Look at one path and do what is due; what is passed over is counted in `ignored`."""

@@ -256,7 +256,7 @@ class JournalReader:
         )
         with _noting_damage(self._path):
             rows = self._db.execute(query, tuple(found)).fetchall()
-        return {path for path, inode, *rest in rows if found[path] == (inode % 2**64, *rest)}
+        return {path for path, inode, *rest in rows if found[path] == (_unsigned(inode), *rest)}
 
     def open_rows(self, source: str) -> list[LedgerRow]:
         """Files of a source with windows published and no end state yet."""
@@ -327,11 +327,15 @@ def _row(
 
 
 def _identity(inode: int, size: int, mtime_ns: int, ctime_ns: int) -> Identity:
-    return Identity(inode % 2**64, size, mtime_ns, ctime_ns)
+    return Identity(_unsigned(inode), size, mtime_ns, ctime_ns)
 
 
 def _signed(number: int) -> int:
     return number - 2**64 if number >= 2**63 else number
+
+
+def _unsigned(number: int) -> int:
+    return number % 2**64
 
 
 def check_journal(state: Path) -> None:

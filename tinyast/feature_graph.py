@@ -40,10 +40,11 @@ class FeatureGraph:
         """
         settings = self._settings
         target = settings.sampling_rate
-        samples = samples[: round(settings.window_s * rate)]
+        length = round(settings.window_s * rate)
+        samples = samples[:length]
         heard = round(len(samples) * target / rate)
         # Short of a window the filter would ring on into the zeros that follow.
-        if not is_fitted(rate, target) or len(samples) < round(settings.window_s * rate):
+        if not is_fitted(rate, target) or len(samples) < length:
             samples, rate = resample(samples, rate, target), target
             whole = np.zeros(settings.n_samples, np.float32)
             whole[: len(samples)] = samples[: settings.n_samples]
@@ -89,7 +90,7 @@ def _resampled(graph: Graph, how: Polyphase, length: int, wanted: int) -> str:
         given = _columns(graph, rows, blocks, how.down, first, first + len(matrix))
         outputs.append(graph.add("MatMul", given, graph.constant(matrix)))
     joined = graph.add("Concat", *outputs, axis=1)
-    return graph.cut(graph.shaped(joined, -1), 0, 0, wanted)
+    return _padded(graph, graph.shaped(joined, -1), blocks * how.up, 0, wanted)
 
 
 def _columns(graph: Graph, rows: str, count: int, width: int, start: int, end: int) -> str:
@@ -156,8 +157,8 @@ def _framed(graph: Graph, heard: str, frames: int, settings: FeatureSettings) ->
     padded = graph.shaped(padded, rows, hop)
     parts = []
     for number in range(spanned):
-        part = graph.cut(padded, 0, number, number + frames)
-        parts.append(graph.cut(part, 1, 0, min(hop, size - number * hop)))
+        part, width = graph.cut(padded, 0, number, number + frames), size - number * hop
+        parts.append(part if width >= hop else graph.cut(part, 1, 0, width))
     return graph.add("Concat", *parts, axis=1)
 
 
@@ -237,7 +238,7 @@ def _over_floor(graph: Graph, relative: str, settings: FeatureSettings) -> str:
 def _loudest(graph: Graph, cells: str, level: str, settings: FeatureSettings) -> str:
     """The `n_frames` of `cells`, (n_columns, n_mels), whose `level`, (n_columns,), adds up most."""
     columns, shown = settings.n_columns, settings.n_frames
-    level = graph.add("Cast", level, to=11)  # float64
+    level = graph.cast(level, "float64")
     until = graph.add("CumSum", level, graph.constant(0, "int32"))
     before = graph.add(
         "Concat", graph.constant([0], "float64"), graph.cut(until, 0, 0, columns - shown), axis=0

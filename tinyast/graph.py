@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tinyast.modeling import TinyASTForAudioClassification
-from tinyast.onnx_session import load_onnxruntime
+from tinyast.onnx_session import open_session
 
 OPSET = 18
 
@@ -77,7 +77,7 @@ def parity(model: TinyASTForAudioClassification, graph: Path, clips: int = 16) -
     """Largest difference between scores of the model and of the graph, over made-up pictures."""
     shape = (clips, model.config.n_mels, model.config.n_frames)
     pictures = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-    session = load_onnxruntime().InferenceSession(str(graph), providers=["CPUExecutionProvider"])
+    session = open_session(str(graph))
     with torch.inference_mode():
         expected = model(torch.from_numpy(pictures)).logits.softmax(-1).numpy()
     logits = torch.from_numpy(session.run(None, {"input_values": pictures})[0])

@@ -1,7 +1,7 @@
 """Writing a graph of operators as an ONNX file, in memory.
 
-What is made when a program starts cannot wait for the `onnx` package, which takes longer to import
-than all else that the daemon needs. The few messages of `onnx.proto` that a graph without
+What is made when a program starts cannot wait for the `onnx` package, which takes as long to import
+as all else that the daemon needs. The few messages of `onnx.proto` that a graph without
 subgraphs consists of are written here, in the encoding of Protocol Buffers; the tests have the
 `onnx` package read and check them.
 """
@@ -51,6 +51,10 @@ class Graph:
             + b"".join(_bytes(5, _attribute(*given)) for given in attributes.items())
         )
         return name
+
+    def cast(self, value: str, kind: str) -> str:
+        """`value` in another `kind` of number."""
+        return self.add("Cast", value, to=_TYPES[kind])
 
     def cut(self, value: str, axis: int, start: int, end: int) -> str:
         """What `value` holds along `axis` from `start` up to, and without, `end`."""

@@ -21,11 +21,9 @@ from scripts.benchmark.figures import Counts, Figure, Stopwatch
 from scripts.benchmark.served import Bed
 from scripts.benchmark.sound import RATE, recording
 from tinyast.allocator import keep_freed_memory
-from tinyast.audio import open_recording
+from tinyast.audio import read_file
 from tinyast.classifier import Classifier
-from tinyast.content import Content
 from tinyast.feature_graph import FeatureGraph
-from tinyast.features import Float
 from tinyast.resample import resample
 
 WARM_UP = 10
@@ -45,7 +43,7 @@ def measure(bed: Bed, counts: Counts) -> list[Figure]:
         path = folder / "a.wav"
         for number in range(WARM_UP + counts.rounds):
             path.write_bytes(recording(number))
-            samples = watch("decode", decode, path)
+            samples, _ = watch("decode", read_file, path)
             picture, _ = watch(TO_PICTURE, features, samples, RATE)
             watch("model", classifier.engine.logits, picture[None])
             heard = resample(samples, RATE, settings.sampling_rate)
@@ -65,16 +63,6 @@ def measure(bed: Bed, counts: Counts) -> list[Figure]:
         Figure("WAV to scores", "ms", tuple(map(sum, sums))),
         *named.values(),
     ]
-
-
-def decode(path: Path) -> Float:
-    """A whole WAV file as mono samples."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        sound = open_recording(Content(fd, os.fstat(fd).st_size))
-        return sound.read(0, sound.frames)
-    finally:
-        os.close(fd)
 
 
 @contextmanager
