@@ -27,6 +27,11 @@ def take(client: Client, count: int) -> list[Received]:
     return list(itertools.islice(client, count))
 
 
+def ended(received: Received, path: Path) -> bool:
+    message = received.message
+    return message["type"] == "file" and message["source"]["path"] == str(path)
+
+
 def seqs(heard: list[Received]) -> list[int]:
     return [received.message["seq"] for received in heard]
 
@@ -142,12 +147,14 @@ def test_a_restart_in_between(daemon: MakeDaemon) -> None:
     with running.client(since=0) as client:
         heard = take(client, 1)
         for number in range(3):
-            write_wav(running.folder / f"{number}.wav")
-            heard += take(client, 2)
+            path = write_wav(running.folder / f"{number}.wav")
+            while not ended(heard[-1], path):  # by then this run has said that it started
+                heard += take(client, 1)
             running.kill() if number == 1 else running.stop()
             write_wav(running.folder / f"{number}-missed.wav")
             running.start()
-        heard += take(client, 3 + 6 + 2 - (len(heard) - 7))
+        started, stopping, files = 4, 2, 6
+        heard += take(client, started + stopping + 2 * files - len(heard))
     found = [received.message for received in heard]
     assert sorted(seqs(heard)) == list(range(1, len(heard) + 1))
     assert len({message["id"] for message in found}) == len(found)
