@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import time
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -33,13 +33,13 @@ with needs_train():
         split_by_fold,
         split_few,
     )
+    from tinyast.teaching import load_teacher
     from tinyast.training import Clips, Metrics, predict, train
 from tinyast.features import FeatureSettings
 from tinyast.limits import check_limits
 from tinyast.recipe import Recipe, RecipeError, load_recipe
 
 CONFIG = Path(__file__).resolve().parent.parent / "config"
-SETTINGS = FeatureSettings()
 
 
 def command(
@@ -49,6 +49,9 @@ def command(
     hold_out: Annotated[int | None, typer.Option(help="Fold to keep out and test on.")] = None,
     run: Annotated[Path | None, typer.Option(help="Folder of the run; continued if begun.")] = None,
     cache: Annotated[Path, typer.Option(help="Where spectra are kept.")] = Path("data/processed"),
+    teacher: Annotated[
+        list[Path] | None, typer.Option(help="Run whose scores are learnt too; any number.")
+    ] = None,
     threads: Annotated[
         int, typer.Option(help="Processor threads; 0 leaves it to torch.", min=0)
     ] = 0,
@@ -62,7 +65,7 @@ def command(
       python -m scripts.train --recipe full --data my-sounds --epochs 100
     """
     with plainly("The same command goes on from the last whole epoch."):
-        _train(context.args, data, recipe, hold_out, run, cache, threads)
+        _train(context.args, data, recipe, hold_out, run, cache, teacher or [], threads)
 
 
 def _train(
@@ -72,10 +75,12 @@ def _train(
     hold_out: int | None,
     run: Path | None,
     cache: Path,
+    teachers: list[Path],
     threads: int,
 ) -> None:
     recipe = load_recipe(_recipe_file(recipe_name), read_overrides(extra))
     check_limits(recipe)
+    settings = replace(FeatureSettings(), pool=recipe.pool)
     if threads:
         torch.set_num_threads(threads)
     everything = read_dataset(data)
@@ -91,7 +96,7 @@ def _train(
     # Runs that hold or leave out other clips share one file of spectra; a few clips have their own.
     used = np.union1d(numbers[training], numbers[testing])
     places = used if recipe.limit else np.arange(len(everything))
-    spectra = _spectra(everything.subset(places), recipe, cache)
+    spectra = _spectra(everything.subset(places), recipe, settings, cache)
     clips, tests = (
         Clips(spectra[np.searchsorted(places, numbers[chosen])], dataset.targets[chosen])
         for chosen in (training, testing)
@@ -110,10 +115,19 @@ def _train(
                 typer.echo(f"epoch {row.epoch}/{recipe.epochs}: {note}, {spent:.0f} s")
 
         looked_at = tests if len(testing) else None
-        model = train(folder, recipe, SETTINGS, dataset.labels, clips, looked_at, report=report)
+        model = train(
+            folder,
+            recipe,
+            settings,
+            dataset.labels,
+            clips,
+            looked_at,
+            [load_teacher(teacher, settings, dataset.labels) for teacher in teachers],
+            report=report,
+        )
     training_curves(folder / "metrics.csv", folder / "curves.png")
     if len(testing):
-        _show(model, dataset.subset(testing), tests, folder)
+        _show(model, settings, dataset.subset(testing), tests, folder)
     typer.echo(f"Model: {folder / 'model'}")
     if len(testing):
         say_next_script("evaluate", "--data", data, "--run", folder)
@@ -156,23 +170,33 @@ def _split(dataset: Dataset, recipe: Recipe, hold_out: int | None) -> tuple[Numb
     return training, testing
 
 
-def _spectra(dataset: Dataset, recipe: Recipe, cache: Path) -> NDArray[np.float32]:
+def _spectra(
+    dataset: Dataset, recipe: Recipe, settings: FeatureSettings, cache: Path
+) -> NDArray[np.float32]:
     # Variants do not depend on the recipe's seed: runs that differ in it alone share them.
     how = VariantSettings(recipe.variants, recipe.max_speed, recipe.reverb, recipe.clipping)
     with _bar("spectra") as bar:
         task = bar.add_task("spectra", total=len(dataset), note="")
         spectra = dataset_spectra(
-            dataset, SETTINGS, how, cache, progress=lambda done: bar.update(task, completed=done)
+            dataset,
+            settings.unpooled(),
+            how,
+            cache,
+            progress=lambda done: bar.update(task, completed=done),
         )
         bar.update(task, completed=len(dataset))
     return spectra
 
 
 def _show(
-    model: TinyASTForAudioClassification, testing: Dataset, clips: Clips, folder: Path
+    model: TinyASTForAudioClassification,
+    settings: FeatureSettings,
+    testing: Dataset,
+    clips: Clips,
+    folder: Path,
 ) -> None:
     """Print how held-out clips came out, and write all of them to predictions.csv."""
-    found = predict(model, clips.spectra[:, 0], SETTINGS).argmax(axis=1)
+    found = predict(model, clips.spectra[:, 0], settings).argmax(axis=1)
     rows = [
         (path.name, testing.labels[actual], testing.labels[predicted])
         for path, actual, predicted in zip(testing.paths, testing.targets, found, strict=True)

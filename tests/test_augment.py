@@ -13,9 +13,10 @@ from tinyast.augment import (
     equalise,
     mix,
     narrow,
+    show,
     warp,
 )
-from tinyast.features import FeatureSettings, Float, normalise
+from tinyast.features import FeatureSettings, Float
 from tinyast.recipe import Recipe
 
 SETTINGS = FeatureSettings()
@@ -24,7 +25,7 @@ SETTINGS = FeatureSettings()
 @pytest.fixture
 def power() -> Float:
     """Made-up mel power with what breaks arithmetic among it: silence, and very loud and faint."""
-    power = np.random.default_rng(1).gamma(1, 1, (6, 64, 64)).astype(np.float32)
+    power = np.random.default_rng(1).gamma(1, 1, (6, 64, 128)).astype(np.float32)
     power[1] = 0
     power[2] *= np.float32(1e-18)
     power[3] *= np.float32(1e12)
@@ -36,8 +37,8 @@ def test_keeps_shapes_and_gives_finite_numbers(power: Float) -> None:
     targets = np.eye(6, dtype=np.float32)
     for seed in range(20):
         random = np.random.default_rng(seed)
-        pictures, parts = augment(power, targets, Recipe(), SETTINGS, random)
-        assert pictures.shape == power.shape
+        pictures, _, parts = augment(power, targets, Recipe(), SETTINGS, random)
+        assert pictures.shape == (6, 64, 64)
         assert pictures.dtype == np.float32
         assert np.isfinite(pictures).all()
         np.testing.assert_allclose(parts.sum(axis=1), 1, atol=1e-6)
@@ -65,10 +66,10 @@ def test_nothing_asked_for_leaves_a_rolled_picture(power: Float) -> None:
     )
     off = dict.fromkeys(names, 0.0)
     recipe = Recipe(masks=0, **off)  # type: ignore[arg-type]
-    pictures, _ = augment(
+    pictures, _, _ = augment(
         power, np.eye(6, dtype=np.float32), recipe, SETTINGS, np.random.default_rng(0)
     )
-    plain = normalise(power, SETTINGS)
+    plain = show(power, SETTINGS)
     # Rolled by a part of a frame, each band keeps its mean nearly.
     np.testing.assert_allclose(pictures[0].mean(), plain[0].mean(), atol=1e-5)
     assert abs(np.corrcoef(pictures[4].mean(1), plain[4].mean(1))[0, 1]) > 0.9
@@ -128,7 +129,7 @@ def test_mixed_powers_add_and_labels_tell_amplitudes(power: Float) -> None:
 
 def test_equaliser_keeps_the_shape_of_a_band(power: Float) -> None:
     gain = equalise(power, 6.0, np.random.default_rng(0))[0] / power[0]
-    np.testing.assert_allclose(gain, gain[:, :1].repeat(64, axis=1), rtol=1e-5)
+    np.testing.assert_allclose(gain, gain[:, :1].repeat(128, axis=1), rtol=1e-5)
 
 
 def test_noise_only_adds(power: Float) -> None:

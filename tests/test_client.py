@@ -29,7 +29,7 @@ def take(client: Client, count: int) -> list[Received]:
 
 def ended(received: Received, path: Path) -> bool:
     message = received.message
-    return message["type"] == "file" and message["source"]["path"] == str(path)
+    return bool(message["type"] == "file" and message["source"]["path"] == str(path))
 
 
 def seqs(heard: list[Received]) -> list[int]:

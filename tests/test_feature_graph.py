@@ -24,10 +24,10 @@ from tinyast.resample import resample
 SETTINGS = FeatureSettings()
 VARIED = {
     "as shipped": SETTINGS,
-    "loudest by bands": replace(SETTINGS, by_level=False),
-    "two frames a column, all of them shown": replace(SETTINGS, pool=2),
+    "loudest by the frames' levels": replace(SETTINGS, pool=1),
+    "loudest by bands": replace(SETTINGS, pool=1, by_level=False),
     "two frames a column, some shown": replace(SETTINGS, hop_length=250, pool=2, n_fft=512),
-    "all columns shown": replace(SETTINGS, n_frames=128),
+    "every frame a column, all shown": replace(SETTINGS, pool=1, n_frames=128),
     "frames of no power of two": replace(SETTINGS, n_fft=960),
     "frames over three hops": replace(SETTINGS, n_fft=1_500),
     "frames of just a hop": replace(SETTINGS, n_fft=625),
@@ -44,7 +44,8 @@ def swell(seconds: float, rate: int, seed: int = 0) -> Float:
 
 
 def by_numpy(samples: Float, rate: int, settings: FeatureSettings) -> tuple[Float, float]:
-    heard = resample(samples, rate, settings.sampling_rate)[: settings.n_samples]
+    window = samples[: round(settings.window_s * rate)]
+    heard = resample(window, rate, settings.sampling_rate)[: settings.n_samples]
     return log_mel(heard, settings), float(np.mean(heard.astype(np.float64) ** 2))
 
 

@@ -26,14 +26,18 @@ from tinyast.recipe import Recipe, RecipeError, load_recipe
         ("mix", 1.5, "mix of the recipe is a number from 0 to 1"),
         ("seed", -1, "seed"),
         ("limit", -5, "limit"),
+        ("pool", 3, "pool of the recipe is a number from 1 to 2"),
+        ("stem_channels", (8, 0, 8), "stem_channels of the recipe is a number from 1 up, not 0"),
+        ("stem_depths", (1, 1), "stem_depths of the recipe has one number more .* 2 and 3"),
+        ("pooling", "none", "pooling of the recipe is bands or all, not 'none'"),
     ],
 )
-def test_a_value_out_of_range_is_named(key: str, value: float, says: str) -> None:
+def test_a_value_out_of_range_is_named(key: str, value: object, says: str) -> None:
     with pytest.raises(RecipeError, match=says):
         check_limits(replace(Recipe(), **{key: value}))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", ["full", "quick"])
+@pytest.mark.parametrize("name", ["full", "quick", "teacher", "unknown"])
 def test_shipped_recipes_are_within(name: str) -> None:
     check_limits(load_recipe(ROOT / "config" / f"recipe-{name}.toml"))
 

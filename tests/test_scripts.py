@@ -91,6 +91,13 @@ def test_own_sounds_from_recordings_to_labels(place: Path, script: Script) -> No
     with (place / "run/metrics.csv").open(newline="") as handle:
         assert [row["epoch"] for row in csv.DictReader(handle)] == list("123456")
 
+    pupil = [*words[:-1], "pupil", "--teacher", "run", "--cache", "cache", "--epochs", "1"]
+    assert "epoch 1/1" in script("train", *pupil)
+    assert json.loads((place / "pupil/run.json").read_text())["teachers"]
+    assert "nobody holds no model" in script(
+        "train", *words[:-1], "x", "--teacher", "nobody", code=2
+    )
+
     out = script("evaluate", "--data", "sounds", "--run", "run", "--output", "figures")
     assert "of 8 clips right" in out
     made = {path.name for path in (place / "figures").iterdir()}

@@ -109,7 +109,7 @@ def test_learning_rate_rises_then_falls() -> None:
     assert rates[10:] == sorted(rates[10:], reverse=True)
 
 
-@pytest.mark.parametrize("name", ["full", "quick"])
+@pytest.mark.parametrize("name", ["full", "quick", "teacher", "unknown"])
 def test_shipped_recipes_load(name: str) -> None:
     load_recipe(ROOT / "config" / f"recipe-{name}.toml")
 
@@ -122,6 +122,14 @@ def test_command_line_goes_over_the_file(tmp_path: Path) -> None:
     assert (recipe.bfloat16, recipe.learning_rate) == (False, 1e-3)
 
 
+def test_a_network_can_be_given_in_a_recipe_and_typed(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text('stem_channels = [8, 16]\npooling = "all"\n')
+    recipe = load_recipe(path, {"stem_depths": "1,1,1"})
+    assert (recipe.stem_channels, recipe.stem_depths) == ((8, 16), (1, 1, 1))
+    assert recipe.pooling == "all"
+
+
 @pytest.mark.parametrize(
     ("content", "overrides", "says"),
     [
@@ -132,6 +140,8 @@ def test_command_line_goes_over_the_file(tmp_path: Path) -> None:
         ("epochs = [", {}, "not valid TOML"),
         ("", {"mix": "much"}, "the command line: mix must be float"),
         ("", {"bfloat16": "1"}, "bfloat16 must be bool"),
+        ("", {"stem_depths": "1,x"}, "stem_depths must be whole numbers as in 16,48,96, not '1,x'"),
+        ("stem_channels = 3", {}, "stem_channels must be whole numbers"),
     ],
 )
 def test_bad_recipe_is_named(

@@ -1,40 +1,56 @@
-"""What is done to a batch of pictures in training, so that no picture is seen twice.
+"""What is done to a batch of clips in training, so that no picture is seen twice.
 
-All of it works on mel power, where mixing, filtering and noise are sums and products; only
-SpecAugment's blanks come after `tinyast.features.normalise`.
+All of it works on mel power of single frames, where mixing, filtering and noise are sums and
+products and a roll by part of a column blurs little; only SpecAugment's blanks come after
+`tinyast.features.normalise`.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyast.features import FeatureSettings, Float, normalise
+from tinyast.features import FeatureSettings, Float, normalise, pooled
 from tinyast.recipe import Recipe
 
 Random = np.random.Generator
 TINY = np.float32(1e-20)  # under any power that the 80 dB floor lets through
 
 
+class Batch(NamedTuple):
+    """What a step of training is given."""
+
+    pictures: Float  # (B, n_mels, n_frames)
+    clear: Float  # mel power of the same clips before anything was put over them, by frames
+    targets: Float  # (B, classes), probabilities
+
+
 def augment(
     power: Float, targets: Float, recipe: Recipe, settings: FeatureSettings, random: Random
-) -> tuple[Float, Float]:
-    """Pictures to train on, (B, n_mels, n_frames), and what they show, (B, classes).
+) -> Batch:
+    """Change clips, and show them as `settings` say.
 
-    `power` is mel power (B, n_mels, n_columns) and `targets` probabilities (B, classes).
+    `power` is mel power of single frames, (B, n_mels, n_columns * pool), and `targets` are
+    probabilities (B, classes).
     """
     power = at_unit_power(power)
     power = warp(power, recipe.stretch, recipe.mel_shift, recipe.shift, random)
-    behind = power
+    others = power
     power = equalise(power, recipe.equaliser_db, random)
     power, targets = mix(power, targets, recipe.mix, random)
-    power = add_background(power, behind, recipe.background, random)
+    clear = power
+    power = add_background(power, others, recipe.background, random)
     power = add_noise(power, recipe.noise, random)
     power = narrow(power, recipe.narrow, random)
-    pictures = normalise(power, replace(settings, by_level=recipe.by_level))
-    return blank(pictures, recipe.masks, recipe.mask_mel, recipe.mask_time, random), targets
+    pictures = blank(show(power, settings), recipe.masks, recipe.mask_mel, recipe.mask_time, random)
+    return Batch(pictures, clear, targets)
+
+
+def show(power: Float, settings: FeatureSettings) -> Float:
+    """Pictures (B, n_mels, n_frames) of mel power of single frames."""
+    return normalise(pooled(power, settings.pool), settings)
 
 
 def at_unit_power(power: Float) -> Float:

@@ -4,15 +4,15 @@ In numpy, for many clips at once as training has them; `tinyast.feature_graph` d
 window at a time, and is held to this. The numbers that shape it are a `FeatureSettings`, saved
 beside every checkpoint as `preprocessor_config.json` and read back from there.
 
-Frames of 64 ms cover the whole clip, 39 ms apart. The picture shows the loudest stretch of them,
-2.5 s: finer frames of that tell more than coarser ones of all, most of which is often silence, and
-where in the clip a sound lies makes no difference. Mel bands follow Slaney's Auditory Toolbox
-(1998), as `librosa.filters.mel` does by default; the tests hold this module to librosa.
+Frames of 64 ms cover the whole clip, 39 ms apart, and each column is the mean of two. Where a clip
+has more columns than the picture, the loudest stretch of them is shown. Mel bands follow Slaney's
+Auditory Toolbox (1998), as `librosa.filters.mel` does by default; the tests hold this module to
+librosa.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
 from typing import Any
 
@@ -31,8 +31,8 @@ class FeatureSettings:
     window_s: float = 5.0  # seconds of sound in one clip
     n_fft: int = 1024  # samples in one frame, Hann-windowed (64 ms)
     hop_length: int = 625  # samples from one frame to the next
-    pool: int = 1  # frames averaged, in power, into one column (Welch 1967)
-    n_frames: int = 64  # columns of the picture: the loudest stretch of that length
+    pool: int = 2  # frames averaged, in power, into one column (Welch 1967)
+    n_frames: int = 64  # columns of the picture: all, or the loudest stretch of that length
     by_level: bool = True  # loudest by the frames' levels, or else by the levels of all their bands
     n_mels: int = 64  # mel bands
     fmin: float = 50.0  # Hz, lower edge of the lowest band
@@ -48,6 +48,10 @@ class FeatureSettings:
     def n_columns(self) -> int:
         """Columns of a whole clip's spectrogram."""
         return self.n_samples // (self.hop_length * self.pool)
+
+    def unpooled(self) -> FeatureSettings:
+        """The same with every frame a column of its own, as clips are changed in training."""
+        return replace(self, pool=1)
 
     @property
     def padding(self) -> tuple[int, int]:
@@ -124,6 +128,14 @@ def mel_power(samples: Float, settings: FeatureSettings) -> Float:
             power = power.reshape(-1, settings.pool, power.shape[1]).mean(axis=1)
         np.matmul(filters, power.T, out=mel[:, first : first + len(power)])
     return mel
+
+
+def pooled(power: Float, pool: int) -> Float:
+    """The mean of every `pool` columns: (..., n_columns * pool) to (..., n_columns)."""
+    if pool == 1:
+        return power
+    columns: Float = power.reshape(*power.shape[:-1], -1, pool).mean(axis=-1)
+    return columns
 
 
 def normalise(power: Float, settings: FeatureSettings) -> Float:

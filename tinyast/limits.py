@@ -8,7 +8,9 @@ from tinyast.recipe import Recipe, RecipeError
 
 PART = (0.0, 1.0)
 MOST = math.inf
+POOLINGS = ("bands", "all")
 LIMITS = {
+    "pool": (1, 2),
     "epochs": (1, MOST),
     "batch_size": (1, MOST),
     "learning_rate": (1e-8, 1.0),
@@ -22,11 +24,16 @@ LIMITS = {
     "clipping": PART,
     "mix": PART,
     "label_smoothing": PART,
+    "distil": PART,
+    "distil_temperature": (0.1, 100.0),
     "stretch": (0.0, 0.9),
     "shift": PART,
     "background": PART,
     "noise": PART,
     "narrow": PART,
+    "stem_channels": (1, MOST),
+    "stem_depths": (1, MOST),
+    "hidden_size": (1, MOST),
     "drop_path": (0.0, 0.99),
     "hidden_dropout_prob": (0.0, 0.99),
     "classifier_dropout": (0.0, 0.99),
@@ -35,8 +42,20 @@ LIMITS = {
 
 def check_limits(recipe: Recipe) -> None:
     """Raise RecipeError naming the first key whose value cannot be trained with."""
-    for key, value in recipe.to_dict().items():
+    if len(recipe.stem_depths) != len(recipe.stem_channels) + 1:
+        raise RecipeError(
+            "stem_depths of the recipe has one number more than stem_channels, for the stage of "
+            f"hidden_size channels, not {len(recipe.stem_depths)} and {len(recipe.stem_channels)}"
+        )
+    if recipe.pooling not in POOLINGS:
+        raise RecipeError(
+            f"pooling of the recipe is {' or '.join(POOLINGS)}, not {recipe.pooling!r}"
+        )
+    for key, given in recipe.to_dict().items():
         least, most = LIMITS.get(key, (0, MOST))
+        if isinstance(given, str):
+            continue
+        value = min(given, default=0) if isinstance(given, tuple) else given
         # Written so that NaN, which is neither less nor more, does not get through.
         if not (least <= value <= most and math.isfinite(value)):
             to = "up" if most == MOST else f"to {most:g}"

@@ -44,7 +44,7 @@ class TinyASTStem(nn.Module):
                 halve = number == depth and stage < last
                 layers.append(conv(channels, outputs, halve))
                 channels = outputs
-        # As shipped: (B, 24, 32, 32), (B, 48, 16, 16), 2 x (B, 96, ...) to 8 x 8, 2 x (B, D, 8, 8)
+        # As shipped, two each: (B, 16, 64, 64), (B, 48, 32, 32), (B, 96, 16, 16), (B, D, 8, 8)
         self.layers = nn.Sequential(*layers)
         tokens = (config.n_mels >> last) * (config.n_frames >> last)
         self.position_embeddings = nn.Parameter(torch.zeros(1, tokens, config.hidden_size))
@@ -82,7 +82,7 @@ class TinyASTForAudioClassification(TinyASTPreTrainedModel):
         self.stem = TinyASTStem(config)
         self.blocks = nn.ModuleList(ViTLayer(config) for _ in range(config.num_hidden_layers))
         self.rows = config.n_mels >> len(config.stem_channels)  # of tokens, from low to high
-        pooled = 2 * self.rows * config.hidden_size
+        pooled = 2 * config.hidden_size * (self.rows if config.pooling == "bands" else 1)
         self.norm = nn.LayerNorm(pooled, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.classifier_dropout)
         self.classifier = nn.Linear(pooled, config.num_labels)
@@ -100,15 +100,24 @@ class TinyASTForAudioClassification(TinyASTPreTrainedModel):
         for number, block in enumerate(self.blocks, start=1):
             rate = self.config.drop_path * number / len(self.blocks)
             hidden = drop_path(hidden, block(hidden), rate if self.training else 0.0)  # (B, 64, D)
-        # Over time alone: what goes on shows in the mean, what happens once in the maximum, and
-        # each band of the spectrum keeps its place. Normalised after that, not token by token, or
-        # silence would weigh as much as sound.
-        grid = hidden.unflatten(1, (self.rows, -1))  # (B, 8, 8, D)
-        pooled = torch.cat([grid.mean(dim=2), grid.amax(dim=2)], dim=2).flatten(1)  # (B, 16D)
+        # Normalised after pooling, not token by token, or silence would weigh as much as sound.
+        pooled = pool(hidden.unflatten(1, (self.rows, -1)), self.config.pooling)
         logits = self.classifier(self.dropout(self.norm(pooled)))  # (B, num_labels)
         logits = logits / self.config.logit_temperature
         loss = None if labels is None else nn.functional.cross_entropy(logits, labels)
         return SequenceClassifierOutput(loss=loss, logits=logits)
+
+
+def pool(grid: Tensor, over: str) -> Tensor:
+    """Tokens (B, rows, columns, D) to (B, 2D), or with `over` "bands" to (B, 2D * rows).
+
+    What goes on shows in the mean over time, what happens once in the maximum.
+    """
+    bands = grid.mean(dim=2)  # (B, rows, D)
+    if over == "bands":
+        return torch.cat([bands, grid.amax(dim=2)], dim=2).flatten(1)
+    steady = bands.mean(dim=1) + bands.amax(dim=1)  # after PANNs (Kong et al. 2020), axes swapped
+    return torch.cat([steady, grid.amax(dim=(1, 2))], dim=1)
 
 
 def drop_path(before: Tensor, after: Tensor, rate: float) -> Tensor:

@@ -14,10 +14,30 @@ class RecipeError(TinyASTError):
     """A recipe cannot be read, or holds a key or a value that means nothing."""
 
 
+NETWORK = (
+    "stem_channels",
+    "stem_depths",
+    "hidden_size",
+    "num_hidden_layers",
+    "intermediate_size",
+    "pooling",
+    "drop_path",
+    "hidden_dropout_prob",
+    "classifier_dropout",
+)
+
+
+KINDS: dict[type, str] = {
+    tuple: "whole numbers as in 16,48,96"
+}  # what a kind is called, where not by its name
+
+
 @dataclass(frozen=True)
 class Recipe:
     """Defaults are those of the shipped checkpoint; see `config/recipe-full.toml` for why."""
 
+    # What is shown: two frames to a column, or one and the loudest half of the clip alone.
+    pool: int = 2
     # How long and how fast.
     seed: int = 0
     epochs: int = 120  # passes over the training clips
@@ -38,7 +58,6 @@ class Recipe:
     leave_out: int = 0  # classes, drawn by the seed, that are not learnt: to judge unknown sound
     held_out_clips: int = 0  # with no fold held out, keep this many clips for testing
     # What is done to each batch.
-    by_level: bool = False  # how the loudest stretch is found in training, as in FeatureSettings
     mix: float = 0.5  # part of the clips mixed with another one
     label_smoothing: float = 0.1
     stretch: float = 0.15  # most that time is stretched or squeezed, as a part
@@ -51,15 +70,23 @@ class Recipe:
     mask_time: int = 12  # widest stripe of frames blanked
     mask_mel: int = 8  # widest stripe of bands blanked
     masks: int = 1  # stripes blanked in each direction
+    # What is learnt from teachers, if there are any.
+    distil: float = 0.8  # part of the loss that is about their scores
+    distil_temperature: float = 2.0  # their logits are divided by it
     # The network, as in TinyASTConfig.
+    stem_channels: tuple[int, ...] = (16, 48, 96)
+    stem_depths: tuple[int, ...] = (2, 2, 2, 2)
+    hidden_size: int = 160
+    num_hidden_layers: int = 1
+    intermediate_size: int = 320
+    pooling: str = "bands"
     drop_path: float = 0.05
     hidden_dropout_prob: float = 0.05
     classifier_dropout: float = 0.2
 
     def model_settings(self) -> dict[str, Any]:
         """The part of the recipe that goes into a `TinyASTConfig`."""
-        names = ("drop_path", "hidden_dropout_prob", "classifier_dropout")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in NETWORK}
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -96,9 +123,14 @@ def _cast(key: str, value: Any, kind: type, origin: str) -> Any:
     try:
         if kind is bool and not isinstance(value, bool):
             raise ValueError
+        if kind is tuple:
+            given: Any = value.split(",") if isinstance(value, str) else value
+            return tuple(int(number) for number in given)
         result = kind(value)
         if kind is int and float(value) != result:
             raise ValueError
     except (TypeError, ValueError, OverflowError):  # of a number that is infinite
-        raise RecipeError(f"{origin}: {key} must be {kind.__name__}, not {value!r}") from None
+        raise RecipeError(
+            f"{origin}: {key} must be {KINDS.get(kind, kind.__name__)}, not {value!r}"
+        ) from None
     return result

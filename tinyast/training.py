@@ -13,7 +13,7 @@ import io
 import json
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tinyast.augment import augment
+from tinyast.augment import Batch, augment, show
 from tinyast.configuration import TinyASTConfig
 from tinyast.errors import TinyASTError
 from tinyast.feature_extraction import TinyASTFeatureExtractor
-from tinyast.features import FeatureSettings, Float, normalise
+from tinyast.features import FeatureSettings, Float
 from tinyast.modeling import TinyASTForAudioClassification
 from tinyast.recipe import Recipe
+from tinyast.teaching import Teacher, digest, distance, taught
 
 
 class TrainingError(TinyASTError):
@@ -40,7 +41,7 @@ class TrainingError(TinyASTError):
 class Clips:
     """What the loop needs to know of a data set."""
 
-    spectra: NDArray[np.float32]  # (clips, variants, n_mels, n_columns), mel power
+    spectra: NDArray[np.float32]  # mel power of frames, (clips, variants, n_mels, n_columns * pool)
     targets: NDArray[np.int64]  # (clips,)
 
     def digest(self) -> str:
@@ -107,6 +108,7 @@ def train(
     labels: tuple[str, ...],
     training: Clips,
     testing: Clips | None = None,
+    teachers: Sequence[Teacher] = (),
     test_every: int = 10,
     report: Callable[[Metrics], None] | None = None,
 ) -> TinyASTForAudioClassification:
@@ -114,8 +116,9 @@ def train(
 
     The folder gets `run.json` (recipe and settings), `metrics.csv`, `state.pt` and, at the end,
     `model/`. Held-out clips are looked at every `test_every` epochs, for the log only: nothing is
-    chosen by them. Raises TrainingError if the folder holds a run of another recipe, or of other
-    clips.
+    chosen by them. `teachers` are models of the same kinds of sound and the same pictures, whose
+    mean scores are learnt too. Raises TrainingError if the folder holds a run of another recipe,
+    of other clips or of other teachers.
     """
     _claim(
         folder,
@@ -124,13 +127,14 @@ def train(
             "features": settings.to_dict(),
             "labels": labels,
             "clips": training.digest(),
+            "teachers": [digest(teacher) for teacher in teachers],
         },
     )
     state = _start(recipe, settings, labels)
     if (folder / "state.pt").exists():
         state.load(folder / "state.pt")
     while len(state.history) < recipe.epochs:
-        rate, loss, accuracy = _epoch(state, recipe, settings, training)
+        rate, loss, accuracy = _epoch(state, recipe, settings, training, teachers)
         epoch = len(state.history) + 1
         tested = None
         if testing is not None and (epoch % test_every == 0 or epoch == recipe.epochs):
@@ -149,18 +153,22 @@ def train(
 def predict(
     model: TinyASTForAudioClassification, power: Float, settings: FeatureSettings
 ) -> NDArray[np.float32]:
-    """Logits, (clips, classes), for mel power (clips, n_mels, n_columns)."""
+    """Logits, (clips, classes), for mel power of frames, (clips, n_mels, n_columns * pool)."""
     model.eval()
     logits = []
     with torch.inference_mode():
         for start in range(0, len(power), 64):
-            pictures = torch.from_numpy(normalise(power[start : start + 64], settings))
+            pictures = torch.from_numpy(show(power[start : start + 64], settings))
             logits.append(model(pictures.to(model.device)).logits.float().cpu().numpy())
     return np.concatenate(logits)
 
 
 def _epoch(
-    state: State, recipe: Recipe, settings: FeatureSettings, clips: Clips
+    state: State,
+    recipe: Recipe,
+    settings: FeatureSettings,
+    clips: Clips,
+    teachers: Sequence[Teacher],
 ) -> tuple[float, float, float]:
     """Pass over the clips once; gives the last learning rate, mean loss and mean accuracy."""
     epoch = len(state.history)
@@ -170,17 +178,19 @@ def _epoch(
     device = state.model.device
     per_epoch = max(1, len(clips.targets) // recipe.batch_size)
     losses, hits, rate = [], [], 0.0
-    for number, (pictures, targets) in enumerate(_batches(clips, recipe, settings, random)):
+    for number, batch in enumerate(_batches(clips, recipe, settings, random)):
         step = epoch * per_epoch + number
         rate = one_cycle(step / (per_epoch * recipe.epochs), recipe)
         for group in state.optimiser.param_groups:
             group["lr"] = rate
-        truth = torch.from_numpy(targets).to(device)
+        truth = torch.from_numpy(batch.targets).to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=_bfloat16(recipe, device)):
-            logits = state.model(torch.from_numpy(pictures).to(device)).logits
-        loss = nn.functional.cross_entropy(
-            logits.float(), truth, label_smoothing=recipe.label_smoothing
-        )
+            logits = state.model(torch.from_numpy(batch.pictures).to(device)).logits.float()
+            scores = taught(teachers, batch.clear, recipe.distil_temperature) if teachers else None
+        loss = nn.functional.cross_entropy(logits, truth, label_smoothing=recipe.label_smoothing)
+        if scores is not None:
+            told = distance(logits, scores, recipe.distil_temperature)
+            loss = (1 - recipe.distil) * loss + recipe.distil * told
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(state.model.parameters(), recipe.clip_norm)
         state.optimiser.step()
@@ -193,8 +203,8 @@ def _epoch(
 
 def _batches(
     clips: Clips, recipe: Recipe, settings: FeatureSettings, random: np.random.Generator
-) -> Iterator[tuple[Float, Float]]:
-    """Augmented pictures (B, n_mels, n_frames) and label parts (B, classes), shuffled."""
+) -> Iterator[Batch]:
+    """The clips, changed and shuffled, in batches."""
     count, variants = clips.spectra.shape[:2]
     size = min(recipe.batch_size, count)
     one_hot = np.eye(int(clips.targets.max()) + 1, dtype=np.float32)
