@@ -29,7 +29,6 @@ from tinyast.recipe import Recipe, RecipeError, load_recipe
         ("pool", 3, "pool of the recipe is a number from 1 to 2"),
         ("stem_channels", (8, 0, 8), "stem_channels of the recipe is a number from 1 up, not 0"),
         ("stem_depths", (1, 1), "stem_depths of the recipe has one number more .* 2 and 3"),
-        ("pooling", "none", "pooling of the recipe is bands or all, not 'none'"),
     ],
 )
 def test_a_value_out_of_range_is_named(key: str, value: object, says: str) -> None:

@@ -20,7 +20,6 @@ NETWORK = (
     "hidden_size",
     "num_hidden_layers",
     "intermediate_size",
-    "pooling",
     "drop_path",
     "hidden_dropout_prob",
     "classifier_dropout",
@@ -28,7 +27,7 @@ NETWORK = (
 
 
 KINDS: dict[type, str] = {
-    tuple: "whole numbers as in 16,48,96"
+    tuple: "whole numbers as in 16,32,96"
 }  # what a kind is called, where not by its name
 
 
@@ -74,15 +73,14 @@ class Recipe:
     distil: float = 0.8  # part of the loss that is about their scores
     distil_temperature: float = 2.0  # their logits are divided by it
     # The network, as in TinyASTConfig.
-    stem_channels: tuple[int, ...] = (16, 48, 96)
+    stem_channels: tuple[int, ...] = (16, 32, 96)
     stem_depths: tuple[int, ...] = (2, 2, 2, 2)
     hidden_size: int = 160
     num_hidden_layers: int = 1
     intermediate_size: int = 320
-    pooling: str = "bands"
     drop_path: float = 0.05
     hidden_dropout_prob: float = 0.05
-    classifier_dropout: float = 0.2
+    classifier_dropout: float = 0.3
 
     def model_settings(self) -> dict[str, Any]:
         """The part of the recipe that goes into a `TinyASTConfig`."""
