@@ -20,6 +20,7 @@ from scripts.frontend import ESC50, bar, needs_train, plainly, say_next_script
 
 with needs_train():
     import torch
+    from threadpoolctl import threadpool_limits
     from transformers.utils.logging import disable_progress_bar
 
     from tinyast.datasets import Dataset, Numbers, read_dataset
@@ -53,7 +54,7 @@ def command(
         list[Path] | None, typer.Option(help="Run whose scores are learnt too; any number.")
     ] = None,
     threads: Annotated[
-        int, typer.Option(help="Processor threads; 0 leaves it to torch.", min=0)
+        int, typer.Option(help="Processor threads; 0 leaves it to torch and numpy.", min=0)
     ] = 0,
 ) -> None:
     """Train on the clips in --data. Options that are not listed here set keys of the recipe.
@@ -83,6 +84,7 @@ def _train(
     settings = replace(FeatureSettings(), pool=recipe.pool)
     if threads:
         torch.set_num_threads(threads)
+        threadpool_limits(threads, "blas")  # numpy's, which would wait for each other too
     everything = read_dataset(data)
     dataset, numbers = leave_out_classes(everything, recipe.leave_out, recipe.seed)
     training, testing = _split(dataset, recipe, hold_out)
