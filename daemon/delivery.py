@@ -16,6 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import zmq
+
 from daemon.endpoint import Endpoint
 from daemon.journal import Journal
 from daemon.messages import HEARTBEAT_TOPIC, SCHEMA, now, to_json
@@ -184,8 +186,10 @@ class DeliveryThread(threading.Thread):
         if self.blocked:
             log.info("the journal can be written again")
             self.blocked = None
+        socket = self._endpoint.socket
         for message in published:
-            self._endpoint.socket.send_multipart((message.topic.encode(), message.body))
+            socket.send(message.topic.encode(), zmq.SNDMORE)
+            socket.send(message.body)
         for record in records:
             for said in record.messages:
                 self._tally.message(said)

@@ -339,25 +339,31 @@ class FolderSource(threading.Thread):
             )
             return
         try:
-            identity = Identity.of(os.lstat(path))
+            found = os.lstat(path)
         except OSError:
-            identity = None
+            found = None  # to be looked at again, and told why not
         row = self._reader.row(path)
-        if identity is not None and is_known(row, identity):
+        if found is not None and is_known(row, Identity.of(found)):
             self._pending.pop(path, None)
             assert row is not None
             put_away(row, self.root, self.folder)
             return
-        self._look(hint, row, ignored)
+        self._look(hint, found, row, ignored)
 
-    def _look(self, hint: Hint, row: LedgerRow | None, ignored: Counter[str]) -> None:
+    def _look(
+        self,
+        hint: Hint,
+        found: os.stat_result | None,
+        row: LedgerRow | None,
+        ignored: Counter[str],
+    ) -> None:
         path = hint.path
         pending = self._pending.get(path)
         settled = None
         if pending is not None and hint.at - pending.since >= self.folder.settle:
             settled = pending.identity
         closed = hint.closed or (pending is not None and pending.closed)
-        match look(path, closed, settled):
+        match look(path, closed, settled, found):
             case Whole() as whole:
                 self._pending.pop(path, None)
                 self._claim(path, whole, row, hint.at)

@@ -81,14 +81,16 @@ def opened(path: bytes | Path) -> Iterator[int]:
         os.close(fd)
 
 
-def look(path: bytes, closed: bool, settled: Identity | None) -> Finding:
-    """Look at one file.
+def look(
+    path: bytes, closed: bool, settled: Identity | None, found: os.stat_result | None = None
+) -> Finding:
+    """Look at one file, of which `found` is what `os.lstat` just said, if it was asked.
 
     `closed`: an event said that its writer is done. `settled`: its identity if it has been the
     same for the folder's `settle`, which counts as closed too.
     """
     try:
-        found = os.lstat(path)
+        found = found or os.lstat(path)
         if not stat.S_ISREG(found.st_mode):
             return Ignored(_kind(found.st_mode))
         with opened(path) as fd:
@@ -98,7 +100,7 @@ def look(path: bytes, closed: bool, settled: Identity | None) -> Finding:
             return Ignored("gone")
         if error.errno == errno.ELOOP:
             return Ignored("symbolic link")
-        if error.errno in MACHINE_FAULTS:
+        if found is None or error.errno in MACHINE_FAULTS:
             return Faulty(error.strerror or str(error))
         # Forbidden, say. The reading worker meets the same error and says so in its own words.
         identity = Identity.of(found)

@@ -10,13 +10,14 @@ import logging
 import os
 import sqlite3
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from itertools import chain
 from pathlib import Path
 
 from daemon.damage import damage_mark, put_aside
 from daemon.errors import JournalDamaged, JournalError
-from daemon.messages import TYPES, Envelope, seal
+from daemon.messages import TYPES, Envelope, now, seal
 from daemon.records import FINISHED, Identity, LedgerRow, OpenEvent, Page, Published, Record
 from daemon.schema import MIGRATIONS, VERSION
 from daemon.steady import SteadyClock
@@ -25,6 +26,9 @@ log = logging.getLogger(__name__)
 
 FILE = "journal.sqlite3"
 MAX_REPLAY_SCAN = 20_000  # rows one replay request may pass over
+AT_ONCE = 32  # rows that one statement inserts
+
+_Values = tuple[bytes | str | int | None, ...]  # of one row
 
 
 def journal_path(state: Path) -> Path:
@@ -92,7 +96,7 @@ class Journal:
         self._open()
         kept = 0
         for row in salvage(self.set_aside):
-            self._write_row(row)
+            self._write_rows([_row_values(row)])
             kept += 1
         log.warning("it was put aside as %s; %d files of its ledger kept", self.set_aside, kept)
 
@@ -129,28 +133,32 @@ class Journal:
             return self._commit(records)
 
     def _commit(self, records: Iterable[Record]) -> list[Published]:
-        newest, seq, now = dict(self.newest), self.seq, int(self._clock.now())
+        newest, seq, at = dict(self.newest), self.seq, int(self._clock.now())
+        envelope = Envelope(self.uuid, self._run_id, self._node, now())
         published: list[Published] = []
+        messages: list[_Values] = []
+        rows: list[_Values] = []
         self._db.execute("BEGIN IMMEDIATE")
         try:
             for record in records:
                 for message in record.messages:
                     seq += 1
-                    body = seal(message, self._envelope(seq, newest[message.type]))
+                    body = seal(message, envelope, seq, newest[message.type])
                     newest[message.type] = seq
                     published.append(Published(seq, message.topic, body))
-                    self._db.execute(
-                        "INSERT INTO messages VALUES (?, ?, ?, ?, ?)",
-                        (seq, bytes.fromhex(message.id), now, message.topic, body),
-                    )
+                    messages.append((seq, bytes.fromhex(message.id), at, message.topic, body))
                 if record.row is not None:
-                    self._write_row(record.row)
+                    rows.append(_row_values(record.row))
                 for event in record.events:
                     self._write_event(event)
                 if record.forget is not None:
+                    self._write_rows(rows)  # in their order: one of them may be of that path
+                    rows = []
                     self._db.execute(
                         "UPDATE files SET state = 'forgotten' WHERE path = ?", (record.forget,)
                     )
+            self._insert("INSERT INTO messages", messages)
+            self._write_rows(rows)
             self._db.executemany(
                 "INSERT OR REPLACE INTO newest VALUES (?, ?)", newest.items() - self.newest.items()
             )
@@ -162,28 +170,23 @@ class Journal:
         self.newest = newest
         return published
 
-    def _envelope(self, seq: int, prev: int) -> Envelope:
-        return Envelope(seq, prev, self.uuid, self._run_id, self._node)
+    def _write_rows(self, rows: Sequence[_Values]) -> None:
+        self._insert("INSERT OR REPLACE INTO files", rows)
 
-    def _write_row(self, row: LedgerRow) -> None:
-        identity = row.identity
-        self._db.execute(
-            "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                row.path,
-                row.source,
-                # Unsigned 64-bit numbers of some file systems do not fit SQLite's signed ones.
-                _signed(identity.inode),
-                identity.size,
-                identity.mtime_ns,
-                identity.ctime_ns,
-                row.version,
-                row.file_id,
-                row.state,
-                row.windows,
-                row.digest,
-            ),
-        )
+    def _insert(self, into: str, rows: Sequence[_Values]) -> None:
+        """Insert `rows`, many by one statement, since each gives up Python's lock.
+
+        Of few sizes: SQLite keeps what it has worked out for each.
+        """
+        start = 0
+        while left := len(rows) - start:
+            size = min(AT_ONCE, 1 << (left.bit_length() - 1))
+            some = rows[start : start + size]
+            one = f"({', '.join('?' * len(some[0]))})"
+            self._db.execute(
+                f"{into} VALUES {', '.join([one] * size)}", tuple(chain.from_iterable(some))
+            )
+            start += size
 
     def _write_event(self, event: OpenEvent) -> None:
         if event.body is None:
@@ -316,6 +319,24 @@ def salvage(damaged: Path) -> Iterator[LedgerRow]:
         log.warning("the rest of its ledger of files cannot be read: %s", error)
     finally:
         db.close()
+
+
+def _row_values(row: LedgerRow) -> _Values:
+    identity = row.identity
+    return (
+        row.path,
+        row.source,
+        # Unsigned 64-bit numbers of some file systems do not fit SQLite's signed ones.
+        _signed(identity.inode),
+        identity.size,
+        identity.mtime_ns,
+        identity.ctime_ns,
+        row.version,
+        row.file_id,
+        row.state,
+        row.windows,
+        row.digest,
+    )
 
 
 def _row(

@@ -47,27 +47,29 @@ class Message:
 
 @dataclass(frozen=True)
 class Envelope:
-    """A message's place in the stream."""
+    """What the messages of one commit have in common."""
 
-    seq: int
-    prev: int  # seq of the message of the same type before it; 0 for the first
     journal: str
     run_id: str
     node: str
+    published_at: str  # as `now` gives it
 
 
-def seal(message: Message, envelope: Envelope) -> bytes:
-    """The JSON object as it is journalled and published."""
+def seal(message: Message, envelope: Envelope, seq: int, prev: int) -> bytes:
+    """The JSON object as it is journalled and published.
+
+    `prev` is the seq of the message of the same type before it; 0 for the first.
+    """
     body = {
         "schema": SCHEMA,
         "type": message.type,
-        "seq": envelope.seq,
-        "prev": envelope.prev,
+        "seq": seq,
+        "prev": prev,
         "journal": envelope.journal,
         "run_id": envelope.run_id,
         "node": envelope.node,
         "id": message.id,
-        "published_at": now(),
+        "published_at": envelope.published_at,
         "source": source_fields(message.source),
         **message.body,
     }

@@ -96,9 +96,9 @@ def judge(classifier: Classifier, rules: Rules, samples: Float, rate: int) -> di
     """
     logits, rms_dbfs = classifier.logits(samples, rate)
     scores = softmax(logits)
-    order = scores.argsort()[::-1][: rules.top]
-    labels = classifier.labels
-    label, score = labels[order[0]], float(scores[order[0]])
+    order = scores.argsort()[::-1][: rules.top].tolist()
+    labels, each = classifier.labels, scores.tolist()
+    label, score = labels[order[0]], each[order[0]]
     verdict = decide(label, score, rms_dbfs, classifier.is_unknown(logits), rules.decision)
     return {
         "label": label,
@@ -106,7 +106,7 @@ def judge(classifier: Classifier, rules: Rules, samples: Float, rate: int) -> di
         "threshold": verdict.threshold,
         "decision": "accepted" if verdict.accepted else "rejected",
         "reason": verdict.reason,
-        "top": [{"label": labels[i], "score": round(float(scores[i]), 6)} for i in order],
+        "top": [{"label": labels[i], "score": round(each[i], 6)} for i in order],
         "rms_dbfs": round(rms_dbfs, 2),
         "model": {
             "name": classifier.checkpoint.name,

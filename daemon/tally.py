@@ -6,8 +6,8 @@ import bisect
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from daemon.messages import Message
@@ -62,13 +62,21 @@ class Tally:
             self.latency.add(time.monotonic() - message.noticed)
         self.progress = time.time()
 
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
+    def stage(self, name: str) -> AbstractContextManager[None]:
         """Time a stage of the work, whichever way it ends. From any thread."""
-        begin = time.perf_counter()
-        try:
-            yield
-        finally:
-            took = time.perf_counter() - begin
-            with self._lock:
-                self.stages[name].add(took)
+        return _Timed(self._add, name)
+
+    def _add(self, name: str, seconds: float) -> None:
+        with self._lock:
+            self.stages[name].add(seconds)
+
+
+class _Timed:  # a context manager in half the time of a generator
+    def __init__(self, add: Callable[[str, float], None], name: str) -> None:
+        self._add, self._name = add, name
+
+    def __enter__(self) -> None:
+        self._begin = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self._add(self._name, time.perf_counter() - self._begin)

@@ -312,20 +312,29 @@ def test_paths_that_are_not_utf8_are_percent_encoded(heard: Heard) -> None:
 # -- what only a microphone says -----------------------------------------------------------------
 
 MIC = Source("mic", "desk")
-PLACE = Envelope(7, 3, "c8899e9f-4848-46fd-b92c-af31c7acc658", "b994f826-76cb-42c7-b7f3-4ef3f7500925", "n")  # fmt: skip  # noqa: E501
+PLACE = (
+    Envelope(
+        "c8899e9f-4848-46fd-b92c-af31c7acc658",
+        "b994f826-76cb-42c7-b7f3-4ef3f7500925",
+        "n",
+        "2026-01-01T00:00:00.000Z",
+    ),
+    7,
+    3,
+)
 
 
 def test_live_messages_are_as_the_schema_says(heard: Heard) -> None:
     body = next(m for m in heard.bodies if m["type"] == "prediction")
     judged = {key: body[key] for key in JUDGEMENT}
     judged["window"] = {**judged["window"], "clock": "capture"}
-    check(json.loads(seal(live_prediction(MIC, "run", 0, judged, 0.0), PLACE)), "prediction")
+    check(json.loads(seal(live_prediction(MIC, "run", 0, judged, 0.0), *PLACE)), "prediction")
     for state, reason in (("start", None), ("update", None), ("end", "quiet"), ("end", "restart")):
-        one = Event(PLACE.run_id, "dog", state, 0.0, 5.0, 0.9, 2, reason)
-        check(json.loads(seal(event(MIC, one.id, state, 1, event_body(one)), PLACE)), "event")
+        one = Event(PLACE[0].run_id, "dog", state, 0.0, 5.0, 0.9, 2, reason)
+        check(json.loads(seal(event(MIC, one.id, state, 1, event_body(one)), *PLACE)), "event")
     for reason in ("source_lost", "lost_frames", "capture_overflow", "overload", "unusable"):
         lost = Gap(0.0, 1.5, 24_000, reason)
-        check(json.loads(seal(gap(MIC, "run", 1, lost), PLACE)), "gap")
+        check(json.loads(seal(gap(MIC, "run", 1, lost), *PLACE)), "gap")
 
 
 # -- frozen --------------------------------------------------------------------------------------

@@ -83,7 +83,7 @@ class Classifier:
         """
         picture, power = self._features(samples, rate)
         logits = self.engine.logits(picture[None])[0]
-        if not (math.isfinite(power) and np.isfinite(logits).all()):
+        if not math.isfinite(power + float(logits.sum())):  # which is not if one of them is not
             raise AudioError("not_finite", "the model's scores for it are not finite")
         return logits, 20 * math.log10(max(math.sqrt(power), SILENT))
 

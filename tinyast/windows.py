@@ -8,8 +8,7 @@ than one window is zero-padded.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -43,36 +42,32 @@ class WindowPlan:
     rate: int  # Hz
     window_s: float = 5.0
     hop_s: float = 5.0
+    size: int = field(init=False, repr=False)  # frames in one window
+    _count: int = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.frames < 0 or self.rate <= 0 or self.window_s <= 0 or self.hop_s <= 0:
             raise ValueError(f"not a plan of windows: {self}")
-
-    @property
-    def size(self) -> int:
-        """Frames in one window."""
-        return round(self.window_s * self.rate)
+        # Worked out once: both are asked for many times for a window.
+        object.__setattr__(self, "size", round(self.window_s * self.rate))
+        object.__setattr__(self, "_count", self._counted())
 
     def _start(self, index: int) -> int:
         return round(index * self.hop_s * self.rate)
 
-    @cached_property
-    def _regular(self) -> int:
-        # Windows that begin on the grid and end inside the recording.
+    def _counted(self) -> int:
         if self.frames < self.size:
-            return 0
+            return 1 if self.frames else 0
+        # Windows that begin on the grid and end inside the recording.
         count = int((self.frames - self.size) / (self.hop_s * self.rate)) + 1
         while self._start(count) + self.size <= self.frames:
             count += 1
         while self._start(count - 1) + self.size > self.frames:
             count -= 1
-        return count
+        return count + (self._start(count - 1) + self.size < self.frames)
 
     def __len__(self) -> int:
-        regular = self._regular
-        if regular == 0:
-            return 1 if self.frames else 0
-        return regular + (self._start(regular - 1) + self.size < self.frames)
+        return self._count
 
     def __iter__(self) -> Iterator[Window]:
         return (self[index] for index in range(len(self)))
