@@ -16,6 +16,7 @@ from running import Daemon, of_type
 from sounds import short_wav, write_wav
 
 from daemon.hints import MAX_HINTS, Hint, Hints
+from daemon.inspect import Faulty, look
 from daemon.mounts import is_remote
 from daemon.watch import Watch
 
@@ -367,3 +368,9 @@ def test_no_thread_of_a_watch_is_left(tmp_path: Path) -> None:
     before = threading.active_count()
     Watch(os.fsencode(tmp_path), True, Hints(), lambda reason: None).close()
     assert threading.active_count() == before
+
+
+def test_a_file_that_may_not_even_be_asked_about_is_tried_again(tmp_path: Path) -> None:
+    name = b"n" * 300  # longer than file systems take
+    found = look(os.fsencode(tmp_path) + b"/" + name, closed=True, settled=None)
+    assert found == Faulty("File name too long")

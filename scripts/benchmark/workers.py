@@ -95,6 +95,7 @@ class Staging:
         kinds = [recording(kind) for kind in range(min(KINDS, files))]
         for number in range(files):
             (path / f"{number:06}.wav").write_bytes(kinds[number % len(kinds)])
+        os.sync()  # or the disk would be busy with these while others are measured
 
     def flood(self, served: Served, prefix: str) -> float:
         """Seconds from the first file moved in to the last end state heard."""
