@@ -24,10 +24,10 @@ from tinyast.resample import resample
 SETTINGS = FeatureSettings()
 VARIED = {
     "as shipped": SETTINGS,
-    "loudest by the frames' levels": replace(SETTINGS, pool=1),
-    "loudest by bands": replace(SETTINGS, pool=1, by_level=False),
+    "loudest by bands": replace(SETTINGS, by_level=False),
+    "two frames a column, all of them shown": replace(SETTINGS, pool=2),
     "two frames a column, some shown": replace(SETTINGS, hop_length=250, pool=2, n_fft=512),
-    "every frame a column, all shown": replace(SETTINGS, pool=1, n_frames=128),
+    "all columns shown": replace(SETTINGS, n_frames=128),
     "frames of no power of two": replace(SETTINGS, n_fft=960),
     "frames over three hops": replace(SETTINGS, n_fft=1_500),
     "frames of just a hop": replace(SETTINGS, n_fft=625),

@@ -67,9 +67,8 @@ def test_shows_the_loudest_stretch_wherever_it_lies(originals: list[Path]) -> No
     samples, rate = read_file(originals[3])
     heard = resample(samples, rate, SETTINGS.sampling_rate)[: 2 * SETTINGS.sampling_rate]
     hops = SETTINGS.hop_length * np.array([0, 1, 20, 76])
-    settings = SETTINGS.unpooled()  # of which half the columns are shown
     pictures = [
-        log_mel(np.concatenate([np.zeros(before, np.float32), heard]), settings)
+        log_mel(np.concatenate([np.zeros(before, np.float32), heard]), SETTINGS)
         for before in hops.tolist()
     ]
     # All of 2 s is in the 2.5 s shown; only how much silence stands around it may differ.
@@ -83,7 +82,7 @@ def test_one_click_does_not_outweigh_what_goes_on(by_level: bool) -> None:
     noise = np.random.default_rng(0).standard_normal(80_000).astype(np.float32) * 1e-2
     noise[:30_000] *= 0.1
     noise[1_000] = 1
-    settings = replace(SETTINGS, pool=1, by_level=by_level)
+    settings = replace(SETTINGS, by_level=by_level)
     shown = log_mel(noise, settings)
     noise[:20_000] = 0  # none of that is shown, but the click's level is what the floor is under
     noise[1_000] = 1

@@ -28,6 +28,7 @@ from tinyast.recipe import Recipe, RecipeError, load_recipe
         ("limit", -5, "limit"),
         ("pool", 3, "pool of the recipe is a number from 1 to 2"),
         ("stem_channels", (8, 0, 8), "stem_channels of the recipe is a number from 1 up, not 0"),
+        ("pooling", "none", "pooling of the recipe is bands or all, not 'none'"),
         ("stem_depths", (1, 1), "stem_depths of the recipe has one number more .* 2 and 3"),
     ],
 )
@@ -36,7 +37,7 @@ def test_a_value_out_of_range_is_named(key: str, value: object, says: str) -> No
         check_limits(replace(Recipe(), **{key: value}))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", ["full", "quick", "teacher", "unknown"])
+@pytest.mark.parametrize("name", ["full", "quick", "taught", "teacher", "unknown"])
 def test_shipped_recipes_are_within(name: str) -> None:
     check_limits(load_recipe(ROOT / "config" / f"recipe-{name}.toml"))
 

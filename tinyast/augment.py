@@ -7,6 +7,7 @@ products and a roll by part of a column blurs little; only SpecAugment's blanks 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -44,7 +45,8 @@ def augment(
     power = add_background(power, others, recipe.background, random)
     power = add_noise(power, recipe.noise, random)
     power = narrow(power, recipe.narrow, random)
-    pictures = blank(show(power, settings), recipe.masks, recipe.mask_mel, recipe.mask_time, random)
+    pictures = show(power, replace(settings, by_level=recipe.by_level))
+    pictures = blank(pictures, recipe.masks, recipe.mask_mel, recipe.mask_time, random)
     return Batch(pictures, clear, targets)
 
 

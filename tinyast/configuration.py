@@ -20,6 +20,9 @@ class TinyASTConfig(PreTrainedConfig):
         hidden_size: width of a token.
         num_hidden_layers, num_attention_heads, intermediate_size: the transformer's blocks, named
             as in `transformers.ViTConfig`.
+        pooling: how tokens become one vector. "bands": mean and maximum over time alone, so that
+            each part of the spectrum keeps its place, then normalised. "all": mean over time, then
+            mean and maximum over the spectrum, added.
         hidden_dropout_prob: dropout inside the blocks, while training.
         classifier_dropout: dropout before the classifier, while training.
         drop_path: probability of skipping the last block, while training (Huang et al. 2016,
@@ -36,12 +39,13 @@ class TinyASTConfig(PreTrainedConfig):
         self,
         n_mels: int = 64,
         n_frames: int = 64,
-        stem_channels: tuple[int, ...] = (16, 32, 96),
-        stem_depths: tuple[int, ...] = (2, 2, 2, 2),
+        stem_channels: tuple[int, ...] = (24, 48, 96),
+        stem_depths: tuple[int, ...] = (1, 1, 2, 2),
         hidden_size: int = 160,
         num_hidden_layers: int = 1,
         num_attention_heads: int = 4,
-        intermediate_size: int = 320,
+        intermediate_size: int = 640,
+        pooling: str = "bands",
         hidden_act: str = "gelu",
         hidden_dropout_prob: float = 0.0,
         attention_probs_dropout_prob: float = 0.0,
@@ -62,6 +66,7 @@ class TinyASTConfig(PreTrainedConfig):
         self.num_hidden_layers = num_hidden_layers
         self.num_attention_heads = num_attention_heads
         self.intermediate_size = intermediate_size
+        self.pooling = pooling
         self.hidden_act = hidden_act
         self.hidden_dropout_prob = hidden_dropout_prob
         self.attention_probs_dropout_prob = attention_probs_dropout_prob

@@ -4,10 +4,10 @@ In numpy, for many clips at once as training has them; `tinyast.feature_graph` d
 window at a time, and is held to this. The numbers that shape it are a `FeatureSettings`, saved
 beside every checkpoint as `preprocessor_config.json` and read back from there.
 
-Frames of 64 ms cover the whole clip, 39 ms apart, and each column is the mean of two. Where a clip
-has more columns than the picture, the loudest stretch of them is shown. Mel bands follow Slaney's
-Auditory Toolbox (1998), as `librosa.filters.mel` does by default; the tests hold this module to
-librosa.
+Frames of 64 ms cover the whole clip, 39 ms apart. The picture shows the loudest stretch of them,
+2.5 s: finer frames of that tell more than coarser ones of all, most of which is often silence, and
+where in the clip a sound lies makes no difference. Mel bands follow Slaney's Auditory Toolbox
+(1998), as `librosa.filters.mel` does by default; the tests hold this module to librosa.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class FeatureSettings:
     window_s: float = 5.0  # seconds of sound in one clip
     n_fft: int = 1024  # samples in one frame, Hann-windowed (64 ms)
     hop_length: int = 625  # samples from one frame to the next
-    pool: int = 2  # frames averaged, in power, into one column (Welch 1967)
+    pool: int = 1  # frames averaged, in power, into one column (Welch 1967)
     n_frames: int = 64  # columns of the picture: all, or the loudest stretch of that length
     by_level: bool = True  # loudest by the frames' levels, or else by the levels of all their bands
     n_mels: int = 64  # mel bands

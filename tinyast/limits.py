@@ -8,6 +8,7 @@ from tinyast.recipe import Recipe, RecipeError
 
 PART = (0.0, 1.0)
 MOST = math.inf
+POOLINGS = ("bands", "all")
 LIMITS = {
     "pool": (1, 2),
     "epochs": (1, MOST),
@@ -46,8 +47,14 @@ def check_limits(recipe: Recipe) -> None:
             "stem_depths of the recipe has one number more than stem_channels, for the stage of "
             f"hidden_size channels, not {len(recipe.stem_depths)} and {len(recipe.stem_channels)}"
         )
+    if recipe.pooling not in POOLINGS:
+        raise RecipeError(
+            f"pooling of the recipe is {' or '.join(POOLINGS)}, not {recipe.pooling!r}"
+        )
     for key, given in recipe.to_dict().items():
         least, most = LIMITS.get(key, (0, MOST))
+        if isinstance(given, str):
+            continue
         value = min(given, default=0) if isinstance(given, tuple) else given
         # Written so that NaN, which is neither less nor more, does not get through.
         if not (least <= value <= most and math.isfinite(value)):

@@ -44,7 +44,7 @@ class TinyASTStem(nn.Module):
                 halve = number == depth and stage < last
                 layers.append(conv(channels, outputs, halve))
                 channels = outputs
-        # As shipped, two each: (B, 16, 64, 64), (B, 32, 32, 32), (B, 96, 16, 16), (B, D, 8, 8)
+        # As shipped: (B, 24, 32, 32), (B, 48, 16, 16), 2 x (B, 96, ...) to 8 x 8, 2 x (B, D, 8, 8)
         self.layers = nn.Sequential(*layers)
         tokens = (config.n_mels >> last) * (config.n_frames >> last)
         self.position_embeddings = nn.Parameter(torch.zeros(1, tokens, config.hidden_size))
@@ -82,8 +82,11 @@ class TinyASTForAudioClassification(TinyASTPreTrainedModel):
         self.stem = TinyASTStem(config)
         self.blocks = nn.ModuleList(ViTLayer(config) for _ in range(config.num_hidden_layers))
         self.rows = config.n_mels >> len(config.stem_channels)  # of tokens, from low to high
+        by_band = config.pooling == "bands"
+        pooled = config.hidden_size * (2 * self.rows if by_band else 1)
+        self.norm = nn.LayerNorm(pooled, eps=config.layer_norm_eps) if by_band else nn.Identity()
         self.dropout = nn.Dropout(config.classifier_dropout)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.classifier = nn.Linear(pooled, config.num_labels)
         self.post_init()
 
     def forward(
@@ -98,15 +101,24 @@ class TinyASTForAudioClassification(TinyASTPreTrainedModel):
         for number, block in enumerate(self.blocks, start=1):
             rate = self.config.drop_path * number / len(self.blocks)
             hidden = drop_path(hidden, block(hidden), rate if self.training else 0.0)  # (B, 64, D)
-        # After PANNs (Kong et al. 2020), with the axes the other way round. Nothing is normalised
-        # here: token by token, silence would weigh as much as sound, and how much there is of
-        # what was found is worth knowing.
-        bands = hidden.unflatten(1, (self.rows, -1)).mean(dim=2)  # over time: (B, 8, D)
-        pooled = bands.mean(dim=1) + bands.amax(dim=1)  # (B, D)
+        # Normalised after pooling, if at all: token by token, silence would weigh as much as sound.
+        pooled = self.norm(pool(hidden.unflatten(1, (self.rows, -1)), self.config.pooling))
         logits = self.classifier(self.dropout(pooled))  # (B, num_labels)
         logits = logits / self.config.logit_temperature
         loss = None if labels is None else nn.functional.cross_entropy(logits, labels)
         return SequenceClassifierOutput(loss=loss, logits=logits)
+
+
+def pool(grid: Tensor, how: str) -> Tensor:
+    """Tokens (B, rows, columns, D) to (B, 2D * rows), or with `how` "all" to (B, D).
+
+    What goes on shows in the mean over time, what happens once in the maximum.
+    """
+    bands = grid.mean(dim=2)  # (B, rows, D)
+    if how == "bands":
+        return torch.cat([bands, grid.amax(dim=2)], dim=2).flatten(1)
+    # After PANNs (Kong et al. 2020), with the axes the other way round.
+    return bands.mean(dim=1) + bands.amax(dim=1)
 
 
 def drop_path(before: Tensor, after: Tensor, rate: float) -> Tensor:

@@ -20,6 +20,7 @@ NETWORK = (
     "hidden_size",
     "num_hidden_layers",
     "intermediate_size",
+    "pooling",
     "drop_path",
     "hidden_dropout_prob",
     "classifier_dropout",
@@ -35,8 +36,8 @@ KINDS: dict[type, str] = {
 class Recipe:
     """Defaults are those of the shipped checkpoint; see `config/recipe-full.toml` for why."""
 
-    # What is shown: two frames to a column, or one and the loudest half of the clip alone.
-    pool: int = 2
+    # What is shown: the loudest half of the clip, or with two frames to a column all of it.
+    pool: int = 1
     # How long and how fast.
     seed: int = 0
     epochs: int = 120  # passes over the training clips
@@ -57,6 +58,7 @@ class Recipe:
     leave_out: int = 0  # classes, drawn by the seed, that are not learnt: to judge unknown sound
     held_out_clips: int = 0  # with no fold held out, keep this many clips for testing
     # What is done to each batch.
+    by_level: bool = False  # how the loudest stretch is found in training, as in FeatureSettings
     mix: float = 0.5  # part of the clips mixed with another one
     label_smoothing: float = 0.1
     stretch: float = 0.15  # most that time is stretched or squeezed, as a part
@@ -73,14 +75,15 @@ class Recipe:
     distil: float = 0.8  # part of the loss that is about their scores
     distil_temperature: float = 2.0  # their logits are divided by it
     # The network, as in TinyASTConfig.
-    stem_channels: tuple[int, ...] = (16, 32, 96)
-    stem_depths: tuple[int, ...] = (2, 2, 2, 2)
+    stem_channels: tuple[int, ...] = (24, 48, 96)
+    stem_depths: tuple[int, ...] = (1, 1, 2, 2)
     hidden_size: int = 160
     num_hidden_layers: int = 1
-    intermediate_size: int = 320
+    intermediate_size: int = 640
+    pooling: str = "bands"
     drop_path: float = 0.05
     hidden_dropout_prob: float = 0.05
-    classifier_dropout: float = 0.3
+    classifier_dropout: float = 0.2
 
     def model_settings(self) -> dict[str, Any]:
         """The part of the recipe that goes into a `TinyASTConfig`."""
