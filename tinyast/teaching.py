@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from tinyast.augment import show
@@ -45,7 +46,10 @@ def load_teacher(run: Path, settings: FeatureSettings, labels: tuple[str, ...]) 
         raise TeachingError(
             f"{run} holds no model to learn from: give the folder of a training that has ended"
         )
-    teacher = TinyASTForAudioClassification.from_pretrained(folder)
+    try:
+        teacher = TinyASTForAudioClassification.from_pretrained(folder)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise TeachingError(f"the model of {run} cannot be loaded: train it anew") from error
     known = tuple(teacher.config.id2label[number] for number in range(teacher.config.num_labels))
     if known != labels:
         raise TeachingError(
