@@ -46,7 +46,7 @@ CONFIG = Path(__file__).resolve().parent.parent / "config"
 def command(
     context: typer.Context,
     data: Annotated[Path, typer.Option(help="Folder of clips with their CSV.")] = ESC50,
-    recipe: Annotated[str, typer.Option(help="quick, full, or a TOML file.")] = "quick",
+    recipe: Annotated[str, typer.Option(help="One of config/, or a TOML file.")] = "quick",
     hold_out: Annotated[int | None, typer.Option(help="Fold to keep out and test on.")] = None,
     run: Annotated[Path | None, typer.Option(help="Folder of the run; continued if begun.")] = None,
     cache: Annotated[Path, typer.Option(help="Where spectra are kept.")] = Path("data/processed"),
@@ -64,6 +64,7 @@ def command(
       python -m scripts.train --recipe quick
       python -m scripts.train --recipe full --hold-out 4 --run runs/full-4
       python -m scripts.train --recipe full --data my-sounds --epochs 100
+      python -m scripts.train --recipe taught --teacher runs/teacher-4 --hold-out 4
     """
     with plainly("The same command goes on from the last whole epoch."):
         _train(context.args, data, recipe, hold_out, run, cache, teacher or [], threads)
