@@ -28,6 +28,7 @@ from tinyast.recipe import Recipe, RecipeError, load_recipe
         ("limit", -5, "limit"),
         ("pool", 3, "pool of the recipe is a number from 1 to 2"),
         ("stem_channels", (8, 0, 8), "stem_channels of the recipe is a number from 1 up, not 0"),
+        ("hidden_size", 150, "hidden_size of the recipe is a multiple of 4, .* not 150"),
         ("pooling", "none", "pooling of the recipe is bands or all, not 'none'"),
         ("stem_depths", (1, 1), "stem_depths of the recipe has one number more .* 2 and 3"),
     ],
@@ -35,6 +36,12 @@ from tinyast.recipe import Recipe, RecipeError, load_recipe
 def test_a_value_out_of_range_is_named(key: str, value: object, says: str) -> None:
     with pytest.raises(RecipeError, match=says):
         check_limits(replace(Recipe(), **{key: value}))  # type: ignore[arg-type]
+
+
+def test_more_stages_than_a_picture_can_be_halved_are_named() -> None:
+    recipe = replace(Recipe(), stem_channels=(8,) * 7, stem_depths=(1,) * 8)
+    with pytest.raises(RecipeError, match="stem_channels of the recipe has at most 6 numbers"):
+        check_limits(recipe)
 
 
 @pytest.mark.parametrize("name", ["full", "quick", "taught", "teacher", "unknown"])

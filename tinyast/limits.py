@@ -9,6 +9,7 @@ from tinyast.recipe import Recipe, RecipeError
 PART = (0.0, 1.0)
 MOST = math.inf
 POOLINGS = ("bands", "all")
+MOST_STAGES, HEADS = 6, 4
 LIMITS = {
     "pool": (1, 2),
     "epochs": (1, MOST),
@@ -42,15 +43,7 @@ LIMITS = {
 
 def check_limits(recipe: Recipe) -> None:
     """Raise RecipeError naming the first key whose value cannot be trained with."""
-    if len(recipe.stem_depths) != len(recipe.stem_channels) + 1:
-        raise RecipeError(
-            "stem_depths of the recipe has one number more than stem_channels, for the stage of "
-            f"hidden_size channels, not {len(recipe.stem_depths)} and {len(recipe.stem_channels)}"
-        )
-    if recipe.pooling not in POOLINGS:
-        raise RecipeError(
-            f"pooling of the recipe is {' or '.join(POOLINGS)}, not {recipe.pooling!r}"
-        )
+    _check_network(recipe)
     for key, given in recipe.to_dict().items():
         least, most = LIMITS.get(key, (0, MOST))
         if isinstance(given, str):
@@ -63,3 +56,26 @@ def check_limits(recipe: Recipe) -> None:
                 f"{key} of the recipe is a number from {least:g} {to}, not {value:g}: "
                 f"change it in the file, or with --{key.replace('_', '-')}"
             )
+
+
+def _check_network(recipe: Recipe) -> None:
+    stages = len(recipe.stem_channels)
+    if len(recipe.stem_depths) != stages + 1:
+        raise RecipeError(
+            "stem_depths of the recipe has one number more than stem_channels, for the stage of "
+            f"hidden_size channels, not {len(recipe.stem_depths)} and {stages}"
+        )
+    if stages > MOST_STAGES:
+        raise RecipeError(
+            f"stem_channels of the recipe has at most {MOST_STAGES} numbers, as each halves a "
+            f"picture of 64 cells a side, not {stages}"
+        )
+    if recipe.num_hidden_layers and recipe.hidden_size % HEADS:
+        raise RecipeError(
+            f"hidden_size of the recipe is a multiple of {HEADS}, the heads of attention, not "
+            f"{recipe.hidden_size}"
+        )
+    if recipe.pooling not in POOLINGS:
+        raise RecipeError(
+            f"pooling of the recipe is {' or '.join(POOLINGS)}, not {recipe.pooling!r}"
+        )

@@ -14,6 +14,7 @@ class RecipeError(TinyASTError):
     """A recipe cannot be read, or holds a key or a value that means nothing."""
 
 
+# Keys that shape the network.
 NETWORK = (
     "stem_channels",
     "stem_depths",
@@ -25,11 +26,8 @@ NETWORK = (
     "hidden_dropout_prob",
     "classifier_dropout",
 )
-
-
-KINDS: dict[type, str] = {
-    tuple: "whole numbers as in 16,32,96"
-}  # what a kind is called, where not by its name
+# What a kind of value is called, where not by its own name.
+KINDS: dict[type, str] = {tuple: "whole numbers as in 16,32,96"}
 
 
 @dataclass(frozen=True)
