@@ -13,5 +13,3 @@ import os
 # As the daemon does, before numpy is loaded: one thread for each window.
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
-# And by the best that the processor can do: an older one's instructions would lower the peak.
-os.environ.pop("OPENBLAS_CORETYPE", None)
