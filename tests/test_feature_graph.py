@@ -44,8 +44,7 @@ def swell(seconds: float, rate: int, seed: int = 0) -> Float:
 
 
 def by_numpy(samples: Float, rate: int, settings: FeatureSettings) -> tuple[Float, float]:
-    window = samples[: round(settings.window_s * rate)]
-    heard = resample(window, rate, settings.sampling_rate)[: settings.n_samples]
+    heard = resample(samples, rate, settings.sampling_rate)[: settings.n_samples]
     return log_mel(heard, settings), float(np.mean(heard.astype(np.float64) ** 2))
 
 

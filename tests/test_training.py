@@ -142,6 +142,7 @@ def test_a_network_can_be_given_in_a_recipe_and_typed(tmp_path: Path) -> None:
         ("", {"bfloat16": "1"}, "bfloat16 must be bool"),
         ("", {"stem_depths": "1,x"}, "stem_depths must be whole numbers as in 16,32,96, not '1,x'"),
         ("stem_channels = 3", {}, "stem_channels must be whole numbers"),
+        ("stem_channels = [16, 1.5]", {}, "stem_channels must be whole numbers"),
     ],
 )
 def test_bad_recipe_is_named(

@@ -124,12 +124,18 @@ def _cast(key: str, value: Any, kind: type, origin: str) -> Any:
             raise ValueError
         if kind is tuple:
             given: Any = value.split(",") if isinstance(value, str) else value
-            return tuple(int(number) for number in given)
-        result = kind(value)
-        if kind is int and float(value) != result:
-            raise ValueError
+            return tuple(_whole(number) for number in given)
+        result = _whole(value) if kind is int else kind(value)
     except (TypeError, ValueError, OverflowError):  # of a number that is infinite
         raise RecipeError(
             f"{origin}: {key} must be {KINDS.get(kind, kind.__name__)}, not {value!r}"
         ) from None
     return result
+
+
+def _whole(value: Any) -> int:
+    """`value` as an int. Raises ValueError where something would be lost."""
+    number = int(value)
+    if float(value) != number:
+        raise ValueError
+    return number
