@@ -31,6 +31,8 @@ from tinyast.recipe import Recipe, RecipeError, load_recipe
         ("hidden_size", 150, "hidden_size of the recipe is a multiple of 4, .* not 150"),
         ("pooling", "none", "pooling of the recipe is bands or all, not 'none'"),
         ("stem_depths", (1, 1), "stem_depths of the recipe has one number more .* 2 and 3"),
+        ("stem_depths", (1, 0, 2, 2), "stem_depths of the recipe is 1 or more but for its last"),
+        ("stem_depths", (1, 1, 2, 0), "hidden_size of the recipe is the last of stem_channels"),
     ],
 )
 def test_a_value_out_of_range_is_named(key: str, value: object, says: str) -> None:

@@ -33,7 +33,7 @@ LIMITS = {
     "noise": PART,
     "narrow": PART,
     "stem_channels": (1, MOST),
-    "stem_depths": (1, MOST),
+    "stem_depths": (0, MOST),
     "hidden_size": (1, MOST),
     "drop_path": (0.0, 0.99),
     "hidden_dropout_prob": (0.0, 0.99),
@@ -64,6 +64,17 @@ def _check_network(recipe: Recipe) -> None:
         raise RecipeError(
             "stem_depths of the recipe has one number more than stem_channels, for the stage of "
             f"hidden_size channels, not {len(recipe.stem_depths)} and {stages}"
+        )
+    *depths, last = recipe.stem_depths
+    if not all(depths):
+        raise RecipeError(
+            "stem_depths of the recipe is 1 or more but for its last number: a stage without "
+            "convolutions cannot halve the picture"
+        )
+    if not last and recipe.hidden_size != ([1, *recipe.stem_channels])[-1]:
+        raise RecipeError(
+            "hidden_size of the recipe is the last of stem_channels where the last of stem_depths "
+            f"is 0, not {recipe.hidden_size}"
         )
     if stages > MOST_STAGES:
         raise RecipeError(
