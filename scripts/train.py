@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import time
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated
 
@@ -64,7 +64,7 @@ def command(
       python -m scripts.train --recipe quick
       python -m scripts.train --recipe full --hold-out 4 --run runs/full-4
       python -m scripts.train --recipe full --data my-sounds --epochs 100
-      python -m scripts.train --recipe taught --teacher runs/teacher-4 --hold-out 4
+      python -m scripts.train --recipe full --teacher runs/teacher-4 --hold-out 4
     """
     with plainly("The same command goes on from the last whole epoch."):
         _train(context.args, data, recipe, hold_out, run, cache, teacher or [], threads)
@@ -82,7 +82,7 @@ def _train(
 ) -> None:
     recipe = load_recipe(_recipe_file(recipe_name), read_overrides(extra))
     check_limits(recipe)
-    settings = replace(FeatureSettings(), pool=recipe.pool)
+    settings = FeatureSettings()
     if threads:
         torch.set_num_threads(threads)
         threadpool_limits(threads, "blas")  # numpy's, which would wait for each other too

@@ -24,10 +24,8 @@ from tinyast.resample import resample
 SETTINGS = FeatureSettings()
 VARIED = {
     "as shipped": SETTINGS,
-    "loudest by bands": replace(SETTINGS, by_level=False),
-    "two frames a column, all of them shown": replace(SETTINGS, pool=2),
-    "two frames a column, some shown": replace(SETTINGS, hop_length=250, pool=2, n_fft=512),
-    "all columns shown": replace(SETTINGS, n_frames=128),
+    "each frame a column": SETTINGS.unpooled(),
+    "five frames a column": replace(SETTINGS, hop_length=250, pool=5, n_fft=512),
     "frames of no power of two": replace(SETTINGS, n_fft=960),
     "frames over three hops": replace(SETTINGS, n_fft=1_500),
     "frames of just a hop": replace(SETTINGS, n_fft=625),
@@ -37,14 +35,15 @@ VARIED = {
 
 
 def swell(seconds: float, rate: int, seed: int = 0) -> Float:
-    """Noise that is loud for a while, so that there is a loudest stretch."""
+    """Noise that is loud for a while."""
     samples = noise(seconds, rate, seed)
     at = np.arange(len(samples)) / rate
     return samples * (0.01 + np.exp(-((at - 3.1) ** 2))).astype(np.float32)
 
 
 def by_numpy(samples: Float, rate: int, settings: FeatureSettings) -> tuple[Float, float]:
-    heard = resample(samples, rate, settings.sampling_rate)[: settings.n_samples]
+    window = samples[: round(settings.window_s * rate)]
+    heard = resample(window, rate, settings.sampling_rate)[: settings.n_samples]
     return log_mel(heard, settings), float(np.mean(heard.astype(np.float64) ** 2))
 
 
@@ -116,9 +115,8 @@ def test_the_file_is_onnx_as_its_own_package_reads_it(rate: int) -> None:
     ("values", "kind"),
     [
         (np.arange(6).reshape(2, 3), "float32"),
-        (np.pi, "float64"),
+        (np.pi, "float32"),
         ([-1, 0, 127, 128, 2**40], "int64"),
-        ([-(2**31), 2**31 - 1], "int32"),
         (np.zeros((0, 4)), "float32"),
     ],
 )

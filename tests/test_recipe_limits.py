@@ -26,13 +26,14 @@ from tinyast.recipe import Recipe, RecipeError, load_recipe
         ("mix", 1.5, "mix of the recipe is a number from 0 to 1"),
         ("seed", -1, "seed"),
         ("limit", -5, "limit"),
-        ("pool", 3, "pool of the recipe is a number from 1 to 2"),
-        ("stem_channels", (8, 0, 8), "stem_channels of the recipe is a number from 1 up, not 0"),
-        ("hidden_size", 150, "hidden_size of the recipe is a multiple of 4, .* not 150"),
-        ("pooling", "none", "pooling of the recipe is bands or all, not 'none'"),
-        ("stem_depths", (1, 1), "stem_depths of the recipe has one number more .* 2 and 3"),
-        ("stem_depths", (1, 0, 2, 2), "stem_depths of the recipe is 1 or more but for its last"),
-        ("stem_depths", (1, 1, 2, 0), "hidden_size of the recipe is the last of stem_channels"),
+        (
+            "stem_channels",
+            (8, 0, 8, 256),
+            "stem_channels of the recipe is a number from 1 up, not 0",
+        ),
+        ("stem_depths", (1, 1), "stem_depths of the recipe has one number more .* 2 and 4"),
+        ("stem_depths", (1, 0, 2, 2, 0), "stem_depths of the recipe is 1 or more but for its last"),
+        ("hidden_size", 160, "hidden_size of the recipe is the last of stem_channels"),
     ],
 )
 def test_a_value_out_of_range_is_named(key: str, value: object, says: str) -> None:
@@ -46,7 +47,14 @@ def test_more_stages_than_a_picture_can_be_halved_are_named() -> None:
         check_limits(recipe)
 
 
-@pytest.mark.parametrize("name", ["full", "quick", "taught", "teacher", "unknown"])
+def test_a_width_that_the_heads_cannot_share_is_named() -> None:
+    recipe = replace(Recipe(), stem_depths=(1, 1, 1, 1, 1), hidden_size=150)
+    with pytest.raises(RecipeError, match=r"hidden_size of the recipe is a multiple of 4, .* 150"):
+        check_limits(recipe)
+    check_limits(replace(recipe, num_hidden_layers=0))
+
+
+@pytest.mark.parametrize("name", ["full", "quick", "teacher", "unknown"])
 def test_shipped_recipes_are_within(name: str) -> None:
     check_limits(load_recipe(ROOT / "config" / f"recipe-{name}.toml"))
 

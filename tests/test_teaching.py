@@ -9,28 +9,30 @@ import pytest
 import torch
 from test_training import TINY, clips
 
+from tinyast.augment import show
 from tinyast.configuration import TinyASTConfig
 from tinyast.feature_extraction import TinyASTFeatureExtractor
 from tinyast.features import FeatureSettings, Float
 from tinyast.modeling import TinyASTForAudioClassification
-from tinyast.teaching import Teacher, TeachingError, digest, distance, load_teacher, taught
+from tinyast.teaching import TeachingError, digest, distance, load_teacher, taught
 from tinyast.training import TrainingError, predict, train
 
 SETTINGS = FeatureSettings()
 LABELS = ("a", "b")
 
 
-def teacher(seed: int, settings: FeatureSettings = SETTINGS) -> Teacher:
+def teacher(seed: int) -> TinyASTForAudioClassification:
     """An untrained model whose scores are far from even."""
     torch.manual_seed(seed)
-    model = TinyASTForAudioClassification(TinyASTConfig(id2label=dict(enumerate(LABELS)))).eval()
+    model = TinyASTForAudioClassification(TinyASTConfig(id2label=dict(enumerate(LABELS))))
+    model.eval()
     model.classifier.weight.data.mul_(20)
-    return Teacher(model, settings)
+    return model
 
 
-def finished_run(folder: Path, one: Teacher) -> Path:
-    one.model.save_pretrained(folder / "model")
-    TinyASTFeatureExtractor(**one.settings.to_dict()).save_pretrained(folder / "model")
+def finished_run(folder: Path, one: TinyASTForAudioClassification) -> Path:
+    one.save_pretrained(folder / "model")
+    TinyASTFeatureExtractor(**SETTINGS.to_dict()).save_pretrained(folder / "model")
     return folder
 
 
@@ -39,18 +41,21 @@ def power() -> Float:
     return clips().spectra[:, 0]
 
 
-def test_teachers_say_the_mean_of_their_scores_each_of_its_own_pictures(power: Float) -> None:
-    teachers = [teacher(0), teacher(1, SETTINGS.unpooled())]
-    each = [
-        torch.from_numpy(predict(one.model, power, one.settings) / 2).softmax(1) for one in teachers
-    ]
+@pytest.fixture
+def pictures(power: Float) -> torch.Tensor:
+    return torch.from_numpy(show(power, SETTINGS))
+
+
+def test_teachers_say_the_mean_of_their_scores(power: Float, pictures: torch.Tensor) -> None:
+    teachers = [teacher(0), teacher(1)]
+    each = [torch.from_numpy(predict(one, power, SETTINGS) / 2).softmax(1) for one in teachers]
     assert (each[0] - each[1]).abs().max() > 0.1
-    torch.testing.assert_close(taught(teachers, power, 2.0), (each[0] + each[1]) / 2)
+    torch.testing.assert_close(taught(teachers, pictures, 2.0), (each[0] + each[1]) / 2)
 
 
-def test_a_pupil_that_says_the_same_is_nearest(power: Float) -> None:
-    logits = torch.from_numpy(predict(teacher(0).model, power, SETTINGS))
-    scores = taught([teacher(0)], power, 3.0)
+def test_a_pupil_that_says_the_same_is_nearest(power: Float, pictures: torch.Tensor) -> None:
+    logits = torch.from_numpy(predict(teacher(0), power, SETTINGS))
+    scores = taught([teacher(0)], pictures, 3.0)
     same, other = distance(logits, scores, 3.0), distance(logits.flip(1), scores, 3.0)
     assert same < other
     entropy = -(scores * scores.log()).sum(1).mean()
@@ -66,8 +71,7 @@ def test_a_pupil_comes_to_say_what_its_teacher_says(tmp_path: Path, power: Float
     knows.classifier.bias.data.neg_()
     told = predict(knows, power, SETTINGS).argmax(1)
     assert (told != clips().targets).mean() > 0.9
-    taught_by = Teacher(knows, SETTINGS)
-    pupil = train(tmp_path / "pupil", recipe, SETTINGS, LABELS, clips(), teachers=[taught_by])
+    pupil = train(tmp_path / "pupil", recipe, SETTINGS, LABELS, clips(), teachers=[knows])
     assert (predict(pupil, power, SETTINGS).argmax(1) == told).mean() > 0.9
 
 
@@ -80,12 +84,11 @@ def test_a_run_goes_on_with_its_own_teachers_alone(tmp_path: Path) -> None:
             train(tmp_path, once, SETTINGS, LABELS, clips(), teachers=others)
 
 
-def test_a_run_that_has_ended_can_teach(tmp_path: Path, power: Float) -> None:
-    made = teacher(0, SETTINGS.unpooled())
+def test_a_run_that_has_ended_can_teach(tmp_path: Path, pictures: torch.Tensor) -> None:
+    made = teacher(0)
     found = load_teacher(finished_run(tmp_path, made), SETTINGS, LABELS)
-    assert found.settings == SETTINGS.unpooled()
     assert digest(found) == digest(made) != digest(teacher(1))
-    torch.testing.assert_close(taught([found], power, 2.0), taught([made], power, 2.0))
+    torch.testing.assert_close(taught([found], pictures, 2.0), taught([made], pictures, 2.0))
 
 
 def test_who_cannot_teach_is_told_why(tmp_path: Path) -> None:

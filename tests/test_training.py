@@ -109,7 +109,7 @@ def test_learning_rate_rises_then_falls() -> None:
     assert rates[10:] == sorted(rates[10:], reverse=True)
 
 
-@pytest.mark.parametrize("name", ["full", "quick", "taught", "teacher", "unknown"])
+@pytest.mark.parametrize("name", ["full", "quick", "teacher", "unknown"])
 def test_shipped_recipes_load(name: str) -> None:
     load_recipe(ROOT / "config" / f"recipe-{name}.toml")
 
@@ -124,10 +124,9 @@ def test_command_line_goes_over_the_file(tmp_path: Path) -> None:
 
 def test_a_network_can_be_given_in_a_recipe_and_typed(tmp_path: Path) -> None:
     path = tmp_path / "recipe.toml"
-    path.write_text('stem_channels = [8, 16]\npooling = "all"\n')
+    path.write_text("stem_channels = [8, 16]\n")
     recipe = load_recipe(path, {"stem_depths": "1,1,1"})
     assert (recipe.stem_channels, recipe.stem_depths) == ((8, 16), (1, 1, 1))
-    assert recipe.pooling == "all"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ products and a roll by part of a column blurs little; only SpecAugment's blanks 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -33,7 +32,7 @@ def augment(
 ) -> Batch:
     """Change clips, and show them as `settings` say.
 
-    `power` is mel power of single frames, (B, n_mels, n_columns * pool), and `targets` are
+    `power` is mel power of single frames, (B, n_mels, n_frames * pool), and `targets` are
     probabilities (B, classes).
     """
     power = at_unit_power(power)
@@ -45,7 +44,7 @@ def augment(
     power = add_background(power, others, recipe.background, random)
     power = add_noise(power, recipe.noise, random)
     power = narrow(power, recipe.narrow, random)
-    pictures = show(power, replace(settings, by_level=recipe.by_level))
+    pictures = show(power, settings)
     pictures = blank(pictures, recipe.masks, recipe.mask_mel, recipe.mask_time, random)
     return Batch(pictures, clear, targets)
 
@@ -56,7 +55,7 @@ def show(power: Float, settings: FeatureSettings) -> Float:
 
 
 def at_unit_power(power: Float) -> Float:
-    """Each picture (B, n_mels, n_columns) at a mean power of 1, whatever its recording level."""
+    """Each picture (B, n_mels, n_frames) at a mean power of 1, whatever its recording level."""
     level = np.maximum(power.mean(axis=(1, 2), keepdims=True), TINY)
     return np.asarray(power / level, dtype=np.float32)
 
@@ -119,7 +118,7 @@ def mix(power: Float, targets: Float, part: float, random: Random) -> tuple[Floa
 def add_background(power: Float, others: Float, part: float, random: Random) -> Float:
     """Put one to six of `others` behind a part of the clips, 3 to 30 dB below them, unlabelled.
 
-    Both are (B, n_mels, n_columns). Decibels are of mean power, the clip's being that of its
+    Both are (B, n_mels, n_frames). Decibels are of mean power, the clip's being that of its
     frames within 40 dB of the loudest.
     """
     batch = len(power)

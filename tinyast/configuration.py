@@ -14,15 +14,13 @@ class TinyASTConfig(PreTrainedConfig):
         n_mels: rows of the input picture, mel bands.
         n_frames: columns of the input picture, frames.
         stem_channels: channels of the stages of the convolution stem, but for the last, which has
-            `hidden_size`. Each stage but the last halves both sides of the picture, so three
-            numbers give the transformer n_mels/8 x n_frames/8 tokens.
-        stem_depths: convolutions in each stage, the last one included.
+            `hidden_size`. Each stage but the last halves both sides of the picture.
+        stem_depths: convolutions in each stage, the last one included. That may be 0: then the
+            last of `stem_channels` is `hidden_size`, and four numbers give n_mels/16 x n_frames/16
+            tokens.
         hidden_size: width of a token.
         num_hidden_layers, num_attention_heads, intermediate_size: the transformer's blocks, named
             as in `transformers.ViTConfig`.
-        pooling: how tokens become one vector. "bands": mean and maximum over time alone, so that
-            each part of the spectrum keeps its place, then normalised. "all": mean over time, then
-            mean and maximum over the spectrum, added.
         hidden_dropout_prob: dropout inside the blocks, while training.
         classifier_dropout: dropout before the classifier, while training.
         drop_path: probability of skipping the last block, while training (Huang et al. 2016,
@@ -39,13 +37,12 @@ class TinyASTConfig(PreTrainedConfig):
         self,
         n_mels: int = 64,
         n_frames: int = 64,
-        stem_channels: tuple[int, ...] = (24, 48, 96),
-        stem_depths: tuple[int, ...] = (1, 1, 2, 2),
-        hidden_size: int = 160,
+        stem_channels: tuple[int, ...] = (32, 64, 128, 256),
+        stem_depths: tuple[int, ...] = (2, 2, 2, 2, 0),
+        hidden_size: int = 256,
         num_hidden_layers: int = 1,
         num_attention_heads: int = 4,
-        intermediate_size: int = 640,
-        pooling: str = "bands",
+        intermediate_size: int = 512,
         hidden_act: str = "gelu",
         hidden_dropout_prob: float = 0.0,
         attention_probs_dropout_prob: float = 0.0,
@@ -66,7 +63,6 @@ class TinyASTConfig(PreTrainedConfig):
         self.num_hidden_layers = num_hidden_layers
         self.num_attention_heads = num_attention_heads
         self.intermediate_size = intermediate_size
-        self.pooling = pooling
         self.hidden_act = hidden_act
         self.hidden_dropout_prob = hidden_dropout_prob
         self.attention_probs_dropout_prob = attention_probs_dropout_prob

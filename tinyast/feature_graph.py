@@ -71,8 +71,8 @@ def write(settings: FeatureSettings, rate: int) -> bytes:
     if rate != settings.sampling_rate:
         heard = _resampled(graph, fitted(rate, settings.sampling_rate), length, settings.n_samples)
     energy = graph.add("ReduceSumSquare", heard, keepdims=0)
-    picture = _normalised(graph, _mel_power(graph, heard, settings), settings)
-    shape = settings.n_mels, min(settings.n_frames, settings.n_columns)
+    picture = _normalised(graph, _mel_power(graph, heard, settings), settings.top_db)
+    shape = settings.n_mels, settings.n_frames
     return graph.to_bytes({"samples": (length,)}, {picture: shape, energy: ()})
 
 
@@ -119,8 +119,8 @@ def _columns(graph: Graph, rows: str, count: int, width: int, start: int, end: i
 
 
 def _mel_power(graph: Graph, heard: str, settings: FeatureSettings) -> str:
-    """Of samples at the model's rate, (n_samples,): (n_columns, n_mels)."""
-    frames = settings.n_columns * settings.pool
+    """Of samples at the model's rate, (n_samples,): (n_frames, n_mels)."""
+    frames = settings.n_frames * settings.pool
     rows, columns = _factors(settings.n_fft)
     framed = _framed(graph, heard, frames, settings)
     framed = graph.add("Mul", framed, graph.constant(hann(settings.n_fft)))
@@ -143,7 +143,7 @@ def _mel_power(graph: Graph, heard: str, settings: FeatureSettings) -> str:
     mel = graph.add("MatMul", power, filters)  # the parts of a band that each remainder adds
     mel = graph.add("ReduceSum", mel, graph.constant([0], "int64"), keepdims=0)
     if settings.pool > 1:
-        mel = graph.shaped(mel, settings.n_columns, settings.pool, settings.n_mels)
+        mel = graph.shaped(mel, settings.n_frames, settings.pool, settings.n_mels)
         mel = graph.add("ReduceMean", mel, graph.constant([1], "int64"), keepdims=0)
     return mel
 
@@ -203,8 +203,8 @@ def _scattered_filters(rows: int, columns: int, settings: FeatureSettings) -> Fl
 # -- the picture, as `normalise` makes it --------------------------------------------------------
 
 
-def _normalised(graph: Graph, power: str, settings: FeatureSettings) -> str:
-    """Of mel power, (n_columns, n_mels), the loudest stretch: (n_mels, n_frames).
+def _normalised(graph: Graph, power: str, top_db: float) -> str:
+    """Of mel power, (n_frames, n_mels), in decibels: (n_mels, n_frames).
 
     Logarithms are of how far a cell is over the floor, so that it is exactly 0: the mean and the
     scale of what comes before make no difference to the picture.
@@ -212,38 +212,11 @@ def _normalised(graph: Graph, power: str, settings: FeatureSettings) -> str:
     peak = graph.add("ReduceMax", power, keepdims=1)
     peak = graph.add("Max", peak, graph.constant(np.finfo(np.float32).tiny))
     relative = graph.add("Div", power, peak)
-    if settings.n_columns <= settings.n_frames:
-        shown = _over_floor(graph, relative, settings)
-    elif settings.by_level:
-        level = graph.add("ReduceSum", relative, graph.constant([1], "int64"), keepdims=0)
-        level = _over_floor(graph, level, settings)
-        shown = _over_floor(graph, _loudest(graph, relative, level, settings), settings)
-    else:
-        cells = _over_floor(graph, relative, settings)
-        level = graph.add("ReduceSum", cells, graph.constant([1], "int64"), keepdims=0)
-        shown = _loudest(graph, cells, level, settings)
+    scaled = graph.add("Mul", relative, graph.constant(10 ** (top_db / 10)))
+    shown = graph.add("Log", graph.add("Max", scaled, graph.constant(1)))
     centred = graph.add("Sub", shown, graph.add("ReduceMean", shown, keepdims=1))
     variance = graph.add("ReduceMean", graph.add("Mul", centred, centred), keepdims=1)
     some = graph.add("Greater", variance, graph.constant(0))
     deviation = graph.add("Sqrt", variance)
     deviation = graph.add("Where", some, deviation, graph.constant(np.inf))
     return graph.add("Transpose", graph.add("Div", centred, deviation), perm=(1, 0))
-
-
-def _over_floor(graph: Graph, relative: str, settings: FeatureSettings) -> str:
-    scaled = graph.add("Mul", relative, graph.constant(10 ** (settings.top_db / 10)))
-    return graph.add("Log", graph.add("Max", scaled, graph.constant(1)))
-
-
-def _loudest(graph: Graph, cells: str, level: str, settings: FeatureSettings) -> str:
-    """The `n_frames` of `cells`, (n_columns, n_mels), whose `level`, (n_columns,), adds up most."""
-    columns, shown = settings.n_columns, settings.n_frames
-    level = graph.cast(level, "float64")
-    until = graph.add("CumSum", level, graph.constant(0, "int32"))
-    before = graph.add(
-        "Concat", graph.constant([0], "float64"), graph.cut(until, 0, 0, columns - shown), axis=0
-    )
-    stretches = graph.add("Sub", graph.cut(until, 0, shown - 1, columns), before)
-    first = graph.add("ArgMax", stretches, axis=0)
-    chosen = graph.add("Add", first, graph.constant(np.arange(shown), "int64"))
-    return graph.add("Gather", cells, chosen, axis=0)

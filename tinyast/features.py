@@ -4,10 +4,9 @@ In numpy, for many clips at once as training has them; `tinyast.feature_graph` d
 window at a time, and is held to this. The numbers that shape it are a `FeatureSettings`, saved
 beside every checkpoint as `preprocessor_config.json` and read back from there.
 
-Frames of 64 ms cover the whole clip, 39 ms apart. The picture shows the loudest stretch of them,
-2.5 s: finer frames of that tell more than coarser ones of all, most of which is often silence, and
-where in the clip a sound lies makes no difference. Mel bands follow Slaney's Auditory Toolbox
-(1998), as `librosa.filters.mel` does by default; the tests hold this module to librosa.
+Frames of 64 ms cover the whole clip, 39 ms apart, and two of them make a column. Mel bands follow
+Slaney's Auditory Toolbox (1998), as `librosa.filters.mel` does by default; the tests hold this
+module to librosa.
 """
 
 from __future__ import annotations
@@ -31,9 +30,7 @@ class FeatureSettings:
     window_s: float = 5.0  # seconds of sound in one clip
     n_fft: int = 1024  # samples in one frame, Hann-windowed (64 ms)
     hop_length: int = 625  # samples from one frame to the next
-    pool: int = 1  # frames averaged, in power, into one column (Welch 1967)
-    n_frames: int = 64  # columns of the picture: all, or the loudest stretch of that length
-    by_level: bool = True  # loudest by the frames' levels, or else by the levels of all their bands
+    pool: int = 2  # frames averaged, in power, into one column of the picture (Welch 1967)
     n_mels: int = 64  # mel bands
     fmin: float = 50.0  # Hz, lower edge of the lowest band
     fmax: float = 8_000.0  # Hz, upper edge of the highest band
@@ -45,8 +42,8 @@ class FeatureSettings:
         return round(self.window_s * self.sampling_rate)
 
     @property
-    def n_columns(self) -> int:
-        """Columns of a whole clip's spectrogram."""
+    def n_frames(self) -> int:
+        """Columns of a clip's picture."""
         return self.n_samples // (self.hop_length * self.pool)
 
     def unpooled(self) -> FeatureSettings:
@@ -98,7 +95,7 @@ def hann(n: int) -> Float:
 
 
 def mel_power(samples: Float, settings: FeatureSettings) -> Float:
-    """Mel power spectrogram, (n_mels, n_columns), of a clip of at most `n_samples` samples.
+    """Mel power spectrogram, (n_mels, n_frames), of a clip of at most `n_samples` samples.
 
     A shorter clip is zero-padded at its end; a longer one raises ValueError.
     """
@@ -112,11 +109,11 @@ def mel_power(samples: Float, settings: FeatureSettings) -> Float:
     frames = np.lib.stride_tricks.sliding_window_view(padded, settings.n_fft)
     frames = frames[:: settings.hop_length]
     window, filters = hann(settings.n_fft), mel_filterbank(settings)
-    mel = np.empty((settings.n_mels, settings.n_columns), np.float32)
+    mel = np.empty((settings.n_mels, settings.n_frames), np.float32)
     at_once = AT_ONCE * settings.pool
     windowed = np.empty((at_once, settings.n_fft), np.float32)
     spectrum = np.empty((at_once, settings.n_fft // 2 + 1), np.complex64)
-    for first in range(0, settings.n_columns, AT_ONCE):
+    for first in range(0, settings.n_frames, AT_ONCE):
         some = frames[first * settings.pool :][:at_once]
         np.multiply(some, window, out=windowed[: len(some)])
         # The stubs know no single precision.
@@ -131,7 +128,7 @@ def mel_power(samples: Float, settings: FeatureSettings) -> Float:
 
 
 def pooled(power: Float, pool: int) -> Float:
-    """The mean of every `pool` columns: (..., n_columns * pool) to (..., n_columns)."""
+    """The mean of every `pool` columns: (..., n_frames * pool) to (..., n_frames)."""
     if pool == 1:
         return power
     columns: Float = power.reshape(*power.shape[:-1], -1, pool).mean(axis=-1)
@@ -139,52 +136,21 @@ def pooled(power: Float, pool: int) -> Float:
 
 
 def normalise(power: Float, settings: FeatureSettings) -> Float:
-    """The picture of a clip: its loudest stretch, to zero mean and unit variance.
+    """The picture of a clip, to zero mean and unit variance: (..., n_mels, n_frames) of its power.
 
-    `power` is (..., n_mels, n_columns), the result (..., n_mels, n_frames). Each clip is taken in
-    decibels below its loudest cell, floored at `top_db`, and normalised by itself, so the level
-    at which it was recorded drops out. A clip of zeros stays zeros.
+    Each clip is taken in decibels below its loudest cell, floored at `top_db`, and normalised by
+    itself, so the level at which it was recorded drops out. A clip of zeros stays zeros.
     """
     axes = (-2, -1)
     peak = power.max(axis=axes, keepdims=True)
     relative = power / np.maximum(peak, np.finfo(np.float32).tiny)
-    if settings.n_columns <= settings.n_frames:
-        db = _decibels(relative, settings.top_db)
-    elif settings.by_level:  # logarithms of what is shown alone
-        level = _decibels(relative.sum(axis=-2), settings.top_db)
-        db = _decibels(_loudest(relative, level, settings.n_frames), settings.top_db)
-    else:
-        db = _decibels(relative, settings.top_db)
-        db = _loudest(db, db.sum(axis=-2), settings.n_frames)
+    db = np.maximum(relative, np.float32(10 ** (-settings.top_db / 10)))
+    np.log10(db, out=db)
+    db *= 10
     db = np.asarray(db - db.mean(axis=axes, keepdims=True), np.float32)
     deviation = db.std(axis=axes, keepdims=True)
     db /= np.where(deviation > 0, deviation, np.inf)
     return db
-
-
-def _decibels(relative: Float, top_db: float) -> Float:
-    """Power as a part of the loudest cell's, in decibels, floored at `top_db` under it."""
-    db: Float = np.maximum(relative, np.float32(10 ** (-top_db / 10)))
-    np.log10(db, out=db)
-    db *= 10
-    return db
-
-
-def _loudest(cells: Float, level: Float, n_frames: int) -> Float:
-    """The `n_frames` columns in a row of `cells` whose levels add up to the most.
-
-    `cells` is (..., n_mels, n_columns) and `level`, in decibels, (..., n_columns); the result is
-    (..., n_mels, n_frames). Of equals it is the first. Decibels are added, not power, so that a
-    single click does not outweigh what goes on.
-    """
-    until = np.cumsum(level, axis=-1, dtype=np.float64)
-    stretches = until[..., n_frames - 1 :].copy()
-    stretches[..., 1:] -= until[..., :-n_frames]
-    first = stretches.argmax(axis=-1)
-    if cells.ndim == 2:  # one clip, as in serving: no copy
-        return cells[:, first : first + n_frames]
-    columns = first[..., None] + np.arange(n_frames)
-    return np.take_along_axis(cells, columns[..., None, :], axis=-1)
 
 
 def log_mel(samples: Float, settings: FeatureSettings) -> Float:

@@ -8,10 +8,8 @@ from tinyast.recipe import Recipe, RecipeError
 
 PART = (0.0, 1.0)
 MOST = math.inf
-POOLINGS = ("bands", "all")
 MOST_STAGES, HEADS = 6, 4
 LIMITS = {
-    "pool": (1, 2),
     "epochs": (1, MOST),
     "batch_size": (1, MOST),
     "learning_rate": (1e-8, 1.0),
@@ -46,8 +44,6 @@ def check_limits(recipe: Recipe) -> None:
     _check_network(recipe)
     for key, given in recipe.to_dict().items():
         least, most = LIMITS.get(key, (0, MOST))
-        if isinstance(given, str):
-            continue
         value = min(given, default=0) if isinstance(given, tuple) else given
         # Written so that NaN, which is neither less nor more, does not get through.
         if not (least <= value <= most and math.isfinite(value)):
@@ -85,8 +81,4 @@ def _check_network(recipe: Recipe) -> None:
         raise RecipeError(
             f"hidden_size of the recipe is a multiple of {HEADS}, the heads of attention, not "
             f"{recipe.hidden_size}"
-        )
-    if recipe.pooling not in POOLINGS:
-        raise RecipeError(
-            f"pooling of the recipe is {' or '.join(POOLINGS)}, not {recipe.pooling!r}"
         )

@@ -1,4 +1,4 @@
-"""The network: a convolution stem, then a small Vision Transformer over 64 tokens.
+"""The network: a convolution stem, then a small Vision Transformer over 16 tokens.
 
 The stem is what lets so small a data set train a transformer at all (Xiao et al. 2021, "Early
 Convolutions Help Transformers See Better"). The transformer's blocks are those of Hugging Face
@@ -32,7 +32,7 @@ def conv(inputs: int, outputs: int, halve: bool) -> nn.Sequential:
 
 
 class TinyASTStem(nn.Module):
-    """From a picture to tokens: (B, n_mels, n_frames) -> (B, n_mels/8 * n_frames/8, D)."""
+    """From a picture to tokens: (B, n_mels, n_frames) -> (B, n_mels/16 * n_frames/16, D)."""
 
     def __init__(self, config: TinyASTConfig) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class TinyASTStem(nn.Module):
                 halve = number == depth and stage < last
                 layers.append(conv(channels, outputs, halve))
                 channels = outputs
-        # As shipped: (B, 24, 32, 32), (B, 48, 16, 16), 2 x (B, 96, ...) to 8 x 8, 2 x (B, D, 8, 8)
+        # As shipped: (B, 32, 32, 32), (B, 64, 16, 16), (B, 128, 8, 8), (B, D, 4, 4)
         self.layers = nn.Sequential(*layers)
         tokens = (config.n_mels >> last) * (config.n_frames >> last)
         self.position_embeddings = nn.Parameter(torch.zeros(1, tokens, config.hidden_size))
@@ -52,8 +52,8 @@ class TinyASTStem(nn.Module):
     def forward(self, input_values: Tensor) -> Tensor:
         # Channels last is the faster layout for small convolutions on a CPU.
         picture = input_values.unsqueeze(1).contiguous(memory_format=torch.channels_last)
-        tokens: Tensor = self.layers(picture)  # (B, D, 8, 8)
-        return tokens.flatten(2).transpose(1, 2) + self.position_embeddings  # (B, 64, D)
+        tokens: Tensor = self.layers(picture)  # (B, D, 4, 4)
+        return tokens.flatten(2).transpose(1, 2) + self.position_embeddings  # (B, 16, D)
 
 
 class TinyASTPreTrainedModel(PreTrainedModel):
@@ -82,11 +82,8 @@ class TinyASTForAudioClassification(TinyASTPreTrainedModel):
         self.stem = TinyASTStem(config)
         self.blocks = nn.ModuleList(ViTLayer(config) for _ in range(config.num_hidden_layers))
         self.rows = config.n_mels >> len(config.stem_channels)  # of tokens, from low to high
-        by_band = config.pooling == "bands"
-        pooled = config.hidden_size * (2 * self.rows if by_band else 1)
-        self.norm = nn.LayerNorm(pooled, eps=config.layer_norm_eps) if by_band else nn.Identity()
         self.dropout = nn.Dropout(config.classifier_dropout)
-        self.classifier = nn.Linear(pooled, config.num_labels)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
         self.post_init()
 
     def forward(
@@ -97,27 +94,24 @@ class TinyASTForAudioClassification(TinyASTPreTrainedModel):
         `labels`, if given, is (B,) class numbers or (B, num_labels) probabilities, and adds the
         cross-entropy as `loss`. Logits are (B, num_labels), already divided by the temperature.
         """
-        hidden = self.stem(input_values)  # (B, 64, D)
+        hidden = self.stem(input_values)  # (B, 16, D)
         for number, block in enumerate(self.blocks, start=1):
             rate = self.config.drop_path * number / len(self.blocks)
-            hidden = drop_path(hidden, block(hidden), rate if self.training else 0.0)  # (B, 64, D)
-        # Normalised after pooling, if at all: token by token, silence would weigh as much as sound.
-        pooled = self.norm(pool(hidden.unflatten(1, (self.rows, -1)), self.config.pooling))
+            hidden = drop_path(hidden, block(hidden), rate if self.training else 0.0)  # (B, 16, D)
+        # Not normalised: token by token, silence would weigh as much as sound.
+        pooled = pool(hidden.unflatten(1, (self.rows, -1)))  # (B, D)
         logits = self.classifier(self.dropout(pooled))  # (B, num_labels)
         logits = logits / self.config.logit_temperature
         loss = None if labels is None else nn.functional.cross_entropy(logits, labels)
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
 
-def pool(grid: Tensor, how: str) -> Tensor:
-    """Tokens (B, rows, columns, D) to (B, 2D * rows), or with `how` "all" to (B, D).
+def pool(grid: Tensor) -> Tensor:
+    """Tokens (B, rows, columns, D) to (B, D): what the bands say on average, and what one says.
 
-    What goes on shows in the mean over time, what happens once in the maximum.
+    After PANNs (Kong et al. 2020), with the axes the other way round.
     """
     bands = grid.mean(dim=2)  # (B, rows, D)
-    if how == "bands":
-        return torch.cat([bands, grid.amax(dim=2)], dim=2).flatten(1)
-    # After PANNs (Kong et al. 2020), with the axes the other way round.
     return bands.mean(dim=1) + bands.amax(dim=1)
 
 

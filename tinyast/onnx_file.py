@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 OPSET, IR_VERSION = 18, 9
-_TYPES = {"float32": 1, "int32": 6, "int64": 7, "float64": 11}  # TensorProto.DataType
+_TYPES = {"float32": 1, "int64": 7}  # TensorProto.DataType
 _INT, _INTS = 2, 7  # AttributeProto.AttributeType
 
 Shapes = dict[str, Sequence[int]]  # of tensors, by name
@@ -51,10 +51,6 @@ class Graph:
             + b"".join(_bytes(5, _attribute(*given)) for given in attributes.items())
         )
         return name
-
-    def cast(self, value: str, kind: str) -> str:
-        """`value` in another `kind` of number."""
-        return self.add("Cast", value, to=_TYPES[kind])
 
     def cut(self, value: str, axis: int, start: int, end: int) -> str:
         """What `value` holds along `axis` from `start` up to, and without, `end`."""

@@ -21,7 +21,6 @@ NETWORK = (
     "hidden_size",
     "num_hidden_layers",
     "intermediate_size",
-    "pooling",
     "drop_path",
     "hidden_dropout_prob",
     "classifier_dropout",
@@ -34,8 +33,6 @@ KINDS: dict[type, str] = {tuple: "whole numbers as in 16,32,96"}
 class Recipe:
     """Defaults are those of the shipped checkpoint; see `config/recipe-full.toml` for why."""
 
-    # What is shown: the loudest half of the clip, or with two frames to a column all of it.
-    pool: int = 1
     # How long and how fast.
     seed: int = 0
     epochs: int = 120  # passes over the training clips
@@ -56,16 +53,15 @@ class Recipe:
     leave_out: int = 0  # classes, drawn by the seed, that are not learnt: to judge unknown sound
     held_out_clips: int = 0  # with no fold held out, keep this many clips for testing
     # What is done to each batch.
-    by_level: bool = False  # how the loudest stretch is found in training, as in FeatureSettings
     mix: float = 0.5  # part of the clips mixed with another one
     label_smoothing: float = 0.1
     stretch: float = 0.15  # most that time is stretched or squeezed, as a part
     mel_shift: float = 2.5  # most bands that a picture is moved up or down
     equaliser_db: float = 4.0  # standard deviation of a random frequency response
     shift: float = 0.3  # part of the clips moved in time with silence following, not rolled
-    background: float = 0.45  # part of the clips given other clips behind them
-    noise: float = 0.25  # part of the clips given steady noise
-    narrow: float = 0.15  # part of the clips given less bandwidth
+    background: float = 0.25  # part of the clips given other clips behind them
+    noise: float = 0.15  # part of the clips given steady noise
+    narrow: float = 0.1  # part of the clips given less bandwidth
     mask_time: int = 12  # widest stripe of frames blanked
     mask_mel: int = 8  # widest stripe of bands blanked
     masks: int = 1  # stripes blanked in each direction
@@ -73,15 +69,14 @@ class Recipe:
     distil: float = 0.8  # part of the loss that is about their scores
     distil_temperature: float = 2.0  # their logits are divided by it
     # The network, as in TinyASTConfig.
-    stem_channels: tuple[int, ...] = (24, 48, 96)
-    stem_depths: tuple[int, ...] = (1, 1, 2, 2)
-    hidden_size: int = 160
+    stem_channels: tuple[int, ...] = (32, 64, 128, 256)
+    stem_depths: tuple[int, ...] = (2, 2, 2, 2, 0)
+    hidden_size: int = 256
     num_hidden_layers: int = 1
-    intermediate_size: int = 640
-    pooling: str = "bands"
+    intermediate_size: int = 512
     drop_path: float = 0.05
     hidden_dropout_prob: float = 0.05
-    classifier_dropout: float = 0.2
+    classifier_dropout: float = 0.3
 
     def model_settings(self) -> dict[str, Any]:
         """The part of the recipe that goes into a `TinyASTConfig`."""

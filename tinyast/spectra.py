@@ -53,7 +53,7 @@ def load_clip(path: Path, settings: FeatureSettings) -> Float:
 
 
 def clip_spectra(path: Path, settings: FeatureSettings, how: VariantSettings) -> Float:
-    """All pictures of one clip as mel power, (variants, n_mels, n_columns).
+    """All pictures of one clip as mel power, (variants, n_mels, n_frames).
 
     What is drawn depends on the clip's name and the seed alone, never on order or on the process.
     """
@@ -80,7 +80,7 @@ def dataset_spectra(
     workers: int = 2,
     progress: Callable[[int], None] | None = None,
 ) -> NDArray[np.float32]:
-    """Pictures of all clips, (clips, variants, n_mels, n_columns), mapped from a file in `cache`.
+    """Pictures of all clips, (clips, variants, n_mels, n_frames), mapped from a file in `cache`.
 
     The file is named after all that went into it, and written under a temporary name first, so
     that a broken run leaves nothing that could be taken for whole. `progress` is told how many
@@ -97,7 +97,7 @@ def dataset_spectra(
         cache.mkdir(parents=True, exist_ok=True)
         # Written from front to end, not mapped: on a full disk a mapped file kills the process.
         partial_file = cache / f"{target.stem}.{os.getpid()}.part"
-        shape = (len(dataset), how.variants, settings.n_mels, settings.n_columns)
+        shape = (len(dataset), how.variants, settings.n_mels, settings.n_frames)
         try:
             work = partial(clip_spectra, settings=settings, how=how)
             header = {"descr": "<f4", "fortran_order": False, "shape": shape}

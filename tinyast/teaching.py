@@ -10,33 +10,25 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from tinyast.augment import show
 from tinyast.errors import TinyASTError
 from tinyast.export import read_settings
-from tinyast.features import FeatureSettings, Float
+from tinyast.features import FeatureSettings
 from tinyast.modeling import TinyASTForAudioClassification
-
-
-@dataclass(frozen=True)
-class Teacher:
-    """A trained model and what it is shown of a clip, which need not be what its pupil is."""
-
-    model: TinyASTForAudioClassification
-    settings: FeatureSettings
 
 
 class TeachingError(TinyASTError):
     """A model cannot teach here."""
 
 
-def load_teacher(run: Path, settings: FeatureSettings, labels: tuple[str, ...]) -> Teacher:
+def load_teacher(
+    run: Path, settings: FeatureSettings, labels: tuple[str, ...]
+) -> TinyASTForAudioClassification:
     """The model that the training in folder `run` ended with, for a pupil shown `settings`.
 
     Raises TeachingError where there is none, or one of other spectra or other kinds of sound.
@@ -56,32 +48,31 @@ def load_teacher(run: Path, settings: FeatureSettings, labels: tuple[str, ...]) 
             f"the model of {run} was not trained on the {len(labels)} kinds of sound to be learnt: "
             "train it on the same data"
         )
-    shown = read_settings(folder)
-    if replace(shown, pool=settings.pool) != settings:
+    if read_settings(folder) != settings:
         raise TeachingError(f"the model of {run} is made for other spectra: train it anew")
     if torch.cuda.is_available():
         teacher = teacher.cuda()
-    return Teacher(teacher.to(memory_format=torch.channels_last).eval(), shown)
+    ready: TinyASTForAudioClassification = teacher.to(memory_format=torch.channels_last).eval()
+    return ready
 
 
-def digest(teacher: Teacher) -> str:
+def digest(teacher: TinyASTForAudioClassification) -> str:
     """Tells a teacher from others, by its weights."""
     content = hashlib.sha256()
-    for weights in teacher.model.state_dict().values():
+    for weights in teacher.state_dict().values():
         content.update(weights.cpu().numpy().tobytes())
     return content.hexdigest()
 
 
 @torch.no_grad()
-def taught(teachers: Sequence[Teacher], power: Float, temperature: float) -> Tensor:
-    """The mean of what teachers say of mel power of frames, (B, n_mels, n_columns * pool).
+def taught(
+    teachers: Sequence[TinyASTForAudioClassification], pictures: Tensor, temperature: float
+) -> Tensor:
+    """The mean of what teachers say of `pictures`, (B, n_mels, n_frames).
 
     Scores, (B, classes), of their logits divided by `temperature`.
     """
-    scores = []
-    for teacher in teachers:
-        pictures = torch.from_numpy(show(power, teacher.settings)).to(teacher.model.device)
-        scores.append((teacher.model(pictures).logits.float() / temperature).softmax(1))
+    scores = [(teacher(pictures).logits.float() / temperature).softmax(1) for teacher in teachers]
     return torch.stack(scores).mean(0)
 
 

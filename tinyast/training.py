@@ -30,7 +30,7 @@ from tinyast.feature_extraction import TinyASTFeatureExtractor
 from tinyast.features import FeatureSettings, Float
 from tinyast.modeling import TinyASTForAudioClassification
 from tinyast.recipe import Recipe
-from tinyast.teaching import Teacher, digest, distance, taught
+from tinyast.teaching import digest, distance, taught
 
 
 class TrainingError(TinyASTError):
@@ -41,7 +41,7 @@ class TrainingError(TinyASTError):
 class Clips:
     """What the loop needs to know of a data set."""
 
-    spectra: NDArray[np.float32]  # mel power of frames, (clips, variants, n_mels, n_columns * pool)
+    spectra: NDArray[np.float32]  # mel power of frames, (clips, variants, n_mels, n_frames * pool)
     targets: NDArray[np.int64]  # (clips,)
 
     def digest(self) -> str:
@@ -108,7 +108,7 @@ def train(
     labels: tuple[str, ...],
     training: Clips,
     testing: Clips | None = None,
-    teachers: Sequence[Teacher] = (),
+    teachers: Sequence[TinyASTForAudioClassification] = (),
     test_every: int = 10,
     report: Callable[[Metrics], None] | None = None,
 ) -> TinyASTForAudioClassification:
@@ -153,7 +153,7 @@ def train(
 def predict(
     model: TinyASTForAudioClassification, power: Float, settings: FeatureSettings
 ) -> NDArray[np.float32]:
-    """Logits, (clips, classes), for mel power of frames, (clips, n_mels, n_columns * pool)."""
+    """Logits, (clips, classes), for mel power of frames, (clips, n_mels, n_frames * pool)."""
     model.eval()
     logits = []
     with torch.inference_mode():
@@ -168,7 +168,7 @@ def _epoch(
     recipe: Recipe,
     settings: FeatureSettings,
     clips: Clips,
-    teachers: Sequence[Teacher],
+    teachers: Sequence[TinyASTForAudioClassification],
 ) -> tuple[float, float, float]:
     """Pass over the clips once; gives the last learning rate, mean loss and mean accuracy."""
     epoch = len(state.history)
@@ -186,7 +186,10 @@ def _epoch(
         truth = torch.from_numpy(batch.targets).to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=_bfloat16(recipe, device)):
             logits = state.model(torch.from_numpy(batch.pictures).to(device)).logits.float()
-            scores = taught(teachers, batch.clear, recipe.distil_temperature) if teachers else None
+            scores = None
+            if teachers:
+                clear = torch.from_numpy(show(batch.clear, settings)).to(device)
+                scores = taught(teachers, clear, recipe.distil_temperature)
         loss = nn.functional.cross_entropy(logits, truth, label_smoothing=recipe.label_smoothing)
         if scores is not None:
             told = distance(logits, scores, recipe.distil_temperature)

@@ -63,8 +63,8 @@ def resampling(settings: FeatureSettings) -> float:
 
 def transforming(settings: FeatureSettings) -> float:
     """Operations of one picture."""
-    frames, length = settings.n_columns * settings.pool, settings.n_fft
-    filters = np.count_nonzero(mel_filterbank(settings)) * settings.n_columns
+    frames, length = settings.n_frames * settings.pool, settings.n_fft
+    filters = np.count_nonzero(mel_filterbank(settings)) * settings.n_frames
     return float(frames * 2.5 * length * math.log2(length) + 2 * filters)
 
 
