@@ -2,8 +2,8 @@
 
 Static quantisation (Jacob et al. 2018, "Quantization and Training of Neural Networks for Efficient
 Integer-Arithmetic-Only Inference"): weights for each channel by itself, activations over the range
-that they have on a few real clips. Convolutions alone, where the work is, and not the first one:
-with a single channel to read it is no faster in bytes, and of all it is the one that loses most.
+that they have on a few real clips. Not the first convolution: with a single channel to read it is
+no faster in bytes, and of all it is the one that loses most.
 """
 
 from __future__ import annotations
@@ -61,7 +61,6 @@ def write_int8(graph: Path, pictures: Float, target: Path) -> None:
             str(target),
             _Pictures(pictures),
             quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=["Conv", "MaxPool", "Relu"],
             nodes_to_exclude=[first],
             per_channel=True,
             activation_type=QuantType.QUInt8,
