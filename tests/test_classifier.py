@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import threading
 from pathlib import Path
@@ -252,6 +253,13 @@ def test_a_file_that_a_checkpoint_cannot_have_is_named(
 ) -> None:
     (broken / name).write_bytes(data)
     with pytest.raises(CheckpointError, match=name):
+        tinyast.Classifier.load(broken)
+
+
+def test_pictures_that_the_model_does_not_take_are_told(broken: Path) -> None:
+    path = broken / "preprocessor_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"pool": 1}))
+    with pytest.raises(CheckpointError, match=r"pictures of 64 x 64, .* makes them 64 x 128"):
         tinyast.Classifier.load(broken)
 
 

@@ -56,12 +56,16 @@ def read_checkpoint(path: Path | str | None = None) -> Checkpoint:
         ) from error
     settings = FeatureSettings.from_dict(features)
     for key, value in settings.to_dict().items():
-        if isinstance(getattr(FeatureSettings, key), bool):  # by the kind of its default
-            good, wanted = type(value) is bool, "true or false"
-        else:
-            good, wanted = type(value) in (int, float) and value > 0, "a number over 0"
-        if not good:
-            raise CheckpointError(f"{folder / FEATURES}: `{key}` is {value!r}, not {wanted}")
+        if type(value) not in (int, float) or not value > 0:
+            raise CheckpointError(f"{folder / FEATURES}: `{key}` is {value!r}, not a number over 0")
+    made = settings.n_mels, settings.n_frames
+    taken = config.get("n_mels", made[0]), config.get("n_frames", made[1])
+    if made != taken:
+        raise CheckpointError(
+            f"{folder}: the model takes pictures of {taken[0]} x {taken[1]}, and {FEATURES} makes "
+            f"them {made[0]} x {made[1]}. It was made by another version of tinyast: train and "
+            "export it again"
+        )
     return Checkpoint(
         path=folder,
         name=str(config.get("name", folder.name)),
