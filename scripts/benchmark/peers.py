@@ -145,14 +145,15 @@ def _in_turn(running: dict[Peer, Running], counts: Counts) -> dict[Peer, dict[in
 
 
 def _ratios(times: dict[Peer, dict[int, float]]) -> list[Figure]:
-    """How many files this project gets through while another does one: round by round."""
-    ours = next((by_round for peer, by_round in times.items() if peer.title == US), {})
+    """How many files each of our engines gets through while another does one: round by round."""
+    ours = {peer: by_round for peer, by_round in times.items() if peer.words[0] == US}
     return [
         Figure(
-            f"throughput over {peer.title}",
+            f"throughput over {peer.title}{us.title.removeprefix(US)}",
             "x",
-            tuple(value / ours[number] for number, value in by_round.items() if number in ours),
+            tuple(value / mine[number] for number, value in by_round.items() if number in mine),
         )
+        for us, mine in ours.items()
         for peer, by_round in times.items()
-        if peer.title != US and ours
+        if peer not in ours
     ]
