@@ -35,9 +35,9 @@ class Recipe:
 
     # How long and how fast.
     seed: int = 0
-    epochs: int = 120  # passes over the training clips
-    batch_size: int = 16  # clips
-    learning_rate: float = 1e-3  # at the top of the one-cycle schedule
+    epochs: int = 220  # passes over the training clips
+    batch_size: int = 32  # clips
+    learning_rate: float = 2e-3  # at the top of the one-cycle schedule
     warmup: float = 0.1  # part of the training spent rising to it
     weight_decay: float = 0.05
     clip_norm: float = 2.0  # gradients longer than this are shortened to it
