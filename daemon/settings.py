@@ -107,7 +107,7 @@ class Events(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Decision(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`[decision]`: which predictions are accepted."""
 
-    threshold: Fraction = 0.7  # least score: nine in ten are right (docs/model.md)
+    threshold: Fraction = 0.75  # least score: nine in ten are right (docs/model.md)
     thresholds: dict[str, Fraction] = {}  # least score of single labels
     allow: tuple[str, ...] = ()  # if any, only these labels
     deny: tuple[str, ...] = ()  # never these

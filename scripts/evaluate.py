@@ -57,7 +57,7 @@ from tinyast.errors import DataError
 from tinyast.unknown import MEASURES, auroc, familiarity
 
 FAMILIAR = 5  # per cent of rightly named clips that an answer of `unknown` may cost
-THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.9)
 
 
 def command(

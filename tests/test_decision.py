@@ -12,18 +12,18 @@ LOUD = -20.0
 
 
 def test_a_score_at_the_threshold_is_accepted() -> None:
-    assert decide("dog", 0.7, LOUD, False, Decision()) == Verdict(True, 0.7, None)
+    assert decide("dog", 0.75, LOUD, False, Decision()) == Verdict(True, 0.75, None)
 
 
 def test_a_score_below_it_is_not() -> None:
-    assert decide("dog", 0.6999, LOUD, False, Decision()) == Verdict(False, 0.7, "below_threshold")
+    assert decide("dog", 0.7499, LOUD, False, Decision()) == Verdict(False, 0.75, "below_threshold")
 
 
 def test_a_label_may_have_a_threshold_of_its_own() -> None:
     rules = Decision(thresholds={"dog": 0.9, "cat": 0.1})
     assert decide("dog", 0.8, LOUD, False, rules) == Verdict(False, 0.9, "below_threshold")
     assert decide("cat", 0.2, LOUD, False, rules) == Verdict(True, 0.1, None)
-    assert decide("hen", 0.7, LOUD, False, rules) == Verdict(True, 0.7, None)
+    assert decide("hen", 0.75, LOUD, False, rules) == Verdict(True, 0.75, None)
 
 
 def test_a_denied_label_is_rejected_whatever_its_score() -> None:
@@ -50,7 +50,7 @@ def test_what_is_too_quiet_is_silence(level: float, reason: str | None) -> None:
 
 
 def test_what_the_model_does_not_know_is_unknown_unless_that_is_not_asked_for() -> None:
-    assert decide("dog", 0.9, LOUD, True, Decision()) == Verdict(False, 0.7, "unknown")
+    assert decide("dog", 0.9, LOUD, True, Decision()) == Verdict(False, 0.75, "unknown")
     assert decide("dog", 0.9, LOUD, True, Decision(unknown=False)).accepted
     assert decide("dog", 0.9, -100, True, Decision()).reason == "silence"
     assert decide("dog", 0.9, LOUD, True, Decision(deny=("dog",))).reason == "denied"
