@@ -67,7 +67,7 @@ def _check_network(recipe: Recipe) -> None:
             "stem_depths of the recipe is 1 or more but for its last number: a stage without "
             "convolutions cannot halve the picture"
         )
-    if not last and recipe.hidden_size != ([1, *recipe.stem_channels])[-1]:
+    if not last and recipe.hidden_size != [1, *recipe.stem_channels][-1]:
         raise RecipeError(
             "hidden_size of the recipe is the last of stem_channels where the last of stem_depths "
             f"is 0, not {recipe.hidden_size}"
