@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from daemon.claims import Claim
 from daemon.delivery import Delivery
 from daemon.errors import MACHINE_FAULTS
+from daemon.jobs import Step
 from daemon.messages import FileEnd, Message, Source, file_end, prediction
 from daemon.predictions import Digest, Listening, Rules
 from daemon.records import Identity, LedgerRow, Record
@@ -59,11 +60,11 @@ class FileJob:
         self._digest: Digest | None = None
         self._then: Callable[[], bool] | None = None  # the step that waits for the digest
 
-    def step(self) -> bool:
-        """Classify the next window. True if there are more."""
+    def step(self) -> Step:
+        """Classify the next window."""
         self.steps += 1
         try:
-            more = self._step()
+            more = yield from self._step()
         except OSError as error:
             more = self._machine_or_file(error)
         if not more:
@@ -78,7 +79,7 @@ class FileJob:
         # Until its last message is committed the job is held on to, and what it has read is large.
         self._content = self._listening = self._digest = None
 
-    def _step(self) -> bool:
+    def _step(self) -> Step:
         if self._fd is None:
             self._fd = os.open(
                 self.claim.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -92,15 +93,16 @@ class FileJob:
         if self._then is not None:
             return self._once_digested(self._then)
         try:
-            return self._classify()
+            return (yield from self._classify())
         except AudioError as error:
             if self._changed():
                 return self._give_up()
             return self._end("failed", error.code, str(error))
 
-    def _classify(self) -> bool:
+    def _classify(self) -> Step:
+        assert self._content is not None
+        assert self._digest is not None
         if self._listening is None:
-            assert self._content is not None
             self._listening = Listening(
                 self._content,
                 self.claim.path,
@@ -114,17 +116,20 @@ class FileJob:
         plan = self._listening.plan
         if self._windows >= len(plan):
             return self._finish([])
-        body = self._listening.predict(plan[self._windows])
+        window = plan[self._windows]
+        picture, level = self._listening.hear(window)
+        if self._digest.advance((self._windows + 1) / len(plan)):
+            self._content.let_go()  # others may be heard before this goes on
+        logits = yield picture
         if self._changed():
             return self._give_up()
+        body = self._listening.tell(window, logits, level)
         message = prediction(
             self._source, self.claim.file_id, self._windows, body, self.claim.noticed
         )
         self._windows += 1
         if self._windows == len(plan):
             return self._finish([message])
-        assert self._digest is not None
-        self._digest.advance(self._windows / len(plan))
         self._bench.deliver(Delivery(Record([message], self._row("open", None))))
         return True
 

@@ -1,19 +1,30 @@
 """Whose turn it is: microphones first, then files, one window at a time.
 
 A worker takes a job, does one window and puts it back behind the others, so a long recording
-holds nobody up. Jobs that have gone on for a while wait in a line of their own, served in turn
-with the newcomers, and no longer count against the room for new ones.
+holds nobody up. Where many wait it takes a few at once. Jobs that have gone on for a while wait in
+a line of their own, served in turn with the newcomers, and no longer count against the room for
+new ones.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Protocol
 
+from tinyast.features import Float
+
+ROOM = 16  # claimed files waiting for each worker; the others wait on disk
+AT_ONCE = 4  # turns that a worker takes together, where twice as many wait for each
 LONG_AFTER = 12  # windows (a minute of sound) after which a job counts as long
 MAX_LONG = 128  # each holds a file descriptor
+
+
+# One step of a job. It may ask for the logits of a window by yielding its picture, once, and is
+# sent them; it returns whether there is more to do.
+Step = Generator[Float, Float, bool]
 
 
 class Job(Protocol):
@@ -24,8 +35,8 @@ class Job(Protocol):
         """Steps done so far in this run."""
         ...
 
-    def step(self) -> bool:
-        """Do one step; True if there is more to do."""
+    def step(self) -> Step:
+        """Do one step."""
         ...
 
     def close(self) -> None:
@@ -45,8 +56,8 @@ class Turn:
 class JobQueue:
     """Bounded, fair, shared by the sources and the workers."""
 
-    def __init__(self, room: int) -> None:
-        self._room = room
+    def __init__(self, workers: int) -> None:
+        self._workers, self._room = workers, ROOM * workers
         self._live: deque[Job] = deque()
         self._young: deque[Job] = deque()
         self._long: deque[Job] = deque()
@@ -105,20 +116,29 @@ class JobQueue:
             self._live.append(job)
             self._work.notify()
 
-    def get(self) -> Turn | None:
-        """The next turn, waiting for one; None when the queue is closed."""
+    def get(self) -> list[Turn]:
+        """The next turns, waiting for one; none when the queue is closed.
+
+        What is live goes alone. Of the others it is several where many wait, and one where few do:
+        a worker that took two of two would leave the next one idle.
+        """
         with self._work:
             self._work.wait_for(lambda: self._live or self._young or self._long or self._closed)
             if self._live:
-                return Turn(self._live.popleft(), young=False, live=True)
+                return [Turn(self._live.popleft(), young=False, live=True)]
             if self._closed:
-                return None
-            from_long = bool(self._long) and (self._long_next or not self._young)
-            self._long_next = not self._long_next
-            if from_long:
-                return Turn(self._long.popleft(), young=False)
-            self._held += 1
-            return Turn(self._young.popleft(), young=True)
+                return []
+            waiting = len(self._young) + len(self._long)
+            share = max(1, min(AT_ONCE, waiting // (2 * self._workers)))
+            return [self._next() for _ in range(share)]
+
+    def _next(self) -> Turn:
+        from_long = bool(self._long) and (self._long_next or not self._young)
+        self._long_next = not self._long_next
+        if from_long:
+            return Turn(self._long.popleft(), young=False)
+        self._held += 1
+        return Turn(self._young.popleft(), young=True)
 
     def give_back(self, turn: Turn, more: bool) -> None:
         """End a turn taken with `get`, the job behind the others if there is more to do."""

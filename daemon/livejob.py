@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from typing import Any
 
 from daemon.delivery import Delivery
 from daemon.events import Event, Heard, Tracker
 from daemon.filejob import Bench
+from daemon.jobs import Step
 from daemon.keeping import Store
 from daemon.messages import Gap, Message, Source, event, live_prediction, timestamp, to_json
 from daemon.predictions import judge
@@ -74,11 +75,11 @@ class LiveJob:
                 put(self)
         return dropped
 
-    def step(self) -> bool:
+    def step(self) -> Step:
         with self._lock:
             item = self._waiting.popleft() if self._waiting else None
         if isinstance(item, LiveWindow):
-            self._classify(item)
+            yield from self._classify(item)
         elif item is not None:
             self._deliver([], self._tracker.end_all(item))
         with self._lock:
@@ -92,12 +93,14 @@ class LiveJob:
         """Judge events by other rules from the next window on."""
         self._tracker.rules = rules
 
-    def _classify(self, window: LiveWindow) -> None:
+    def _classify(self, window: LiveWindow) -> Generator[Float, Float, None]:
         classifier = self._bench.classifier
         length = len(window.samples) / window.rate
         try:
-            with self._bench.stage("classify"):
-                body = judge(classifier, self._bench.rules, checked(window.samples), window.rate)
+            with self._bench.stage("features"):
+                picture, level = classifier.hear(checked(window.samples), window.rate)
+            logits = yield picture
+            body = judge(classifier, self._bench.rules, logits, level)
         except AudioError as error:
             # A driver that gives infinities: there is nothing else to be said of this window.
             log.error("a window of %s cannot be classified: %s", self._source.name, error)

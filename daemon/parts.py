@@ -36,8 +36,6 @@ from tinyast.errors import CheckpointError
 if TYPE_CHECKING:
     from daemon.web import Web
 
-ROOM_PER_WORKER = 8  # claimed files waiting for each worker; the others wait on disk
-
 Guard = Callable[[Callable[..., None]], Callable[..., None]]
 
 
@@ -154,7 +152,7 @@ def build(
         lock.release()
         raise
     tally = Tally()
-    jobs = JobQueue(ROOM_PER_WORKER * settings.worker_count)
+    jobs = JobQueue(settings.worker_count)
     delivery = DeliveryThread(
         journal, endpoints.publisher, settings.journal, tally, lambda: jobs.is_backlog
     )
@@ -171,7 +169,10 @@ def build(
             MicrophoneSource(microphone, settings.events, state, run_id, jobs, bench, say)
             for microphone in settings.microphone
         ],
-        workers=[Worker(number, jobs, tally) for number in range(settings.worker_count)],
+        workers=[
+            Worker(number, jobs, classifier.engine, tally)
+            for number in range(settings.worker_count)
+        ],
         tally=tally,
         identity=Identity(
             settings.node,

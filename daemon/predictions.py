@@ -70,12 +70,21 @@ class Listening:
             path, os.fstat(file.fd).st_mtime_ns, self.duration_s, self._recording.bext, folder
         )
 
-    def predict(self, window: Window) -> dict[str, Any]:
-        """The body of a prediction for one window of `plan`. Raises AudioError."""
+    def hear(self, window: Window) -> tuple[Float, float]:
+        """What the model is shown of one window of `plan`, and its level in dBFS.
+
+        Raises AudioError.
+        """
         with self._stage("read"):
             samples = self._recording.read(window.start, window.end)
-        with self._stage("classify"):
-            judgement = judge(self._classifier, self._rules, samples, self.rate)
+        with self._stage("features"):
+            return self._classifier.hear(samples, self.rate)
+
+    def tell(self, window: Window, logits: Float, level: float) -> dict[str, Any]:
+        """The body of a prediction for that window, given the engine's logits, (labels,).
+
+        Raises AudioError.
+        """
         return {
             "window": {
                 "index": window.index,
@@ -85,17 +94,16 @@ class Listening:
                 "started_at": timestamp(self._began + window.start_s),
                 "clock": self._clock,
             },
-            **judgement,
+            **judge(self._classifier, self._rules, logits, level),
         }
 
 
-def judge(classifier: Classifier, rules: Rules, samples: Float, rate: int) -> dict[str, Any]:
+def judge(classifier: Classifier, rules: Rules, logits: Float, rms_dbfs: float) -> dict[str, Any]:
     """What one window sounds like and whether that is accepted, wherever it came from.
 
-    `samples` (n,) mono at `rate` Hz, at most a window long. Raises AudioError.
+    `logits`, (labels,), are the engine's. Raises AudioError where they are not finite.
     """
-    logits, rms_dbfs = classifier.logits(samples, rate)
-    scores = softmax(logits)
+    scores = softmax(classifier.checked(logits))
     order = scores.argsort()[::-1][: rules.top].tolist()
     labels, each = classifier.labels, scores.tolist()
     label, score = labels[order[0]], each[order[0]]

@@ -1,28 +1,64 @@
-"""A worker: one window at a time, of whichever source is next."""
+"""A worker: the next window, of whichever source is due, or a few of them where many wait.
+
+Python's own code comes out of the caches while the model runs, and takes a multiple of its time
+when it is fetched again. So what several windows need before the model is done first, and what
+they need after it last.
+"""
 
 from __future__ import annotations
 
 import threading
 
-from daemon.jobs import JobQueue
+import numpy as np
+
+from daemon.jobs import JobQueue, Step, Turn
 from daemon.pulse import Pulse
 from daemon.tally import Tally
+from tinyast.engine import Engine
+from tinyast.features import Float
 
-STALL_S = 120.0  # for one step: a window, and perhaps the digest of a large file
+STALL_S = 120.0  # for a few steps: windows, and perhaps digests of large files
+TOGETHER = 2  # pictures in one call of the model: with more it needs more memory, and is no faster
 
 
 class Worker(threading.Thread):
     """Takes turns from `jobs` until they are closed."""
 
-    def __init__(self, number: int, jobs: JobQueue, tally: Tally) -> None:
+    def __init__(self, number: int, jobs: JobQueue, engine: Engine, tally: Tally) -> None:
         super().__init__(name=f"worker-{number}")
-        self._jobs, self._tally = jobs, tally
+        self._jobs, self._engine, self._tally = jobs, engine, tally
         self.pulse = Pulse(STALL_S)
 
     def run(self) -> None:
-        while (turn := self._jobs.get()) is not None:
+        while turns := self._jobs.get():
             self.pulse.beat()
             with self._tally.stage("step"):
-                more = turn.job.step()
+                self._work(turns)
             self.pulse.rest()
-            self._jobs.give_back(turn, more)
+
+    def _work(self, turns: list[Turn]) -> None:
+        """One step of each."""
+        asking: list[tuple[Turn, Step]] = []
+        pictures: list[Float] = []
+        for turn in turns:
+            step = turn.job.step()
+            try:
+                pictures.append(next(step))
+            except StopIteration as end:
+                self._jobs.give_back(turn, end.value)
+            else:
+                asking.append((turn, step))
+        for (turn, step), logits in zip(asking, self._classify(pictures), strict=True):
+            try:
+                step.send(logits)
+            except StopIteration as end:
+                self._jobs.give_back(turn, end.value)
+
+    def _classify(self, pictures: list[Float]) -> list[Float]:
+        """The logits of each picture, (mel bands, frames): (labels,)."""
+        answers: list[Float] = []
+        for start in range(0, len(pictures), TOGETHER):
+            batch = np.stack(pictures[start : start + TOGETHER])
+            with self._tally.stage("model"):
+                answers.extend(self._engine.logits(batch))
+        return answers

@@ -10,7 +10,7 @@ import pytest
 import zmq
 
 from daemon.delivery import Delivery, DeliveryThread
-from daemon.jobs import JobQueue
+from daemon.jobs import AT_ONCE, ROOM, JobQueue, Step
 from daemon.journal import Journal, JournalReader
 from daemon.messages import status
 from daemon.records import Identity, LedgerRow, Record
@@ -18,23 +18,24 @@ from daemon.settings import JournalLimits
 from daemon.tally import Tally
 
 
-class Step:
+class Short:
     """A job of one step."""
 
     steps = 1
 
-    def step(self) -> bool:
+    def step(self) -> Step:
         return False
+        yield
 
     def close(self) -> None:
         pass
 
 
 def test_a_full_queue_is_filled_again_in_one_go() -> None:
-    jobs = JobQueue(8)
-    for _ in range(8):
+    jobs = JobQueue(1)
+    for _ in range(ROOM):
         assert jobs.wait_for_room(0)
-        jobs.put(Step())
+        jobs.put(Short())
     assert not jobs.wait_for_room(0)
     woken = threading.Event()
 
@@ -47,32 +48,54 @@ def test_a_full_queue_is_filled_again_in_one_go() -> None:
     deadline = time.monotonic() + 30
     while not jobs.is_backlog:
         assert time.monotonic() < deadline
-    for left in range(7, 3, -1):
-        assert not woken.is_set(), f"woken for {8 - left - 1} of 8"
-        turn = jobs.get()
-        assert turn is not None
-        jobs.give_back(turn, more=False)
+    left = ROOM
+    while left > ROOM // 2:
+        assert not woken.is_set(), f"woken for {ROOM - left} of {ROOM}"
+        for turn in jobs.get():
+            jobs.give_back(turn, more=False)
+            left -= 1
     waiter.join(10)
     assert woken.is_set()
     assert not jobs.is_backlog
 
 
 def test_a_queue_that_is_half_full_has_room_at_once() -> None:
-    jobs = JobQueue(8)
-    for _ in range(5):
-        jobs.put(Step())
+    jobs = JobQueue(1)
+    for _ in range(ROOM // 2 + 1):
+        jobs.put(Short())
     assert jobs.wait_for_room(0)
     assert not jobs.is_backlog
 
 
 def test_a_queue_with_little_room_says_so_when_the_time_is_over() -> None:
-    jobs = JobQueue(8)
-    for _ in range(8):
-        jobs.put(Step())
-    turn = jobs.get()
-    assert turn is not None
-    jobs.give_back(turn, more=False)
+    jobs = JobQueue(1)
+    for _ in range(ROOM):
+        jobs.put(Short())
+    jobs.give_back(jobs.get()[0], more=False)
     assert jobs.wait_for_room(0.01)
+
+
+def test_a_worker_takes_several_where_many_wait_and_one_where_few_do() -> None:
+    jobs = JobQueue(2)
+    for _ in range(2 * 2 * AT_ONCE + 1):
+        jobs.put(Short())
+    taken = []
+    while jobs.depths()["files"]:
+        taken.append(len(jobs.get()))
+    assert taken[0] == AT_ONCE
+    assert taken == sorted(taken, reverse=True)
+    assert taken[-4:] == [1] * 4, "two workers share the last"
+    assert sum(taken) == 2 * 2 * AT_ONCE + 1
+
+
+def test_what_is_live_goes_alone_and_first() -> None:
+    jobs = JobQueue(1)
+    for _ in range(ROOM):
+        jobs.put(Short())
+    live = Short()
+    jobs.put_live(live)
+    (turn,) = jobs.get()
+    assert turn.job is live
 
 
 class _Endpoint:

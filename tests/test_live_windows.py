@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,8 @@ from daemon.livejob import MAX_WAITING, LiveJob, LiveWindow
 from daemon.messages import Gap, Message, Source
 from daemon.predictions import Rules
 from daemon.settings import Decision, Events, Microphone
+from daemon.tally import Tally
+from daemon.worker import Worker
 from tinyast import Classifier
 
 RATE = 100
@@ -113,12 +114,12 @@ class Desk:
     queue: JobQueue = field(default_factory=lambda: JobQueue(1))
 
     def __post_init__(self) -> None:
-        bench = Bench(Classifier.load(), Rules(self.decision, 5.0, 1e5, 5), self._deliver)
+        self.bench = Bench(Classifier.load(), Rules(self.decision, 5.0, 1e5, 5), self._deliver)
         settings = Microphone(keep=self.keep)  # type: ignore[arg-type]
         self.job = LiveJob(
             Source("mic", "mic"),
             "run",
-            bench,
+            self.bench,
             Tracker(self.events),
             Store(self.state, settings),
             self.gaps.append,
@@ -141,8 +142,10 @@ class Desk:
     def work(self) -> None:
         """Do all that waits, as a worker would."""
         self.queue.close()
-        while (turn := self.queue.get()) is not None:
-            self.queue.give_back(turn, turn.job.step())
+        self.worker().run()
+
+    def worker(self) -> Worker:
+        return Worker(0, self.queue, self.bench.classifier.engine, Tally())
 
     def predictions(self) -> list[dict[str, Any]]:
         return [m.body for m in self.said if m.type == "prediction"]
@@ -219,7 +222,7 @@ def test_what_is_left_where_a_stream_broke_off(tmp_path: Path, frames: int) -> N
 
 def test_windows_come_in_order_with_many_workers(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
-    workers = [threading.Thread(target=_serve, args=(desk.queue,)) for _ in range(4)]
+    workers = [desk.worker() for _ in range(4)]
     for worker in workers:
         worker.start()
     added = 0
@@ -231,8 +234,3 @@ def test_windows_come_in_order_with_many_workers(tmp_path: Path) -> None:
     for worker in workers:
         worker.join()
     assert [p["window"]["index"] for p in desk.predictions()] == list(range(20))
-
-
-def _serve(queue: JobQueue) -> None:
-    while (turn := queue.get()) is not None:
-        queue.give_back(turn, turn.job.step())

@@ -81,11 +81,22 @@ class Classifier:
         Returns the calibrated logits, (labels,), and the level in dBFS of the samples given.
         Raises AudioError `not_finite` where the samples or the logits are not finite.
         """
+        picture, level = self.hear(samples, rate)
+        return self.checked(self.engine.logits(picture[None])[0]), level
+
+    def hear(self, samples: Float, rate: int) -> tuple[Float, float]:
+        """The first half of `logits`: the engine's picture of a window, and its level in dBFS."""
         picture, power = self._features(samples, rate)
-        logits = self.engine.logits(picture[None])[0]
-        if not math.isfinite(power + float(logits.sum())):  # which is not if one of them is not
+        if not math.isfinite(power):
+            raise AudioError("not_finite", "its samples are not finite")
+        return picture, 20 * math.log10(max(math.sqrt(power), SILENT))
+
+    @staticmethod
+    def checked(logits: Float) -> Float:
+        """The second half: what the engine says of that picture, (labels,), if it is finite."""
+        if not math.isfinite(float(logits.sum())):  # which is not if one of them is not
             raise AudioError("not_finite", "the model's scores for it are not finite")
-        return logits, 20 * math.log10(max(math.sqrt(power), SILENT))
+        return logits
 
     def scores(self, samples: Float, rate: int) -> tuple[Float, float]:
         """As `logits`, with the scores, (labels,), which sum to 1."""

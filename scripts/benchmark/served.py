@@ -29,12 +29,9 @@ class Served:
     """A daemon that is ready, and how long it took to be."""
 
     base: Path
+    folder: Path  # that is watched
     pid: int
     ready_s: float
-
-    @property
-    def folder(self) -> Path:
-        return self.base / "in"
 
 
 class Bed:
@@ -50,15 +47,21 @@ class Bed:
             yield Path(name)
 
     @contextmanager
-    def serve(self, *options: str, base: Path | None = None) -> Iterator[Served]:
-        """A daemon on an empty folder and journal, or on those in `base`; stopped at the end."""
+    def serve(
+        self, *options: str, base: Path | None = None, folder: Path | None = None
+    ) -> Iterator[Served]:
+        """A daemon on an empty folder and journal, or on those in `base`; stopped at the end.
+
+        It watches `folder`, if one is given that is elsewhere.
+        """
         if base is None:
-            with self.folder() as made, self.serve(*options, base=made) as served:
+            with self.folder() as made, self.serve(*options, base=made, folder=folder) as served:
                 yield served
             return
-        (base / "in").mkdir(exist_ok=True)
+        folder = folder or base / "in"
+        folder.mkdir(exist_ok=True)
         command = [sys.executable, "-m", "daemon", "run", *options, "--engine", self.engine]
-        command += ["--watch", str(base / "in"), "--state", str(base / "state")]
+        command += ["--watch", str(folder), "--state", str(base / "state")]
         command += ["--publish", f"ipc://{base}/p", "--replay", f"ipc://{base}/r"]
         if self.checkpoint is not None:
             command += ["--checkpoint", str(self.checkpoint)]
@@ -70,7 +73,7 @@ class Bed:
                         said = (base / "log").read_text(errors="replace")
                         raise NoDaemon(f"no daemon: {said}")
                     time.sleep(0.0005)
-                yield Served(base, process.pid, time.perf_counter() - begin)
+                yield Served(base, folder, process.pid, time.perf_counter() - begin)
             finally:
                 process.terminate()
                 process.wait(PATIENCE_S)
