@@ -67,7 +67,7 @@ def command(
     fold: Annotated[int | None, typer.Option(help="Fold to judge a checkpoint on.")] = None,
     output: Annotated[Path, typer.Option(help="Where figures go.")] = Path("runs/evaluation"),
     changed: Annotated[
-        bool, typer.Option("--robustness", help="Also on changed sound: 17 times longer.")
+        bool, typer.Option("--robustness", help="Also on changed sound: 18 times longer.")
     ] = False,
     engine: Annotated[str, typer.Option(help=f"What runs it: {', '.join(ENGINES)}.")] = "onnx",
     unknown: Annotated[

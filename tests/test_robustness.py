@@ -49,6 +49,25 @@ def test_levels_and_ratios_are_what_they_say(clips: list[Float]) -> None:
             assert level_db(steady) - level_db(changed - steady) == pytest.approx(ratio, abs=0.1)
 
 
+def test_a_shift_moves_sound_and_loses_some_or_none() -> None:
+    made = ways([])
+    samples = np.arange(1, 80_001, dtype=np.float32)
+    directions = set()
+    for seed in range(20):
+        rolled, _ = made["shifted by up to 2.5 s, nothing lost"](
+            samples, np.random.default_rng(seed)
+        )
+        shifted, _ = made["shifted by up to 2.5 s, zeros follow"](
+            samples, np.random.default_rng(seed)
+        )
+        assert set(rolled) == set(samples)
+        kept = shifted != 0
+        np.testing.assert_array_equal(shifted[kept], rolled[kept])
+        assert kept.sum() >= 40_000
+        directions.add(bool(kept[0]))
+    assert directions == {True, False}
+
+
 def test_points_lost_are_paired() -> None:
     clean = np.array([True] * 80 + [False] * 20)
     changed = clean.copy()

@@ -32,6 +32,7 @@ def ways(background: Sequence[Float]) -> dict[str, Way]:
     return {
         "level -30 dB, as 16-bit PCM": lambda samples, _: (_pcm16(samples * 10**-1.5), RATE),
         "level +12 dB": lambda samples, _: (_float(samples * 10**0.6), RATE),
+        "shifted by up to 2.5 s, nothing lost": _roll,
         "shifted by up to 2.5 s, zeros follow": _shift,
         "white noise, 20 dB SNR": partial(_noisy, noise=_white, snr_db=20),
         "white noise, 10 dB SNR": partial(_noisy, noise=_white, snr_db=10),
@@ -67,9 +68,19 @@ def _pcm16(samples: Float) -> Float:
     return _float(np.clip(np.round(samples * 32768), -32768, 32767) / 32768)
 
 
+def _by(random: Random) -> int:
+    """Samples by which a clip of 5 s comes later, or earlier if below 0: half of it at most."""
+    return int(random.integers(-RATE * 5 // 2, RATE * 5 // 2 + 1))
+
+
+def _roll(samples: Float, random: Random) -> tuple[Float, int]:
+    """Earlier or later; what leaves the clip at one end comes in at the other."""
+    return np.roll(samples, _by(random)), RATE
+
+
 def _shift(samples: Float, random: Random) -> tuple[Float, int]:
-    """Earlier or later by up to half a clip of 5 s; what leaves the clip is lost."""
-    by = int(random.integers(-RATE * 5 // 2, RATE * 5 // 2 + 1))
+    """Earlier or later; what leaves the clip is lost, however much of its sound that is."""
+    by = _by(random)
     shifted = np.zeros_like(samples)
     if by >= 0:
         shifted[by:] = samples[: len(samples) - by]

@@ -1,7 +1,8 @@
 """Throughput: a whole daemon with many files dropped at once, beside bare classification.
 
-The last daemon, with a worker for each core, is then given as many files again and again, to see
-whether a file costs more the more came before, and what the daemon holds afterwards.
+Each flood is held against bare classification just before and just after it, since the speed of a
+machine changes within minutes. The daemon with a worker for each core is given the most floods, to
+see whether a file costs more the more came before, and what the daemon holds afterwards.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.benchmark.figures import Counts, Figure
@@ -18,71 +20,91 @@ from scripts.benchmark.served import Bed, Served, Subscriber
 from scripts.benchmark.sound import recording
 
 KINDS = 50  # recordings that differ; the others are copies
-BARE_S = 10.0
+BARE_S = 5.0
+FEW = 3  # floods of a daemon that has fewer workers than there are cores
 
 
 def measure(bed: Bed, counts: Counts) -> list[Figure]:
     cores = sorted(os.sched_getaffinity(0))
-    bare: dict[int, list[float]] = {1: [], len(cores): []}
     seconds = min(BARE_S, counts.idle_s)
-    figures: list[Figure] = []
-    served_rate: dict[int, float] = {}
     with bed.folder() as folder:
         staging = Staging(folder / "staging", counts.flood)
+        runs = []
         for workers in sorted({1, *range(2, len(cores), 2), len(cores)}):
-            for number in bare:  # in turn with the daemons
-                bare[number].append(_bare(bed, staging.path, seconds, cores[:number]))
             base = folder / f"workers-{workers}"
             base.mkdir()
+            floods = counts.floods if workers == len(cores) else min(FEW, counts.floods)
             with bed.serve("--workers", str(workers), base=base) as served:
-                took = staging.flood(served, "a")
-                served_rate[workers] = counts.flood / took
-                if workers == len(cores):
-                    figures += _again(served, staging, counts, took)
-                staging.take_back(served)
-        for number in bare:
-            bare[number].append(_bare(bed, staging.path, seconds, cores[:number]))
-    return [*_rates(bare, served_rate, counts.flood), *figures]
-
-
-def _rates(bare: dict[int, list[float]], served: dict[int, float], flood: int) -> list[Figure]:
-    figures = [
-        Figure(f"bare classification, cores: {number}", "/s", tuple(rates))
-        for number, rates in bare.items()
-    ]
-    whole = figures[-1].median
-    figures += [
-        Figure(f"daemon, workers: {workers}", "/s", (rate,), f"{flood} files at once")
-        for workers, rate in served.items()
-    ]
-    most = max(served)
+                bare = [_bare(bed, staging.path, seconds, cores)]
+                took, held = [], []
+                for number in range(floods):
+                    took.append(staging.flood(served, f"{number}"))
+                    held.append((memory_mb(served.pid), memory_mb(served.pid, "VmHWM")))
+                    staging.take_back(served)
+                    bare.append(_bare(bed, staging.path, seconds, cores))
+            runs.append(Run(workers, counts.flood, took, held, bare))
+        alone = [_bare(bed, staging.path, seconds, cores[:1]) for _ in range(FEW)]
     return [
-        *figures,
-        Figure("daemon over bare classification", "%", (100 * served[most] / whole,), "all cores"),
-        Figure(f"{most} workers over one", "x", (served[most] / served[1],)),
+        Figure("bare classification, cores: 1", "/s", tuple(alone)),
+        Figure(
+            f"bare classification, cores: {len(cores)}",
+            "/s",
+            tuple(rate for run in runs for rate in run.bare),
+        ),
+        *(run.figure for run in runs),
+        *_whole(runs[-1]),
+        Figure(
+            f"{runs[-1].workers} workers over one",
+            "x",
+            (runs[-1].figure.median / runs[0].figure.median,),
+            "of the medians",
+        ),
     ]
 
 
-def _again(served: Served, staging: Staging, counts: Counts, first: float) -> list[Figure]:
-    """More floods for the same daemon: each file is new to it, by its name."""
-    after = f"after {counts.flood} files"
-    figures = [
-        Figure(f"memory {after}, resident", "MB", (memory_mb(served.pid),)),
-        Figure(f"memory {after}, peak", "MB", (memory_mb(served.pid, "VmHWM"),)),
-    ]
-    took = [first]
-    for number in range(1, counts.floods):
-        staging.take_back(served)
-        took.append(staging.flood(served, f"b{number}"))
-    costs = [1000 * seconds / counts.flood for seconds in took]
-    total = counts.flood * counts.floods
+@dataclass(frozen=True)
+class Run:
+    """Floods of one daemon, one after the other: each file is new to it, by its name."""
+
+    workers: int
+    files: int  # in each flood
+    took: list[float]  # s, of each flood
+    held: list[tuple[float, float]]  # MB after each, resident and at most so far
+    bare: list[float]  # files a second by bare classification, before and after each
+
+    @property
+    def figure(self) -> Figure:
+        rates = tuple(self.files / seconds for seconds in self.took)
+        return Figure(
+            f"daemon, workers: {self.workers}", "/s", rates, f"{self.files} files at once"
+        )
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """Of bare classification around it, % for each flood."""
+        around = zip(self.figure.values, self.bare, self.bare[1:], strict=False)
+        return tuple(200 * rate / (before + after) for rate, before, after in around)
+
+
+def _whole(run: Run) -> list[Figure]:
+    """What there is to say of the daemon that has all cores."""
+    costs = tuple(1000 * seconds / run.files for seconds in run.took)
+    total = run.files * len(run.took)
     return [
-        *figures,
-        Figure(f"cost of a file, first {counts.flood}", "ms", (costs[0],)),
-        Figure(f"cost of a file, last {counts.flood} of {total}", "ms", (costs[-1],)),
-        Figure("cost of a file, flood by flood", "ms", tuple(costs)),
+        Figure("daemon over bare classification", "%", run.shares, "all cores, flood by flood"),
+        Figure(f"memory after {run.files} files, resident", "MB", (run.held[0][0],)),
+        Figure(f"memory after {run.files} files, peak", "MB", (run.held[0][1],)),
+        Figure(f"memory after {total} files, resident", "MB", (run.held[-1][0],)),
+        Figure(f"cost of a file, first {run.files}", "ms", (costs[0],)),
+        Figure(f"cost of a file, last {run.files} of {total}", "ms", (costs[-1],)),
+        Figure("cost of a file, flood by flood", "ms", costs),
         Figure("last flood over first", "x", (costs[-1] / costs[0],)),
-        Figure(f"memory after {total} files, resident", "MB", (memory_mb(served.pid),)),
+        Figure(
+            "last flood over first, beside bare classification",
+            "x",
+            (run.shares[0] / run.shares[-1],),
+            "without what the machine did meanwhile",
+        ),
     ]
 
 
