@@ -1,8 +1,8 @@
 """A worker: the next window, of whichever source is due, or a few of them where many wait.
 
-Python's own code comes out of the caches while the model runs, and takes a multiple of its time
-when it is fetched again. So what several windows need before the model is done first, and what
-they need after it last.
+While the model runs, Python's code and objects fall out of the processor's caches, and to fetch
+them again takes longer than to run them. So what several windows need before the model is done for
+all of them first, and what they need after it last.
 """
 
 from __future__ import annotations
