@@ -17,7 +17,7 @@ from typing import Protocol
 from tinyast.features import Float
 
 ROOM = 16  # claimed files waiting for each worker; the others wait on disk
-AT_ONCE = 4  # turns that a worker takes together, where twice as many wait for each
+AT_ONCE = 4  # turns that a worker takes together
 LONG_AFTER = 12  # windows (a minute of sound) after which a job counts as long
 MAX_LONG = 128  # each holds a file descriptor
 
@@ -119,8 +119,8 @@ class JobQueue:
     def get(self) -> list[Turn]:
         """The next turns, waiting for one; none when the queue is closed.
 
-        What is live goes alone. Of the others it is several where many wait, and one where few do:
-        a worker that took two of two would leave the next one idle.
+        What is live goes alone. Of the others it is several where as many are left for each of the
+        other workers: none of them is to be idle meanwhile.
         """
         with self._work:
             self._work.wait_for(lambda: self._live or self._young or self._long or self._closed)
@@ -129,7 +129,7 @@ class JobQueue:
             if self._closed:
                 return []
             waiting = len(self._young) + len(self._long)
-            share = max(1, min(AT_ONCE, waiting // (2 * self._workers)))
+            share = max(1, min(AT_ONCE, waiting // self._workers))
             return [self._next() for _ in range(share)]
 
     def _next(self) -> Turn:
