@@ -60,6 +60,7 @@ def measure(bed: Bed, counts: Counts) -> list[Figure]:
             figures.append(_latency(served, subscriber, sounds, counts, load, most, written))
         figures.append(_latency(served, subscriber, sounds, counts, 10, most, renamed))
     if MEMORY.is_dir():
+        os.sync()  # or the disk would be busy with those files for some while yet
         with (
             tempfile.TemporaryDirectory(dir=MEMORY) as folder,
             bed.serve(folder=Path(folder)) as served,
