@@ -24,7 +24,6 @@ from daemon.settings import Folder
 from tinyast.classifier import Classifier
 from tinyast.content import Content
 from tinyast.errors import AudioError
-from tinyast.windows import Window
 
 CSV_FIELDS = ("path", "start_s", "end_s", "label", "score", "decision", "reason")
 CSV_HEADER = ",".join(CSV_FIELDS).encode() + b"\n"
@@ -66,17 +65,12 @@ def classify_file(
             listening = Listening(Content(fd, stat.st_size), path, folder, classifier, rules)
             file_id = claim(path, SOURCE, Identity.of(stat), None).file_id
             source = Source("file", SOURCE, path)
-            bodies = [_predict(listening, window, classifier) for window in listening.plan]
+            bodies = [listening.predict(window) for window in listening.plan]
     except AudioError as error:
         return Result(path, [], f"{error} ({error.code})")
     except OSError as error:
         return Result(path, [], error.strerror or str(error))
     return Result(path, [_object(source, file_id, i, b, node) for i, b in enumerate(bodies)])
-
-
-def _predict(listening: Listening, window: Window, classifier: Classifier) -> dict[str, Any]:
-    picture, level = listening.hear(window)
-    return listening.tell(window, classifier.engine.logits(picture[None])[0], level)
 
 
 def _object(

@@ -111,15 +111,13 @@ class FileJob:
                 self._bench.rules,
                 self._bench.stage,
             )
-            if len(self._listening.plan) > 1:  # it will wait, among many others
-                self._content.let_go()
         plan = self._listening.plan
         if self._windows >= len(plan):
             return self._finish([])
         window = plan[self._windows]
         picture, level = self._listening.hear(window)
-        if self._digest.advance((self._windows + 1) / len(plan)):
-            self._content.let_go()  # others may be heard before this goes on
+        self._digest.advance((self._windows + 1) / len(plan))
+        self._content.let_go()  # others may be heard before this goes on
         logits = yield picture
         if self._changed():
             return self._give_up()

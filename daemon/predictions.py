@@ -70,6 +70,11 @@ class Listening:
             path, os.fstat(file.fd).st_mtime_ns, self.duration_s, self._recording.bext, folder
         )
 
+    def predict(self, window: Window) -> dict[str, Any]:
+        """The body of a prediction for one window of `plan`, by itself. Raises AudioError."""
+        picture, level = self.hear(window)
+        return self.tell(window, self._classifier.engine.logits(picture[None])[0], level)
+
     def hear(self, window: Window) -> tuple[Float, float]:
         """What the model is shown of one window of `plan`, and its level in dBFS.
 

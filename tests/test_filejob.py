@@ -108,7 +108,7 @@ def test_a_file_is_not_held_while_the_model_is_asked(
     job.close()
 
 
-def test_one_that_vanished_while_the_model_was_asked_harms_no_other(
+def test_one_that_vanished_or_changed_harms_none_that_is_taken_with_it(
     tmp_path: Path, classifier: Classifier
 ) -> None:
     deliveries: list[Delivery] = []
