@@ -11,9 +11,9 @@ from pathlib import Path
 
 from scripts.benchmark.figures import Counts, Figure
 from scripts.benchmark.idle import shares
-from scripts.benchmark.load import written
+from scripts.benchmark.load import heard, written
 from scripts.benchmark.machine import cpu_s, memory_mb
-from scripts.benchmark.served import Bed, Served, Subscriber, ask
+from scripts.benchmark.served import FILES, Bed, Served, ask, listening
 from scripts.benchmark.sound import SECONDS, recording
 
 REPLAYED = 100  # of the last messages
@@ -35,24 +35,18 @@ def measure(bed: Bed, counts: Counts) -> list[Figure]:
 def _lengths(bed: Bed, counts: Counts) -> list[Figure]:
     """One file at a time: what a window of it costs, and the memory that it took."""
     figures = []
-    with bed.serve() as served:
-        subscriber = Subscriber(served, "tinyast.v1.file.")
-        try:
-            sound = recording(0)
-            subscriber.settle(lambda n: written(served.folder / f"settle-{n}.wav", sound))
-            for seconds in counts.lengths_s:
-                path = served.base / "long.wav"
-                path.write_bytes(recording(1, seconds))
-                begin = time.perf_counter()
-                path.rename(served.folder / f"long-{seconds:g}.wav")
-                took = 1000 * (subscriber.count(1) - begin)
-                name = f"file of {seconds:g} s"
-                figures += [
-                    Figure(f"{name}, a window", "ms", (took * SECONDS / seconds,)),
-                    Figure(f"{name}, memory after", "MB", (memory_mb(served.pid),)),
-                ]
-        finally:
-            subscriber.close()
+    with bed.serve() as served, heard(served, recording(0), FILES) as subscriber:
+        for seconds in counts.lengths_s:
+            path = served.base / "long.wav"
+            path.write_bytes(recording(1, seconds))
+            begin = time.perf_counter()
+            path.rename(served.folder / f"long-{seconds:g}.wav")
+            took = 1000 * (subscriber.count(1) - begin)
+            name = f"file of {seconds:g} s"
+            figures += [
+                Figure(f"{name}, a window", "ms", (took * SECONDS / seconds,)),
+                Figure(f"{name}, memory after", "MB", (memory_mb(served.pid),)),
+            ]
     return figures
 
 
@@ -88,25 +82,18 @@ def _keeping_all(base: Path) -> tuple[str, str]:
 
 
 def _hear_one(served: Served, name: str) -> None:
-    subscriber = Subscriber(served, "tinyast.v1.file.")
-    try:
-        subscriber.settle(lambda n: written(served.folder / f"{n}-{name}", recording(n)))
-    finally:
-        subscriber.close()
+    with listening(served, FILES, lambda n: written(served.folder / f"{n}-{name}", recording(n))):
+        pass
 
 
 def _latencies(served: Served, files: int) -> tuple[float, ...]:
-    subscriber = Subscriber(served)
     took = []
-    try:
-        sounds = [recording(kind) for kind in range(10)]
-        subscriber.settle(lambda n: written(served.folder / f"settle-{n}.wav", sounds[0]))
+    sounds = [recording(kind) for kind in range(10)]
+    with heard(served, sounds[0]) as subscriber:
         for number in range(files):
             time.sleep(0.02)
             at = written(served.folder / f"one-{number:06}.wav", sounds[number % len(sounds)])
             took.append(1000 * (subscriber.next()[0] - at))
-    finally:
-        subscriber.close()
     return tuple(took)
 
 

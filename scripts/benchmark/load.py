@@ -14,15 +14,15 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from scripts.benchmark.figures import Counts, Figure
-from scripts.benchmark.served import Bed, Served, Subscriber
+from scripts.benchmark.served import PREDICTIONS, Bed, Served, Subscriber, listening
 from scripts.benchmark.sound import recording
 
 HALF = 50  # %
@@ -53,7 +53,7 @@ def renamed(path: Path, data: bytes) -> float:
 def measure(bed: Bed, counts: Counts) -> list[Figure]:
     """Each load on one daemon, one after the other."""
     sounds = [recording(kind) for kind in range(min(KINDS, counts.files))]
-    with bed.serve() as served, _heard(served, sounds[0]) as subscriber:
+    with bed.serve() as served, heard(served, sounds[0]) as subscriber:
         most = _capacity(served, subscriber, sounds, 10 * counts.files)
         in_memory = _in_memory(bed, sounds, counts, most)
         figures = [Figure("files at once, done in a second", "/s", (most,))]
@@ -71,20 +71,17 @@ def _in_memory(bed: Bed, sounds: list[bytes], counts: Counts, most: float) -> li
     with (
         tempfile.TemporaryDirectory(dir=MEMORY) as folder,
         bed.serve(folder=Path(folder)) as served,
-        _heard(served, sounds[0]) as subscriber,
+        heard(served, sounds[0]) as subscriber,
     ):
         figure = _latency(served, subscriber, sounds, counts, HALF, most, written, kept=False)
     return [replace(figure, name=f"{figure.name}, files in memory")]
 
 
-@contextmanager
-def _heard(served: Served, sound: bytes) -> Iterator[Subscriber]:
-    subscriber = Subscriber(served)
-    try:
-        subscriber.settle(lambda n: written(served.folder / f"settle-{n}.wav", sound))
-        yield subscriber
-    finally:
-        subscriber.close()
+def heard(
+    served: Served, sound: bytes, topic: str = PREDICTIONS
+) -> AbstractContextManager[Subscriber]:
+    """A subscriber that has heard what the daemon says of `sound`, a whole file."""
+    return listening(served, topic, lambda n: written(served.folder / f"settle-{n}.wav", sound))
 
 
 def _capacity(served: Served, subscriber: Subscriber, sounds: list[bytes], files: int) -> float:
@@ -123,12 +120,13 @@ def _latency(
 
     writer = threading.Thread(target=write)
     writer.start()
-    heard: list[tuple[float, str]] = []
+    arrived: dict[str, float] = {}
     for _ in range(files):
         at, message = subscriber.next()
-        heard.append((at, message["source"]["path"]))
+        name = message["source"]["path"]
+        arrived[name] = at
         if not kept:
-            os.unlink(heard[-1][1])
+            os.unlink(name)
     writer.join()
-    took = tuple(1000 * (at - sent[path]) for at, path in heard)
+    took = tuple(1000 * (at - sent[name]) for name, at in arrived.items())
     return Figure(f"{arrive.__name__} to heard, {load} % load", "ms", took, f"{rate:.1f} files/s")

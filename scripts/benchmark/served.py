@@ -18,6 +18,7 @@ import zmq
 from tinyast.errors import TinyASTError
 
 PATIENCE_S = 120.0
+PREDICTIONS, FILES = "tinyast.v1.prediction.", "tinyast.v1.file."  # topics
 
 
 class NoDaemon(TinyASTError):
@@ -82,7 +83,7 @@ class Bed:
 class Subscriber:
     """Another program: hears what begins with `topic`, and knows nothing of replay."""
 
-    def __init__(self, served: Served, topic: str = "tinyast.v1.prediction.") -> None:
+    def __init__(self, served: Served, topic: str) -> None:
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.SUB)
         self._socket.rcvhwm = 0
@@ -127,6 +128,17 @@ class Subscriber:
 
     def close(self) -> None:
         self._context.destroy(linger=0)
+
+
+@contextmanager
+def listening(served: Served, topic: str, provoke: Callable[[int], object]) -> Iterator[Subscriber]:
+    """A subscriber whose subscription has reached the daemon, as `settle` sees to."""
+    subscriber = Subscriber(served, topic)
+    try:
+        subscriber.settle(provoke)
+        yield subscriber
+    finally:
+        subscriber.close()
 
 
 def ask(served: Served, request: dict[str, Any]) -> list[bytes]:

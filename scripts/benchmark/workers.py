@@ -16,7 +16,7 @@ from pathlib import Path
 
 from scripts.benchmark.figures import Counts, Figure
 from scripts.benchmark.machine import memory_mb
-from scripts.benchmark.served import Bed, Served, Subscriber
+from scripts.benchmark.served import FILES, Bed, Served, listening
 from scripts.benchmark.sound import recording
 
 KINDS = 50  # recordings that differ; the others are copies
@@ -121,16 +121,14 @@ class Staging:
 
     def flood(self, served: Served, prefix: str) -> float:
         """Seconds from the first file moved in to the last end state heard."""
-        subscriber = Subscriber(served, "tinyast.v1.file.")
-        try:
-            subscriber.settle(lambda attempt: _touch(served, f"{prefix}-settle-{attempt}"))
+        with listening(
+            served, FILES, lambda attempt: _touch(served, f"{prefix}-settle-{attempt}")
+        ) as subscriber:
             begin = time.perf_counter()
             for number in range(self.files):
                 name = f"{number:06}.wav"
                 os.rename(self.path / name, served.folder / f"{prefix}-{name}")
             return subscriber.count(self.files) - begin
-        finally:
-            subscriber.close()
 
     def take_back(self, served: Served) -> None:
         for path in served.folder.iterdir():
