@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from daemon.commands.options import DAEMON, ENDPOINTS, ReadSettings, takes_settings
 from daemon.errors import DaemonError, SettingsError
-from daemon.options import DAEMON, ENDPOINTS, ReadSettings, takes_settings
 from tinyast.errors import TinyASTError
 
 if TYPE_CHECKING:
@@ -60,11 +60,11 @@ def _root(
 def run(read: ReadSettings) -> None:
     """Run the daemon until it is told to stop (SIGTERM or Ctrl-C)."""
     settings = read()
-    from daemon import logs
+    from daemon.monitoring import logging as logs
 
     logs.configure(settings.log)
-    from daemon.announce import announce
-    from daemon.service import Service
+    from daemon.commands.run import announce
+    from daemon.service.lifecycle import Service
 
     Service(settings, read).run(announce)
 
@@ -84,7 +84,7 @@ def listen(
     """Print what a daemon says, missing nothing."""
     settings = read()
     from daemon.client import Client, NoAnswer
-    from daemon.listen import Screen, line
+    from daemon.commands.listen import Screen, line
 
     keys = _client_keys(server_key, own_key)
     with Client(settings.publish, settings.replay, since, (topic,), keys=keys) as client:
@@ -125,7 +125,7 @@ def classify(
 ) -> None:
     """Classify files and folders once, without a daemon. Exit code 1 if any file failed."""
     settings = read()
-    from daemon.batch import run_batch
+    from daemon.commands.classify import run_batch
 
     failed = run_batch(settings, paths, format, output, overwrite, formats)
     raise typer.Exit(1 if failed else 0)
@@ -139,8 +139,8 @@ def reprocess(
 ) -> None:
     """Forget what was said of these files and have the daemon classify them again."""
     settings = read()
-    from daemon.batch import find_watched
-    from daemon.requests import ask_reprocess
+    from daemon.commands.classify import find_watched
+    from daemon.service.inbox import ask_reprocess
 
     found = find_watched(settings, paths)
     try:
@@ -159,7 +159,7 @@ def backup(
     copy: Annotated[Path, typer.Argument(metavar="COPY", help="New file to write it to.")],
 ) -> None:
     """Copy the journal of messages and files, while the daemon runs or not."""
-    from daemon.copies import backup
+    from daemon.journal.backup import backup
 
     newest = backup(read().state_path, copy)
     typer.echo(f"wrote {copy}: all up to seq {newest}")
@@ -175,7 +175,7 @@ def restore(
 
     Files that were classified after the copy was made are classified again.
     """
-    from daemon.copies import restore
+    from daemon.journal.backup import restore
 
     newest, aside = restore(copy, read().state_path)
     typer.echo(
@@ -197,7 +197,7 @@ def status(
     import msgspec
 
     from daemon.client import NoAnswer, ask_status
-    from daemon.report import describe
+    from daemon.commands.status import describe
 
     try:
         answer = ask_status(settings.replay, _client_keys(server_key, own_key), ANSWER_S)
@@ -214,7 +214,7 @@ def keygen(
     ] = None,
 ) -> None:
     """Make keys, so that other machines can listen and strangers cannot."""
-    from daemon.keys import make_client, make_server
+    from daemon.protocol.keys import make_client, make_server
 
     if client is None:
         public = make_server(folder)
@@ -242,7 +242,7 @@ def install_service(
     show: Annotated[bool, typer.Option("--print", help="Print the unit, write nothing.")] = False,
 ) -> None:
     """Write a systemd unit for this installation, and say how to start it."""
-    from daemon.unit import install, render
+    from daemon.commands.install_service import install, render
 
     if show:
         typer.echo(render(config, user), nl=False)
@@ -264,7 +264,7 @@ def install_service(
 @app.command()
 def devices() -> None:
     """List the inputs that a microphone can be: the names to use, channels and rates."""
-    from daemon.devices import list_inputs
+    from daemon.sources.microphone.devices import list_inputs
 
     for item in list_inputs():
         default = "  (default)" if item["default"] else ""
@@ -281,7 +281,7 @@ def doctor(read: ReadSettings) -> None:
     Exit code 1 if anything fails.
     """
     settings = read()
-    from daemon.doctor import FAIL, OK, examine
+    from daemon.commands.doctor import FAIL, OK, examine
 
     failed = False
     for check in examine(settings):
@@ -297,7 +297,7 @@ def main() -> None:
     try:
         app()
     except (DaemonError, TinyASTError) as error:
-        from daemon.logs import printable
+        from daemon.monitoring.logging import printable
 
         print(f"tinyastd: {printable(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code if isinstance(error, DaemonError) else 1)

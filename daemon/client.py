@@ -26,11 +26,11 @@ from typing import Any
 import msgspec
 import zmq
 
-from daemon.endpoint import keep_alive
-from daemon.heard import Page, read_live, read_page
-from daemon.heard import Received as Received  # what a Client gives out
-from daemon.keys import load_pair, load_public
-from daemon.messages import HEARTBEAT_TOPIC, PREFIX, TYPES
+from daemon.delivery.endpoint import keep_alive
+from daemon.protocol.decoding import Page, read_live, read_page
+from daemon.protocol.decoding import Received as Received  # what a Client gives out
+from daemon.protocol.keys import load_pair, load_public
+from daemon.protocol.messages import HEARTBEAT_TOPIC, PREFIX, TYPES
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +137,7 @@ class Client:
         After 15 s of waiting without a sign of the daemon, it logs that and sets `silent`, until
         there is one; it goes on trying all the while.
 
-        Raises Refused (daemon.heard) where the daemon will not answer what replay is asked.
+        Raises Refused (daemon.protocol.decoding) if the daemon refuses the replay request.
         """
         now = time.monotonic()
         if self._ready or now - self._left_at > AWAY_S:  # it was not waited for

@@ -14,8 +14,8 @@ from rich.progress import DownloadColumn, MofNCompleteColumn
 from scripts.frontend import ESC50, bar, needs_train, plainly, say_next_script
 
 with needs_train():
-    from tinyast.archive import ArchiveError, unpack, verify_names
-from tinyast.download import ESC50_URL, alone_in, check_sum, fetch
+    from tinyast.data.archive import ArchiveError, unpack, verify_names
+from tinyast.data.download import ESC50_URL, alone_in, check_sum, fetch
 
 
 def command(

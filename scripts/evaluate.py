@@ -32,9 +32,8 @@ from scripts.frontend import ESC50, needs_train, plainly, say_next, say_next_scr
 with needs_train():
     from transformers.utils.logging import disable_progress_bar
 
-    from tinyast.datasets import Dataset, read_dataset
-    from tinyast.evaluation import Evaluation, evaluate
-    from tinyast.judging import (
+    from tinyast.data.datasets import Dataset, read_dataset
+    from tinyast.evaluation.held_out import (
         Judge,
         check_labels,
         judge_of_checkpoint,
@@ -42,8 +41,10 @@ with needs_train():
         logits_of,
         robustness,
     )
-    from tinyast.plots import confusion_matrix, reliability_diagram, training_curves
-from tinyast.calibration import (
+    from tinyast.evaluation.metrics import Evaluation, evaluate
+    from tinyast.evaluation.plots import confusion_matrix, reliability_diagram, training_curves
+from tinyast.errors import DataError
+from tinyast.evaluation.calibration import (
     Accepted,
     Scores,
     accepted,
@@ -51,10 +52,9 @@ from tinyast.calibration import (
     fit_temperature,
     temperatures_from_others,
 )
-from tinyast.engine import softmax
-from tinyast.engine_names import ENGINES
-from tinyast.errors import DataError
-from tinyast.unknown import MEASURES, auroc, familiarity
+from tinyast.inference.engine import softmax
+from tinyast.inference.engine_names import ENGINES
+from tinyast.inference.familiarity import MEASURES, auroc, familiarity
 
 FAMILIAR = 5  # per cent of rightly named clips that an answer of `unknown` may cost
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.9)

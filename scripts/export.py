@@ -17,13 +17,13 @@ from scripts.frontend import needs_train, plainly, say_next
 with needs_train():
     from transformers.utils.logging import disable_progress_bar
 
-    from tinyast.datasets import read_dataset
-    from tinyast.export import export, read_settings
-    from tinyast.modeling import TinyASTForAudioClassification
-    from tinyast.quantize import calibration_pictures
-from tinyast.checkpoint import default_path
+    from tinyast.data.datasets import read_dataset
+    from tinyast.export.checkpoint import export, read_settings
+    from tinyast.export.int8 import calibration_pictures
+    from tinyast.model.modeling import TinyASTForAudioClassification
 from tinyast.classifier import Classifier
 from tinyast.errors import CheckpointError
+from tinyast.inference.checkpoint import default_path
 
 
 def command(

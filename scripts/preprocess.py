@@ -16,9 +16,9 @@ from rich.progress import MofNCompleteColumn
 from scripts.frontend import ESC50, bar, needs_train, plainly, say_next_script
 
 with needs_train():
-    from tinyast.datasets import read_dataset
-    from tinyast.preprocessing import preprocess
-from tinyast.features import FeatureSettings
+    from tinyast.data.datasets import read_dataset
+    from tinyast.data.preprocessing import preprocess
+from tinyast.features.log_mel import FeatureSettings
 
 
 def command(

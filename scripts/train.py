@@ -23,22 +23,22 @@ with needs_train():
     from threadpoolctl import threadpool_limits
     from transformers.utils.logging import disable_progress_bar
 
-    from tinyast.datasets import Dataset, Numbers, read_dataset
-    from tinyast.modeling import TinyASTForAudioClassification
-    from tinyast.plots import training_curves
-    from tinyast.spectra import VariantSettings, dataset_spectra
-    from tinyast.splits import (
+    from tinyast.data.datasets import Dataset, Numbers, read_dataset
+    from tinyast.data.spectrograms import VariantSettings, dataset_spectra
+    from tinyast.data.splits import (
         check_kinds,
         few_of_each,
         leave_out_classes,
         split_by_fold,
         split_few,
     )
-    from tinyast.teaching import load_teacher
-    from tinyast.training import Clips, Metrics, predict, train
-from tinyast.features import FeatureSettings
-from tinyast.limits import check_limits
-from tinyast.recipe import Recipe, RecipeError, load_recipe
+    from tinyast.evaluation.plots import training_curves
+    from tinyast.model.modeling import TinyASTForAudioClassification
+    from tinyast.training.distillation import load_teacher
+    from tinyast.training.loop import Clips, Metrics, predict, train
+from tinyast.features.log_mel import FeatureSettings
+from tinyast.training.limits import check_limits
+from tinyast.training.recipe import Recipe, RecipeError, load_recipe
 
 CONFIG = Path(__file__).resolve().parent.parent / "config"
 

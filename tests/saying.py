@@ -8,14 +8,14 @@ from types import TracebackType
 
 from running import Daemon
 
-from daemon.delivery import Delivery, DeliveryThread, Heartbeat
-from daemon.journal import Journal
-from daemon.messages import FileEnd, Message, Source, file_end, prediction
-from daemon.records import Record
-from daemon.replay import ReplayThread
-from daemon.settings import JournalLimits
-from daemon.sockets import bind
-from daemon.tally import Tally
+from daemon.delivery.endpoints import bind
+from daemon.delivery.publisher import Delivery, DeliveryThread, Heartbeat
+from daemon.delivery.replay import ReplayThread
+from daemon.journal.records import Record
+from daemon.journal.writer import Journal
+from daemon.monitoring.metrics import Tally
+from daemon.protocol.messages import FileEnd, Message, Source, file_end, prediction
+from daemon.settings.schema import JournalLimits
 
 SOURCE = Source("file", "in", b"/sounds/in/one.wav")
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
-ROOT = Path(__file__).parent.parent
 HEAVY = ("torch", "transformers", "librosa", "pandas", "matplotlib", "onnx", "scipy")
 LATE = ("sounddevice", "soundfile")  # where a microphone or a compressed file is met
 
@@ -27,7 +26,9 @@ def loaded_by(code: str) -> set[str]:
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("module", ["daemon.service", "daemon.cli", "daemon.client", "tinyast"])
+@pytest.mark.parametrize(
+    "module", ["daemon.service.lifecycle", "daemon.cli", "daemon.client", "tinyast"]
+)
 def test_what_runs_all_day_loads_nothing_that_only_training_needs(module: str) -> None:
     loaded = loaded_by(f"import {module}")
     assert not loaded & {*HEAVY, *LATE}

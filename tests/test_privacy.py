@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tinyast.checkpoint import default_path
+from tinyast.inference.checkpoint import default_path
 
 
 def test_loading_the_model_leaves_no_device_id_and_starts_no_reporter(tmp_path: Path) -> None:

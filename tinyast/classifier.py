@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyast.audio import check_rate, checked, downmix
-from tinyast.checkpoint import Checkpoint, read_checkpoint
-from tinyast.engine import Engine, load_engine, softmax
+from tinyast.audio.decoding import check_rate, checked, downmix
+from tinyast.audio.windows import WindowPlan
 from tinyast.errors import AudioError
-from tinyast.feature_graph import FeatureGraph
-from tinyast.features import Float
-from tinyast.unknown import familiarity
-from tinyast.windows import WindowPlan
+from tinyast.features.graph import FeatureGraph
+from tinyast.features.log_mel import Float
+from tinyast.inference.checkpoint import Checkpoint, read_checkpoint
+from tinyast.inference.engine import Engine, load_engine, softmax
+from tinyast.inference.familiarity import familiarity
 
 SILENT = 1e-10  # an RMS of digital zeros is given as -200 dBFS
 

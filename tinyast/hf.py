@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification
 
-from tinyast.configuration import TinyASTConfig
-from tinyast.feature_extraction import TinyASTFeatureExtractor
-from tinyast.modeling import TinyASTForAudioClassification
+from tinyast.model.configuration import TinyASTConfig
+from tinyast.model.feature_extraction import TinyASTFeatureExtractor
+from tinyast.model.modeling import TinyASTForAudioClassification
 
 __all__ = ["TinyASTConfig", "TinyASTFeatureExtractor", "TinyASTForAudioClassification"]
 

@@ -21,7 +21,7 @@ from scripts.benchmark.figures import FULL, QUICK, Figure
 from scripts.benchmark.report import Parts, check_place, table, write_into, write_json
 from scripts.benchmark.served import Bed
 from scripts.frontend import needs_train, plainly
-from tinyast.engine_names import EngineName
+from tinyast.inference.engine_names import EngineName
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 YAMNET = Path(os.environ.get("TINYAST_SHARED", ROOT.parent / "shared")) / "peers" / "yamnet.tflite"

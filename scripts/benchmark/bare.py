@@ -16,9 +16,9 @@ import time
 from pathlib import Path
 
 import scripts.benchmark  # noqa: F401 - holds math libraries to one thread
-from tinyast.allocator import keep_freed_memory
-from tinyast.audio import read_file
+from tinyast.audio.decoding import read_file
 from tinyast.classifier import Classifier
+from tinyast.inference.allocator import keep_freed_memory
 
 
 def main() -> None:

@@ -22,9 +22,9 @@ import numpy as np
 from scripts.benchmark.figures import Figure
 from scripts.benchmark.served import Bed
 from scripts.benchmark.sound import RATE, SECONDS
-from tinyast.checkpoint import GRAPH, read_checkpoint
-from tinyast.features import FeatureSettings, mel_filterbank
-from tinyast.polyphase import fitted
+from tinyast.audio.resampling import fitted
+from tinyast.features.log_mel import FeatureSettings, mel_filterbank
+from tinyast.inference.checkpoint import GRAPH, read_checkpoint
 
 SIZE = 384  # of the matrices whose product gives the peak: they fit into the second-level cache
 BYTES = 1 << 27  # read to measure memory's bandwidth: more than any cache holds

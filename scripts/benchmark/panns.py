@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from tinyast.features import FeatureSettings, mel_filterbank
+from tinyast.features.log_mel import FeatureSettings, mel_filterbank
 
 RATE, WINDOW, HOP, BANDS, CLASSES = 32_000, 1_024, 320, 64, 527
 CNN14 = (64, 128, 256, 512, 1024, 2048)  # channels, of two convolutions each

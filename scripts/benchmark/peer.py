@@ -27,9 +27,9 @@ PATCH = 15_600  # samples that YAMNet hears at once
 
 def tinyast(given: argparse.Namespace) -> Classify:
     """This project, as a program that imports the package uses it; WAV read as the daemon does."""
-    from tinyast.allocator import keep_freed_memory
-    from tinyast.audio import read_file
+    from tinyast.audio.decoding import read_file
     from tinyast.classifier import Classifier
+    from tinyast.inference.allocator import keep_freed_memory
 
     keep_freed_memory()
     classifier = Classifier.load(given.checkpoint, given.engine)

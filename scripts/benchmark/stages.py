@@ -20,11 +20,11 @@ import zmq
 from scripts.benchmark.figures import Counts, Figure, Stopwatch
 from scripts.benchmark.served import Bed
 from scripts.benchmark.sound import RATE, recording
-from tinyast.allocator import keep_freed_memory
-from tinyast.audio import read_file
+from tinyast.audio.decoding import read_file
+from tinyast.audio.resample import resample
 from tinyast.classifier import Classifier
-from tinyast.feature_graph import FeatureGraph
-from tinyast.resample import resample
+from tinyast.features.graph import FeatureGraph
+from tinyast.inference.allocator import keep_freed_memory
 
 WARM_UP = 10
 MESSAGE = bytes(1_000)  # about as long as a prediction

@@ -21,11 +21,11 @@ def step(name):
     print(name, 1000 * (now - last), sep="\\t", flush=True)
     last = now
 import daemon.cli; step("imports: command line")
-import daemon.settings, daemon.logs; step("imports: settings")
+import daemon.settings.schema, daemon.monitoring.logging; step("imports: settings")
 import numpy; step("imports: numpy")
 import zmq; step("imports: pyzmq")
 import watchdog.observers.inotify; step("imports: watchdog")
-import daemon.service; step("imports: the rest of the service")
+import daemon.service.lifecycle; step("imports: the rest of the service")
 from tinyast.onnx_session import load_onnxruntime
 load_onnxruntime(); step("imports: onnxruntime")
 from tinyast.classifier import Classifier
@@ -69,7 +69,7 @@ def _steps(bed: Bed, times: int) -> list[Figure]:
 
 def _imports() -> list[Figure]:
     """The imports that take longest by themselves, what they import left out (-X importtime)."""
-    code = "import daemon.cli, daemon.service, watchdog.observers.inotify\n"
+    code = "import daemon.cli, daemon.service.lifecycle, watchdog.observers.inotify\n"
     code += "from tinyast.onnx_session import load_onnxruntime; load_onnxruntime()"
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-c", code], capture_output=True, text=True, check=True

@@ -1,0 +1,273 @@
+"""`tinyastd doctor`: what would keep a daemon with these settings from working, and the mend."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+
+import daemon
+from daemon.client import Client, NoAnswer
+from daemon.delivery.endpoints import bind
+from daemon.errors import DaemonError
+from daemon.host.locks import holder, lock_path
+from daemon.host.mounts import is_remote
+from daemon.host.tcp import holder_of_port
+from daemon.journal.writer import check_journal, journal_path
+from daemon.pipeline.decision import check_labels
+from daemon.pipeline.recording_time import zone
+from daemon.protocol.keys import load_server
+from daemon.settings.schema import Folder, Microphone, Settings
+from daemon.sources.microphone.devices import record
+from tinyast.classifier import Classifier
+from tinyast.errors import TinyASTError
+from tinyast.inference.checkpoint import damaged_files
+
+OK, WARN, FAIL = "ok", "warn", "fail"
+LOW_DISK = 200_000_000  # bytes
+INOTIFY = Path("/proc/sys/fs/inotify")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing looked at. `mend` says what to do where it is not ok."""
+
+    name: str
+    state: str  # ok, warn or fail
+    text: str
+    mend: str = ""
+
+
+def examine(settings: Settings) -> Iterator[Check]:
+    """Every check, in the order in which a daemon would meet its subject."""
+    yield package_clash()
+    for folder in settings.folder:
+        yield check_folder(folder)
+    for microphone in settings.microphone:
+        yield check_microphone(microphone)
+    yield check_watches()
+    yield check_state(settings.state_path)
+    yield check_disk(settings.state_path)
+    yield check_model(settings)
+    yield check_audio(settings)
+    running = _running(settings)
+    yield check_endpoints(settings, running)
+    if settings.metrics:
+        yield check_metrics(settings, running)
+
+
+def package_clash() -> Check:
+    """PyPI's python-daemon installs a package `daemon` too, over ours, without a word."""
+    here = Path(daemon.__file__).parent
+    foreign = [name for name in ("daemon.py", "pidfile.py", "runner.py") if (here / name).exists()]
+    try:
+        metadata.distribution("python-daemon")
+    except metadata.PackageNotFoundError:
+        if not foreign:
+            return Check("packages", OK, "no other package claims the name `daemon`")
+    return Check(
+        "packages",
+        FAIL,
+        "the package python-daemon is installed here and overwrites tinyast's `daemon`",
+        "install tinyast into a virtual environment of its own: python3 -m venv …",
+    )
+
+
+def check_folder(folder: Folder) -> Check:
+    name = f"folder {folder.name}"
+    if not os.path.isdir(folder.path):
+        return Check(name, FAIL, f"{folder.path} is not there", f"mkdir -p {folder.path}")
+    if not os.access(folder.path, os.R_OK | os.X_OK):
+        return Check(
+            name,
+            FAIL,
+            f"{folder.path} may not be read",
+            "give this user read and search permission",
+        )
+    if folder.after != "keep" and not os.access(folder.path, os.W_OK):
+        return Check(
+            name,
+            FAIL,
+            f"{folder.path} may not be written, which `after = {folder.after!r}` needs",
+            'give this user write permission, or set `after = "keep"`',
+        )
+    try:
+        zone(folder.time_zone)
+    except DaemonError as error:
+        return Check(name, FAIL, str(error), "see the list in /usr/share/zoneinfo")
+    if is_remote(os.fsencode(folder.path)):
+        text = f"{folder.path} is a network file system: scanned every {folder.poll:g} s"
+        return Check(name, WARN, text, "watch a local folder to hear of files at once")
+    return Check(name, OK, f"{folder.path} can be watched")
+
+
+def check_microphone(settings: Microphone) -> Check:
+    """Record a second, and say what it is like."""
+    name = f"mic {settings.name}"
+    try:
+        sample = record(settings)
+    except DaemonError as error:
+        return Check(name, FAIL, str(error), "see the text, and `tinyastd devices`")
+    text = f"`{sample.device}` at {sample.rate} Hz, {sample.level_dbfs:.1f} dBFS"
+    if sample.zeros:
+        return Check(name, WARN, f"{text}: exact zeros", "unmute it, and see that it may be heard")
+    if sample.clipped > 0.001:
+        return Check(
+            name, WARN, f"{text}: {sample.clipped:.1%} of samples clip", "turn the gain down"
+        )
+    return Check(name, OK, text)
+
+
+def check_watches() -> Check:
+    try:
+        watches = int((INOTIFY / "max_user_watches").read_text())
+        instances = int((INOTIFY / "max_user_instances").read_text())
+    except (OSError, ValueError):
+        return Check("file events", WARN, "no inotify here; folders are scanned instead")
+    if instances < 16 or watches < 1_000:
+        return Check(
+            "file events",
+            WARN,
+            f"few inotify watches ({watches}) or instances ({instances}) are allowed",
+            "sysctl fs.inotify.max_user_watches=65536 fs.inotify.max_user_instances=128",
+        )
+    return Check("file events", OK, f"{watches} inotify watches, {instances} instances")
+
+
+def check_state(state: Path) -> Check:
+    # Not made here: it would belong to whoever asks, who may not be who runs the daemon.
+    there = next(path for path in (state, *state.parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        return Check(
+            "state",
+            FAIL,
+            f"{state} cannot be written: {there}: {error.strerror}",
+            "name another --state, or give this user write permission",
+        )
+    if not journal_path(state).exists():
+        return Check("state", OK, f"{state} can be written; no journal yet")
+    try:
+        check_journal(state)
+    except DaemonError as error:
+        return Check(
+            "state",
+            FAIL,
+            str(error),
+            "a damaged one is put aside at the next start; for a newer one run a newer tinyastd",
+        )
+    return Check("state", OK, f"{state} holds a journal that can be read")
+
+
+def check_disk(state: Path) -> Check:
+    existing = next(path for path in (state, *state.parents) if path.exists())
+    free = shutil.disk_usage(existing).free
+    text = f"{free / 1e9:.1f} GB free where the journal is"
+    if free < LOW_DISK:
+        return Check("disk", FAIL, text, "make room: the daemon waits while it cannot write")
+    return Check("disk", OK, text)
+
+
+def check_model(settings: Settings) -> Check:
+    try:
+        classifier = Classifier.load(settings.checkpoint_path, settings.engine)
+        if damaged := damaged_files(classifier.checkpoint.path):
+            return Check(
+                "model",
+                FAIL,
+                f"not what was exported: {', '.join(damaged)} in {classifier.checkpoint.path}",
+                "install tinyast again, or export the checkpoint again",
+            )
+        check_labels(settings.decision, classifier.labels)
+        noise = np.random.default_rng(0).normal(0, 0.1, 5 * 44_100).astype(np.float32)
+        classifier.scores(noise, 44_100)
+        begin = time.perf_counter()
+        classifier.scores(noise, 44_100)
+        took = 1000 * (time.perf_counter() - begin)
+    except (TinyASTError, DaemonError) as error:
+        return Check("model", FAIL, str(error), "see the text")
+    model = classifier.checkpoint
+    return Check(
+        "model",
+        OK,
+        f"{model.name} {model.version} ({classifier.engine.sha256[:12]}, {settings.engine}), "
+        f"{len(model.labels)} labels; 5 s of sound take {took:.1f} ms",
+    )
+
+
+def check_audio(settings: Settings) -> Check:
+    wanted = {name for folder in settings.folder for name in folder.formats}
+    try:
+        import soundfile
+        import soxr
+    except (ImportError, OSError) as error:
+        return Check(
+            "audio", FAIL, f"an audio library is missing: {error}", "pip install soundfile soxr"
+        )
+    can = {name.lower() for name in soundfile.available_formats()} | {"wav"}
+    if missing := sorted(wanted - can):
+        return Check(
+            "audio",
+            FAIL,
+            f"this libsndfile ({soundfile.__libsndfile_version__}) cannot read {missing}",
+            "install a newer libsndfile, or leave these out of `formats`",
+        )
+    return Check(
+        "audio",
+        OK,
+        f"libsndfile {soundfile.__libsndfile_version__}, soxr {soxr.__version__}; "
+        f"reads {', '.join(sorted(wanted))}",
+    )
+
+
+def check_endpoints(settings: Settings, running: str | None) -> Check:
+    if running is not None:
+        return Check("endpoints", OK, running)
+    try:
+        keys = None if settings.keys_path is None else load_server(settings.keys_path)
+        bind(settings.publish, settings.replay, settings.insecure, keys).close()
+    except DaemonError as error:
+        return Check("endpoints", FAIL, str(error), "see the text")
+    return Check("endpoints", OK, f"{settings.publish} and {settings.replay} are free")
+
+
+def check_metrics(settings: Settings, running: str | None) -> Check:
+    from daemon.monitoring.http import parse_address
+
+    try:
+        host, port = parse_address(settings.metrics, settings.insecure)
+    except DaemonError as error:
+        return Check("metrics", FAIL, str(error), "see the text")
+    if running is not None:
+        return Check("metrics", OK, running)
+    try:
+        socket.create_server((host, port)).close()
+    except OSError as error:
+        text = f"{settings.metrics} cannot be used ({error.strerror}): {holder_of_port(port)}"
+        return Check("metrics", FAIL, text, "stop that process, or name another address")
+    return Check("metrics", OK, f"http://{settings.metrics} is free")
+
+
+def _running(settings: Settings) -> str | None:
+    """What to say if a daemon with these settings runs already."""
+    if settings.keys:  # it would not answer who shows no key
+        pid = holder(lock_path(settings.state_path))
+        return f"a daemon runs here already (process {pid})" if pid else None
+    with Client(settings.publish, settings.replay) as client:
+        try:
+            answer = client.status(timeout=0.5)
+        except NoAnswer:
+            return None
+    if answer["state"] != str(settings.state_path):
+        return None
+    return f"a daemon runs here already (process {answer['pid']}) and answers at both"

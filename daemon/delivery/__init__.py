@@ -1,0 +1,1 @@
+"""Publish committed messages and answer replay requests over ZeroMQ."""

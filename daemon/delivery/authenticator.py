@@ -1,0 +1,95 @@
+"""The gate: decides at every handshake whether a subscriber's key is one of those let in.
+
+ZeroMQ asks over ZAP (https://rfc.zeromq.org/spec/27/). The sockets insist on an answer
+(`zap_domain` with ZAP_ENFORCE_DOMAIN), so that where this thread is not there nobody gets in.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+
+import zmq
+from zmq.utils import z85
+
+from daemon.protocol.keys import ServerKeys, allowed
+
+log = logging.getLogger(__name__)
+
+ADDRESS = "inproc://zeromq.zap.01"
+DOMAIN = "tinyast"
+POLL_MS = 250
+
+
+class Gate(threading.Thread):
+    """Owns the ZAP socket of a context from `start` to its end."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], clients: Path) -> None:
+        super().__init__(name="gate")
+        self._clients = clients
+        self._halt = threading.Event()
+        # Bound before any socket that asks: what comes earlier would find no gate, and fail.
+        self._socket = context.socket(zmq.REP)
+        self._socket.linger = 0
+        self._socket.bind(ADDRESS)
+        self._shown: set[bytes] = set()  # keys with which someone got in
+        self.admitted = 0
+        self.turned_away = 0
+
+    def stop(self) -> None:
+        self._halt.set()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def lost_keys(self) -> bool:
+        """Whether a key with which someone got in has been taken away since the last call."""
+        try:
+            gone = self._shown - allowed(self._clients)
+        except OSError:
+            return False  # asked again soon
+        self._shown.difference_update(gone)
+        return bool(gone)
+
+    def run(self) -> None:
+        try:
+            while not self._halt.is_set():
+                if self._socket.poll(POLL_MS):
+                    self._socket.send_multipart(self._answer(self._socket.recv_multipart()))
+        finally:
+            self._socket.close()
+
+    def _answer(self, frames: list[bytes]) -> list[bytes]:
+        """The reply to version, id, domain, address, identity, mechanism, credentials."""
+        request = frames[1] if len(frames) > 1 else b""
+        welcome = (
+            len(frames) == 7
+            and frames[0] == b"1.0"
+            and frames[2] == DOMAIN.encode()
+            and frames[5] == b"CURVE"
+            and len(frames[6]) == 32
+            and self._lets_in(z85.encode(frames[6]))
+        )
+        if welcome:
+            self._shown.add(z85.encode(frames[6]))
+            self.admitted += 1
+            return [b"1.0", request, b"200", b"OK", b"", b""]
+        self.turned_away += 1
+        return [b"1.0", request, b"400", b"this key is not let in", b"", b""]
+
+    def _lets_in(self, key: bytes) -> bool:
+        try:
+            return key in allowed(self._clients)
+        except OSError as error:
+            log.error("the keys in %s cannot be read now: %s", self._clients, error.strerror)
+            return False
+
+
+def secure(socket: zmq.Socket[bytes], keys: ServerKeys) -> None:
+    """Let a server socket, not bound yet, admit only whom the gate lets in."""
+    socket.curve_server = True
+    socket.curve_publickey = keys.public
+    socket.curve_secretkey = keys.secret
+    socket.zap_domain = DOMAIN.encode()
+    socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)

@@ -1,0 +1,168 @@
+"""One bound socket that other programs connect to, with its bounds and its lock."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import zmq
+
+from daemon.delivery.authenticator import secure
+from daemon.delivery.connections import HANDSHAKE_S, Visitors
+from daemon.errors import StartError
+from daemon.host.locks import Lock
+from daemon.host.tcp import holder_of_port, why_no_interfaces
+from daemon.protocol.keys import ServerKeys
+
+MAX_MESSAGE = 4_096  # bytes that a client may send: subscriptions and requests are small
+LINGER_MS = 2_000  # what is queued at the end gets this long to leave
+RENEW_S = 5.0  # for the system to let go of what was ours
+
+Context = zmq.Context[zmq.Socket[bytes]]
+
+
+class Endpoint:
+    """A server socket. It is handed to the one thread that uses it; `close` comes last.
+
+    Raises StartError, naming the holder, where its address is taken.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        name: str,
+        kind: int,
+        address: str,
+        hwm: int,
+        keys: ServerKeys | None,
+        visitors: Visitors,
+    ) -> None:
+        self._context, self._name, self._kind, self._hwm = context, name, kind, hwm
+        self._visitors = visitors
+        self._keys = keys if address.startswith("tcp://") else None
+        self._lock: Lock | None = None
+        if address.startswith("ipc://"):
+            self._lock = _prepare_ipc(name, Path(address.removeprefix("ipc://")))
+        elif why := why_no_interfaces():
+            raise StartError(
+                f"`{name}` is {address}, for which AF_NETLINK sockets are needed ({why}); under "
+                "systemd, add AF_NETLINK to the unit's RestrictAddressFamilies"
+            )
+        self.socket = self._make(address)
+        try:
+            self._bind(address)
+        except BaseException:
+            self.close()
+            raise
+        # As bound: a port given as * is filled in.
+        self.address = self.socket.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0")
+
+    def _make(self, address: str) -> zmq.Socket[bytes]:
+        socket = self._context.socket(self._kind)
+        socket.sndhwm = self._hwm
+        socket.linger = LINGER_MS
+        socket.maxmsgsize = MAX_MESSAGE
+        socket.handshake_ivl = round(1000 * HANDSHAKE_S)
+        keep_alive(socket)
+        if address.startswith("tcp://["):
+            socket.ipv6 = True
+        if self._kind == zmq.ROUTER:
+            socket.copy_threshold = 0  # so that a reply's last frame tells when it was sent
+        if self._keys is not None:
+            secure(socket, self._keys)
+        try:
+            self._visitors.watch(socket, self._name)
+        except zmq.ZMQError:
+            socket.close()
+            raise
+        return socket
+
+    def _bind(self, address: str) -> None:
+        try:
+            self.socket.bind(address)
+        except zmq.ZMQError as error:
+            if error.errno == zmq.EADDRINUSE:
+                port = address.rpartition(":")[2]
+                raise StartError(
+                    f"{self._name} endpoint {address} is in use by {holder_of_port(int(port))}; "
+                    f"stop that process, or name another with --{self._name}"
+                ) from error
+            raise StartError(
+                f"cannot bind {self._name} endpoint {address}: {error.strerror}"
+            ) from error
+
+    def renew(self) -> None:
+        """Drop every connection and listen again at the same address; for the owning thread.
+
+        Those still let in connect again by themselves, and ask replay for what they missed.
+        """
+        self.socket.unbind(self.address)
+        self.socket.close(linger=0)
+        deadline = time.monotonic() + RENEW_S
+        while True:
+            try:
+                self.socket = self._make(self.address)
+                self._bind(self.address)
+                return
+            except (StartError, zmq.ZMQError):  # the port, or descriptors, are not free yet
+                self.socket.close(linger=0)
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+
+    def cleared_by(self, ask: Callable[[], object]) -> None:
+        """Have `ask` called, from another thread, when many connections have gone.
+
+        libzmq frees what they leave, some 10 kB each, only when the socket is used: the owning
+        thread is then to call `clear_away`, or they pile up for as long as nothing is published.
+        """
+        self._visitors.books[self._name].clear_away = ask
+
+    def clear_away(self) -> None:
+        """Free what connections leave that have gone; for the owning thread."""
+        self.socket.getsockopt(zmq.EVENTS)
+
+    def close(self) -> None:
+        self.socket.close()
+
+    def release(self) -> None:
+        """Give the address free, once the context is gone."""
+        if self._lock is not None:
+            self._lock.release()
+
+
+def keep_alive(socket: zmq.Socket[bytes]) -> None:
+    """Have the system notice a peer whose machine is gone, within half a minute.
+
+    libzmq's own heartbeats would too, but they abort the process (4.3.5) where one fails to come
+    on a connection that is not read because a queue is full: on the daemon's side any client can
+    bring that about, on a subscriber's being slow is enough (libzmq issues 3937 and 4767). What
+    keepalive cannot tell, a daemon that hangs, the heartbeats in the stream do.
+    """
+    socket.tcp_keepalive = 1
+    socket.tcp_keepalive_idle = 15  # s
+    socket.tcp_keepalive_intvl = 5
+    socket.tcp_keepalive_cnt = 3
+
+
+def _prepare_ipc(name: str, path: Path) -> Lock:
+    """Make sure that binding destroys nothing: libzmq unlinks whatever is at the path."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StartError(f"cannot make {path.parent} for `{name}`: {error.strerror}") from error
+    lock = Lock(path.with_name(path.name + ".lock"), f"{name} endpoint ipc://{path}")
+    try:
+        kind = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return lock
+    if not stat.S_ISSOCK(kind):
+        lock.release()
+        raise StartError(
+            f"`{name}` is ipc://{path}, where there is a file that is no socket; move it away or "
+            "name another path"
+        )
+    return lock

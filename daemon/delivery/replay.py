@@ -1,0 +1,161 @@
+"""Replay: answer who asks for messages it has missed, over a ROUTER socket.
+
+One JSON frame asks, one multipart message answers: a JSON header, then topic and JSON of each
+message, byte for byte as published. Nothing a client sends, or leaves unread, holds up anyone
+else: replies that are not yet on the wire are counted, and the more of them there are the smaller
+new ones become.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Annotated, Any
+
+import msgspec
+import zmq
+from msgspec import Meta, Struct
+
+from daemon.delivery.endpoint import MAX_MESSAGE, Endpoint
+from daemon.delivery.publisher import Upkeep
+from daemon.journal.records import Page
+from daemon.journal.writer import JournalReader
+from daemon.monitoring.liveness import Pulse
+from daemon.monitoring.metrics import Tally
+from daemon.protocol.messages import to_json
+
+log = logging.getLogger(__name__)
+
+MAX_MESSAGES = 1_000
+MAX_BYTES = 1_000_000  # in one reply
+MAX_UNSENT = 16_000_000  # bytes of replies not yet on the wire, over all clients
+MIN_BYTES = 16_000  # what a reply may hold however many are unsent
+POLL_MS = 250
+STALL_S = 60.0  # for one reply
+
+
+class _Request(Struct, forbid_unknown_fields=True):
+    # No seq is beyond 2**63 - 1, and SQLite takes nothing larger.
+    since: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None
+    limit: Annotated[int, Meta(ge=1)] = MAX_MESSAGES
+    topic: str = ""
+    status: bool = False
+
+
+class BadRequest(Exception):
+    """A request that cannot be answered, with the code and words that say so."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class ReplayThread(threading.Thread):
+    """Owns the replay endpoint and a reading connection from `start` to its end."""
+
+    def __init__(
+        self,
+        state: Path,
+        endpoint: Endpoint,
+        journal: str,
+        status: Callable[[], dict[str, Any]],
+        tally: Tally,
+    ) -> None:
+        super().__init__(name="replay")
+        self._state, self._endpoint, self._journal, self._status = state, endpoint, journal, status
+        self._tally = tally
+        self._halt = threading.Event()
+        self._upkeep: SimpleQueue[Upkeep] = SimpleQueue()
+        self._unsent: deque[tuple[zmq.MessageTracker, int]] = deque()
+        self.pulse = Pulse(STALL_S)
+        self.answered = 0
+        self.refused = 0
+
+    def stop(self) -> None:
+        self._halt.set()
+
+    def put(self, upkeep: Upkeep) -> None:
+        """Have something done to the endpoint soon."""
+        self._upkeep.put(upkeep)
+
+    def run(self) -> None:
+        reader = JournalReader(self._state)
+        try:
+            while not self._halt.is_set():
+                self.pulse.beat()
+                while not self._upkeep.empty():
+                    self._upkeep.get().work(self._endpoint)
+                if self._endpoint.socket.poll(POLL_MS):
+                    request = self._endpoint.socket.recv_multipart()
+                    with self._tally.stage("replay"):
+                        self._answer(reader, request)
+        finally:
+            reader.close()
+            self._endpoint.close()
+
+    def _answer(self, reader: JournalReader, frames: list[bytes]) -> None:
+        self._unsent = deque(item for item in self._unsent if not item[0].done)
+        address, *request = frames
+        envelope = [address, b""] if request and request[0] == b"" else [address]
+        try:
+            reply = self._reply(reader, _parse(request[len(envelope) - 1 :]))
+            self.answered += 1
+        except BadRequest as error:
+            self.refused += 1
+            reply = [to_json({"error": {"code": error.code, "text": str(error)}})]
+        *front, last = envelope + reply
+        size = sum(map(len, reply))
+        for frame in front:
+            self._endpoint.socket.send(frame, zmq.SNDMORE)
+        tracker = self._endpoint.socket.send(last, copy=False, track=True)
+        self._unsent.append((tracker, size))
+
+    def _reply(self, reader: JournalReader, request: _Request) -> list[bytes]:
+        if request.status:
+            return [to_json(self._status())]
+        assert request.since is not None
+        page = reader.page(
+            request.since, min(request.limit, MAX_MESSAGES), self._budget(), request.topic
+        )
+        return _frames(self._journal, page)
+
+    def _budget(self) -> int:
+        """Bytes that the next reply may have."""
+        room = MAX_UNSENT - sum(size for _, size in self._unsent)
+        return max(MIN_BYTES, min(MAX_BYTES, room // 8))
+
+
+def _frames(journal: str, page: Page) -> list[bytes]:
+    header = {
+        "journal": journal,
+        "next": page.next,
+        "oldest": page.oldest,
+        "newest": page.newest,
+    }
+    frames = [to_json(header)]
+    for message in page.messages:
+        frames += (message.topic.encode(), message.body)
+    return frames
+
+
+def _parse(frames: list[bytes]) -> _Request:
+    if len(frames) != 1:
+        raise BadRequest("bad_request", f"expected one JSON frame, got {len(frames)} frames")
+    if len(frames[0]) > MAX_MESSAGE:
+        raise BadRequest("bad_request", f"a request has at most {MAX_MESSAGE} bytes")
+    try:
+        request = _decode(frames[0])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadRequest("bad_request", f"not a request: {error}") from error
+    if request.status:
+        return request
+    if request.since is None:
+        raise BadRequest("bad_request", 'a request has "since", the last seq seen, or "status"')
+    return request
+
+
+_decode = msgspec.json.Decoder(_Request).decode

@@ -1,0 +1,1 @@
+"""The journal of messages and the ledger of files, in SQLite."""

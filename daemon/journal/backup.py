@@ -1,0 +1,110 @@
+"""Copies of the journal: made while the daemon runs, and put back while it does not."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import uuid
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+from daemon.errors import JournalError, SettingsError
+from daemon.host.files import give_to_owner_of
+from daemon.host.locks import Lock, lock_path
+from daemon.journal.files import put_aside
+from daemon.journal.migrations import VERSION
+from daemon.journal.writer import journal_path
+
+
+def backup(state: Path, target: Path) -> int:
+    """Write a whole copy of the journal in `state` to the new file `target`; its newest seq.
+
+    The copy is of one moment, and the daemon goes on meanwhile. Raises SettingsError where there
+    is a file already or none can be made, JournalError where the journal cannot be read.
+    """
+    if target.exists():
+        raise SettingsError(f"{target} exists; a backup is written to a new file")
+    with _copied(journal_path(state), target) as copy:
+        return _newest(copy, journal_path(state))
+
+
+def restore(source: Path, state: Path) -> tuple[int, Path | None]:
+    """Put the copy `source` in place of the journal in `state`.
+
+    Gives the newest seq in it, and where the journal was put that was there. Numbers above that
+    seq were given to other messages once, so the restored journal gets a UUID of its own, in all
+    that it keeps too: subscribers then begin it anew. Raises StartError where a daemon runs,
+    JournalError where `source` is no whole journal or a newer one than this daemon knows.
+    """
+    try:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"cannot make {state}: {error.strerror}") from error
+    lock = Lock(lock_path(state), f"the state directory {state}")
+    try:
+        path = journal_path(state)
+        fresh = path.with_name(f"{path.name}.restored")
+        with _copied(source, fresh) as copy:
+            newest = _newest(copy, source)
+            _rename(copy)
+        with fresh.open("rb") as restored:
+            give_to_owner_of(state, restored.fileno())
+        replaced = path.exists()
+        aside = put_aside(path, "replaced")  # with what a journal that is gone has left as well
+        os.rename(fresh, path)
+    finally:
+        lock.release()
+    return newest, aside if replaced else None
+
+
+@contextmanager
+def _copied(source: Path, target: Path) -> Iterator[sqlite3.Connection]:
+    """A connection to a copy of `source`, which is at `target` once the block ends well."""
+    part = target.with_name(target.name + ".part")
+    uri = f"{source.absolute().as_uri()}?mode=ro"
+    try:
+        os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600))
+        with closing(sqlite3.connect(part, isolation_level=None)) as copy:
+            with closing(sqlite3.connect(uri, uri=True)) as original:
+                original.backup(copy)
+            # One file, with nothing beside it that could be left behind.
+            copy.execute("PRAGMA journal_mode = DELETE")
+            yield copy
+        with part.open("rb") as written:
+            os.fsync(written.fileno())
+        os.rename(part, target)
+    except OSError as error:
+        raise SettingsError(f"cannot write {target}: {error.strerror}") from error
+    except sqlite3.Error as error:
+        raise JournalError(f"{source} cannot be copied to {target}: {error}") from error
+    finally:
+        for name in (part, part.with_name(part.name + "-journal")):
+            with suppress(OSError):
+                name.unlink()
+
+
+def _newest(copy: sqlite3.Connection, source: Path) -> int:
+    """The newest seq of a copied journal. Raises JournalError where it is none, or damaged."""
+    version = copy.execute("PRAGMA user_version").fetchone()[0]
+    if not 1 <= version <= VERSION:
+        what = "of a newer version than this daemon knows" if version else "no journal of tinyastd"
+        raise JournalError(f"{source} is {what}")
+    found = copy.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if found != "ok":
+        raise JournalError(f"{source} is damaged: {found}")
+    return int(copy.execute("SELECT ifnull(max(seq), 0) FROM newest").fetchone()[0])
+
+
+def _rename(copy: sqlite3.Connection) -> None:
+    """Give a journal another UUID, as it is written in each message too."""
+    (old,) = copy.execute("SELECT value FROM meta WHERE key = 'journal'").fetchone()
+    new = str(uuid.uuid4())
+    before, after = (f'"journal":"{name}"' for name in (old, new))
+    copy.execute("BEGIN")
+    copy.execute("UPDATE meta SET value = ? WHERE key = 'journal'", (new,))
+    copy.execute(
+        "UPDATE messages SET body = CAST(replace(CAST(body AS TEXT), ?, ?) AS BLOB)",
+        (before, after),
+    )
+    copy.execute("COMMIT")

@@ -1,0 +1,376 @@
+"""The journal: what was said, and the ledger of files, on disk. The home of sqlite3, with `copies`.
+
+`Journal` is the one writing connection, owned by the delivery thread. `JournalReader` is for
+everyone else, one per thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from itertools import chain
+from pathlib import Path
+
+from daemon.errors import JournalDamaged, JournalError
+from daemon.host.clock import SteadyClock
+from daemon.journal.files import damage_mark, put_aside
+from daemon.journal.migrations import MIGRATIONS, VERSION
+from daemon.journal.records import FINISHED, Identity, LedgerRow, OpenEvent, Page, Published, Record
+from daemon.protocol.messages import TYPES, Envelope, now, seal
+
+log = logging.getLogger(__name__)
+
+FILE = "journal.sqlite3"
+MAX_REPLAY_SCAN = 20_000  # rows one replay request may pass over
+AT_ONCE = 32  # rows that one statement inserts
+
+_Values = tuple[bytes | str | int | None, ...]  # of one row
+
+
+def journal_path(state: Path) -> Path:
+    return state / FILE
+
+
+@contextmanager
+def _noting_damage(path: Path) -> Iterator[None]:
+    """Turn the news that the file is damaged into JournalDamaged, and leave a mark beside it."""
+    try:
+        yield
+    except (sqlite3.OperationalError, sqlite3.IntegrityError):
+        raise
+    except sqlite3.DatabaseError as error:
+        damage_mark(path).touch()
+        raise JournalDamaged(
+            f"the journal {path} is damaged ({error}); the next start puts it aside"
+        ) from error
+
+
+class Journal:
+    """The writing connection. Opening it makes or migrates the state.
+
+    Raises JournalError where the state is newer than this daemon, or is no journal.
+    """
+
+    def __init__(self, state: Path, node: str, run_id: str) -> None:
+        self.path = journal_path(state)
+        self._node, self._run_id = node, run_id
+        self._clock = SteadyClock()
+        self.set_aside: Path | None = None  # where a journal was put that could not be read
+        try:
+            self._open()
+        except sqlite3.OperationalError as error:
+            raise JournalError(
+                f"the journal {self.path} cannot be opened: {error}. Check the disk and that this "
+                "user may write there"
+            ) from error
+        except sqlite3.DatabaseError as error:
+            log.error("the journal %s is damaged (%s)", self.path, error)
+            self._begin_anew()
+
+    def _open(self) -> None:
+        if damage_mark(self.path).exists():
+            raise sqlite3.DatabaseError("found damaged while it was written")
+        self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        self._db.execute("PRAGMA journal_mode = WAL")
+        # FULL: a committed message survives a power cut (SQLite manual, PRAGMA synchronous).
+        self._db.execute("PRAGMA synchronous = FULL")
+        self._migrate()
+        # SQLite opens what it may not write to be read only, and would never try again.
+        if not os.access(self.path, os.W_OK):
+            raise sqlite3.OperationalError("it may only be read")
+        self.uuid = self._identify()
+        self.newest = dict.fromkeys(TYPES, 0)
+        self.newest.update(self._db.execute("SELECT type, seq FROM newest"))
+
+    def _begin_anew(self) -> None:
+        """Put a damaged journal aside, never away, and begin another with a UUID of its own.
+
+        What can still be read of the ledger of files goes along, so that not everything is
+        classified again.
+        """
+        self.set_aside = put_aside(self.path)
+        self._open()
+        kept = 0
+        for row in salvage(self.set_aside):
+            self._write_rows([_row_values(row)])
+            kept += 1
+        log.warning("it was put aside as %s; %d files of its ledger kept", self.set_aside, kept)
+
+    def _migrate(self) -> None:
+        found = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if found > VERSION:
+            raise JournalError(
+                f"the state in {self.path.parent} is of version {found}, and this daemon knows "
+                f"only up to {VERSION}; run a newer tinyastd, or name another --state"
+            )
+        for version in range(found, VERSION):
+            script = MIGRATIONS[version]
+            self._db.executescript(f"BEGIN; {script} PRAGMA user_version = {version + 1}; COMMIT;")
+
+    def _identify(self) -> str:
+        row = self._db.execute("SELECT value FROM meta WHERE key = 'journal'").fetchone()
+        if row is None:
+            row = (str(uuid.uuid4()),)
+            self._db.execute("INSERT INTO meta VALUES ('journal', ?)", row)
+        return str(row[0])
+
+    @property
+    def seq(self) -> int:
+        """The newest seq given to any message."""
+        return max(self.newest.values())
+
+    def commit(self, records: Iterable[Record]) -> list[Published]:
+        """Commit all of `records` in one transaction; give back their messages, numbered.
+
+        Raises sqlite3.OperationalError where the disk will not take it; nothing is then
+        committed, no number is used up, and the call can be repeated.
+        """
+        with _noting_damage(self.path):
+            return self._commit(records)
+
+    def _commit(self, records: Iterable[Record]) -> list[Published]:
+        newest, seq, at = dict(self.newest), self.seq, int(self._clock.now())
+        envelope = Envelope(self.uuid, self._run_id, self._node, now())
+        published: list[Published] = []
+        messages: list[_Values] = []
+        rows: list[_Values] = []
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            for record in records:
+                for message in record.messages:
+                    seq += 1
+                    body = seal(message, envelope, seq, newest[message.type])
+                    newest[message.type] = seq
+                    published.append(Published(seq, message.topic, body))
+                    messages.append((seq, bytes.fromhex(message.id), at, message.topic, body))
+                if record.row is not None:
+                    rows.append(_row_values(record.row))
+                for event in record.events:
+                    self._write_event(event)
+                if record.forget is not None:
+                    self._write_rows(rows)  # in their order: one of them may be of that path
+                    rows = []
+                    self._db.execute(
+                        "UPDATE files SET state = 'forgotten' WHERE path = ?", (record.forget,)
+                    )
+            self._insert("INSERT INTO messages", messages)
+            self._write_rows(rows)
+            self._db.executemany(
+                "INSERT OR REPLACE INTO newest VALUES (?, ?)", newest.items() - self.newest.items()
+            )
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+        self.newest = newest
+        return published
+
+    def _write_rows(self, rows: Sequence[_Values]) -> None:
+        self._insert("INSERT OR REPLACE INTO files", rows)
+
+    def _insert(self, into: str, rows: Sequence[_Values]) -> None:
+        """Insert `rows`, many by one statement, since each gives up Python's lock.
+
+        Of few sizes: SQLite keeps what it has worked out for each.
+        """
+        start = 0
+        while left := len(rows) - start:
+            size = min(AT_ONCE, 1 << (left.bit_length() - 1))
+            some = rows[start : start + size]
+            one = f"({', '.join('?' * len(some[0]))})"
+            self._db.execute(
+                f"{into} VALUES {', '.join([one] * size)}", tuple(chain.from_iterable(some))
+            )
+            start += size
+
+    def _write_event(self, event: OpenEvent) -> None:
+        if event.body is None:
+            self._db.execute("DELETE FROM open_events WHERE id = ?", (event.id,))
+        else:
+            self._db.execute(
+                "INSERT OR REPLACE INTO open_events VALUES (?, ?)", (event.id, event.body)
+            )
+
+    def prune(self, keep_bytes: float, keep_s: float, most: int) -> int:
+        """Delete the oldest messages beyond these limits, at most `most` of them; how many.
+
+        Numbers and the ledger of files stay. Their room is used again, so the file does not
+        grow any more, though it does not shrink either.
+        """
+        with _noting_damage(self.path):
+            return self._prune(keep_bytes, keep_s, most)
+
+    def _prune(self, keep_bytes: float, keep_s: float, most: int) -> int:
+        oldest = self._db.execute("SELECT seq, at FROM messages ORDER BY seq LIMIT 1").fetchone()
+        if oldest is None:
+            return 0
+        seq, at = oldest
+        cutoff = self._clock.now() - keep_s
+        if at >= cutoff and self.used_bytes <= keep_bytes:
+            return 0
+        limit = "" if self.used_bytes > keep_bytes else " AND at < ?"
+        values = (seq + most, cutoff) if limit else (seq + most,)
+        return self._db.execute(f"DELETE FROM messages WHERE seq < ?{limit}", values).rowcount
+
+    @property
+    def used_bytes(self) -> int:
+        """Bytes of the journal's file that hold something."""
+        pages, free, size = (
+            self._db.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("page_count", "freelist_count", "page_size")
+        )
+        return int((pages - free) * size)
+
+    def open_events(self) -> list[OpenEvent]:
+        """Sounds that went on when the daemon was last seen."""
+        return [OpenEvent(*row) for row in self._db.execute("SELECT id, body FROM open_events")]
+
+    def close(self) -> None:
+        self._db.close()
+
+
+class JournalReader:
+    """A reading connection, for one thread."""
+
+    def __init__(self, state: Path) -> None:
+        self._path = journal_path(state)
+        uri = f"{self._path.absolute().as_uri()}?mode=ro"
+        self._db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+        self._db.execute("PRAGMA query_only = ON")
+
+    def row(self, path: bytes) -> LedgerRow | None:
+        with _noting_damage(self._path):
+            found = self._db.execute("SELECT * FROM files WHERE path = ?", (path,)).fetchone()
+        return None if found is None else _row(found)
+
+    def finished(self, found: Mapping[bytes, Identity]) -> set[bytes]:
+        """Paths of which the ledger holds the end of just the file that was `found` there.
+
+        As `row` and `is_known` say for each, for many at a fraction of the cost.
+        """
+        query = (
+            "SELECT path, inode, size, mtime_ns, ctime_ns FROM files "
+            f"WHERE path IN ({', '.join('?' * len(found))}) AND state IN {FINISHED!r}"
+        )
+        with _noting_damage(self._path):
+            rows = self._db.execute(query, tuple(found)).fetchall()
+        return {path for path, inode, *rest in rows if found[path] == (_unsigned(inode), *rest)}
+
+    def open_rows(self, source: str) -> list[LedgerRow]:
+        """Files of a source with windows published and no end state yet."""
+        query = "SELECT * FROM files WHERE state = 'open' AND source = ?"
+        with _noting_damage(self._path):
+            return [_row(found) for found in self._db.execute(query, (source,))]
+
+    def page(self, since: int, limit: int, max_bytes: int, topic: str = "") -> Page:
+        """Messages after `since` whose topic begins with `topic`, oldest first.
+
+        At most `limit` of them or `max_bytes`, though never none where one is left to give.
+        """
+        with _noting_damage(self._path):
+            self._db.execute("BEGIN")  # one view of the journal for all that is answered
+            try:
+                newest = self._db.execute("SELECT max(seq) FROM newest").fetchone()[0] or 0
+                oldest = self._db.execute("SELECT min(seq) FROM messages").fetchone()[0]
+                messages, reached = self._collect(since, limit, max_bytes, topic)
+            finally:
+                self._db.execute("COMMIT")
+        oldest = newest + 1 if oldest is None else oldest
+        return Page(messages, newest if reached is None else reached, oldest, newest)
+
+    def _collect(
+        self, since: int, limit: int, max_bytes: int, topic: str
+    ) -> tuple[list[Published], int | None]:
+        """The messages, and how far the scan came; None where it came to the end."""
+        messages: list[Published] = []
+        size, reached = 0, since
+        query = "SELECT seq, topic, body FROM messages WHERE seq > ? ORDER BY seq"
+        for passed, (seq, name, body) in enumerate(self._db.execute(query, (since,)), 1):
+            if name.startswith(topic):
+                size += len(name) + len(body)
+                if messages and size > max_bytes:
+                    return messages, reached
+                messages.append(Published(seq, name, body))
+            reached = seq
+            if len(messages) >= limit or passed >= MAX_REPLAY_SCAN:
+                return messages, reached
+        return messages, None
+
+    def close(self) -> None:
+        self._db.close()
+
+
+def salvage(damaged: Path) -> Iterator[LedgerRow]:
+    """Finished files of a damaged journal's ledger, as far as they can be read."""
+    try:
+        db = sqlite3.connect(damaged, isolation_level=None)
+    except sqlite3.Error:
+        return
+    try:
+        yield from (
+            _row(found) for found in db.execute("SELECT * FROM files WHERE state != 'open'")
+        )
+    except (sqlite3.Error, ValueError, TypeError) as error:
+        log.warning("the rest of its ledger of files cannot be read: %s", error)
+    finally:
+        db.close()
+
+
+def _row_values(row: LedgerRow) -> _Values:
+    identity = row.identity
+    return (
+        row.path,
+        row.source,
+        # Unsigned 64-bit numbers of some file systems do not fit SQLite's signed ones.
+        _signed(identity.inode),
+        identity.size,
+        identity.mtime_ns,
+        identity.ctime_ns,
+        row.version,
+        row.file_id,
+        row.state,
+        row.windows,
+        row.digest,
+    )
+
+
+def _row(
+    found: tuple[bytes, str, int, int, int, int, int, str, str, int, bytes | None],
+) -> LedgerRow:
+    path, source, inode, size, mtime_ns, ctime_ns, version, file_id, state, windows, digest = found
+    identity = _identity(inode, size, mtime_ns, ctime_ns)
+    return LedgerRow(path, source, identity, version, file_id, state, windows, digest)
+
+
+def _identity(inode: int, size: int, mtime_ns: int, ctime_ns: int) -> Identity:
+    return Identity(_unsigned(inode), size, mtime_ns, ctime_ns)
+
+
+def _signed(number: int) -> int:
+    return number - 2**64 if number >= 2**63 else number
+
+
+def _unsigned(number: int) -> int:
+    return number % 2**64
+
+
+def check_journal(state: Path) -> None:
+    """Raise JournalError where a daemon could not go on with the journal. Changes nothing."""
+    path = journal_path(state)
+    uri = f"file:{path}?mode=ro".replace("%", "%25")
+    try:
+        with closing(sqlite3.connect(uri, uri=True)) as db:
+            found = db.execute("PRAGMA user_version").fetchone()[0]
+            if found == VERSION:
+                db.execute("SELECT type, seq FROM newest").fetchall()
+    except sqlite3.DatabaseError as error:
+        raise JournalError(f"the journal {path} cannot be read: {error}") from error
+    if found > VERSION:
+        raise JournalError(
+            f"the state in {state} is of version {found}; this daemon knows only up to {VERSION}"
+        )

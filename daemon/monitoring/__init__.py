@@ -1,0 +1,1 @@
+"""Metrics, liveness, status and logs."""

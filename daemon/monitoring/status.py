@@ -1,0 +1,66 @@
+"""What the daemon tells of itself when asked."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from daemon.protocol.messages import timestamp
+from tinyast import __version__
+
+RATE_S = 60.0  # over which windows a second are counted
+
+
+@dataclass
+class Rate:
+    """Events a second over the last minute, from a count that only rises."""
+
+    samples: deque[tuple[float, int]] = field(default_factory=deque)
+
+    def sample(self, count: int) -> None:
+        now = time.monotonic()
+        self.samples.append((now, count))
+        while len(self.samples) > 2 and now - self.samples[1][0] > RATE_S:
+            self.samples.popleft()
+
+    @property
+    def per_second(self) -> float:
+        if len(self.samples) < 2:
+            return 0.0
+        (first, low), (last, high) = self.samples[0], self.samples[-1]
+        return round((high - low) / max(last - first, 1e-3), 2)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What does not change while a daemon runs."""
+
+    node: str
+    run_id: str
+    journal: str
+    publish: str
+    replay: str
+    state: str
+    model: dict[str, str]
+    workers: int
+    started: float = field(default_factory=time.time)
+    began: float = field(default_factory=time.monotonic)  # the same moment
+
+    def fields(self) -> dict[str, Any]:
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "node": self.node,
+            "run_id": self.run_id,
+            "journal": self.journal,
+            "started_at": timestamp(self.started),
+            "uptime_s": round(time.monotonic() - self.began, 1),
+            "publish": self.publish,
+            "replay": self.replay,
+            "state": self.state,
+            "model": self.model,
+            "workers": self.workers,
+        }

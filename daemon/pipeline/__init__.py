@@ -1,0 +1,1 @@
+"""From a claimed file or a live window to messages."""

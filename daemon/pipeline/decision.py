@@ -1,0 +1,55 @@
+"""Whether a prediction is accepted, and if not, why."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from daemon.errors import SettingsError
+from daemon.settings.schema import Decision
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The decision on one window."""
+
+    accepted: bool
+    threshold: float  # what its label had to reach
+    reason: str | None  # silence, denied, unknown or below_threshold; None if accepted
+
+
+def decide(label: str, score: float, rms_dbfs: float, unknown: bool, rules: Decision) -> Verdict:
+    """Judge one window by its best label. The first reason against it is the one given.
+
+    `unknown` is what the model says of sound that is none of its labels.
+    """
+    threshold = rules.thresholds.get(label, rules.threshold)
+    reason = None
+    if rms_dbfs < rules.silence_dbfs:
+        reason = "silence"
+    elif label in rules.deny or (rules.allow and label not in rules.allow):
+        reason = "denied"
+    elif unknown and rules.unknown:
+        reason = "unknown"
+    elif score < threshold:
+        reason = "below_threshold"
+    return Verdict(reason is None, threshold, reason)
+
+
+def check_labels(rules: Decision, labels: Collection[str]) -> None:
+    """Raise SettingsError where a rule names a label that the model does not know."""
+    check_known("decision.thresholds", rules.thresholds, labels)
+    check_known("decision.allow", rules.allow, labels)
+    check_known("decision.deny", rules.deny, labels)
+
+
+def check_known(setting: str, named: Iterable[str], labels: Collection[str]) -> None:
+    """Raise SettingsError where `setting` names a label that is not among `labels`."""
+    for label in named:
+        if label not in labels:
+            near = difflib.get_close_matches(label, labels, 1)
+            hint = f"did you mean `{near[0]}`?" if near else f"known are {', '.join(labels)}"
+            raise SettingsError(
+                f"`{setting}` names `{label}`, which the model does not know; {hint}"
+            )

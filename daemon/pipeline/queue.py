@@ -1,0 +1,166 @@
+"""Whose turn it is: microphones first, then files, one window at a time.
+
+A worker takes a job, does one window and puts it back behind the others, so a long recording
+holds nobody up. Where many wait it takes a few at once. Jobs that have gone on for a while wait in
+a line of their own, served in turn with the newcomers, and no longer count against the room for
+new ones.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Protocol
+
+from tinyast.features.log_mel import Float
+
+ROOM = 16  # claimed files waiting for each worker; the others wait on disk
+AT_ONCE = 4  # turns that a worker takes together
+LONG_AFTER = 12  # windows (a minute of sound) after which a job counts as long
+MAX_LONG = 128  # each holds a file descriptor
+
+
+# One step of a job. It may ask for the logits of a window by yielding its picture, once, and is
+# sent them; it returns whether there is more to do.
+Step = Generator[Float, Float, bool]
+
+
+class Job(Protocol):
+    """Work that is done in steps."""
+
+    @property
+    def steps(self) -> int:
+        """Steps done so far in this run."""
+        ...
+
+    def step(self) -> Step:
+        """Do one step."""
+        ...
+
+    def close(self) -> None:
+        """Let go of whatever it holds; it is stepped no more."""
+        ...
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A job in a worker's hands for one step."""
+
+    job: Job
+    young: bool
+    live: bool = False
+
+
+class JobQueue:
+    """Bounded, fair, shared by the sources and the workers."""
+
+    def __init__(self, workers: int) -> None:
+        self._workers, self._room = workers, ROOM * workers
+        self._live: deque[Job] = deque()
+        self._young: deque[Job] = deque()
+        self._long: deque[Job] = deque()
+        self._turned_away = 0  # sources that wait for room
+        self._held = 0  # young jobs in a worker's hands
+        self._long_next = False  # whose turn it is, where both lines have jobs
+        self._closed = False
+        self._lock = threading.Lock()
+        self._work = threading.Condition(self._lock)
+        self._space = threading.Condition(self._lock)
+
+    def has_room(self) -> bool:
+        with self._lock:
+            return self._has_room()
+
+    def _has_room(self) -> bool:
+        return self._taken() < self._room
+
+    def _taken(self) -> int:
+        return len(self._young) + self._held
+
+    @property
+    def is_backlog(self) -> bool:
+        """Whether more files wait than there is room for."""
+        return self._turned_away > 0
+
+    def depths(self) -> dict[str, int]:
+        """How many jobs wait in each line."""
+        with self._lock:
+            lines = {"live": self._live, "files": self._young, "long": self._long}
+            return {name: len(line) for name, line in lines.items()}
+
+    def wait_for_room(self, timeout: float) -> bool:
+        """Wait until a new job may be put, or `timeout` seconds; whether one may.
+
+        Where there is none it waits for room for several, so as not to be woken for each.
+        """
+        with self._space:
+            if not self._has_room():
+                self._turned_away += 1
+                self._space.wait_for(self._has_ample_room, timeout)
+                self._turned_away -= 1
+            return self._has_room() or self._closed
+
+    def _has_ample_room(self) -> bool:
+        return self._taken() <= self._room // 2 or self._closed
+
+    def put(self, job: Job) -> None:
+        with self._lock:
+            self._young.append(job)
+            self._work.notify()
+
+    def put_live(self, job: Job) -> None:
+        """Put a job before all that can wait. It does not count against the room."""
+        with self._lock:
+            self._live.append(job)
+            self._work.notify()
+
+    def get(self) -> list[Turn]:
+        """The next turns, waiting for one; none when the queue is closed.
+
+        What is live goes alone. Of the others it is several where as many are left for each of the
+        other workers: none of them is to be idle meanwhile.
+        """
+        with self._work:
+            self._work.wait_for(lambda: self._live or self._young or self._long or self._closed)
+            if self._live:
+                return [Turn(self._live.popleft(), young=False, live=True)]
+            if self._closed:
+                return []
+            waiting = len(self._young) + len(self._long)
+            share = max(1, min(AT_ONCE, waiting // self._workers))
+            return [self._next() for _ in range(share)]
+
+    def _next(self) -> Turn:
+        from_long = bool(self._long) and (self._long_next or not self._young)
+        self._long_next = not self._long_next
+        if from_long:
+            return Turn(self._long.popleft(), young=False)
+        self._held += 1
+        return Turn(self._young.popleft(), young=True)
+
+    def give_back(self, turn: Turn, more: bool) -> None:
+        """End a turn taken with `get`, the job behind the others if there is more to do."""
+        with self._lock:
+            self._held -= turn.young
+            if more and turn.live:
+                self._live.append(turn.job)
+                self._work.notify()
+            elif more:
+                outgrown = turn.job.steps > LONG_AFTER and len(self._long) < MAX_LONG
+                (self._long if outgrown or not turn.young else self._young).append(turn.job)
+                self._work.notify()
+            if self._has_ample_room():
+                self._space.notify_all()
+
+    def close(self) -> list[Job]:
+        """Give out only what is live; return what was waiting besides."""
+        with self._lock:
+            self._closed = True
+            self._work.notify_all()
+            self._space.notify_all()
+            left = [*self._young, *self._long]
+            self._young.clear()
+            self._long.clear()
+            return left

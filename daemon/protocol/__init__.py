@@ -1,0 +1,1 @@
+"""The message contract: messages, decoding, keys."""

@@ -1,0 +1,150 @@
+"""Keys for endpoints that other machines can reach: who the daemon is, and who may listen.
+
+A key directory holds `server.key` (public, to be given to subscribers), `server.key_secret`, and in
+`clients/` one public key file for each subscriber that is let in. Files are ZeroMQ certificates
+(https://rfc.zeromq.org/spec/27/ and pyzmq's zmq.auth), which other bindings read too.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+import zmq
+import zmq.auth
+
+from daemon.errors import MACHINE_FAULTS, SettingsError
+from daemon.host.files import give_to_owner_of
+
+SERVER, CLIENTS = "server", "clients"
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+@dataclass(frozen=True)
+class ServerKeys:
+    """The daemon's own key pair, Z85, and where the keys of those let in lie."""
+
+    public: bytes
+    secret: bytes
+    clients: Path
+
+
+def make_server(folder: Path) -> Path:
+    """Make the daemon's key pair and an empty list of subscribers; the public key's file.
+
+    Raises SettingsError where there is one: subscribers would no longer trust the daemon.
+    """
+    if (folder / f"{SERVER}.key_secret").exists():
+        raise SettingsError(f"{folder} has a server key already; remove it to make another")
+    _make(folder, SERVER)
+    (folder / CLIENTS).mkdir(mode=0o700, exist_ok=True)
+    _hand_over(folder, folder / CLIENTS)
+    return folder / f"{SERVER}.key"
+
+
+def make_client(folder: Path, name: str) -> tuple[Path, Path]:
+    """Make a subscriber's key pair and let it in: its public and its secret file."""
+    if not _NAME.fullmatch(name):
+        raise SettingsError(f"`{name}` is no name for a key: letters, digits, - and _ only")
+    if not (folder / CLIENTS).is_dir():
+        raise SettingsError(f"{folder} has no server key yet; run `tinyastd keygen {folder}` first")
+    if (folder / CLIENTS / f"{name}.key").exists():
+        raise SettingsError(f"{folder} has a key for `{name}` already; remove it to make another")
+    _make(folder, name)
+    public = folder / CLIENTS / f"{name}.key"
+    os.rename(folder / f"{name}.key", public)
+    return public, folder / f"{name}.key_secret"
+
+
+def _make(folder: Path, name: str) -> None:
+    before = os.umask(0o077)  # create_certificates leaves the secret to the umask
+    try:
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            _hand_over(folder.absolute().parent, folder)
+        for file in zmq.auth.create_certificates(folder, name):
+            _hand_over(folder, Path(file))
+    except OSError as error:
+        raise SettingsError(f"cannot write keys to {folder}: {error.strerror}") from error
+    finally:
+        os.umask(before)
+
+
+def _hand_over(folder: Path, made: Path) -> None:
+    """Where root makes keys in a service's directory, they are the service's to read."""
+    fd = os.open(made, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        give_to_owner_of(folder, fd)
+    finally:
+        os.close(fd)
+
+
+def load_server(folder: Path) -> ServerKeys:
+    """The daemon's keys. Raises SettingsError where they are missing or open to others."""
+    file = folder / f"{SERVER}.key_secret"
+    public, secret = load_pair(file)
+    clients = folder / CLIENTS
+    if not clients.is_dir():
+        raise SettingsError(f"{folder} has no folder {CLIENTS} for the keys of those let in")
+    return ServerKeys(public, secret, clients)
+
+
+def load_pair(file: Path) -> tuple[bytes, bytes]:
+    """Public and secret key of a secret key file. Raises SettingsError."""
+    try:
+        mode = file.stat().st_mode
+        public, secret = zmq.auth.load_certificate(file)
+    except PermissionError as error:
+        raise SettingsError(
+            f"user {os.geteuid()} may not read the key {file}; a service reads keys that lie in "
+            "its own state directory: `tinyastd keygen /var/lib/tinyast/keys`"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise SettingsError(
+            f"cannot read the key {file}: {error}; make it with `tinyastd keygen`"
+        ) from error
+    if secret is None:
+        raise SettingsError(f"{file} holds no secret key; name the file that ends in key_secret")
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise SettingsError(f"others may read the secret key {file}; run `chmod 600 {file}`")
+    return public, secret
+
+
+def load_public(file: Path) -> bytes:
+    """The public key of a key file. Raises SettingsError."""
+    try:
+        return zmq.auth.load_certificate(file)[0]
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"cannot read the key {file}: {error}") from error
+
+
+def allowed(clients: Path) -> frozenset[bytes]:
+    """The public keys, Z85, of those let in just now. A file that is no key lets nobody in.
+
+    Raises OSError where the machine is at fault and it cannot be told.
+    """
+    keys = set()
+    try:
+        for name in os.listdir(clients):
+            if name.endswith(".key"):
+                keys.update(_public_key(clients / name))
+    except OSError as error:
+        if error.errno in MACHINE_FAULTS:
+            raise
+        return frozenset()
+    return frozenset(keys)
+
+
+def _public_key(file: Path) -> list[bytes]:
+    """The public key in a file; none where there is none."""
+    try:
+        return [zmq.auth.load_certificate(file)[0]]
+    except OSError as error:
+        if error.errno in MACHINE_FAULTS:
+            raise
+        return []
+    except ValueError:
+        return []

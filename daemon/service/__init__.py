@@ -1,0 +1,1 @@
+"""The running daemon: build its components, start and stop them."""

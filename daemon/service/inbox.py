@@ -1,0 +1,102 @@
+"""Requests to a daemon by who may write its state directory: one file each, picked up in order.
+
+That needs no socket and no password, and works while the daemon is stopped: it finds the request
+when it starts. Where root asks, the request is given to whom the state belongs, who removes it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+import uuid
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+from daemon.host.files import give_to_owner_of
+
+log = logging.getLogger(__name__)
+
+FOLDER = "requests"
+
+
+def ask_reprocess(state: Path, paths: Sequence[bytes]) -> None:
+    """Ask the daemon of this state directory to classify these files again. Raises OSError."""
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = state / FOLDER
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    name = f"{time.time_ns():020d}-{uuid.uuid4()}"
+    body = {"reprocess": [quote_from_bytes(path) for path in paths]}
+    # The directory is not root's: what lies there may be a link to where root should not write.
+    inside = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        give_to_owner_of(state, inside)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        written = os.open(f"{name}.part", flags, 0o600, dir_fd=inside)
+        with open(written, "w", encoding="ascii") as out:
+            give_to_owner_of(state, out.fileno())
+            out.write(json.dumps(body))
+        os.rename(f"{name}.part", f"{name}.json", src_dir_fd=inside, dst_dir_fd=inside)
+    finally:
+        os.close(inside)
+
+
+@dataclass(frozen=True)
+class Request:
+    """Files to classify again. `done` removes the request once that is on record."""
+
+    file: Path
+    paths: list[bytes]
+
+    def done(self) -> None:
+        _remove(self.file)
+
+
+class Inbox:
+    """The requests of one state directory; each is taken once."""
+
+    def __init__(self, state: Path) -> None:
+        self._folder = state / FOLDER
+        self._taken: set[str] = set()
+
+    def take(self) -> list[Request]:
+        """Requests that came since the last call, oldest first."""
+        try:
+            names = sorted(os.listdir(self._folder))
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            log.warning("cannot look for requests now: %s", error.strerror)
+            return []
+        self._taken &= set(names)
+        requests = []
+        for name in names:
+            if name.endswith(".json") and name not in self._taken:
+                self._taken.add(name)
+                requests += self._read(self._folder / name)
+        return requests
+
+    def _read(self, file: Path) -> list[Request]:
+        try:
+            paths = json.loads(file.read_text(encoding="ascii"))["reprocess"]
+            return [Request(file, [unquote_to_bytes(path) for path in paths])]
+        except OSError as error:
+            log.warning("cannot read request %s now: %s", file, error.strerror)
+            self._taken.discard(file.name)
+            return []
+        except (ValueError, KeyError, TypeError):
+            log.error("request %s is not one; it is removed", file)
+            _remove(file)
+            return []
+
+
+def _remove(file: Path) -> None:
+    try:
+        file.unlink(missing_ok=True)
+    except OSError as error:
+        log.error("%s cannot be removed, and counts again at the next start: %s", file, error)

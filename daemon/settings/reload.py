@@ -1,0 +1,45 @@
+"""Which settings can change while the daemon runs, and which need a restart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+from daemon.settings.schema import Settings
+
+# What workers look up anew for each file or live window. Keys need no reload at all.
+LIVE = ("decision", "events", "audio", "top", "log")
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What differs between two settings."""
+
+    applied: tuple[str, ...]
+    restart: tuple[str, ...]
+
+    def describe(self) -> str:
+        """In words, for the log and for subscribers."""
+        if not self.applied and not self.restart:
+            return "settings read again: nothing has changed"
+        parts = []
+        if self.applied:
+            parts.append(f"applied: {', '.join(self.applied)}")
+        if self.restart:
+            parts.append(f"needs a restart: {', '.join(self.restart)}")
+        return f"settings read again; {'; '.join(parts)}"
+
+
+def compare(old: Settings, new: Settings) -> Changes:
+    """Tell changes that can be applied from those that cannot."""
+    changed = [name for name in old.__struct_fields__ if getattr(old, name) != getattr(new, name)]
+    return Changes(
+        tuple(name for name in changed if name in LIVE),
+        tuple(name for name in changed if name not in LIVE),
+    )
+
+
+def replace_live(old: Settings, new: Settings) -> Settings:
+    """The old settings with what can change while the daemon runs as in the new ones."""
+    return msgspec.structs.replace(old, **{name: getattr(new, name) for name in LIVE})

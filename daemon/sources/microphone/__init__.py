@@ -1,0 +1,1 @@
+"""Live audio from a capture process."""

@@ -1,0 +1,196 @@
+"""The capture process, and the home of sounddevice and PortAudio.
+
+Run as `python -m daemon.sources.microphone.capture`.
+
+It is a process of its own because PortAudio can hang for good inside a dead sound server, and a
+process can be killed. It writes frames (`daemon.sources.microphone.framing`) to its standard
+output and dies with its parent. The audio callback copies, enqueues and returns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import os
+import queue
+import signal
+import sys
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+
+from daemon.host.clock import clock
+from daemon.sources.microphone.framing import Block, Failure, Hello, Missed, write
+from daemon.sources.microphone.placement import Placement
+
+QUEUE_S = 15.0  # of sound waiting for the daemon to read it; beyond that it is counted
+LATENCY_S = 0.1  # that the device's buffer may hold, so that a busy machine overflows it seldom
+POLL_S = 0.5  # how soon a stream that stopped by itself is noticed
+MANY_CHANNELS = 8  # a device that offers more is a virtual one, and is opened with one
+NICE = -10  # where that is permitted (root, RLIMIT_NICE)
+PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+class CannotCapture(Exception):
+    """Why there is no sound, with a code for programs."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+def load_portaudio() -> Any:
+    """Import sounddevice. Raises CannotCapture that says what to install."""
+    try:
+        import sounddevice
+    except OSError as error:
+        raise CannotCapture(
+            "no_portaudio",
+            f"PortAudio is missing ({error}); install it (Debian: apt install libportaudio2)",
+        ) from error
+    except ImportError as error:
+        raise CannotCapture(
+            "no_portaudio", f"sounddevice is missing ({error}); pip install sounddevice"
+        ) from error
+    except Exception as error:
+        if type(error).__name__ != "PortAudioError":  # which cannot be imported just now
+            raise
+        raise CannotCapture(
+            "no_sound_system",
+            f"the sound system cannot be used ({error}); see whether its configuration is in "
+            "order (Linux: ALSA's, which `arecord -L` reads too)",
+        ) from error
+    return sounddevice
+
+
+def inputs(sounddevice: Any) -> list[dict[str, Any]]:
+    """Every input with the name to use, its channels and its rate in Hz."""
+    found = []
+    for index, device in enumerate(sounddevice.query_devices()):
+        if device["max_input_channels"] > 0:
+            found.append(
+                {
+                    "index": index,
+                    "name": device["name"],
+                    "channels": device["max_input_channels"],
+                    "rate": device["default_samplerate"],
+                    "default": index == sounddevice.default.device[0],
+                }
+            )
+    return found
+
+
+def choose(found: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    """The input of this name, or the default one if it is empty: that or none, never another.
+
+    Raises CannotCapture `no_device`.
+    """
+    matching = [item for item in found if (item["name"] == name if name else item["default"])]
+    if not matching and not name and found:
+        matching = [item for item in found if item["name"] == "default"]
+    if matching:
+        return matching[0]
+    there = ", ".join(f"`{item['name']}`" for item in found) or "none at all"
+    wanted = f"no input is named `{name}`" if name else "there is no default input"
+    raise CannotCapture("no_device", f"{wanted}; there is {there} (see `tinyastd devices`)")
+
+
+def capture(sounddevice: Any, name: str, rate: int, channels: int, out: int) -> None:
+    """Write what a device hears to descriptor `out` until the stream ends or the pipe does."""
+    device = choose(inputs(sounddevice), name)
+    wanted = channels or (1 if device["channels"] > MANY_CHANNELS else device["channels"])
+    frequency = rate or round(device["rate"])
+    waiting: queue.SimpleQueue[tuple[int, float, bool, np.ndarray[Any, Any]]] = queue.SimpleQueue()
+    put = taken = 0  # frames
+    missed = 0  # frames that found no room, since the last block that did
+
+    def callback(data: np.ndarray[Any, Any], frames: int, times: Any, status: Any) -> None:
+        nonlocal put, missed
+        # Once full, not before there is room for a while: one long gap is better than many.
+        room = QUEUE_S / 2 if missed else QUEUE_S
+        if put - taken > room * frequency:
+            missed += frames
+            return
+        put += frames
+        waiting.put((missed, clock(), bool(status.input_overflow), data.copy()))
+        missed = 0
+
+    try:
+        stream = sounddevice.InputStream(
+            device=device["index"],
+            channels=wanted,
+            samplerate=frequency,
+            latency=LATENCY_S,
+            dtype="float32",
+            callback=callback,
+        )
+        stream.start()
+    except sounddevice.PortAudioError as error:
+        raise CannotCapture(
+            "cannot_open", f"`{device['name']}` cannot be opened: {error}"
+        ) from error
+    write(out, Hello(device["name"], frequency, wanted))
+    placement = Placement()
+    placement.start()
+    while not placement.moved:
+        try:
+            missed_before, at, overflow, data = waiting.get(timeout=POLL_S)
+        except queue.Empty:
+            if not stream.active:
+                raise CannotCapture("stopped", "the stream stopped by itself") from None
+            continue
+        taken += len(data)
+        if missed_before:
+            write(out, Missed(missed_before))
+        write(out, Block(at, overflow, data.mean(axis=1, dtype=np.float32)))
+    raise CannotCapture("moved", "the sound server moved the stream to another microphone")
+
+
+def die_with_parent(parent: int) -> None:
+    """Have the kernel end this process with its parent (Linux; elsewhere the pipe tells)."""
+    try:
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    except (OSError, AttributeError):
+        return
+    if os.getppid() != parent:
+        os._exit(0)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m daemon.sources.microphone.capture", description=__doc__
+    )
+    parser.add_argument("--list", action="store_true", help="print the inputs as JSON")
+    parser.add_argument("--device", default="", help="name of the input; the default one if empty")
+    parser.add_argument("--rate", type=int, default=0, help="Hz; the device's own if 0")
+    parser.add_argument("--channels", type=int, default=0, help="the device's own if 0")
+    parser.add_argument("--parent", type=int, default=0, help="process to die with")
+    options = parser.parse_args()
+    if options.parent:
+        die_with_parent(options.parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to act on
+    with suppress(OSError):  # it needs little of a busy machine, and that in time
+        os.setpriority(os.PRIO_PROCESS, 0, NICE)
+    # Whatever libraries print must not get into the stream.
+    out = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        sounddevice = load_portaudio()
+        if options.list:
+            os.write(out, json.dumps(inputs(sounddevice)).encode())
+            return
+        capture(sounddevice, options.device, options.rate, options.channels, out)
+    except CannotCapture as error:
+        if options.list:
+            print(error, file=sys.stderr)
+        else:
+            write(out, Failure(error.code, str(error)))
+        sys.exit(1)
+    except BrokenPipeError:
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

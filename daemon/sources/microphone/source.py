@@ -1,0 +1,360 @@
+"""A microphone: supervises the capture process, cuts its stream into windows, tells of losses.
+
+One thread a microphone. It reads what the capture process writes; when that fails, falls silent
+or hangs, it is killed and started again, with growing pauses, for ever.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from daemon.delivery.publisher import Abandoned, Delivery
+from daemon.host.clock import clock
+from daemon.journal.records import Record
+from daemon.monitoring.liveness import Pulse
+from daemon.pipeline.clip_store import Store
+from daemon.pipeline.events import Tracker
+from daemon.pipeline.file_job import Bench
+from daemon.pipeline.live_job import LiveJob, LiveWindow
+from daemon.pipeline.queue import JobQueue
+from daemon.protocol.messages import Gap, Source, gap
+from daemon.settings.schema import Events, Microphone
+from daemon.sources.microphone.framing import Block, Failure, Hello, Missed, Parser
+from daemon.sources.microphone.stream_clock import StreamClock
+from daemon.sources.microphone.windowing import Cutter, Piece
+from tinyast.features.log_mel import Float
+
+log = logging.getLogger(__name__)
+
+OPEN_S = 10.0  # for a stream to open; the first block can be 2 s late
+STALL_S = 5.0  # without a block after which a stream counts as hung
+KILLED_S = 5.0  # for a killed process to end; one that waits for a driver may not
+SILENT_S = 10.0  # of exact zeros after which a microphone counts as silent
+BACKOFF_S = (1.0, 30.0)  # between attempts: the first pause and the longest
+PROGRESS_S = 120.0  # without progress after which this thread counts as hung
+PIPE_BYTES = 1 << 16
+NO_LEVEL = -200.0  # dBFS of exact zeros
+LEVEL_S = 0.5  # over which the level is smoothed
+
+
+class Silence(Exception):
+    """The stream ended or stalled; why, in words and by a code."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class MicrophoneSource(threading.Thread):
+    """One `[[microphone]]`. `say` publishes a status."""
+
+    def __init__(
+        self,
+        settings: Microphone,
+        events: Events,
+        state: Path,
+        run_id: str,
+        jobs: JobQueue,
+        bench: Bench,
+        say: Callable[..., None],
+    ) -> None:
+        super().__init__(name=f"microphone-{settings.name}")
+        self.settings = settings
+        self._run_id, self._jobs, self._bench, self._say = run_id, jobs, bench, say
+        self._source = Source("mic", settings.name)
+        store = Store(state, settings)
+        self._job = LiveJob(self._source, run_id, bench, Tracker(events), store, self._tell_gap)
+        self._halt = threading.Event()
+        self._wake_r, self._wake_w = os.pipe()
+        self._device = settings.device  # pinned once a default one was opened
+        self._stuck: subprocess.Popen[bytes] | None = None  # killed, and not ended
+        self._clock: StreamClock | None = None
+        self._cutter: Cutter | None = None
+        self._frames = 0  # of the run, counted with those that were lost, at the stream's start
+        self._run_began: float | None = None  # clock() at the first frame of the run's first window
+        self._windows = 0
+        self._gap_numbers, self._gaps = count(1), 0
+        self._heard_until = clock()  # of the last sample in a window, or the start
+        self._outage: str | None = None  # why there is no sound
+        self._zeros = 0.0  # s of exact zeros up to now
+        self._level = NO_LEVEL  # dBFS of the last second or so
+        self._silent = False
+        self.pulse = Pulse(PROGRESS_S)
+        self.state = "starting"  # then hearing or lost
+        self.ready = threading.Event()  # it was tried: files need not wait for it
+
+    # -- any thread ----------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        self._halt.set()
+        with suppress(OSError):  # it may have ended by itself
+            os.write(self._wake_w, b"!")
+
+    waiting = 0  # windows of a microphone are no backlog
+
+    def go_by(self, rules: Events) -> None:
+        """Judge events by other rules from the next window on."""
+        self._job.go_by(rules)
+
+    def snapshot(self) -> dict[str, Any]:
+        """What `status` and the heartbeat say of this source."""
+        return {
+            "kind": "mic",
+            "name": self.settings.name,
+            "path": None,
+            "device": self._device or None,
+            "state": self.state,
+            "degraded": self._outage,
+            "silent": self._silent,
+            "level_dbfs": round(self._level, 1),
+            "gaps": self._gaps,
+            "waiting": 0,
+        }
+
+    # -- this thread ---------------------------------------------------------------------------
+
+    def run(self) -> None:
+        pause = BACKOFF_S[0]
+        try:
+            while not self._halt.is_set():
+                self.pulse.beat()
+                began = time.monotonic()
+                try:
+                    self._listen()
+                except Silence as silence:
+                    self._break_off(mine=silence.code != "moved")
+                    self._lose(silence)
+                self.ready.set()
+                if time.monotonic() - began > BACKOFF_S[1]:
+                    pause = BACKOFF_S[0]
+                self._halt.wait(pause)
+                pause = min(2 * pause, BACKOFF_S[1])
+            self._break_off()
+            self._end_events("stopped")
+        except Abandoned:
+            pass
+        finally:
+            self.pulse.rest()
+            os.close(self._wake_r)
+            os.close(self._wake_w)
+
+    def _listen(self) -> None:
+        """Run one capture process until it fails or the daemon stops. Raises Silence."""
+        if self._stuck is not None and self._stuck.poll() is None:
+            raise Silence("stuck", f"process {self._stuck.pid} cannot be ended: its driver hangs")
+        command = [
+            sys.executable,
+            "-m",
+            "daemon.sources.microphone.capture",
+            "--parent",
+            str(os.getpid()),
+        ]
+        command += ["--device", self._device, "--rate", str(self.settings.rate)]
+        command += ["--channels", str(self.settings.channels)]
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+        assert child.stdout is not None
+        try:
+            for item in self._read(child.stdout.fileno()):
+                match item:
+                    case Hello():
+                        self._open(item)
+                    case Block():
+                        self._hear(item)
+                    case Missed(frames):
+                        self._skip(frames)
+                    case Failure(code, text):
+                        raise Silence(code, text)
+            if not self._halt.is_set():
+                raise Silence("capture_ended", f"the capture process {_how_it_ended(child)}")
+        finally:
+            child.kill()  # a hung sound server hangs whoever asks more politely
+            child.stdout.close()
+            try:
+                child.wait(KILLED_S)
+            except subprocess.TimeoutExpired:
+                self._stuck = child
+
+    def _read(self, fd: int) -> Iterator[Hello | Block | Missed | Failure]:
+        """What the capture process says, until it ends or the daemon stops. Raises Silence."""
+        parser = Parser()
+        patience = OPEN_S
+        while not self._halt.is_set():
+            self.pulse.beat()
+            ready, _, _ = select.select([fd, self._wake_r], [], [], patience)
+            if not ready:
+                raise Silence("stalled", "no sound came from the device; it or its server hangs")
+            if fd not in ready:
+                return
+            data = os.read(fd, PIPE_BYTES)
+            if not data:
+                return
+            patience = STALL_S
+            yield from parser.feed(data)
+
+    # What comes
+
+    def _open(self, hello: Hello) -> None:
+        self._device = hello.device
+        self._clock = StreamClock(hello.rate)
+        window_s = self._bench.classifier.checkpoint.features.window_s
+        self._cutter = Cutter(hello.rate, window_s, self.settings.hop, self._frames)
+
+    def _hear(self, block: Block) -> None:
+        assert self._clock is not None
+        assert self._cutter is not None
+        first = self._clock.offset is None
+        loss = self._clock.block(block.at, len(block.samples), block.overflow)
+        if first:
+            self._come_back(self._clock.when(0))
+        if loss is not None:
+            self._tell_lost(loss.after, loss.frames, "lost_frames")
+            self._pass_on(self._cutter.lose(self._frames + loss.after, loss.frames))
+        self._watch_level(block.samples)
+        self._pass_on(self._cutter.feed(block.samples))
+
+    def _skip(self, frames: int) -> None:
+        """Frames were lost whose number is known."""
+        assert self._clock is not None
+        assert self._cutter is not None
+        if self._clock.offset is not None:
+            self._tell_lost(self._clock.frames, frames, "capture_overflow")
+        self._clock.missed(frames)
+        self._pass_on(self._cutter.lose(self._cutter.end, frames))
+
+    def _break_off(self, mine: bool = True) -> None:
+        """A stream has ended: hear what there is of its last window, unless it is another's."""
+        if self._clock is not None and self._cutter is not None and self._clock.frames:
+            if mine:
+                self._pass_on(self._cutter.finish())
+            self._heard_until = self._clock.when(self._cutter.reached - self._frames)
+            self._frames += self._clock.frames
+        self._clock = self._cutter = None
+        self._level, self._zeros = NO_LEVEL, 0.0
+
+    def _pass_on(self, pieces: Iterable[Piece]) -> None:
+        assert self._clock is not None
+        rate = self._clock.rate
+        for piece in pieces:
+            began = self._clock.when(piece.start - self._frames)
+            length = len(piece.samples) / rate
+            if self._run_began is None:
+                self._run_began = began
+            # Latency is counted on the clock that everything else is counted on.
+            age = clock() - (began + length)
+            window = LiveWindow(
+                index=self._windows,
+                first_frame=piece.start,
+                samples=piece.samples,
+                rate=rate,
+                started=_utc(began),
+                start_s=began - self._run_began,
+                complete=time.monotonic() - age,
+            )
+            self._windows += 1
+            dropped = self._job.add(window, self._jobs.put_live)
+            if dropped is not None:
+                seconds = min(self.settings.hop, len(dropped.samples) / dropped.rate)
+                frames = round(seconds * dropped.rate)
+                self._tell_gap(Gap(dropped.started, seconds, frames, "overload"))
+
+    def _watch_level(self, samples: Float) -> None:
+        assert self._clock is not None
+        seconds = len(samples) / self._clock.rate
+        power = float(np.mean(np.square(samples, dtype=np.float64))) if len(samples) else 0.0
+        if power == 0.0:
+            self._level = NO_LEVEL
+            self._zeros += seconds
+            if self._zeros >= SILENT_S and not self._silent:
+                self._fall_silent()
+            return
+        self._zeros = 0.0
+        if math.isfinite(power):
+            before = 10 ** (self._level / 10)
+            smoothed = before + (power - before) * min(1.0, seconds / LEVEL_S)
+            self._level = 10 * math.log10(max(smoothed, 1e-20))
+        if self._silent:
+            self._silent = False
+            log.info("microphone %s is heard again", self.settings.name)
+            self._say("mic_heard", f"microphone {self.settings.name} is heard", self._source)
+
+    def _fall_silent(self) -> None:
+        self._silent = True
+        log.warning("microphone %s gives exact zeros", self.settings.name)
+        self._say(
+            "mic_silent",
+            f"microphone {self.settings.name} has given exact zeros for {SILENT_S:g} s: it is "
+            "muted, unplugged or not allowed to be heard",
+            self._source,
+        )
+
+    # Losing it and getting it back
+
+    def _lose(self, silence: Silence) -> None:
+        self.state = "lost"
+        if self._outage is None:
+            log.error("microphone %s is lost: %s", self.settings.name, silence)
+            self._say("source_lost", str(silence), self._source, code=silence.code)
+            self._end_events("source_lost")
+        elif str(silence) != self._outage:
+            log.warning("microphone %s is still lost: %s", self.settings.name, silence)
+        self._outage = str(silence)
+
+    def _come_back(self, at: float) -> None:
+        """The first sound of a stream is there, captured at `clock()` time `at`."""
+        self.state = "hearing"
+        self.ready.set()
+        if self._outage is None:
+            return
+        self._outage = None
+        log.info("microphone %s is back", self.settings.name)
+        self._say("source_back", f"microphone {self.settings.name} is heard again", self._source)
+        assert self._clock is not None
+        seconds = max(0.0, at - self._heard_until)
+        frames = round(seconds * self._clock.rate)
+        self._tell_gap(Gap(_utc(self._heard_until), seconds, frames, "source_lost"))
+
+    def _tell_lost(self, after: int, frames: int, reason: str) -> None:
+        """`frames` of this stream are missing after so many."""
+        assert self._clock is not None
+        seconds = frames / self._clock.rate
+        self._tell_gap(Gap(_utc(self._clock.when(after)), seconds, frames, reason))
+
+    def _tell_gap(self, lost: Gap) -> None:
+        """Publish a gap; from any thread."""
+        number = next(self._gap_numbers)
+        self._gaps = number
+        log.warning("%.3f s of %s were lost: %s", lost.duration_s, self.settings.name, lost.reason)
+        message = gap(self._source, self._run_id, number, lost)
+        self._bench.deliver(Delivery(Record([message])))
+
+    def _end_events(self, reason: str) -> None:
+        self._job.add(reason, self._jobs.put_live)
+
+
+def _how_it_ended(child: subprocess.Popen[bytes]) -> str:
+    try:
+        code = child.wait(1)
+    except subprocess.TimeoutExpired:
+        return "says no more"
+    # PortAudio aborts where ALSA's configuration cannot be read, for one.
+    return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
+
+
+def _utc(at: float) -> float:
+    """A `clock()` time as seconds since 1970, by the two clocks as they stand now."""
+    return time.time() - clock() + at

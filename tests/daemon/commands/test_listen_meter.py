@@ -1,0 +1,184 @@
+"""`tinyastd listen` on a terminal: a level meter and the last labels, above which lines scroll."""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from live import is_live, is_status, listening, noise
+from virtual_mic import what_is_missing
+
+from daemon.commands.listen import ERASE_BELOW, UP, Screen, line, meter
+
+SOURCE = {
+    "kind": "mic",
+    "name": "mic",
+    "path": None,
+    "state": "hearing",
+    "degraded": None,
+    "silent": False,
+    "level_dbfs": -30.0,
+}
+
+
+def test_a_meter() -> None:
+    assert meter(SOURCE, ()) == "mic [##########----------] -30.0 dBFS  "
+    assert meter(SOURCE | {"level_dbfs": 0.0}, ("dog 87%", "rain 40%")) == (
+        "mic [####################] 0.0 dBFS    dog 87%, rain 40%"
+    )
+    assert "[--------------------] exact zeros" in meter(
+        SOURCE | {"level_dbfs": -200.0, "silent": True}, ()
+    )
+    lost = meter(SOURCE | {"state": "lost", "degraded": "unplugged\x1b[2J"}, ("dog 87%",))
+    assert lost == "mic [--------------------] lost: unplugged\\x1b[2J"
+
+
+@pytest.mark.parametrize(
+    ("message", "words"),
+    [
+        (
+            {
+                "type": "event",
+                "label": "dog",
+                "state": "end",
+                "reason": "quiet",
+                "peak_score": 0.91,
+                "duration_s": 12.5,
+                "source": SOURCE,
+            },
+            "12:00:00  dog end             91.0%  mic  12.5 s  (quiet)",
+        ),
+        (
+            {"type": "gap", "duration_s": 2.5, "reason": "overload", "source": SOURCE},
+            "12:00:00  gap                2.5 s of mic were lost: overload",
+        ),
+    ],
+)
+def test_lines(message: dict[str, Any], words: str) -> None:
+    assert line(message | {"published_at": "2026-01-01T12:00:00.000Z"}) == words
+
+
+def prediction(label: str, decision: str, reason: str | None) -> dict[str, Any]:
+    return {
+        "type": "prediction",
+        "label": label,
+        "score": 0.9,
+        "decision": decision,
+        "reason": reason,
+        "source": SOURCE,
+        "rms_dbfs": -12.0,
+    }
+
+
+def test_what_scrolls_and_what_stays() -> None:
+    screen = Screen(io.StringIO())
+    assert screen._note(prediction("dog", "accepted", None))
+    assert not screen._note(prediction("cat", "rejected", "below_threshold"))
+    assert not screen._note(prediction("rain", "rejected", "silence"))
+    assert list(screen._labels["mic"]) == ["cat 90%", "dog 90%"]
+    assert screen._note({"type": "gap", "source": SOURCE})
+
+
+class Terminal:
+    """`tinyastd listen` on a terminal of its own, and what it has written there."""
+
+    def __init__(self, env: dict[str, str], *options: str) -> None:
+        self.master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 70, 0, 0))
+        command = [sys.executable, "-m", "daemon", "listen", *options]
+        self.process = subprocess.Popen(
+            command, stdin=slave, stdout=slave, stderr=slave, env=env, start_new_session=True
+        )
+        os.close(slave)
+        self.written = ""
+
+    def wait_for(self, true: Callable[[str], Any], timeout: float = 60.0) -> Any:
+        deadline = time.monotonic() + timeout
+        while not (found := true(self.written)):
+            assert time.monotonic() < deadline, self.written[-2000:]
+            ready, _, _ = select.select([self.master], [], [], 0.2)
+            if ready:
+                self.written += os.read(self.master, 1 << 16).decode()
+        return found
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self.master)
+
+
+@pytest.mark.skipif(what_is_missing() is not None, reason=what_is_missing() or "")
+def test_on_a_terminal(tmp_path: Path) -> None:
+    settings = "[decision]\nthreshold = 0.0\nunknown = false\n"
+    settings += "[events]\nconfirm_at = 0.0\n[[microphone]]\n"
+    with listening(tmp_path, settings) as ear:
+        ear.start()
+        daemon = ear.daemon
+        terminal = Terminal(
+            daemon.env,
+            "--publish",
+            daemon.publish,
+            "--replay",
+            daemon.replay,
+            "--since",
+            "0",
+        )
+        try:
+            terminal.wait_for(lambda text: "started " in text)
+            ear.server.play(noise(30))
+            heard = terminal.wait_for(
+                lambda text: re.search(r"mic \[#+-+\] -2\d\.\d dBFS +(\w+) \d+%", text)
+            )
+            terminal.wait_for(lambda text: f"{heard[1]} start" in text)
+            assert all(
+                len(part) < 70
+                for part in re.split(r"[\r\n]", terminal.written)
+                if part.startswith("\x1b[Jmic [")
+            )
+            ear.server.pull_out()
+            terminal.wait_for(lambda text: "source_lost" in text)
+            terminal.wait_for(lambda text: re.search(r"mic \[-+\] lost: ", text))
+            assert UP not in terminal.written, "there is one microphone, and one line of it"
+            assert ERASE_BELOW in terminal.written
+            daemon.send(signal.SIGSTOP)
+            terminal.wait_for(lambda text: "nothing has been heard of the daemon" in text)
+            terminal.wait_for(lambda text: re.search(r"mic \[-+\] unknown: nothing is heard", text))
+            daemon.send(signal.SIGCONT)
+            terminal.wait_for(lambda text: re.search(r"is heard again\s(.*\s)*.*mic \[", text))
+            terminal.process.send_signal(signal.SIGINT)
+            assert terminal.process.wait(20) == 0
+        finally:
+            terminal.close()
+        # Where nobody looks, there are lines and nothing else.
+        ear.wait_for(is_live)
+        ear.wait_for(is_status("source_lost"))
+        command = [sys.executable, "-m", "daemon", "listen", "--since", "0"]
+        plain = subprocess.Popen(
+            [*command, "--publish", daemon.publish, "--replay", daemon.replay],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=daemon.env,
+        )
+        assert plain.stdout is not None
+        lines: list[str] = []
+        while not any("source_lost" in each for each in lines):
+            lines.append(plain.stdout.readline())
+        plain.send_signal(signal.SIGINT)
+        plain.stdout.close()
+        assert plain.wait(20) == 0
+        assert not any("\x1b" in each or "[##" in each for each in lines)
+        assert any(f"{heard[1]} " in each for each in lines)

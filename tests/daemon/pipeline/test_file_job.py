@@ -1,0 +1,142 @@
+"""A job on one file, without the threads around it."""
+
+from __future__ import annotations
+
+import gc
+import os
+import tracemalloc
+from pathlib import Path
+
+import pytest
+from sounds import write_wav
+
+from daemon.delivery.publisher import Delivery
+from daemon.journal.ledger import claim
+from daemon.journal.records import Identity
+from daemon.monitoring.metrics import Tally
+from daemon.pipeline.file_job import Bench, FileJob, Outcome
+from daemon.pipeline.prediction import Rules
+from daemon.pipeline.queue import JobQueue, Step
+from daemon.pipeline.worker import Worker
+from daemon.settings.schema import Decision, Folder
+from tinyast import Classifier
+from tinyast.audio.content import BEGINNING, Content
+from tinyast.audio.decoding import read_file
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Classifier:
+    return Classifier.load()
+
+
+def job_on(
+    path: Path, classifier: Classifier, deliveries: list[Delivery], left: list[bytes]
+) -> FileJob:
+    def leave(path: bytes, outcome: Outcome) -> None:
+        left.append(path)
+
+    name = os.fsencode(path)
+    return FileJob(
+        claim(name, "in", Identity.of(os.lstat(name)), None),
+        Folder(name="in", path=str(path.parent)),
+        Bench(classifier, Rules(Decision(), 5.0, 3600.0, 5), deliveries.append),
+        leave,
+    )
+
+
+def held() -> list[int]:
+    """Bytes of each file that is in memory."""
+    gc.collect()
+    return [found.held for found in gc.get_objects() if type(found) is Content]
+
+
+def do(step: Step, classifier: Classifier) -> bool:
+    """One step, as a worker does it; whether there are more."""
+    try:
+        picture = next(step)
+        step.send(classifier.engine.logits(picture[None])[0])
+    except StopIteration as end:
+        return bool(end.value)
+    raise AssertionError("a step asks once")
+
+
+def test_what_waits_to_be_committed_holds_on_to_no_sound(
+    tmp_path: Path, classifier: Classifier
+) -> None:
+    """While files queue up, many of them wait for one commit, and a file is half a megabyte."""
+    deliveries: list[Delivery] = []
+    left: list[bytes] = []
+    path = write_wav(tmp_path / "a.wav")
+    job = job_on(path, classifier, deliveries, left)
+    while do(job.step(), classifier):
+        pass
+    del job
+    assert held() == []
+    (delivery,) = deliveries
+    assert delivery.committed is not None
+    delivery.committed()
+    assert left == [os.fsencode(path)]
+
+
+def test_a_file_of_several_windows_is_not_held_from_one_to_the_next(
+    tmp_path: Path, classifier: Classifier
+) -> None:
+    """More than a hundred of them take turns."""
+    job = job_on(write_wav(tmp_path / "a.wav", seconds=20.0), classifier, [], [])
+    assert do(job.step(), classifier)
+    assert held() == [BEGINNING]
+    job.close()
+
+
+def test_a_file_is_not_held_while_the_model_is_asked(
+    tmp_path: Path, classifier: Classifier
+) -> None:
+    """A worker hears several before it asks for all of them."""
+    path = write_wav(tmp_path / "a.wav")
+    do(job_on(path, classifier, [], []).step(), classifier)  # what is made once is made
+    job = job_on(path, classifier, [], [])
+    tracemalloc.start()
+    try:
+        step = job.step()
+        next(step)
+        in_memory, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held() == [BEGINNING]
+    assert in_memory < path.stat().st_size / 2 < most
+    step.close()
+    job.close()
+
+
+def test_one_that_vanished_or_changed_harms_none_that_is_taken_with_it(
+    tmp_path: Path, classifier: Classifier
+) -> None:
+    deliveries: list[Delivery] = []
+    left: list[bytes] = []
+    jobs = JobQueue(1)
+    paths = [write_wav(tmp_path / f"{number}.wav", seed=number) for number in range(8)]
+    for path in paths:
+        jobs.put(job_on(path, classifier, deliveries, left))
+    paths[1].unlink()
+    paths[2].write_bytes(b"no sound at all")
+    worker = Worker(0, jobs, classifier.engine, Tally())
+    worker.start()
+    while len(deliveries) < 6 or len(left) < 2:
+        assert worker.is_alive()
+    jobs.close()
+    worker.join()
+    said = {
+        message.source.path: message.body
+        for delivery in deliveries
+        for message in delivery.record.messages
+        if message.type == "prediction" and message.source is not None
+    }
+    assert list(said) == [
+        os.fsencode(path) for number, path in enumerate(paths) if number not in (1, 2)
+    ]
+    for name, body in said.items():
+        assert name is not None
+        (alone,) = classifier.predict(*read_file(os.fsdecode(name)))
+        assert [(one["label"], one["score"]) for one in body["top"]] == [
+            (label, round(score, 6)) for label, score in alone.top(5)
+        ]

@@ -1,0 +1,120 @@
+"""What a service manager asks of the daemon: notices, reload, and a hang that is noticed."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from running import Daemon, of_type
+from sounds import write_wav
+
+from daemon.monitoring.liveness import Pulse
+from daemon.settings.reload import compare
+from daemon.settings.schema import load
+
+MakeDaemon = Callable[..., Daemon]
+
+
+class Manager:
+    """The socket on which a service manager listens."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(str(path))
+        self._socket.settimeout(30)
+
+    def hears(self, start: str) -> str:
+        """The next notice that begins with `start`."""
+        while True:
+            text = self._socket.recv(4096).decode()
+            if text.startswith(start):
+                return text
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[Manager]:
+    made = Manager(tmp_path / "notify")
+    yield made
+    made.close()
+
+
+def configured(daemon: MakeDaemon, tmp_path: Path, manager: Manager, rest: str) -> Daemon:
+    config = tmp_path / "settings.toml"
+    config.write_text(f'[[folder]]\npath = "{tmp_path}/in"\nname = "in"\n{rest}')
+    return daemon("--config", str(config), env={"NOTIFY_SOCKET": str(manager.path)})
+
+
+def test_ready_watchdog_and_stopping_are_told(
+    daemon: MakeDaemon, tmp_path: Path, manager: Manager
+) -> None:
+    listening = configured(daemon, tmp_path, manager, "").start()
+    assert "READY=1" in manager.hears("READY=1")
+    manager.hears("WATCHDOG=1")
+    assert listening.stop() == 0
+    manager.hears("STOPPING=1")
+
+
+def test_sighup_applies_what_it_can_and_names_what_needs_a_restart(
+    daemon: MakeDaemon, tmp_path: Path, manager: Manager
+) -> None:
+    accept_all = "[decision]\nthreshold = 0.0\nunknown = false\n"
+    listening = configured(daemon, tmp_path, manager, accept_all).start()
+    manager.hears("READY=1")
+    write_wav(listening.folder / "a.wav")
+    listening.ends(1)
+    (tmp_path / "settings.toml").write_text(
+        f'[[folder]]\npath = "{tmp_path}/in"\nname = "in"\nsettle = 3.0\n'
+        "[decision]\nthreshold = 1.0\nunknown = false\n"
+    )
+    listening.send(signal.SIGHUP)
+    manager.hears("RELOADING=1")
+    manager.hears("READY=1")
+    write_wav(listening.folder / "b.wav")
+    listening.ends(2)
+    heard = listening.hear(lambda r: len(of_type(r, "file")) == 2)
+    assert [m["decision"] for m in of_type(heard, "prediction")] == ["accepted", "rejected"]
+    (told,) = [m for m in of_type(heard, "status") if m["status"] == "reloaded"]
+    assert (told["applied"], told["restart"]) == (["decision"], ["folder"])
+
+
+def test_bad_settings_on_sighup_leave_all_as_it_was(
+    daemon: MakeDaemon, tmp_path: Path, manager: Manager
+) -> None:
+    listening = configured(daemon, tmp_path, manager, "").start()
+    manager.hears("READY=1")
+    for bad in ("[decision]\ntreshold = 1.0\n", '[decision]\nallow = ["dragon"]\n', "not TOML"):
+        with (tmp_path / "settings.toml").open("a") as out:
+            out.write(bad)
+        listening.send(signal.SIGHUP)
+        manager.hears("RELOADING=1")
+        manager.hears("READY=1")
+        (tmp_path / "settings.toml").write_text(f'[[folder]]\npath = "{tmp_path}/in"\n')
+    heard = listening.hear(
+        lambda r: [m["status"] for m in of_type(r, "status")].count("reload_failed") == 3
+    )
+    texts = [m["text"] for m in of_type(heard, "status") if m["status"] == "reload_failed"]
+    assert "threshold" in texts[0]
+    assert "dragon" in texts[1]
+    write_wav(listening.folder / "a.wav")
+    assert listening.ends(1)[0]["state"] == "done"
+
+
+def test_a_pulse_stalls_only_while_something_is_due() -> None:
+    pulse = Pulse(limit_s=0.0)
+    assert not pulse.stalled
+    pulse.beat()
+    while not pulse.stalled:
+        pass
+    pulse.rest()
+    assert not pulse.stalled
+
+
+def test_nothing_changed_is_said_so() -> None:
+    assert "nothing" in compare(load(environ={}), load(environ={})).describe()

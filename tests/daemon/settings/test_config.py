@@ -1,0 +1,45 @@
+"""The commented example is the truth about the settings."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from conftest import ROOT
+
+from daemon.settings import schema as settings
+
+EXAMPLE = ROOT / "config" / "tinyast.toml"
+
+
+def test_the_example_gives_the_defaults() -> None:
+    assert settings.load(EXAMPLE, environ={}) == settings.load(environ={})
+
+
+def test_the_example_names_every_setting() -> None:
+    text = EXAMPLE.read_text()
+    for table in (
+        settings.Settings,
+        settings.Folder,
+        settings.Microphone,
+        settings.Decision,
+        settings.Events,
+        settings.Audio,
+        settings.JournalLimits,
+        settings.Log,
+    ):
+        for name in table.__struct_fields__:
+            assert re.search(
+                rf"^(# )?(\[+(decision\.)?{name}\]|\[events\.{name}\.|{name} =)", text, re.M
+            ), name
+
+
+def test_every_line_of_the_example_can_be_uncommented(tmp_path: Path) -> None:
+    everything = re.sub(r"^# (\w+ = |\[)", r"\1", EXAMPLE.read_text(), flags=re.M)
+    file = tmp_path / "all.toml"
+    file.write_text(everything)
+    loaded = settings.load(file, environ={})
+    assert loaded.decision.thresholds == {"dog": 0.8}
+    assert loaded.microphone == (settings.Microphone(),)
+    rule = settings.EventRule(confirm_at=0.6)
+    assert loaded.events == settings.Events(labels={"dog": rule})

@@ -1,0 +1,281 @@
+"""Settings: where they come from, and what is said of those that do not fit."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from daemon.delivery.endpoints import bind, check_endpoint
+from daemon.errors import SettingsError
+from daemon.settings.schema import Settings, load
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Any:
+    """Settings from the text of a file, an environment and flags."""
+
+    def read(toml: str = "", env: dict[str, str] | None = None, **flags: Any) -> Settings:
+        file = tmp_path / "tinyast.toml"
+        file.write_text(toml)
+        return load(file, env or {}, flags)
+
+    return read
+
+
+def refused(read: Any, *parts: str, toml: str = "", env: dict[str, str] | None = None) -> None:
+    with pytest.raises(SettingsError) as caught:
+        read(toml, env)
+    for part in parts:
+        assert part in str(caught.value)
+
+
+# -- order ---------------------------------------------------------------------------------------
+
+
+def test_defaults_are_enough() -> None:
+    settings = load(None, {})
+    assert settings.publish == "tcp://127.0.0.1:5755"
+    assert settings.replay == "tcp://127.0.0.1:5756"
+    (folder,) = settings.folder
+    assert folder.path == os.path.abspath("data/test")
+    assert folder.name == "test"
+    assert folder.looks_at() == (".wav",)
+    assert settings.node
+    assert settings.worker_count == len(os.sched_getaffinity(0))
+
+
+def test_a_file_goes_before_defaults_the_environment_before_it_and_flags_before_all(
+    read: Any,
+) -> None:
+    toml, env = 'node = "file"\nworkers = 3\ntop = 7', {"TINYAST_NODE": "env", "TINYAST_TOP": "8"}
+    settings = read(toml, env, top=9, workers=None)
+    assert (settings.workers, settings.node, settings.top) == (3, "env", 9)
+    assert settings.engine == "onnx"
+
+
+def test_the_environment_reaches_into_tables_and_leaves_the_rest_of_them(read: Any) -> None:
+    toml = "[decision]\nthreshold = 0.3\nsilence_dbfs = -60.0"
+    env = {"TINYAST_DECISION__THRESHOLD": "0.7", "TINYAST_DECISION__DENY": '["rain", "wind"]'}
+    decision = read(toml, env).decision
+    assert decision.threshold == 0.7
+    assert decision.silence_dbfs == -60
+    assert decision.deny == ("rain", "wind")
+
+
+@pytest.mark.parametrize("value", ["7", "true", "2024-01-01", "'7'", "a b"])
+def test_a_text_in_the_environment_needs_no_quotes(read: Any, value: str) -> None:
+    assert read(env={"TINYAST_NODE": value}).node == value.strip("'")
+
+
+def test_a_watched_folder_takes_the_place_of_those_configured(read: Any) -> None:
+    toml = '[[folder]]\npath = "/a"\n[[folder]]\npath = "/b"'
+    assert [f.path for f in read(toml).folder] == ["/a", "/b"]
+    assert [f.path for f in read(toml, {"TINYAST_WATCH": "/c"}).folder] == ["/c"]
+    assert [f.path for f in read(toml, {"TINYAST_WATCH": "/c"}, watch="/d").folder] == ["/d"]
+
+
+def test_other_variables_are_none_of_its_business(read: Any) -> None:
+    assert read(env={"PATH": "/bin", "TINYAST_STRESS": "1", "TINYAST_SHARED": "/s"})
+
+
+def test_the_state_directory_is_where_the_system_keeps_state(
+    read: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", "/x")
+    assert read().state == "/x/tinyast"
+    monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/tinyast:/var/lib/other")
+    assert read().state == "/var/lib/tinyast"
+    assert read('state = "/mine"').state == "/mine"
+
+
+# -- what does not fit ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("toml", "name", "meant"),
+    [
+        ("publsh = 'x'", "`publsh`", "`publish`"),
+        ("[decision]\ntreshold = 1.0", "`decision.treshold`", "`threshold`"),
+        ("[audio]\nhops = 5", "`audio.hops`", "`hop`"),
+        ("[log]\nlevels = 'info'", "`log.levels`", "`level`"),
+        ("[[folder]]\npath = 'a'\nrecurse = true", "`folder[0].recurse`", "`recursive`"),
+        ("[[folder]]\npath = 'a'\n[[folder]]\npath='b'\nnam = 'x'", "`folder[1].nam`", "`name`"),
+        ("[[microphone]]\ndevise = 'x'", "`microphone[0].devise`", "`device`"),
+        ("[events]\nconfirm = 3", "`events.confirm", "`confirm_"),
+        ("[events.labels.dog]\nend_afer = 3", "`events.labels", "`end_after`"),
+        ("[journal]\nkep_days = 3", "`journal.kep_days`", "`keep_days`"),
+        ("[folders]\npath = 'a'", "`folders`", "`folder`"),
+    ],
+)
+def test_an_unknown_setting_is_named_with_what_was_meant(
+    read: Any, toml: str, name: str, meant: str
+) -> None:
+    refused(read, f"unknown setting {name}", f"did you mean {meant}", "tinyast.toml", toml=toml)
+
+
+def test_an_unknown_setting_like_no_other_is_told_which_there_are(read: Any) -> None:
+    refused(read, "unknown setting `log.zzz`; known are format, level", toml="[log]\nzzz = 1")
+
+
+@pytest.mark.parametrize("name", ["TINYAST_NOPE", "TINYAST_DECISION__NOPE", "TINYAST_NO__PE"])
+def test_an_unknown_variable_is_named(read: Any, name: str) -> None:
+    refused(read, "environment", "unknown setting", env={name: "1"})
+
+
+def test_a_variable_that_a_table_cannot_hold_is_named(read: Any) -> None:
+    env = {"TINYAST_DECISION": "5", "TINYAST_DECISION__THRESHOLD": "0.5"}
+    refused(read, "TINYAST_DECISION__THRESHOLD", env=env)
+
+
+@pytest.mark.parametrize(
+    ("toml", "parts"),
+    [
+        ("workers = 'many'", ["`workers`", "int", "str"]),
+        ("workers = -1", ["`workers`", ">= 0"]),
+        ("workers = 1.5", ["`workers`", "int"]),
+        ("top = 0", ["`top`", ">= 1"]),
+        ("insecure = 'yes'", ["`insecure`", "bool"]),
+        ("engine = 'tensorflow'", ["`engine`", "onnx, int8, torch"]),
+        ("decision = 5", ["`decision`", "a table"]),
+        ("[decision]\nthreshold = 1.5", ["`decision.threshold`", "<= 1"]),
+        ("[decision]\nallow = 'dog'", ["`decision.allow`", "a list"]),
+        ("[decision.thresholds]\ndog = -1", ["`decision.thresholds", ">= 0"]),
+        ("[audio]\nhop = 0", ["`audio.hop`", ">= 0.05"]),
+        ("[audio]\nhop = nan", ["`audio.hop`", "finite"]),
+        ("[audio]\nmax_duration = inf", ["`audio.max_duration`", "finite"]),
+        ("[[folder]]\npath = 'a'\nsettle = nan", ["`folder[0].settle`", "finite"]),
+        ("[[folder]]\npath = 'a'\nsettle = 0", ["`folder[0].settle`", "> 0"]),
+        ("[[folder]]\npath = 'a'\nwatch = 'always'", ["`folder[0].watch`", "auto, events, poll"]),
+        ("[[folder]]\npath = 'a'\nafter = 'burn'", ["`folder[0].after`", "keep, move, delete"]),
+        ("[[folder]]\npath = 'a'\nformats = ['wave']", ["`folder[0].formats[0]`", "wav, flac"]),
+        ("[[folder]]\nname = 'a'", ["`folder[0]`", "`path`"]),
+        ("[[folder]]\npath = 'a'\ntime_pattern = '('", ["`time_pattern`", "`a`"]),
+        ("[[microphone]]\nhop = 0", ["`microphone[0].hop`", ">= 0.1"]),
+        ("[[microphone]]\nkeep = 'some'", ["`microphone[0].keep`", "none, accepted, all"]),
+        ("[events]\nconfirm_count = 4", ["`events`", "confirm_of"]),
+        ("[events.labels.dog]\nconfirm_of = 1", ["`events.labels.dog`", "confirm_count"]),
+        ("[events.labels.dog]\nconfirm_at = 2", ["`events.labels", "<= 1"]),
+        ("[journal]\nkeep_mb = 0", ["`journal.keep_mb`", ">= 1"]),
+        ("[log]\nlevel = 'loud'", ["`log.level`", "debug, info, warning, error"]),
+        ("folder = []", ["[[folder]]"]),
+        ("publish = ", ["not TOML"]),
+    ],
+)
+def test_a_value_that_does_not_fit_is_named_with_what_would(
+    read: Any, toml: str, parts: list[str]
+) -> None:
+    refused(read, *parts, toml=toml)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.toml", tmp_path):
+        with pytest.raises(SettingsError, match=re.escape(str(path))):
+            load(path, {})
+    binary = tmp_path / "a.toml"
+    binary.write_bytes(b"\xff\xfe")
+    with pytest.raises(SettingsError, match="not TOML"):
+        load(binary, {})
+
+
+# -- folders -------------------------------------------------------------------------------------
+
+
+def folders(*given: str) -> str:
+    return "\n".join(f"[[folder]]\n{one}" for one in given)
+
+
+@pytest.mark.parametrize(
+    "toml",
+    [
+        folders("path='/a'\nname='x'", "path='/a'\nname='y'"),
+        folders("path='/a'\nname='x'", "path='/b/../a'\nname='y'"),
+        folders("path='/a'\nrecursive=true", "path='/a/b'"),
+        folders("path='/a/b/c'", "path='/a'\nrecursive=true"),
+    ],
+)
+def test_folders_that_share_files_are_refused(read: Any, toml: str) -> None:
+    refused(read, "classified twice", toml=toml)
+
+
+@pytest.mark.parametrize(
+    "toml",
+    [
+        folders("path='/a'", "path='/a/b'"),  # not recursive: nothing is shared
+        folders("path='/a'\nrecursive=true", "path='/ab'"),
+    ],
+)
+def test_folders_that_share_no_files_are_accepted(read: Any, toml: str) -> None:
+    assert len(read(toml).folder) == 2
+
+
+def test_two_folders_of_one_name_are_refused(read: Any) -> None:
+    refused(read, "two folders are named `in`", toml=folders("path='/a/in'", "path='/b/in'"))
+
+
+def test_two_microphones_of_one_name_are_refused(read: Any) -> None:
+    refused(read, "two microphones are named `mic`", toml="[[microphone]]\n[[microphone]]")
+
+
+def test_a_microphone_alone_is_something_to_listen_to(read: Any) -> None:
+    settings = read("folder = []\n[[microphone]]\ndevice = 'x'")
+    assert settings.folder == ()
+    assert settings.microphone[0].name == "mic"
+
+
+def test_rules_for_events_hold_for_all_labels_but_those_with_their_own(read: Any) -> None:
+    events = read("[events]\nconfirm_count = 3\n[events.labels.dog]\nconfirm_of = 7").events
+    assert (events.of("cat").confirm_count, events.of("cat").confirm_of) == (3, 3)
+    assert (events.of("dog").confirm_count, events.of("dog").confirm_of) == (3, 7)
+    assert events.longest == 7
+
+
+def test_suffixes_follow_the_formats_unless_given(read: Any) -> None:
+    first, second = read(
+        folders("path='/a'\nformats=['wav','flac']", "path='/b'\nsuffixes=['.WAV']")
+    ).folder
+    assert first.looks_at() == (".wav", ".flac")
+    assert second.looks_at() == (".wav",)
+
+
+# -- endpoints -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    ["", "5755", "127.0.0.1:5755", "tcp://", "tcp://5755", "tcp://127.0.0.1", "tcp://a:b", "ipc://",
+     "udp://127.0.0.1:5755", "inproc://x"],
+)  # fmt: skip
+def test_an_endpoint_that_cannot_be_one_is_refused(endpoint: str) -> None:
+    with pytest.raises(SettingsError, match="an endpoint looks like"):
+        check_endpoint("publish", endpoint, open_to_all=True)
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    ["tcp://0.0.0.0:5755", "tcp://*:5755", "tcp://192.168.1.2:5755", "tcp://[::]:5755",
+     "tcp://eth0:5755"],
+)  # fmt: skip
+def test_an_endpoint_that_others_can_reach_is_refused_unless_it_is_wanted(endpoint: str) -> None:
+    with pytest.raises(SettingsError, match="insecure"):
+        check_endpoint("publish", endpoint, open_to_all=False)
+    check_endpoint("publish", endpoint, open_to_all=True)
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    ["tcp://127.0.0.1:5755", "tcp://127.8.8.8:*", "tcp://localhost:1", "tcp://[::1]:5755",
+     "ipc:///run/x"],
+)  # fmt: skip
+def test_an_endpoint_of_this_machine_is_accepted(endpoint: str) -> None:
+    check_endpoint("publish", endpoint, open_to_all=False)
+
+
+def test_nothing_is_bound_where_one_endpoint_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="`replay`"):
+        bind(f"ipc://{tmp_path}/p", "tcp://0.0.0.0:0", insecure=False)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,377 @@
+"""What goes wrong in watched folders, caused for real."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import unquote_to_bytes
+
+import pytest
+from running import Daemon, of_type
+from sounds import short_wav, write_wav
+
+from daemon.host.mounts import is_remote
+from daemon.sources.folder.changes import MAX_HINTS, Hint, Hints
+from daemon.sources.folder.inotify import Watch
+from daemon.sources.folder.readiness import Faulty, look
+
+MakeDaemon = Callable[..., Daemon]
+
+
+def config(base: Path, **values: object) -> str:
+    """A settings file for the folder `in`, with these values."""
+    file = base / "settings.toml"
+    settings = {"path": f"{base}/in", "name": "in", "settle": 1.0, **values}
+    lines = [
+        f"{key} = {str(value).lower() if isinstance(value, bool) else repr(value)}"
+        for key, value in settings.items()
+    ]
+    file.write_text("\n".join(["[[folder]]", *lines]) + "\n")
+    return str(file)
+
+
+def statuses(listening: Daemon, what: str, count: int = 1) -> list[str]:
+    """Texts of the first `count` statuses of a kind."""
+    heard = listening.hear(
+        lambda r: [m["status"] for m in of_type(r, "status")].count(what) >= count
+    )
+    return [m["text"] for m in of_type(heard, "status") if m["status"] == what]
+
+
+def test_hints_are_bounded_and_what_does_not_fit_asks_for_a_scan() -> None:
+    hints = Hints()
+    for number in range(20_000):
+        hints.look(b"%d" % number, closed=True)
+    assert len(hints) == MAX_HINTS
+    assert hints.take_scan()
+    taken = [hint.path for hint in iter(hints.take, None)]
+    assert taken == [b"%d" % number for number in range(MAX_HINTS)]
+
+
+def test_a_handler_that_raises_leaves_the_observer_alive(tmp_path: Path) -> None:
+    class Failing(Hints):
+        failed = False
+
+        def look(self, path: bytes, closed: bool = False, made: bool = False) -> None:
+            if not self.failed:
+                self.failed = True
+                raise RuntimeError("a bug in the handler")
+            super().look(path, closed, made)
+
+    hints = Failing()
+    watch = Watch(os.fsencode(tmp_path), False, hints, lambda reason: None)
+    try:
+        (tmp_path / "a.wav").write_bytes(b"x")
+        hints.wait(10)
+        assert hints.failed
+        (tmp_path / "b.wav").write_bytes(b"x")
+        seen = set()
+        while os.fsencode(tmp_path / "b.wav") not in seen:
+            hints.wait(10)
+            while (hint := hints.take()) is not None:
+                seen.add(hint.path)
+        assert watch.is_alive()
+        assert hints.take_scan()
+    finally:
+        watch.close()
+
+
+def test_a_file_that_is_just_made_is_told_from_one_that_is_there(tmp_path: Path) -> None:
+    hints = Hints()
+    watch = Watch(os.fsencode(tmp_path), False, hints, lambda reason: None)
+
+    def next_hint(path: Path) -> Hint:
+        while (hint := hints.take()) is None or hint.path != os.fsencode(path):
+            hints.wait(10)
+        return hint
+
+    try:
+        with (tmp_path / "a.wav").open("wb"):
+            hint = next_hint(tmp_path / "a.wav")
+            assert (hint.made, hint.closed) == (True, False)
+        hint = next_hint(tmp_path / "a.wav")
+        assert (hint.made, hint.closed) == (False, True)
+        os.rename(tmp_path / "a.wav", tmp_path / "b.wav")
+        assert not next_hint(tmp_path / "b.wav").made
+    finally:
+        watch.close()
+
+
+def test_a_hint_is_of_a_file_just_made_only_while_nothing_else_is_known() -> None:
+    hints = Hints()
+    hints.look(b"a", made=True)
+    hints.look(b"a", closed=True)
+    hints.look(b"b")
+    hints.look(b"b", made=True)
+    hints.look(b"c", made=True)
+    taken = {hint.path: (hint.made, hint.closed) for hint in iter(hints.take, None)}
+    assert taken == {b"a": (False, True), b"b": (False, False), b"c": (True, False)}
+
+
+def test_a_file_moved_out_holds_no_event_back(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    hints = Hints()
+    watch = Watch(os.fsencode(folder), False, hints, lambda reason: None)
+    closed = False
+    try:
+        (folder / "old.wav").write_bytes(b"x")
+        while not closed:
+            hints.wait(10)
+            for hint in iter(hints.take, None):
+                closed |= hint.closed
+        os.rename(folder / "old.wav", tmp_path / "old.wav")
+        (folder / "new.wav").write_bytes(b"x")
+        # watchdog pairs moves for 0.5 s and would deliver nothing until then.
+        hints.wait(0.4)
+        assert [h.path for h in iter(hints.take, None)] == [os.fsencode(folder / "new.wav")]
+    finally:
+        watch.close()
+
+
+def test_a_directory_that_is_moved_takes_its_files_along(tmp_path: Path) -> None:
+    (tmp_path / "before").mkdir()
+    hints = Hints()
+    watch = Watch(os.fsencode(tmp_path), True, hints, lambda reason: None)
+
+    def told_of(directory: Path, number: int) -> bool:
+        """Whether a file closed in it is hinted at, now or, while it is not watched yet, not."""
+        path = directory / f"{number}.wav"
+        path.write_bytes(b"x")
+        hints.take_scan()  # what asks for one would end the wait at once
+        hints.wait(1)
+        return any(hint.path == os.fsencode(path) for hint in iter(hints.take, None))
+
+    try:
+        for directory in (tmp_path / "before", tmp_path / "behind", tmp_path / "beyond"):
+            if not directory.exists():
+                (tmp_path / "before").rename(directory)
+                (tmp_path / "before").mkdir()
+            assert any(told_of(directory, number) for number in range(100))
+        shutil.rmtree(tmp_path / "behind")
+        assert any(told_of(tmp_path / "beyond", number) for number in range(100, 200))
+        assert watch.is_alive()
+    finally:
+        watch.close()
+
+
+def test_links_pipes_devices_sockets_and_temporary_names_are_ignored_and_counted(
+    daemon: MakeDaemon, tmp_path: Path
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    real = write_wav(tmp_path / "real.wav")
+    (folder / "link.wav").symlink_to(real)
+    os.mkfifo(folder / "pipe.wav")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(folder / "socket.wav"))
+        (folder / "directory.wav").mkdir()
+        for name in (".hidden.wav", "a.wav.part", "b.wav~", "c.tmp", "notes.txt"):
+            shutil.copy(real, folder / name)
+        listening = daemon().start()
+        write_wav(folder / "marker.wav")
+        messages = listening.quiet(folder / "marker.wav")
+    files = [m["source"]["path"] for m in messages if m["type"] == "file"]
+    assert files == [str(folder / "marker.wav")]
+    (source,) = listening.status()["sources"]
+    assert source["ignored"] == {
+        "symbolic link": 1,
+        "FIFO": 1,
+        "socket": 1,
+        "directory": 1,
+        "hidden": 1,
+        "temporary": 3,
+        "suffix": 1,
+    }
+
+
+def test_a_folder_named_by_a_link_is_watched(daemon: MakeDaemon, tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "in").symlink_to(tmp_path / "real")
+    listening = daemon().start()
+    write_wav(tmp_path / "in" / "a.wav")
+    assert listening.ends(1)[0]["source"]["path"] == str(tmp_path / "real" / "a.wav")
+
+
+def test_a_device_is_ignored(daemon: MakeDaemon, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    try:
+        os.mknod(tmp_path / "in" / "zero.wav", 0o020644, os.makedev(1, 5))
+    except PermissionError:
+        pytest.skip("making a device node needs root")
+    listening = daemon().start()
+    listening.quiet(write_wav(listening.folder / "marker.wav"))
+    assert listening.status()["sources"][0]["ignored"] == {"device": 1}
+
+
+def test_a_directory_moved_in_is_scanned(daemon: MakeDaemon, tmp_path: Path) -> None:
+    listening = daemon("--config", config(tmp_path, recursive=True)).start()
+    outside = tmp_path / "outside" / "deep"
+    outside.mkdir(parents=True)
+    for number in range(5):
+        write_wav(outside / f"{number}.wav", seed=number)
+    os.rename(tmp_path / "outside", listening.folder / "moved")
+    ends = listening.ends(5)
+    assert {end["state"] for end in ends} == {"done"}
+    # And it is watched from then on.
+    write_wav(listening.folder / "moved" / "deep" / "later.wav")
+    assert len(listening.ends(6)) == 6
+
+
+def test_subdirectories_are_left_alone_unless_recursive(daemon: MakeDaemon, tmp_path: Path) -> None:
+    listening = daemon("--config", config(tmp_path)).start()
+    (listening.folder / "sub").mkdir()
+    write_wav(listening.folder / "sub" / "a.wav")
+    marker = write_wav(listening.folder / "marker.wav")
+    assert [m["source"]["path"] for m in listening.quiet(marker) if m["type"] == "file"] == [
+        str(marker)
+    ]
+
+
+def test_root_deleted_and_made_again(daemon: MakeDaemon, tmp_path: Path) -> None:
+    listening = daemon("--config", config(tmp_path)).start()
+    write_wav(listening.folder / "before.wav")
+    listening.ends(1)
+    shutil.rmtree(listening.folder)
+    assert str(listening.folder) in statuses(listening, "source_lost")[0]
+    assert listening.status()["sources"][0]["state"] == "lost"
+    listening.folder.mkdir()
+    write_wav(listening.folder / "after.wav")
+    statuses(listening, "source_back")
+    assert len(listening.ends(2)) == 2
+    write_wav(listening.folder / "later.wav")
+    assert len(listening.ends(3)) == 3
+
+
+def test_root_renamed_away_and_another_put_in_its_place(daemon: MakeDaemon, tmp_path: Path) -> None:
+    listening = daemon("--config", config(tmp_path)).start()
+    away = tmp_path / "away"
+    os.rename(listening.folder, away)
+    statuses(listening, "source_lost")
+    write_wav(away / "not-ours.wav")
+    listening.folder.mkdir()
+    statuses(listening, "source_back")
+    marker = write_wav(listening.folder / "ours.wav")
+    paths = [m["source"]["path"] for m in listening.quiet(marker) if m["type"] == "file"]
+    assert paths == [str(marker)]
+
+
+def limited(listening: Daemon, limit: str, count: int) -> None:
+    """Start the daemon in a user namespace in which an inotify limit is `count`."""
+    inner = listening.command
+    script = f'echo {count} > /proc/sys/user/{limit} && exec "$@"'
+
+    def command() -> list[str]:
+        return ["unshare", "--user", "--map-root-user", "sh", "-c", script, "sh", *inner()]
+
+    probe = subprocess.run(["unshare", "--user", "--map-root-user", "true"], capture_output=True)
+    if probe.returncode:
+        pytest.skip(f"no user namespaces here: {probe.stderr.decode().strip()}")
+    listening.command = command  # type: ignore[method-assign]
+    listening.start()
+
+
+def test_too_few_inotify_watches_degrade_to_scans(daemon: MakeDaemon, tmp_path: Path) -> None:
+    listening = daemon("--config", config(tmp_path, recursive=True, poll=0.2))
+    for number in range(10):
+        (listening.folder / str(number)).mkdir()
+    limited(listening, "max_inotify_watches", 4)
+    assert "watch limit" in statuses(listening, "source_degraded")[0]
+    for number in range(10):
+        write_wav(listening.folder / str(number) / "a.wav", seed=number)
+    assert {end["state"] for end in listening.ends(10)} == {"done"}
+
+
+def test_no_inotify_instance_degrades_to_scans(daemon: MakeDaemon, tmp_path: Path) -> None:
+    listening = daemon("--config", config(tmp_path, poll=0.2))
+    limited(listening, "max_inotify_instances", 0)
+    assert "instance limit" in statuses(listening, "source_degraded")[0]
+    assert listening.status()["sources"][0]["state"] == "polling"
+    write_wav(listening.folder / "a.wav")
+    assert listening.ends(1)[0]["state"] == "done"
+
+
+def test_polling_finds_files_without_any_event(daemon: MakeDaemon, tmp_path: Path) -> None:
+    listening = daemon("--config", config(tmp_path, watch="poll", poll=0.2)).start()
+    assert listening.status()["sources"][0]["state"] == "polling"
+    path = write_wav(listening.folder / "a.wav", seed=1)
+    listening.ends(1)
+    write_wav(path, seconds=6)
+    assert len(listening.ends(2)) == 2
+
+
+def test_file_systems_that_send_no_events_are_told_by_their_mount() -> None:
+    mounts = b"".join(
+        b"%d 1 0:1 / %s rw,relatime shared:1 - %s source rw\n" % (number, point, kind)
+        for number, (point, kind) in enumerate(
+            [(b"/", b"ext4"), (b"/mnt/nas", b"nfs4"), (b"/mnt/a\\040b", b"fuse.sshfs")]
+        )
+    )
+    assert is_remote(b"/mnt/nas/in", mounts)
+    assert is_remote(b"/mnt/nas", mounts)
+    assert is_remote(b"/mnt/a b/in", mounts)
+    assert not is_remote(b"/mnt/nasty", mounts)
+    assert not is_remote(b"/home/in", mounts)
+
+
+def test_names_that_are_not_text(daemon: MakeDaemon) -> None:
+    listening = daemon().start()
+    whole = short_wav()
+    names = [b"caf\xe9.wav", b"new\nline.wav", b"esc\x1b[31m.wav", "käfer 🐞.wav".encode()]
+    for name in names:
+        with open(os.fsencode(listening.folder) + b"/" + name, "wb") as out:
+            out.write(whole)
+    broken = b"bro\nken\xff.wav"
+    with open(os.fsencode(listening.folder) + b"/" + broken, "wb") as out:
+        out.write(b"this is not audio")
+    ends = listening.ends(5)
+
+    def path(end: dict[str, dict[str, str]]) -> bytes:
+        source = end["source"]
+        if source.get("path_encoding") == "percent":
+            return unquote_to_bytes(source["path"])
+        return source["path"].encode()
+
+    base = os.fsencode(listening.folder) + b"/"
+    assert {path(end).removeprefix(base) for end in ends} == {*names, broken}
+    assert listening.stop() == 0
+    for line in listening.log.read_bytes().splitlines():
+        assert line.startswith(b"{"), "a file name broke out of its log line"
+        assert b"\x1b" not in line
+
+
+def test_an_unreadable_file_is_retried_when_the_machine_was_at_fault(
+    daemon: MakeDaemon, tmp_path: Path
+) -> None:
+    """EMFILE is no fault of the file: with descriptors exhausted nothing may be said to fail."""
+    listening = daemon("--config", config(tmp_path)).start()
+    limit = len(os.listdir(f"/proc/{listening.process.pid}/fd"))
+    _limit_descriptors(listening.process.pid, limit)
+    write_wav(listening.folder / "a.wav")
+    listening.wait_for(lambda: b"cannot" in listening.log.read_bytes(), "in want of descriptors")
+    _limit_descriptors(listening.process.pid, 1024)
+    assert listening.ends(1)[0]["state"] == "done"
+
+
+def _limit_descriptors(pid: int, soft: int) -> None:
+    import resource
+
+    _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_no_thread_of_a_watch_is_left(tmp_path: Path) -> None:
+    before = threading.active_count()
+    Watch(os.fsencode(tmp_path), True, Hints(), lambda reason: None).close()
+    assert threading.active_count() == before
+
+
+def test_a_file_that_may_not_even_be_asked_about_is_tried_again(tmp_path: Path) -> None:
+    name = b"n" * 300  # longer than file systems take
+    found = look(os.fsencode(tmp_path) + b"/" + name, closed=True, settled=None)
+    assert found == Faulty("File name too long")

@@ -1,0 +1,279 @@
+"""`Classifier.predict`, as a program that imports the package uses it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+from sounds import noise
+
+import tinyast
+from tinyast.errors import AudioError, CheckpointError
+from tinyast.features.log_mel import Float
+from tinyast.inference.checkpoint import GRAPH, damaged_files, default_path, read_checkpoint
+from tinyast.inference.engine import load_engine, softmax
+from tinyast.inference.engine_names import ENGINES
+
+
+@pytest.fixture(scope="module")
+def classifier() -> tinyast.Classifier:
+    return tinyast.Classifier.load()
+
+
+def tone(seconds: float, rate: int) -> Float:
+    """A chirp with overtones: something to hear at any rate of 16 kHz and more."""
+    t = np.arange(round(seconds * rate)) / rate
+    sweep = 2 * np.pi * (300 * t + 200 * t**2)
+    return (0.2 * np.sin(sweep) + 0.05 * np.sin(3 * sweep)).astype(np.float32)
+
+
+def scores(classifier: tinyast.Classifier, samples: Float, rate: int) -> Float:
+    (window,) = classifier.predict(samples, rate)
+    return window.scores
+
+
+# -- shapes --------------------------------------------------------------------------------------
+
+
+def test_five_seconds_are_one_window_with_a_score_for_each_label(
+    classifier: tinyast.Classifier,
+) -> None:
+    (window,) = classifier.predict(noise(5), 16_000)
+    assert (window.index, window.start_s, window.end_s, window.padded_s) == (0, 0, 5, 0)
+    assert window.scores.shape == (len(classifier.labels),) == (50,)
+    assert window.scores.sum() == pytest.approx(1, abs=1e-5)
+    assert window.labels == classifier.labels
+    assert window.label == classifier.labels[int(window.scores.argmax())]
+    assert window.score == float(window.scores.max())
+    assert window.rms_dbfs == pytest.approx(-20, abs=0.1)
+
+
+def test_the_best_labels_come_best_first(classifier: tinyast.Classifier) -> None:
+    (window,) = classifier.predict(noise(5), 16_000)
+    top = window.top(50)
+    assert [label for label, _ in top[:1]] == [window.label]
+    assert [score for _, score in top] == sorted(window.scores.tolist(), reverse=True)
+    assert len(window.top()) == 5
+
+
+def test_a_longer_recording_is_cut_and_its_last_window_ends_with_it(
+    classifier: tinyast.Classifier,
+) -> None:
+    windows = classifier.predict(noise(12), 16_000)
+    assert [(w.start_s, w.end_s) for w in windows] == [(0, 5), (5, 10), (7, 12)]
+    windows = classifier.predict(noise(10), 16_000, hop_s=2.5)
+    assert [w.start_s for w in windows] == [0, 2.5, 5]
+
+
+def test_a_window_sounds_the_same_alone_and_in_a_recording(classifier: tinyast.Classifier) -> None:
+    samples = noise(10, 44_100)
+    windows = classifier.predict(samples, 44_100)
+    np.testing.assert_array_equal(
+        windows[1].scores, scores(classifier, samples[5 * 44_100 :], 44_100)
+    )
+
+
+def test_channels_are_mixed(classifier: tinyast.Classifier) -> None:
+    mono = noise(5)
+    stereo = np.stack([mono + noise(5, seed=1), mono - noise(5, seed=1)], axis=1)
+    assert stereo.shape == (80_000, 2)
+    np.testing.assert_allclose(
+        scores(classifier, stereo, 16_000), scores(classifier, mono, 16_000), atol=1e-5
+    )
+    np.testing.assert_array_equal(
+        scores(classifier, mono[:, None], 16_000), scores(classifier, mono, 16_000)
+    )
+
+
+@pytest.mark.parametrize("rate", [4_000, 8_000, 11_025, 22_050, 32_000, 44_100, 48_000, 384_000])
+def test_any_rate_is_heard(classifier: tinyast.Classifier, rate: int) -> None:
+    (window,) = classifier.predict(noise(5, rate), rate)
+    assert np.isfinite(window.scores).all()
+    assert (window.start_s, window.end_s) == (0, 5)
+
+
+@pytest.mark.parametrize("count", [2, 3, 100, 8_000, 79_999])
+def test_a_short_recording_is_padded_and_says_so(
+    classifier: tinyast.Classifier, count: int
+) -> None:
+    (window,) = classifier.predict(noise(5)[:count], 16_000)
+    assert window.end_s == count / 16_000
+    assert window.padded_s == pytest.approx(5 - count / 16_000)
+    assert np.isfinite(window.scores).all()
+
+
+@pytest.mark.parametrize("rate", [16_000, 384_000])
+def test_a_recording_too_short_to_leave_a_sample_is_silence(
+    classifier: tinyast.Classifier, rate: int
+) -> None:
+    (window,) = classifier.predict(np.zeros(2, np.float32), rate)
+    assert window.rms_dbfs == -200
+
+
+# -- what scores depend on, and what not ---------------------------------------------------------
+
+
+def test_the_same_sound_at_another_rate_has_close_scores(classifier: tinyast.Classifier) -> None:
+    expected = scores(classifier, tone(5, 16_000), 16_000)
+    for rate in (44_100, 48_000):
+        np.testing.assert_allclose(
+            scores(classifier, tone(5, rate), rate), expected, rtol=0.05, atol=0.01
+        )
+
+
+def test_real_recordings_have_close_scores_at_another_rate(
+    classifier: tinyast.Classifier, originals: list[Path]
+) -> None:
+    for path in originals[:5]:
+        samples, rate = soundfile.read(path, dtype="float32")
+        at_48 = soxr.resample(samples, rate, 48_000, quality="HQ")[: 5 * 48_000]
+        # 0.1 in probability: a recording with energy at 8 kHz meets two filters' edges.
+        np.testing.assert_allclose(
+            scores(classifier, at_48, 48_000), scores(classifier, samples, rate), atol=0.1
+        )
+
+
+@pytest.mark.parametrize("gain", [1e-3, 0.1, 10, 1e4])
+def test_the_level_of_a_recording_changes_nothing_but_its_level(
+    classifier: tinyast.Classifier, gain: float
+) -> None:
+    samples = tone(5, 44_100)
+    (plain,) = classifier.predict(samples, 44_100)
+    (louder,) = classifier.predict(samples * np.float32(gain), 44_100)
+    np.testing.assert_allclose(louder.scores, plain.scores, rtol=1e-3, atol=1e-5)
+    assert louder.rms_dbfs - plain.rms_dbfs == pytest.approx(20 * np.log10(gain), abs=0.01)
+
+
+def test_silence_has_finite_scores_and_the_lowest_level(classifier: tinyast.Classifier) -> None:
+    (window,) = classifier.predict(np.zeros(5 * 44_100, np.float32), 44_100)
+    assert np.isfinite(window.scores).all()
+    assert window.rms_dbfs == -200
+
+
+def test_a_full_scale_square_wave_has_0_dbfs(classifier: tinyast.Classifier) -> None:
+    square = np.sign(np.sin(2 * np.pi * 100 * np.arange(80_000) / 16_000) + 0.5)
+    (window,) = classifier.predict(square.astype(np.float32), 16_000)
+    assert window.rms_dbfs == pytest.approx(0, abs=0.01)
+
+
+def test_threads_share_a_classifier(classifier: tinyast.Classifier) -> None:
+    sounds = [noise(5, seed=seed) for seed in range(4)]
+    expected = [scores(classifier, samples, 16_000) for samples in sounds]
+    wrong: list[int] = []
+
+    def hear(number: int) -> None:
+        for _ in range(5):
+            if not np.array_equal(scores(classifier, sounds[number], 16_000), expected[number]):
+                wrong.append(number)
+
+    threads = [threading.Thread(target=hear, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+# -- what is refused -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("samples", [np.zeros(0), np.zeros(1), np.zeros((0, 2)), np.zeros((1, 2))])
+def test_a_recording_of_nothing_is_refused(classifier: tinyast.Classifier, samples: Float) -> None:
+    with pytest.raises(AudioError) as caught:
+        classifier.predict(samples, 16_000)
+    assert caught.value.code == "too_short"
+
+
+@pytest.mark.parametrize(
+    ("value", "code"),
+    [(np.nan, "not_finite"), (np.inf, "not_finite"), (1e300, "not_finite"), (1e7, "out_of_range")],
+)
+@pytest.mark.parametrize("channels", [1, 2])
+def test_samples_that_nobody_records_are_refused(
+    classifier: tinyast.Classifier, value: float, code: str, channels: int
+) -> None:
+    samples = np.zeros((80_000, channels))
+    samples[1_000] = value
+    samples[1_000, 1:] *= -1  # the mean of the channels would hide it
+    with pytest.raises(AudioError) as caught:
+        classifier.predict(samples[:, 0] if channels == 1 else samples, 16_000)
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize("rate", [0, 1, 3_999, 384_001])
+def test_a_rate_that_nobody_records_at_is_refused(
+    classifier: tinyast.Classifier, rate: int
+) -> None:
+    with pytest.raises(AudioError) as caught:
+        classifier.predict(noise(5), rate)
+    assert caught.value.code == "bad_rate"
+
+
+# -- checkpoints ---------------------------------------------------------------------------------
+
+
+def test_softmax_is_sure_without_overflow() -> None:
+    with np.errstate(all="raise", under="ignore"):
+        found = softmax(np.array([[1_000, 0, -1_000]], np.float32))
+    np.testing.assert_array_equal(found, [[1, 0, 0]])
+
+
+def test_the_shipped_checkpoint_is_what_was_exported() -> None:
+    assert damaged_files(default_path()) == []
+    assert len(read_checkpoint().labels) == 50
+
+
+def test_a_folder_that_is_no_checkpoint_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=str(tmp_path)):
+        tinyast.Classifier.load(tmp_path)
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(default_path(), tmp_path / "broken"))
+
+
+@pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json", "model.onnx"])
+def test_a_file_that_a_checkpoint_lacks_is_named(broken: Path, name: str) -> None:
+    (broken / name).unlink()
+    with pytest.raises(CheckpointError, match=name):
+        tinyast.Classifier.load(broken)
+
+
+@pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json", "model.onnx"])
+@pytest.mark.parametrize("data", [b"", b"nonsense", b"[1]", b'{"n_fft": {}}'])
+def test_a_file_that_a_checkpoint_cannot_have_is_named(
+    broken: Path, name: str, data: bytes
+) -> None:
+    (broken / name).write_bytes(data)
+    with pytest.raises(CheckpointError, match=name):
+        tinyast.Classifier.load(broken)
+
+
+def test_pictures_that_the_model_does_not_take_are_told(broken: Path) -> None:
+    path = broken / "preprocessor_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"pool": 1}))
+    with pytest.raises(CheckpointError, match=r"pictures of 64 x 64, .* makes them 64 x 128"):
+        tinyast.Classifier.load(broken)
+
+
+def test_a_changed_file_is_found_by_its_sum(broken: Path) -> None:
+    with (broken / GRAPH).open("ab") as graph:
+        graph.write(b"\0")
+    assert damaged_files(broken) == [GRAPH]
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_every_engine_that_can_be_named_is_there(name: str) -> None:
+    assert load_engine(read_checkpoint(), name).name == name
+
+
+def test_an_engine_that_nobody_knows_is_an_error() -> None:
+    with pytest.raises(ValueError, match="onnx, int8, torch"):
+        load_engine(read_checkpoint(), "abacus")

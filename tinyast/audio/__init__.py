@@ -1,0 +1,1 @@
+"""Read recordings and cut them into windows at the model's rate."""

@@ -1,0 +1,104 @@
+"""Resampling as a few dense matrix products, fitted to one pair of rates.
+
+A rational resampler is a band matrix that repeats itself: `down` samples in give `up` samples out,
+each the dot product of its neighbourhood with one phase of a low-pass filter (Crochiere and
+Rabiner 1983, "Multirate Digital Signal Processing", chapter 4). Cut into groups of neighbouring
+outputs, the band becomes small dense matrices that all blocks are multiplied with at once, at the
+speed of the processor's matrix product.
+
+The filter is a windowed sinc (Kaiser 1974) with a wide slope, so that it is short: it falls from
+0.88 to 1.06 of half the lower rate, where soxr's HQ falls from 0.913 to 1. What lies just above
+half the lower rate folds back, weakened, into the highest two of 64 mel bands, where about as much
+was lost below it: their power is within 0.5 dB of that after soxr, and scores are within 0.006 (25
+recordings of ESC-50 at 44.1 kHz).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from math import ceil, gcd
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+from numpy.typing import NDArray
+
+from tinyast.features.log_mel import Float
+
+PASS, STOP = 0.88, 1.06  # ends of the slope, of half the lower rate
+STOP_DB = 60.0
+# Outputs that share a matrix: with more, more zeros are multiplied; with fewer, the input is
+# gone through more often.
+WIDTH = 32
+
+
+@dataclass(frozen=True)
+class Polyphase:
+    """From one rate to a lower one, zeros before and after.
+
+    Outputs `j * WIDTH` to `(j + 1) * WIDTH` of each block are `matrices[j]` applied to the
+    block's input from `starts[j]` on, counted from `before` samples ahead of the block.
+    """
+
+    down: int  # samples of input from one block to the next
+    up: int  # samples of output in one block
+    before: int
+    starts: tuple[int, ...]
+    matrices: tuple[Float, ...]  # each (taps, WIDTH)
+
+    @classmethod
+    def design(cls, rate: int, target: int) -> Polyphase:
+        """Fit one to `rate` and `target` Hz, which is the lower."""
+        divisor = gcd(rate, target)
+        down, up = rate // divisor, target // divisor
+        half = _half_length((STOP - PASS) * target / 2 / rate)
+        taps = ceil(2 * half + (WIDTH - 1) * rate / target) + 1
+        repeat = ceil(taps / down)  # so that a row of input ends before the next begins
+        while repeat * up % WIDTH:
+            repeat += 1
+        down, up = repeat * down, repeat * up
+        firsts = [ceil(first * down / up - half) for first in range(0, up, WIDTH)]
+        matrices = []
+        for index, first in enumerate(firsts):
+            given = np.arange(first, first + taps)[:, None]
+            wanted = np.arange(index * WIDTH, (index + 1) * WIDTH) * (down / up)
+            matrix = _low_pass(given - wanted, (STOP + PASS) / 2 * target / 2 / rate, half)
+            matrices.append((matrix / matrix.sum(axis=0)).astype(np.float32))
+        before = -min(firsts)
+        return cls(down, up, before, tuple(first + before for first in firsts), tuple(matrices))
+
+    def __call__(self, samples: Float, wanted: int) -> Float:
+        """The first `wanted` samples at the lower rate, (wanted,), of `samples` (n,)."""
+        blocks = -(-wanted // self.up)
+        reach = max(
+            start + len(matrix) for start, matrix in zip(self.starts, self.matrices, strict=True)
+        )
+        room = max(blocks * self.down + reach, self.before + len(samples))
+        padded = np.empty(room, dtype=np.float32)
+        padded[: self.before] = 0
+        padded[self.before : self.before + len(samples)] = samples
+        padded[self.before + len(samples) :] = 0
+        out = np.empty((blocks, self.up), dtype=np.float32)
+        for index, (start, matrix) in enumerate(zip(self.starts, self.matrices, strict=True)):
+            rows = as_strided(padded[start:], (blocks, len(matrix)), (4 * self.down, 4))
+            np.matmul(rows, matrix, out=out[:, index * WIDTH : (index + 1) * WIDTH])
+        return out.reshape(-1)[:wanted]
+
+
+@lru_cache(maxsize=8)
+def fitted(rate: int, target: int) -> Polyphase:
+    """The one for `rate` and `target` Hz, made when first asked for."""
+    return Polyphase.design(rate, target)
+
+
+def _half_length(transition: float) -> float:
+    """Half of Kaiser's estimate of the length, in samples; `transition` in cycles a sample."""
+    return (STOP_DB - 7.95) / (2.285 * 2 * np.pi * transition) / 2
+
+
+def _low_pass(at: NDArray[np.float64], cutoff: float, half: float) -> NDArray[np.float64]:
+    """The filter `at` times in samples; `cutoff` in cycles a sample, zeros beyond `half`."""
+    beta = 0.1102 * (STOP_DB - 8.7)
+    shape = np.i0(beta * np.sqrt(np.maximum(0, 1 - (at / half) ** 2)))
+    taps: NDArray[np.float64] = np.where(np.abs(at) < half, np.sinc(2 * cutoff * at) * shape, 0)
+    return taps

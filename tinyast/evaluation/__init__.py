@@ -1,0 +1,1 @@
+"""Judge models on clips they were not trained on."""

@@ -1,0 +1,122 @@
+"""What trained models say of clips that they have not seen, heard as the daemon hears them."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinyast.audio.decoding import read_file
+from tinyast.classifier import Classifier
+from tinyast.data.datasets import Dataset, Numbers
+from tinyast.data.spectrograms import load_clip
+from tinyast.errors import DataError
+from tinyast.evaluation.calibration import Logits
+from tinyast.evaluation.corruptions import Way, points_lost, ways
+from tinyast.export.checkpoint import export, read_settings
+from tinyast.export.int8 import calibration_pictures
+from tinyast.model.modeling import TinyASTForAudioClassification
+
+Follow = Callable[[Iterable[Path], str], Iterable[Path]]  # shows how far along, and with what
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A model, and which clips of a data set it has not seen."""
+
+    name: str
+    classifier: Classifier
+    numbers: Numbers
+
+    def unknown(self, dataset: Dataset) -> Numbers:
+        """Clips of kinds that it does not know, from the folds that it has not seen."""
+        held = np.isin(dataset.folds, dataset.folds[self.numbers])
+        known = [label in self.classifier.labels for label in dataset.labels]
+        return np.flatnonzero(held & ~np.array(known)[dataset.targets])
+
+
+def judge_of_run(dataset: Dataset, folder: Path, engine: str = "onnx") -> Judge:
+    """A run's model, and the clips that it held out, which its predictions.csv names.
+
+    Its graph in int8, where that is the engine, is fitted to clips of the folds that it learnt.
+    Raises DataError if the run is not finished, or held out clips that are not in `dataset`.
+    """
+    place = {path.name: number for number, path in enumerate(dataset.paths)}
+    try:
+        with (folder / "predictions.csv").open(newline="", encoding="utf-8") as handle:
+            held = [place[row["filename"]] for row in csv.DictReader(handle)]
+    except (OSError, KeyError) as error:
+        raise DataError(
+            f"{folder} is not a finished run with clips of this data held out ({error})"
+        ) from error
+    model = TinyASTForAudioClassification.from_pretrained(folder / "model")
+    settings, pictures = read_settings(folder / "model"), None
+    if engine == "int8":
+        learnt = np.flatnonzero(~np.isin(dataset.folds, dataset.folds[held]))
+        pictures = calibration_pictures(dataset.subset(learnt), settings)
+    export(model, settings, folder / "checkpoint", pictures=pictures)
+    return Judge(folder.name, Classifier.load(folder / "checkpoint", engine), np.array(held))
+
+
+def judge_of_checkpoint(
+    dataset: Dataset, folder: Path | None, fold: int | None, engine: str = "onnx"
+) -> Judge:
+    """A checkpoint, the shipped one if None, and the clips of `fold`, all of them if None.
+
+    Raises DataError if there are no such clips, or the checkpoint knows other kinds of sound.
+    """
+    chosen = np.arange(len(dataset)) if fold is None else np.flatnonzero(dataset.folds == fold)
+    if not len(chosen):
+        raise DataError(f"no clip is in fold {fold}")
+    classifier = Classifier.load(folder, engine)
+    return Judge(classifier.checkpoint.name, classifier, chosen)
+
+
+def check_labels(judge: Judge, dataset: Dataset) -> None:
+    """Raise DataError where a model does not know just the kinds of sound of the data set."""
+    if judge.classifier.labels != dataset.labels:
+        raise DataError(
+            f"{judge.classifier.checkpoint.path} knows other kinds of sound than the data set has"
+        )
+
+
+def logits_of(
+    judge: Judge, clips: Dataset, follow: Follow, name: str = "", way: Way | None = None
+) -> Logits:
+    """Calibrated logits of each clip's first window, (clips, labels), changed by `way` if given.
+
+    What a way draws depends on the clip's name alone.
+    """
+    rows = []
+    for path in follow(clips.paths, f"{judge.name} {name}".strip()):
+        if way is None:
+            samples, rate = read_file(path)
+            samples = samples[: round(judge.classifier.checkpoint.features.window_s * rate)]
+        else:
+            digest = hashlib.sha256(path.stem.encode()).digest()
+            random = np.random.default_rng(list(digest[:16]))
+            samples, rate = way(load_clip(path, judge.classifier.checkpoint.features), random)
+        rows.append(judge.classifier.logits(samples, rate)[0])
+    return np.stack(rows)
+
+
+def robustness(
+    judges: list[Judge], dataset: Dataset, clean: NDArray[np.bool_], follow: Follow
+) -> dict[str, tuple[float, float]]:
+    """For each way of changing sound: points lost and half their interval, all judges pooled.
+
+    `clean` says of all their clips, in their order, which were right as they are.
+    """
+    right: dict[str, list[NDArray[np.bool_]]] = {}
+    for judge in judges:
+        clips = dataset.subset(judge.numbers)
+        heard = [load_clip(path, judge.classifier.checkpoint.features) for path in clips.paths[::4]]
+        for name, way in ways(heard).items():
+            found = logits_of(judge, clips, follow, name, way).argmax(axis=1)
+            right.setdefault(name, []).append(found == clips.targets)
+    return {name: points_lost(clean, np.concatenate(parts)) for name, parts in right.items()}

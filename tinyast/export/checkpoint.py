@@ -1,0 +1,69 @@
+"""From a trained model to a checkpoint folder that the daemon and Transformers both read."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import torch
+
+from tinyast.errors import TinyASTError
+from tinyast.export.int8 import write_int8
+from tinyast.export.onnx_graph import parity, write_graph
+from tinyast.features.log_mel import FeatureSettings, Float
+from tinyast.inference.checkpoint import FEATURES, GRAPH, INT8_GRAPH, write_sums
+from tinyast.model.feature_extraction import TinyASTFeatureExtractor
+from tinyast.model.modeling import TinyASTForAudioClassification
+
+PARITY = 1e-4  # largest difference between scores of the graph and of the model
+
+
+class ExportError(TinyASTError):
+    """A checkpoint could not be written as it should be."""
+
+
+def export(
+    model: TinyASTForAudioClassification,
+    settings: FeatureSettings,
+    folder: Path,
+    version: str = "0",
+    pictures: Float | None = None,
+) -> float:
+    """Write all files of a checkpoint to `folder` and return the largest difference of scores.
+
+    A graph in int8 is among them if there are `pictures`, (n, n_mels, n_frames), to fit it to; a
+    model card that `folder` has stays as it is. Everything is made and checked in a folder beside
+    it first, so a failure leaves `folder` as it was. Raises ExportError if the graph's scores
+    stray from the model's by `PARITY` or more.
+    """
+    model = model.eval().to("cpu", torch.float32)
+    model.config.name, model.config.version = folder.name, version
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as name:
+        made = Path(name)
+        model.save_pretrained(made)
+        TinyASTFeatureExtractor(**settings.to_dict()).save_pretrained(made)
+        write_graph(model, made / GRAPH)
+        difference = parity(model, made / GRAPH)
+        if difference >= PARITY:
+            raise ExportError(f"scores of the ONNX graph differ from torch by {difference:.1e}")
+        if pictures is not None:
+            write_int8(made / GRAPH, pictures, made / INT8_GRAPH)
+        write_sums(made)
+        folder.mkdir(exist_ok=True)
+        for path in sorted(made.iterdir()):
+            path.chmod(0o644)  # safetensors writes for its owner alone
+            os.replace(path, folder / path.name)
+        if pictures is None:  # one that is there is of another model
+            (folder / INT8_GRAPH).unlink(missing_ok=True)
+    return difference
+
+
+def read_settings(folder: Path) -> FeatureSettings:
+    """The feature settings beside a model, or the defaults if there are none."""
+    path = folder / FEATURES
+    if not path.exists():
+        return FeatureSettings()
+    return FeatureSettings.from_dict(json.loads(path.read_text(encoding="utf-8")))

@@ -1,0 +1,84 @@
+"""How a model becomes an ONNX file, and whether the file gives the model's scores."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor, nn
+
+from tinyast.model.modeling import TinyASTForAudioClassification
+from tinyast.onnx_session import open_session
+
+OPSET = 18
+
+
+class _Graph(nn.Module):
+    """The model with plain tensors in and out, as ONNX wants it."""
+
+    def __init__(self, model: TinyASTForAudioClassification) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_values: Tensor) -> Tensor:
+        logits: Tensor = self.model(input_values).logits
+        return logits
+
+
+def write_graph(model: TinyASTForAudioClassification, path: Path) -> None:
+    """Write the model as one ONNX file: `input_values` (batch, n_mels, n_frames) to `logits`."""
+    config = model.config
+    example = torch.zeros(2, config.n_mels, config.n_frames)
+    # It warns, by both ways, of its own deprecations and of operators that are not used here.
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            _Graph(model),
+            (example,),
+            dynamo=True,
+            opset_version=OPSET,
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            input_names=["input_values"],
+            output_names=["logits"],
+            verbose=False,
+        )
+    assert program is not None  # None only without dynamo
+    program.save(str(path), external_data=False)
+    strip(path)
+
+
+def strip(path: Path) -> None:
+    """Take out of a graph what the exporter notes of each operator: source lines and file paths.
+
+    It is of no use to who runs the graph, and tells on whose machine it was made.
+    """
+    made = onnx.load(path)
+    for part in (
+        made,
+        made.graph,
+        *made.graph.node,
+        *made.graph.value_info,
+        *made.graph.input,
+        *made.graph.output,
+        *made.graph.initializer,
+        *made.functions,
+    ):
+        del part.metadata_props[:]
+        part.doc_string = ""
+    onnx.save(made, path)
+
+
+def parity(model: TinyASTForAudioClassification, graph: Path, clips: int = 16) -> float:
+    """Largest difference between scores of the model and of the graph, over made-up pictures."""
+    shape = (clips, model.config.n_mels, model.config.n_frames)
+    pictures = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    session = open_session(str(graph))
+    with torch.inference_mode():
+        expected = model(torch.from_numpy(pictures)).logits.softmax(-1).numpy()
+    logits = torch.from_numpy(session.run(None, {"input_values": pictures})[0])
+    return float(np.abs(logits.softmax(-1).numpy() - expected).max())

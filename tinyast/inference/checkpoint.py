@@ -1,0 +1,131 @@
+"""What lies in a checkpoint folder, as far as running it needs to know."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from tinyast.errors import CheckpointError
+from tinyast.features.log_mel import FeatureSettings
+
+CONFIG, FEATURES, SUMS = "config.json", "preprocessor_config.json", "SHA256SUMS"
+GRAPH, INT8_GRAPH, WEIGHTS = "model.onnx", "model.int8.onnx", "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained model on disk."""
+
+    path: Path
+    name: str
+    version: str
+    labels: tuple[str, ...]  # in the order of the logits
+    features: FeatureSettings
+    unknown_below: float | None = None  # `familiarity` under which a sound is none of the labels
+
+    def file(self, name: str) -> Path:
+        """The path of one of its files. Raises CheckpointError where it is missing."""
+        path = self.path / name
+        if not path.is_file():
+            raise CheckpointError(
+                f"{self.path} has no {name}; export the checkpoint again with "
+                "`python -m scripts.export`"
+            )
+        return path
+
+
+def default_path() -> Path:
+    """The checkpoint that comes with the package."""
+    return Path(str(resources.files("tinyast"))) / "checkpoints" / "esc50"
+
+
+def read_checkpoint(path: Path | str | None = None) -> Checkpoint:
+    """Read the folder at `path`, the default one if None. Raises CheckpointError."""
+    folder = default_path() if path is None else Path(path)
+    config, features = _read_json(folder, CONFIG), _read_json(folder, FEATURES)
+    try:
+        by_index = {int(index): str(label) for index, label in config["id2label"].items()}
+        labels = tuple(by_index[index] for index in range(len(by_index)))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(
+            f"{folder / CONFIG} is not a TinyAST configuration: {error}"
+        ) from error
+    settings = FeatureSettings.from_dict(features)
+    for key, value in settings.to_dict().items():
+        if type(value) not in (int, float) or not value > 0:
+            raise CheckpointError(f"{folder / FEATURES}: `{key}` is {value!r}, not a number over 0")
+    made = settings.n_mels, settings.n_frames
+    taken = config.get("n_mels", made[0]), config.get("n_frames", made[1])
+    if made != taken:
+        raise CheckpointError(
+            f"{folder}: the model takes pictures of {taken[0]} x {taken[1]}, and {FEATURES} makes "
+            f"them {made[0]} x {made[1]}. It was made by another version of tinyast: train and "
+            "export it again"
+        )
+    return Checkpoint(
+        path=folder,
+        name=str(config.get("name", folder.name)),
+        version=str(config.get("version", "0")),
+        labels=labels,
+        features=settings,
+        unknown_below=_limit(folder, config.get("unknown_below")),
+    )
+
+
+def _limit(folder: Path, value: object) -> float | None:
+    if value is None:
+        return None
+    if type(value) not in (int, float):
+        raise CheckpointError(f"{folder / CONFIG}: `unknown_below` is {value!r}, not a number")
+    return float(value)  # type: ignore[arg-type]
+
+
+def _read_json(folder: Path, name: str) -> dict[str, Any]:
+    try:
+        values = json.loads((folder / name).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{folder} is not a checkpoint: it has no {name}. Name a folder made by "
+            "`python -m scripts.export`"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{folder / name} cannot be read: {error}") from error
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{folder / name} is not a JSON object")
+    return values
+
+
+def sha256(path: Path) -> str:
+    """The file's SHA-256, in hexadecimal."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def write_sums(folder: Path) -> None:
+    """Write SHA256SUMS for the files that a checkpoint runs on; `sha256sum -c` reads it too."""
+    parts = (CONFIG, FEATURES, GRAPH, INT8_GRAPH, WEIGHTS)
+    names = [name for name in parts if (folder / name).is_file()]
+    lines = [f"{sha256(folder / name)}  {name}\n" for name in names]
+    (folder / SUMS).write_text("".join(lines), encoding="utf-8")
+
+
+def damaged_files(folder: Path) -> list[str]:
+    """Names in SHA256SUMS whose content is not what was written, or is gone.
+
+    Raises CheckpointError where the folder has no SHA256SUMS.
+    """
+    try:
+        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise CheckpointError(f"{folder} has no readable {SUMS}: {error}") from error
+    wrong = []
+    for line in lines:
+        expected, _, name = line.partition("  ")
+        path = folder / name
+        if not path.is_file() or sha256(path) != expected:
+            wrong.append(name)
+    return wrong

@@ -1,0 +1,71 @@
+"""Running the model: one small interface, three engines.
+
+ONNX Runtime is the engine of the daemon, on the graph in float32 or on the one in int8; torch is
+the reference, loaded only when asked for.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from tinyast.errors import CheckpointError
+from tinyast.features.log_mel import Float
+from tinyast.inference.checkpoint import GRAPH, INT8_GRAPH, WEIGHTS, Checkpoint, sha256
+from tinyast.inference.engine_names import ENGINES
+from tinyast.onnx_session import open_session
+
+
+class Engine(Protocol):
+    """Something that turns spectrograms into logits. Safe to call from several threads."""
+
+    name: str
+    sha256: str  # of the file that holds the weights
+
+    def logits(self, batch: Float) -> Float:
+        """(n, mel bands, frames) to calibrated logits, (n, labels)."""
+        ...
+
+
+def load_engine(checkpoint: Checkpoint, name: str = "onnx") -> Engine:
+    """Load `checkpoint` into the named engine. Raises CheckpointError; ValueError for the name."""
+    if name == "onnx":
+        return OnnxEngine(checkpoint, GRAPH, name)
+    if name == "int8":
+        return OnnxEngine(checkpoint, INT8_GRAPH, name)
+    if name == "torch":
+        try:
+            from tinyast.inference.torch_engine import TorchEngine
+        except ImportError as error:
+            raise CheckpointError(
+                f"the torch engine needs the extra `train` ({error}); install `tinyast[train]`, "
+                "or use the onnx engine"
+            ) from error
+        return TorchEngine(checkpoint, sha256(checkpoint.file(WEIGHTS)))
+    raise ValueError(f"unknown engine {name!r}; choose one of {', '.join(ENGINES)}")
+
+
+class OnnxEngine:
+    """An exported graph in ONNX Runtime, one thread a call; callers bring their own threads."""
+
+    def __init__(self, checkpoint: Checkpoint, file: str, name: str) -> None:
+        self.name = name
+        graph = checkpoint.file(file)
+        self.sha256 = sha256(graph)
+        try:
+            self._session = open_session(str(graph))
+        except Exception as error:  # ONNX Runtime's exceptions share no base but this one
+            raise CheckpointError(f"{graph} cannot be loaded: {error}") from error
+        self._input = self._session.get_inputs()[0].name
+
+    def logits(self, batch: Float) -> Float:
+        result: Float = self._session.run(None, {self._input: batch})[0]
+        return result
+
+
+def softmax(logits: Float) -> Float:
+    """Scores that sum to 1, (n, labels)."""
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    scores: Float = shifted / shifted.sum(axis=-1, keepdims=True)
+    return scores

@@ -1,0 +1,1 @@
+"""TinyAST by Transformers' conventions: configuration, feature extractor, network."""

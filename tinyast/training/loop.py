@@ -1,0 +1,296 @@
+"""The training loop, able to go on after a kill as if nothing had happened.
+
+Everything random in an epoch comes from the recipe's seed and the epoch's number, and the state
+after each epoch is put on disk in one move: a run killed at any moment and started again ends with
+the same weights as one left alone, on CPU with the same number of threads.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from tinyast.errors import TinyASTError
+from tinyast.features.log_mel import FeatureSettings, Float
+from tinyast.model.configuration import TinyASTConfig
+from tinyast.model.feature_extraction import TinyASTFeatureExtractor
+from tinyast.model.modeling import TinyASTForAudioClassification
+from tinyast.training.augmentation import Batch, augment, show
+from tinyast.training.distillation import digest, distance, taught
+from tinyast.training.recipe import Recipe
+
+
+class TrainingError(TinyASTError):
+    """A training cannot begin, or go on from what its folder holds."""
+
+
+@dataclass(frozen=True)
+class Clips:
+    """What the loop needs to know of a data set."""
+
+    spectra: NDArray[np.float32]  # mel power of frames, (clips, variants, n_mels, n_frames * pool)
+    targets: NDArray[np.int64]  # (clips,)
+
+    def digest(self) -> str:
+        """Tells these clips, by their plain pictures and labels, from any others."""
+        content = hashlib.sha256(self.targets.astype("<i8").tobytes())
+        content.update(np.ascontiguousarray(self.spectra[:, 0], "<f4").tobytes())
+        return content.hexdigest()
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """One row of metrics.csv."""
+
+    epoch: int  # from 1
+    learning_rate: float
+    loss: float  # mean over the epoch, on augmented clips with mixed labels
+    train_accuracy: float  # on those augmented clips, against the larger part of the mix
+    test_accuracy: float | None  # of the averaged weights on plain held-out clips, when looked at
+
+
+@dataclass
+class State:
+    """All that a run carries from one epoch to the next."""
+
+    model: TinyASTForAudioClassification
+    average: TinyASTForAudioClassification  # running mean of the weights: what is kept
+    optimiser: torch.optim.Optimizer
+    history: list[Metrics]
+
+    def save(self, path: Path) -> None:
+        """Write all of it in one move: a kill leaves the old file or the new one."""
+        values = {
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "history": [asdict(row) for row in self.history],
+        }
+        # In memory first: told of a full disk, torch's own writer says something else.
+        buffer = io.BytesIO()
+        torch.save(values, buffer)
+        temporary = path.with_suffix(".part")
+        try:
+            temporary.write_bytes(buffer.getbuffer())
+            os.replace(temporary, path)
+        except OSError as error:
+            raise TrainingError(
+                f"cannot write {path}: {error.strerror}. Make room, and run the same again"
+            ) from error
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def load(self, path: Path) -> None:
+        values = torch.load(path, map_location=self.model.device, weights_only=True)
+        self.model.load_state_dict(values["model"])
+        self.average.load_state_dict(values["average"])
+        self.optimiser.load_state_dict(values["optimiser"])
+        self.history = [Metrics(**row) for row in values["history"]]
+
+
+def train(
+    folder: Path,
+    recipe: Recipe,
+    settings: FeatureSettings,
+    labels: tuple[str, ...],
+    training: Clips,
+    testing: Clips | None = None,
+    teachers: Sequence[TinyASTForAudioClassification] = (),
+    test_every: int = 10,
+    report: Callable[[Metrics], None] | None = None,
+) -> TinyASTForAudioClassification:
+    """Train in `folder`, going on from what it holds, and return the averaged weights.
+
+    The folder gets `run.json` (recipe and settings), `metrics.csv`, `state.pt` and, at the end,
+    `model/`. Held-out clips are looked at every `test_every` epochs, for the log only: nothing is
+    chosen by them. `teachers` are models of the same kinds of sound and the same pictures, whose
+    mean scores are learnt too. Raises TrainingError if the folder holds a run of another recipe,
+    of other clips or of other teachers.
+    """
+    _claim(
+        folder,
+        {
+            "recipe": recipe.to_dict(),
+            "features": settings.to_dict(),
+            "labels": labels,
+            "clips": training.digest(),
+            "teachers": [digest(teacher) for teacher in teachers],
+        },
+    )
+    state = _start(recipe, settings, labels)
+    if (folder / "state.pt").exists():
+        state.load(folder / "state.pt")
+    while len(state.history) < recipe.epochs:
+        rate, loss, accuracy = _epoch(state, recipe, settings, training, teachers)
+        epoch = len(state.history) + 1
+        tested = None
+        if testing is not None and (epoch % test_every == 0 or epoch == recipe.epochs):
+            found = predict(state.average, testing.spectra[:, 0], settings).argmax(axis=1)
+            tested = float((found == testing.targets).mean())
+        state.history.append(Metrics(epoch, rate, loss, accuracy, tested))
+        state.save(folder / "state.pt")
+        _write_metrics(folder / "metrics.csv", state.history)
+        if report:
+            report(state.history[-1])
+    state.average.save_pretrained(folder / "model")
+    TinyASTFeatureExtractor(**settings.to_dict()).save_pretrained(folder / "model")
+    return state.average
+
+
+def predict(
+    model: TinyASTForAudioClassification, power: Float, settings: FeatureSettings
+) -> NDArray[np.float32]:
+    """Logits, (clips, classes), for mel power of frames, (clips, n_mels, n_frames * pool)."""
+    model.eval()
+    logits = []
+    with torch.inference_mode():
+        for start in range(0, len(power), 64):
+            pictures = torch.from_numpy(show(power[start : start + 64], settings))
+            logits.append(model(pictures.to(model.device)).logits.float().cpu().numpy())
+    return np.concatenate(logits)
+
+
+def _epoch(
+    state: State,
+    recipe: Recipe,
+    settings: FeatureSettings,
+    clips: Clips,
+    teachers: Sequence[TinyASTForAudioClassification],
+) -> tuple[float, float, float]:
+    """Pass over the clips once; gives the last learning rate, mean loss and mean accuracy."""
+    epoch = len(state.history)
+    random = np.random.default_rng([recipe.seed, epoch])
+    torch.manual_seed(recipe.seed * 1_000_003 + epoch)
+    state.model.train()
+    device = state.model.device
+    per_epoch = max(1, len(clips.targets) // recipe.batch_size)
+    losses, hits, rate = [], [], 0.0
+    for number, batch in enumerate(_batches(clips, recipe, settings, random)):
+        step = epoch * per_epoch + number
+        rate = one_cycle(step / (per_epoch * recipe.epochs), recipe)
+        for group in state.optimiser.param_groups:
+            group["lr"] = rate
+        truth = torch.from_numpy(batch.targets).to(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=_bfloat16(recipe, device)):
+            logits = state.model(torch.from_numpy(batch.pictures).to(device)).logits.float()
+            scores = None
+            if teachers:
+                clear = torch.from_numpy(show(batch.clear, settings)).to(device)
+                scores = taught(teachers, clear, recipe.distil_temperature)
+        loss = nn.functional.cross_entropy(logits, truth, label_smoothing=recipe.label_smoothing)
+        if scores is not None:
+            told = distance(logits, scores, recipe.distil_temperature)
+            loss = (1 - recipe.distil) * loss + recipe.distil * told
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(state.model.parameters(), recipe.clip_norm)
+        state.optimiser.step()
+        state.optimiser.zero_grad(set_to_none=True)
+        _average(state.average, state.model, min(recipe.ema_decay, (1 + step) / (10 + step)))
+        losses.append(loss.item())
+        hits.append((logits.argmax(1) == truth.argmax(1)).float().mean().item())
+    return rate, float(np.mean(losses)), float(np.mean(hits))
+
+
+def _batches(
+    clips: Clips, recipe: Recipe, settings: FeatureSettings, random: np.random.Generator
+) -> Iterator[Batch]:
+    """The clips, changed and shuffled, in batches."""
+    count, variants = clips.spectra.shape[:2]
+    size = min(recipe.batch_size, count)
+    one_hot = np.eye(int(clips.targets.max()) + 1, dtype=np.float32)
+    order = random.permutation(count)
+    for start in range(0, count - size + 1, size):
+        chosen = order[start : start + size]
+        which = random.integers(variants, size=size) * (random.random(size) < recipe.varied)
+        power = clips.spectra[chosen, which]
+        yield augment(power, one_hot[clips.targets[chosen]], recipe, settings, random)
+
+
+def one_cycle(progress: float, recipe: Recipe) -> float:
+    """Learning rate after `progress` (0 to 1) of the run: a straight rise, then half a cosine."""
+    if progress < recipe.warmup:
+        return recipe.learning_rate * (progress + 1e-3) / (recipe.warmup + 1e-3)
+    fallen = (progress - recipe.warmup) / (1 - recipe.warmup)
+    return recipe.learning_rate * (0.001 + 0.999 * (1 + math.cos(math.pi * fallen)) / 2)
+
+
+def _start(recipe: Recipe, settings: FeatureSettings, labels: tuple[str, ...]) -> State:
+    torch.manual_seed(recipe.seed)
+    config = TinyASTConfig(
+        n_mels=settings.n_mels,
+        n_frames=settings.n_frames,
+        id2label=dict(enumerate(labels)),
+        label2id={label: number for number, label in enumerate(labels)},
+        **recipe.model_settings(),
+    )
+    # Plain attention trains faster on a CPU than the fused one: 3.3 against 3.8 ms a clip.
+    config._attn_implementation = "eager"
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model, average = (
+        TinyASTForAudioClassification(config).to(device, memory_format=torch.channels_last)
+        for _ in range(2)
+    )
+    average.load_state_dict(model.state_dict())
+    average.eval()
+    # Biases, norms and positions are few and set scales: decay is for matrices and filters.
+    matrices = [p for p in model.parameters() if p.ndim in (2, 4)]
+    others = [p for p in model.parameters() if p.ndim not in (2, 4)]
+    groups: list[dict[str, Any]] = [
+        {"params": matrices, "weight_decay": recipe.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    optimiser = torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
+    return State(model, average, optimiser, [])
+
+
+@torch.no_grad()
+def _average(average: nn.Module, model: nn.Module, decay: float) -> None:
+    """Move `average` towards `model`, weights and batch-norm statistics alike."""
+    pairs = list(zip(average.state_dict().values(), model.state_dict().values(), strict=True))
+    kept: list[Tensor] = [old for old, _ in pairs if old.is_floating_point()]
+    fresh: list[Tensor] = [new for _, new in pairs if new.is_floating_point()]
+    torch._foreach_lerp_(kept, fresh, 1 - decay)
+
+
+def _bfloat16(recipe: Recipe, device: torch.device) -> bool:
+    # Without the instructions it is emulated, and several times slower than float32.
+    return recipe.bfloat16 and (device.type == "cuda" or torch.cpu._is_avx512_bf16_supported())
+
+
+def _claim(folder: Path, values: dict[str, Any]) -> None:
+    """Say what this folder's run is, or make sure that it is this one."""
+    values = json.loads(json.dumps(values))
+    path = folder / "run.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        different = [key for key in values if before.get(key) != values[key]]
+        if different:
+            raise TrainingError(
+                f"{folder} holds a run with other {' and '.join(different)}; choose another folder"
+            )
+    temporary = path.with_suffix(".part")
+    temporary.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _write_metrics(path: Path, history: list[Metrics]) -> None:
+    temporary = path.with_suffix(".part")
+    with temporary.open("w", newline="", encoding="utf-8") as handle:
+        writer = csv.DictWriter(handle, fieldnames=list(asdict(history[0])))
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in history)
+    os.replace(temporary, path)
