@@ -42,7 +42,7 @@ types:
 tests:
 	$(BIN)/python -m pytest
 
-acceptance: dev  ## the same tests with their full counts: about an hour
+acceptance: dev  ## the same tests with their full counts: over an hour
 	TINYAST_STRESS=1 $(BIN)/python -m pytest --timeout 7200
 
 clean:
