@@ -26,7 +26,7 @@ from typing import Any
 import msgspec
 import zmq
 
-from daemon.delivery.endpoint import keep_alive
+from daemon.host.tcp import keep_alive
 from daemon.protocol.decoding import Page, read_live, read_page
 from daemon.protocol.decoding import Received as Received  # what a Client gives out
 from daemon.protocol.keys import load_pair, load_public

@@ -52,9 +52,10 @@ from tinyast.evaluation.calibration import (
     fit_temperature,
     temperatures_from_others,
 )
+from tinyast.evaluation.open_set import MEASURES, auroc
 from tinyast.inference.engine import softmax
 from tinyast.inference.engine_names import ENGINES
-from tinyast.inference.familiarity import MEASURES, auroc, familiarity
+from tinyast.inference.familiarity import familiarity
 
 FAMILIAR = 5  # per cent of rightly named clips that an answer of `unknown` may cost
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.9)

@@ -37,8 +37,7 @@ with needs_train():
     from tinyast.training.distillation import load_teacher
     from tinyast.training.loop import Clips, Metrics, predict, train
 from tinyast.features.log_mel import FeatureSettings
-from tinyast.training.limits import check_limits
-from tinyast.training.recipe import Recipe, RecipeError, load_recipe
+from tinyast.training.recipe import Recipe, RecipeError, check_limits, load_recipe
 
 CONFIG = Path(__file__).resolve().parent.parent / "config"
 

@@ -9,9 +9,9 @@ from types import TracebackType
 from running import Daemon
 
 from daemon.delivery.endpoints import bind
-from daemon.delivery.publisher import Delivery, DeliveryThread, Heartbeat
+from daemon.delivery.publisher import DeliveryThread, Heartbeat
 from daemon.delivery.replay import ReplayThread
-from daemon.journal.records import Record
+from daemon.journal.records import Delivery, Record
 from daemon.journal.writer import Journal
 from daemon.monitoring.metrics import Tally
 from daemon.protocol.messages import FileEnd, Message, Source, file_end, prediction

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tinyast.arrays import Float
 from tinyast.audio.decoding import check_rate, checked, downmix
 from tinyast.audio.windows import WindowPlan
 from tinyast.errors import AudioError
 from tinyast.features.graph import FeatureGraph
-from tinyast.features.log_mel import Float
 from tinyast.inference.checkpoint import Checkpoint, read_checkpoint
 from tinyast.inference.engine import Engine, load_engine, softmax
 from tinyast.inference.familiarity import familiarity

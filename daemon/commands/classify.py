@@ -1,34 +1,33 @@
-"""The front of `tinyastd classify`: what to do, where to write it, and a progress bar."""
+"""`tinyastd classify`: classify files and folders once, without a daemon."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
-from daemon.commands.classify_output import (
-    CSV_FIELDS,
-    ROWS,
-    classify_all,
-    classify_file,
-    find,
-    finished_in,
-    shown,
-)
+from daemon.commands.classify_output import CSV_FIELDS, ROWS, Result, finished_in, shown
 from daemon.errors import SettingsError
+from daemon.host.files import opened
+from daemon.journal.ledger import Identity, claim
 from daemon.monitoring.logging import printable
 from daemon.pipeline.decision import check_labels
 from daemon.pipeline.prediction import Listening, Rules
+from daemon.protocol.messages import SCHEMA, Source, now, prediction, source_fields
 from daemon.settings.schema import Folder, Settings
-from daemon.sources.folder.readiness import opened
+from daemon.sources.folder.scan import walk
 from tinyast.audio.content import Content
 from tinyast.audio.decoding import FORMATS
 from tinyast.classifier import Classifier
 from tinyast.errors import AudioError
 from tinyast.inference.allocator import keep_freed_memory
+
+SOURCE = "classify"
 
 
 def run_batch(
@@ -139,3 +138,67 @@ def _progress(total: int) -> Iterator[Callable[[], None]]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=total)
         yield lambda: bar.advance(task)
+
+
+def find(paths: Sequence[Path], folder: Folder) -> list[bytes]:
+    """The files named, and those in the folders named, in order. Raises SettingsError."""
+    from collections import Counter
+
+    found: list[bytes] = []
+    for path in paths:
+        whole = os.fsencode(os.path.abspath(path))
+        if os.path.isdir(whole):
+            found += sorted(walk(whole, folder, Counter()))
+        elif os.path.exists(whole):
+            found.append(whole)
+        else:
+            raise SettingsError(f"there is no file or folder {path}")
+    return list(dict.fromkeys(found))
+
+
+def classify_file(
+    path: bytes, folder: Folder, classifier: Classifier, rules: Rules, node: str
+) -> Result:
+    """Classify every window of one file."""
+    try:
+        with opened(path) as fd:
+            stat = os.fstat(fd)
+            listening = Listening(Content(fd, stat.st_size), path, folder, classifier, rules)
+            file_id = claim(path, SOURCE, Identity.of(stat), None).file_id
+            source = Source("file", SOURCE, path)
+            bodies = [listening.predict(window) for window in listening.plan]
+    except AudioError as error:
+        return Result(path, [], f"{error} ({error.code})")
+    except OSError as error:
+        return Result(path, [], error.strerror or str(error))
+    return Result(path, [_object(source, file_id, i, b, node) for i, b in enumerate(bodies)])
+
+
+def _object(
+    source: Source, file_id: str, index: int, body: dict[str, Any], node: str
+) -> dict[str, Any]:
+    """A prediction as the daemon publishes it, less its place in a stream."""
+    message = prediction(source, file_id, index, body, None)
+    return {
+        "schema": SCHEMA,
+        "type": message.type,
+        "node": node,
+        "id": message.id,
+        "published_at": now(),
+        "source": source_fields(source),
+        **message.body,
+    }
+
+
+def classify_all(
+    paths: Iterable[bytes], one: Callable[[bytes], Result], workers: int
+) -> Iterator[Result]:
+    """Results in the order of `paths`, a few files ahead on `workers` threads."""
+    waiting: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        for path in paths:
+            waiting.append(pool.submit(one, path))
+            if len(waiting) > 4 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

@@ -1,4 +1,4 @@
-"""`tinyastd classify`: files and folders classified once, here and now, without a daemon."""
+"""The output of `tinyastd classify`: tables, CSV and JSON lines, and what a file of them holds."""
 
 from __future__ import annotations
 
@@ -6,28 +6,16 @@ import csv
 import io
 import json
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from daemon.errors import SettingsError
-from daemon.journal.ledger import claim
-from daemon.journal.records import Identity
-from daemon.pipeline.prediction import Listening, Rules
-from daemon.protocol.messages import SCHEMA, Source, now, path_fields, prediction, source_fields
-from daemon.settings.schema import Folder
-from daemon.sources.folder.readiness import opened
-from daemon.sources.folder.scan import walk
-from tinyast.audio.content import Content
-from tinyast.classifier import Classifier
-from tinyast.errors import AudioError
+from daemon.protocol.messages import path_fields
 
 CSV_FIELDS = ("path", "start_s", "end_s", "label", "score", "decision", "reason")
 CSV_HEADER = ",".join(CSV_FIELDS).encode() + b"\n"
-SOURCE = "classify"
 
 
 @dataclass(frozen=True)
@@ -37,73 +25,6 @@ class Result:
     path: bytes
     predictions: list[dict[str, Any]]
     error: str | None = None
-
-
-def find(paths: Sequence[Path], folder: Folder) -> list[bytes]:
-    """The files named, and those in the folders named, in order. Raises SettingsError."""
-    from collections import Counter
-
-    found: list[bytes] = []
-    for path in paths:
-        whole = os.fsencode(os.path.abspath(path))
-        if os.path.isdir(whole):
-            found += sorted(walk(whole, folder, Counter()))
-        elif os.path.exists(whole):
-            found.append(whole)
-        else:
-            raise SettingsError(f"there is no file or folder {path}")
-    return list(dict.fromkeys(found))
-
-
-def classify_file(
-    path: bytes, folder: Folder, classifier: Classifier, rules: Rules, node: str
-) -> Result:
-    """Classify every window of one file."""
-    try:
-        with opened(path) as fd:
-            stat = os.fstat(fd)
-            listening = Listening(Content(fd, stat.st_size), path, folder, classifier, rules)
-            file_id = claim(path, SOURCE, Identity.of(stat), None).file_id
-            source = Source("file", SOURCE, path)
-            bodies = [listening.predict(window) for window in listening.plan]
-    except AudioError as error:
-        return Result(path, [], f"{error} ({error.code})")
-    except OSError as error:
-        return Result(path, [], error.strerror or str(error))
-    return Result(path, [_object(source, file_id, i, b, node) for i, b in enumerate(bodies)])
-
-
-def _object(
-    source: Source, file_id: str, index: int, body: dict[str, Any], node: str
-) -> dict[str, Any]:
-    """A prediction as the daemon publishes it, less its place in a stream."""
-    message = prediction(source, file_id, index, body, None)
-    return {
-        "schema": SCHEMA,
-        "type": message.type,
-        "node": node,
-        "id": message.id,
-        "published_at": now(),
-        "source": source_fields(source),
-        **message.body,
-    }
-
-
-def classify_all(
-    paths: Iterable[bytes], one: Callable[[bytes], Result], workers: int
-) -> Iterator[Result]:
-    """Results in the order of `paths`, a few files ahead on `workers` threads."""
-    waiting: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        for path in paths:
-            waiting.append(pool.submit(one, path))
-            if len(waiting) > 4 * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-
-
-# -- output --------------------------------------------------------------------------------------
 
 
 def csv_rows(result: Result) -> str:

@@ -21,7 +21,8 @@ from daemon.errors import DaemonError
 from daemon.host.locks import holder, lock_path
 from daemon.host.mounts import is_remote
 from daemon.host.tcp import holder_of_port
-from daemon.journal.writer import check_journal, journal_path
+from daemon.journal.files import journal_path
+from daemon.journal.reader import check_journal
 from daemon.pipeline.decision import check_labels
 from daemon.pipeline.recording_time import zone
 from daemon.protocol.keys import load_server

@@ -83,10 +83,10 @@ def takes_settings(
 
 
 def _read(given: dict[str, Any]) -> Settings:
-    from daemon.settings import schema as settings
+    from daemon.settings.loading import load
 
     flags = {name: str(v) if isinstance(v, Path) else v for name, v in given.items()}
     config = flags.pop("config", None)
     if flags.pop("mic", None) and flags["device"] is None:
         flags["device"] = ""  # the default one
-    return settings.load(None if config is None else Path(config), flags=flags)
+    return load(None if config is None else Path(config), flags=flags)

@@ -17,6 +17,8 @@ from itertools import count
 
 import zmq
 
+from daemon.monitoring.metrics import HANDSHAKES
+
 POLL_MS = 250
 HANDSHAKE_S = 10.0  # libzmq ends a connection that has not shown its key by then
 MANY_LEFT = 64  # connections that have gone before what they leave is cleared away
@@ -33,14 +35,18 @@ _EVENTS = (
     | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
     | zmq.EVENT_MONITOR_STOPPED
 )
-_RESULTS = {
-    zmq.EVENT_HANDSHAKE_SUCCEEDED: "succeeded",
-    zmq.EVENT_HANDSHAKE_FAILED_AUTH: "refused",
-    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "broken",
-    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: "given_up",
-}
-
-RESULTS = tuple(_RESULTS.values())
+_RESULTS = dict(
+    zip(
+        (
+            zmq.EVENT_HANDSHAKE_SUCCEEDED,
+            zmq.EVENT_HANDSHAKE_FAILED_AUTH,
+            zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL,
+            zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL,
+        ),
+        HANDSHAKES,
+        strict=True,
+    )
+)
 
 Socket = zmq.Socket[bytes]
 
@@ -130,7 +136,7 @@ class Visitors(threading.Thread):
                 "open": book.connections,
                 "subscribers": book.subscribers,
                 "accepted": book.accepted,
-                **{result: book.handshakes[result] for result in RESULTS},
+                **{result: book.handshakes[result] for result in HANDSHAKES},
             }
             for name, book in list(self.books.items())
         }

@@ -14,7 +14,7 @@ from daemon.delivery.authenticator import secure
 from daemon.delivery.connections import HANDSHAKE_S, Visitors
 from daemon.errors import StartError
 from daemon.host.locks import Lock
-from daemon.host.tcp import holder_of_port, why_no_interfaces
+from daemon.host.tcp import holder_of_port, keep_alive, why_no_interfaces
 from daemon.protocol.keys import ServerKeys
 
 MAX_MESSAGE = 4_096  # bytes that a client may send: subscriptions and requests are small
@@ -132,20 +132,6 @@ class Endpoint:
         """Give the address free, once the context is gone."""
         if self._lock is not None:
             self._lock.release()
-
-
-def keep_alive(socket: zmq.Socket[bytes]) -> None:
-    """Have the system notice a peer whose machine is gone, within half a minute.
-
-    libzmq's own heartbeats would too, but they abort the process (4.3.5) where one fails to come
-    on a connection that is not read because a queue is full: on the daemon's side any client can
-    bring that about, on a subscriber's being slow is enough (libzmq issues 3937 and 4767). What
-    keepalive cannot tell, a daemon that hangs, the heartbeats in the stream do.
-    """
-    socket.tcp_keepalive = 1
-    socket.tcp_keepalive_idle = 15  # s
-    socket.tcp_keepalive_intvl = 5
-    socket.tcp_keepalive_cnt = 3
 
 
 def _prepare_ipc(name: str, path: Path) -> Lock:

@@ -19,7 +19,7 @@ from typing import Any
 import zmq
 
 from daemon.delivery.endpoint import Endpoint
-from daemon.journal.records import Record
+from daemon.journal.records import Abandoned, Delivery
 from daemon.journal.writer import Journal
 from daemon.monitoring.liveness import Pulse
 from daemon.monitoring.metrics import Tally
@@ -37,14 +37,6 @@ RETRY_S = 1.0  # between attempts while the disk refuses
 
 
 @dataclass(frozen=True)
-class Delivery:
-    """Something to commit and publish; `committed` is called from the delivery thread after."""
-
-    record: Record
-    committed: Callable[[], None] | None = None
-
-
-@dataclass(frozen=True)
 class Heartbeat:
     """Something to publish now and not to keep."""
 
@@ -59,10 +51,6 @@ class Upkeep:
 
 
 Item = Delivery | Heartbeat | Upkeep
-
-
-class Abandoned(Exception):
-    """The daemon stops and the disk takes nothing more; the work is done again after a start."""
 
 
 class DeliveryThread(threading.Thread):

@@ -22,8 +22,8 @@ from msgspec import Meta, Struct
 
 from daemon.delivery.endpoint import MAX_MESSAGE, Endpoint
 from daemon.delivery.publisher import Upkeep
+from daemon.journal.reader import JournalReader
 from daemon.journal.records import Page
-from daemon.journal.writer import JournalReader
 from daemon.monitoring.liveness import Pulse
 from daemon.monitoring.metrics import Tally
 from daemon.protocol.messages import to_json

@@ -1,8 +1,10 @@
-"""To whom belongs what root makes for a daemon that runs as another user?"""
+"""Open files safely, and give files that root creates to their owner."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -14,3 +16,13 @@ def give_to_owner_of(folder: Path, fd: int) -> None:
     if os.geteuid() == 0:
         owner = folder.stat()
         os.fchown(fd, owner.st_uid, owner.st_gid)
+
+
+@contextmanager
+def opened(path: bytes | Path) -> Iterator[int]:
+    """An open descriptor of a regular file. Raises OSError; ELOOP for a symbolic link."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        yield fd
+    finally:
+        os.close(fd)

@@ -1,4 +1,4 @@
-"""Who can reach a TCP address, and who holds its port."""
+"""TCP addresses and ports: loopback, keepalive, and which process holds a port."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import ipaddress
 import os
 import socket
 from pathlib import Path
+
+import zmq
 
 
 def is_loopback(host: str) -> bool:
@@ -60,3 +62,17 @@ def _listening_inodes(port: int) -> set[str]:
             if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port:
                 inodes.add(f"socket:[{fields[9]}]")
     return inodes
+
+
+def keep_alive(socket: zmq.Socket[bytes]) -> None:
+    """Have the system notice a peer whose machine is gone, within half a minute.
+
+    libzmq's own heartbeats would too, but they abort the process (4.3.5) where one fails to come
+    on a connection that is not read because a queue is full: on the daemon's side any client can
+    bring that about, on a subscriber's being slow is enough (libzmq issues 3937 and 4767). What
+    keepalive cannot tell, a daemon that hangs, the heartbeats in the stream do.
+    """
+    socket.tcp_keepalive = 1
+    socket.tcp_keepalive_idle = 15  # s
+    socket.tcp_keepalive_intvl = 5
+    socket.tcp_keepalive_cnt = 3

@@ -12,9 +12,8 @@ from pathlib import Path
 from daemon.errors import JournalError, SettingsError
 from daemon.host.files import give_to_owner_of
 from daemon.host.locks import Lock, lock_path
-from daemon.journal.files import put_aside
+from daemon.journal.files import journal_path, put_aside
 from daemon.journal.migrations import VERSION
-from daemon.journal.writer import journal_path
 
 
 def backup(state: Path, target: Path) -> int:

@@ -1,10 +1,21 @@
-"""What becomes of a journal that another one takes the place of: it is put aside, never away."""
+"""Where the journal lies, and how a damaged or replaced one is moved aside; never deleted."""
 
 from __future__ import annotations
 
 import os
+import sqlite3
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from daemon.errors import JournalDamaged
+
+FILE = "journal.sqlite3"
+
+
+def journal_path(state: Path) -> Path:
+    return state / FILE
 
 
 def damage_mark(path: Path) -> Path:
@@ -26,3 +37,17 @@ def put_aside(path: Path, why: str = "damaged") -> Path:
             os.rename(part, target.with_name(target.name + suffix))
     damage_mark(path).unlink(missing_ok=True)
     return target
+
+
+@contextmanager
+def noting_damage(path: Path) -> Iterator[None]:
+    """Turn the news that the file is damaged into JournalDamaged, and leave a mark beside it."""
+    try:
+        yield
+    except (sqlite3.OperationalError, sqlite3.IntegrityError):
+        raise
+    except sqlite3.DatabaseError as error:
+        damage_mark(path).touch()
+        raise JournalDamaged(
+            f"the journal {path} is damaged ({error}); the next start puts it aside"
+        ) from error

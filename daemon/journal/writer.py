@@ -10,43 +10,22 @@ import logging
 import os
 import sqlite3
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
-from daemon.errors import JournalDamaged, JournalError
+from daemon.errors import JournalError
 from daemon.host.clock import SteadyClock
-from daemon.journal.files import damage_mark, put_aside
+from daemon.journal.files import damage_mark, journal_path, noting_damage, put_aside
+from daemon.journal.ledger import LedgerRow
 from daemon.journal.migrations import MIGRATIONS, VERSION
-from daemon.journal.records import FINISHED, Identity, LedgerRow, OpenEvent, Page, Published, Record
+from daemon.journal.records import OpenEvent, Published, Record
+from daemon.journal.rows import Values, ledger_row, row_values
 from daemon.protocol.messages import TYPES, Envelope, now, seal
 
 log = logging.getLogger(__name__)
 
-FILE = "journal.sqlite3"
-MAX_REPLAY_SCAN = 20_000  # rows one replay request may pass over
 AT_ONCE = 32  # rows that one statement inserts
-
-_Values = tuple[bytes | str | int | None, ...]  # of one row
-
-
-def journal_path(state: Path) -> Path:
-    return state / FILE
-
-
-@contextmanager
-def _noting_damage(path: Path) -> Iterator[None]:
-    """Turn the news that the file is damaged into JournalDamaged, and leave a mark beside it."""
-    try:
-        yield
-    except (sqlite3.OperationalError, sqlite3.IntegrityError):
-        raise
-    except sqlite3.DatabaseError as error:
-        damage_mark(path).touch()
-        raise JournalDamaged(
-            f"the journal {path} is damaged ({error}); the next start puts it aside"
-        ) from error
 
 
 class Journal:
@@ -96,7 +75,7 @@ class Journal:
         self._open()
         kept = 0
         for row in salvage(self.set_aside):
-            self._write_rows([_row_values(row)])
+            self._write_rows([row_values(row)])
             kept += 1
         log.warning("it was put aside as %s; %d files of its ledger kept", self.set_aside, kept)
 
@@ -129,15 +108,15 @@ class Journal:
         Raises sqlite3.OperationalError where the disk will not take it; nothing is then
         committed, no number is used up, and the call can be repeated.
         """
-        with _noting_damage(self.path):
+        with noting_damage(self.path):
             return self._commit(records)
 
     def _commit(self, records: Iterable[Record]) -> list[Published]:
         newest, seq, at = dict(self.newest), self.seq, int(self._clock.now())
         envelope = Envelope(self.uuid, self._run_id, self._node, now())
         published: list[Published] = []
-        messages: list[_Values] = []
-        rows: list[_Values] = []
+        messages: list[Values] = []
+        rows: list[Values] = []
         self._db.execute("BEGIN IMMEDIATE")
         try:
             for record in records:
@@ -148,7 +127,7 @@ class Journal:
                     published.append(Published(seq, message.topic, body))
                     messages.append((seq, bytes.fromhex(message.id), at, message.topic, body))
                 if record.row is not None:
-                    rows.append(_row_values(record.row))
+                    rows.append(row_values(record.row))
                 for event in record.events:
                     self._write_event(event)
                 if record.forget is not None:
@@ -170,10 +149,10 @@ class Journal:
         self.newest = newest
         return published
 
-    def _write_rows(self, rows: Sequence[_Values]) -> None:
+    def _write_rows(self, rows: Sequence[Values]) -> None:
         self._insert("INSERT OR REPLACE INTO files", rows)
 
-    def _insert(self, into: str, rows: Sequence[_Values]) -> None:
+    def _insert(self, into: str, rows: Sequence[Values]) -> None:
         """Insert `rows`, many by one statement, since each gives up Python's lock.
 
         Of few sizes: SQLite keeps what it has worked out for each.
@@ -202,7 +181,7 @@ class Journal:
         Numbers and the ledger of files stay. Their room is used again, so the file does not
         grow any more, though it does not shrink either.
         """
-        with _noting_damage(self.path):
+        with noting_damage(self.path):
             return self._prune(keep_bytes, keep_s, most)
 
     def _prune(self, keep_bytes: float, keep_s: float, most: int) -> int:
@@ -234,77 +213,6 @@ class Journal:
         self._db.close()
 
 
-class JournalReader:
-    """A reading connection, for one thread."""
-
-    def __init__(self, state: Path) -> None:
-        self._path = journal_path(state)
-        uri = f"{self._path.absolute().as_uri()}?mode=ro"
-        self._db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
-        self._db.execute("PRAGMA query_only = ON")
-
-    def row(self, path: bytes) -> LedgerRow | None:
-        with _noting_damage(self._path):
-            found = self._db.execute("SELECT * FROM files WHERE path = ?", (path,)).fetchone()
-        return None if found is None else _row(found)
-
-    def finished(self, found: Mapping[bytes, Identity]) -> set[bytes]:
-        """Paths of which the ledger holds the end of just the file that was `found` there.
-
-        As `row` and `is_known` say for each, for many at a fraction of the cost.
-        """
-        query = (
-            "SELECT path, inode, size, mtime_ns, ctime_ns FROM files "
-            f"WHERE path IN ({', '.join('?' * len(found))}) AND state IN {FINISHED!r}"
-        )
-        with _noting_damage(self._path):
-            rows = self._db.execute(query, tuple(found)).fetchall()
-        return {path for path, inode, *rest in rows if found[path] == (_unsigned(inode), *rest)}
-
-    def open_rows(self, source: str) -> list[LedgerRow]:
-        """Files of a source with windows published and no end state yet."""
-        query = "SELECT * FROM files WHERE state = 'open' AND source = ?"
-        with _noting_damage(self._path):
-            return [_row(found) for found in self._db.execute(query, (source,))]
-
-    def page(self, since: int, limit: int, max_bytes: int, topic: str = "") -> Page:
-        """Messages after `since` whose topic begins with `topic`, oldest first.
-
-        At most `limit` of them or `max_bytes`, though never none where one is left to give.
-        """
-        with _noting_damage(self._path):
-            self._db.execute("BEGIN")  # one view of the journal for all that is answered
-            try:
-                newest = self._db.execute("SELECT max(seq) FROM newest").fetchone()[0] or 0
-                oldest = self._db.execute("SELECT min(seq) FROM messages").fetchone()[0]
-                messages, reached = self._collect(since, limit, max_bytes, topic)
-            finally:
-                self._db.execute("COMMIT")
-        oldest = newest + 1 if oldest is None else oldest
-        return Page(messages, newest if reached is None else reached, oldest, newest)
-
-    def _collect(
-        self, since: int, limit: int, max_bytes: int, topic: str
-    ) -> tuple[list[Published], int | None]:
-        """The messages, and how far the scan came; None where it came to the end."""
-        messages: list[Published] = []
-        size, reached = 0, since
-        query = "SELECT seq, topic, body FROM messages WHERE seq > ? ORDER BY seq"
-        for passed, (seq, name, body) in enumerate(self._db.execute(query, (since,)), 1):
-            if name.startswith(topic):
-                size += len(name) + len(body)
-                if messages and size > max_bytes:
-                    return messages, reached
-                messages.append(Published(seq, name, body))
-            reached = seq
-            if len(messages) >= limit or passed >= MAX_REPLAY_SCAN:
-                return messages, reached
-        return messages, None
-
-    def close(self) -> None:
-        self._db.close()
-
-
 def salvage(damaged: Path) -> Iterator[LedgerRow]:
     """Finished files of a damaged journal's ledger, as far as they can be read."""
     try:
@@ -313,64 +221,9 @@ def salvage(damaged: Path) -> Iterator[LedgerRow]:
         return
     try:
         yield from (
-            _row(found) for found in db.execute("SELECT * FROM files WHERE state != 'open'")
+            ledger_row(found) for found in db.execute("SELECT * FROM files WHERE state != 'open'")
         )
     except (sqlite3.Error, ValueError, TypeError) as error:
         log.warning("the rest of its ledger of files cannot be read: %s", error)
     finally:
         db.close()
-
-
-def _row_values(row: LedgerRow) -> _Values:
-    identity = row.identity
-    return (
-        row.path,
-        row.source,
-        # Unsigned 64-bit numbers of some file systems do not fit SQLite's signed ones.
-        _signed(identity.inode),
-        identity.size,
-        identity.mtime_ns,
-        identity.ctime_ns,
-        row.version,
-        row.file_id,
-        row.state,
-        row.windows,
-        row.digest,
-    )
-
-
-def _row(
-    found: tuple[bytes, str, int, int, int, int, int, str, str, int, bytes | None],
-) -> LedgerRow:
-    path, source, inode, size, mtime_ns, ctime_ns, version, file_id, state, windows, digest = found
-    identity = _identity(inode, size, mtime_ns, ctime_ns)
-    return LedgerRow(path, source, identity, version, file_id, state, windows, digest)
-
-
-def _identity(inode: int, size: int, mtime_ns: int, ctime_ns: int) -> Identity:
-    return Identity(_unsigned(inode), size, mtime_ns, ctime_ns)
-
-
-def _signed(number: int) -> int:
-    return number - 2**64 if number >= 2**63 else number
-
-
-def _unsigned(number: int) -> int:
-    return number % 2**64
-
-
-def check_journal(state: Path) -> None:
-    """Raise JournalError where a daemon could not go on with the journal. Changes nothing."""
-    path = journal_path(state)
-    uri = f"file:{path}?mode=ro".replace("%", "%25")
-    try:
-        with closing(sqlite3.connect(uri, uri=True)) as db:
-            found = db.execute("PRAGMA user_version").fetchone()[0]
-            if found == VERSION:
-                db.execute("SELECT type, seq FROM newest").fetchall()
-    except sqlite3.DatabaseError as error:
-        raise JournalError(f"the journal {path} cannot be read: {error}") from error
-    if found > VERSION:
-        raise JournalError(
-            f"the state in {state} is of version {found}; this daemon knows only up to {VERSION}"
-        )

@@ -19,10 +19,9 @@ from prometheus_client.core import (
     Metric,
 )
 
-from daemon.delivery.connections import RESULTS
 from daemon.errors import SettingsError, StartError
 from daemon.host.tcp import holder_of_port, is_loopback
-from daemon.monitoring.metrics import BOUNDS, Histogram, Tally
+from daemon.monitoring.metrics import BOUNDS, HANDSHAKES, Histogram, Tally
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"  # Prometheus' exposition format
 TIMEOUT_S = 10.0  # for a client to say what it wants
@@ -207,7 +206,7 @@ def _connections(endpoints: dict[str, dict[str, int]]) -> Iterator[Metric]:
         now.add_metric([name], counts["open"])
         subscribers.add_metric([name], counts["subscribers"])
         accepted.add_metric([name], counts["accepted"])
-        for result in RESULTS:
+        for result in HANDSHAKES:
             handshakes.add_metric([name, result], counts[result])
     yield from (now, subscribers, accepted, handshakes)
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 
 from daemon.protocol.messages import Message
 
+# How a connection's handshake may end.
+HANDSHAKES = ("succeeded", "refused", "broken", "given_up")
 # Seconds; the upper bounds of a histogram's buckets.
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from daemon.host.clock import SteadyClock
 from daemon.settings.schema import Microphone
-from tinyast.features.log_mel import Float
+from tinyast.arrays import Float
 
 log = logging.getLogger(__name__)
 

@@ -6,19 +6,17 @@ import errno
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from daemon.delivery.publisher import Delivery
 from daemon.errors import MACHINE_FAULTS
-from daemon.journal.ledger import Claim
-from daemon.journal.records import Identity, LedgerRow, Record
-from daemon.monitoring.metrics import Stage, untimed
-from daemon.pipeline.prediction import Digest, Listening, Rules
-from daemon.pipeline.queue import Step
+from daemon.journal.ledger import Claim, Identity, LedgerRow
+from daemon.journal.records import Delivery, Record
+from daemon.pipeline.digest import Digest
+from daemon.pipeline.job import JobContext, Outcome, Step
+from daemon.pipeline.prediction import Listening
 from daemon.protocol.messages import FileEnd, Message, Source, file_end, prediction
 from daemon.settings.schema import Folder
 from tinyast.audio.content import Content
-from tinyast.classifier import Classifier
 from tinyast.errors import AudioError
 
 log = logging.getLogger(__name__)
@@ -26,32 +24,18 @@ log = logging.getLogger(__name__)
 _GONE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 
 
-@dataclass
-class Bench:
-    """What every job works with."""
-
-    classifier: Classifier
-    rules: Rules  # replaced as a whole when settings are read again
-    deliver: Callable[[Delivery], None]
-    stage: Stage = untimed
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a job left its file, for the source that claimed it."""
-
-    look_again: bool = False  # it changed meanwhile
-    retry: bool = False  # the machine failed, not the file
-
-
 class FileJob:
     """A `Job`. `left` is called once, from any thread, when the file is out of its hands."""
 
     def __init__(
-        self, claim: Claim, folder: Folder, bench: Bench, left: Callable[[bytes, Outcome], None]
+        self,
+        claim: Claim,
+        folder: Folder,
+        context: JobContext,
+        left: Callable[[bytes, Outcome], None],
     ) -> None:
         self.claim, self.steps = claim, 0
-        self._folder, self._bench, self._left = folder, bench, left
+        self._folder, self._context, self._left = folder, context, left
         self._source = Source("file", claim.source, claim.path)
         self._windows = claim.resume  # predictions handed to delivery
         self._fd: int | None = None
@@ -107,9 +91,9 @@ class FileJob:
                 self._content,
                 self.claim.path,
                 self._folder,
-                self._bench.classifier,
-                self._bench.rules,
-                self._bench.stage,
+                self._context.classifier,
+                self._context.rules,
+                self._context.stage,
             )
         plan = self._listening.plan
         if self._windows >= len(plan):
@@ -128,7 +112,7 @@ class FileJob:
         self._windows += 1
         if self._windows == len(plan):
             return self._finish([message])
-        self._bench.deliver(Delivery(Record([message], self._row("open", None))))
+        self._context.deliver(Delivery(Record([message], self._row("open", None))))
         return True
 
     def _finish(self, last: list[Message]) -> bool:
@@ -163,7 +147,7 @@ class FileJob:
         messages = [*last, file_end(self._source, self.claim.file_id, end)]
         digest = None if self._digest is None else self._digest.value()
         again = code in ("changed", "vanished")
-        self._bench.deliver(
+        self._context.deliver(
             Delivery(
                 Record(messages, self._row(state, digest)),
                 lambda: self._left(self.claim.path, Outcome(look_again=again)),
@@ -207,7 +191,7 @@ class FileJob:
         assert self._digest is not None
         if self._digest.value() != row.digest:
             return True
-        self._bench.deliver(
+        self._context.deliver(
             Delivery(
                 Record(row=replace(row, identity=self.claim.identity)),
                 lambda: self._left(self.claim.path, Outcome()),
@@ -229,7 +213,7 @@ class FileJob:
         if error.errno in MACHINE_FAULTS:
             log.warning("cannot read %s now: %s", os.fsdecode(self.claim.path), error.strerror)
             # Behind the windows handed over before, so that the ledger has them when it is retried.
-            self._bench.deliver(
+            self._context.deliver(
                 Delivery(Record(), lambda: self._left(self.claim.path, Outcome(retry=True)))
             )
             return False

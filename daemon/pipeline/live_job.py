@@ -9,13 +9,11 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from daemon.delivery.publisher import Delivery
-from daemon.journal.records import OpenEvent, Record
+from daemon.journal.records import Delivery, OpenEvent, Record
 from daemon.pipeline.clip_store import Store
 from daemon.pipeline.events import Event, Heard, Tracker
-from daemon.pipeline.file_job import Bench
+from daemon.pipeline.job import JobContext, Step
 from daemon.pipeline.prediction import judge
-from daemon.pipeline.queue import Step
 from daemon.protocol.messages import (
     Gap,
     Message,
@@ -26,9 +24,9 @@ from daemon.protocol.messages import (
     to_json,
 )
 from daemon.settings.schema import Events
+from tinyast.arrays import Float
 from tinyast.audio.decoding import checked
 from tinyast.errors import AudioError
-from tinyast.features.log_mel import Float
 
 log = logging.getLogger(__name__)
 
@@ -57,12 +55,12 @@ class LiveJob:
         self,
         source: Source,
         run_id: str,
-        bench: Bench,
+        context: JobContext,
         tracker: Tracker,
         store: Store,
         tell_gap: Callable[[Gap], None],
     ) -> None:
-        self._source, self._run_id, self._bench = source, run_id, bench
+        self._source, self._run_id, self._context = source, run_id, context
         self._tracker, self._store, self._tell_gap = tracker, store, tell_gap
         self._waiting: deque[LiveWindow | str] = deque()  # a string: why what goes on ends
         self._lock = threading.Lock()
@@ -102,13 +100,13 @@ class LiveJob:
         self._tracker.rules = rules
 
     def _classify(self, window: LiveWindow) -> Generator[Float, Float, None]:
-        classifier = self._bench.classifier
+        classifier = self._context.classifier
         length = len(window.samples) / window.rate
         try:
-            with self._bench.stage("features"):
+            with self._context.stage("features"):
                 picture, level = classifier.hear(checked(window.samples), window.rate)
             logits = yield picture
-            body = judge(classifier, self._bench.rules, logits, level)
+            body = judge(classifier, self._context.rules, logits, level)
         except AudioError as error:
             # A driver that gives infinities: there is nothing else to be said of this window.
             log.error("a window of %s cannot be classified: %s", self._source.name, error)
@@ -156,7 +154,7 @@ class LiveJob:
                 kept: dict[str, Any] = {"source": self._source.name, "number": number, **body}
                 rows.append(OpenEvent(one.id, to_json(kept)))
         if messages:
-            self._bench.deliver(Delivery(Record(messages, events=rows)))
+            self._context.deliver(Delivery(Record(messages, events=rows)))
 
 
 def event_body(one: Event) -> dict[str, Any]:

@@ -6,23 +6,18 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-import xxhash
-
 from daemon.monitoring.metrics import Stage, untimed
 from daemon.pipeline.decision import decide
 from daemon.pipeline.recording_time import began
 from daemon.protocol.messages import timestamp
 from daemon.settings.schema import Decision, Folder
+from tinyast.arrays import Float
 from tinyast.audio.content import Content
 from tinyast.audio.decoding import open_recording
 from tinyast.audio.windows import Window, WindowPlan
 from tinyast.classifier import Classifier
 from tinyast.errors import AudioError
-from tinyast.features.log_mel import Float
 from tinyast.inference.engine import softmax
-
-_BLOCK = 1 << 20  # bytes read at a time for a digest
-_AT_ONCE = 8 << 20  # bytes digested in one step of a job: some 10 ms
 
 
 @dataclass(frozen=True)
@@ -127,33 +122,3 @@ def judge(classifier: Classifier, rules: Rules, logits: Float, rms_dbfs: float) 
             "sha256": classifier.engine.sha256,
         },
     }
-
-
-class Digest:
-    """A digest of an open file's content, taken along as its windows are read.
-
-    XXH3 of 128 bits: content is to be told from other content of the same file, not from what
-    somebody made up to look like it, and SHA-256 takes a twentieth of the time for a window.
-    """
-
-    def __init__(self, file: Content) -> None:
-        self._file, self._at = file, 0
-        self._hash = xxhash.xxh3_128()
-
-    def advance(self, done: float) -> bool:
-        """Take in the content up to the fraction `done` of the file; whether all of that is in.
-
-        At most `_AT_ONCE` bytes of it, so that a large file holds nobody up.
-        """
-        until = self._file.size if done >= 1 else int(self._file.size * done)
-        stop = min(until, self._at + _AT_ONCE)
-        while self._at < stop:
-            block = self._file.view(min(_BLOCK, stop - self._at), self._at)
-            if not block:
-                return True
-            self._hash.update(block)
-            self._at += len(block)
-        return self._at >= until
-
-    def value(self) -> bytes:
-        return self._hash.digest()

@@ -10,38 +10,14 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Protocol
 
-from tinyast.features.log_mel import Float
+from daemon.pipeline.job import Job
 
 ROOM = 16  # claimed files waiting for each worker; the others wait on disk
 AT_ONCE = 4  # turns that a worker takes together
 LONG_AFTER = 12  # windows (a minute of sound) after which a job counts as long
 MAX_LONG = 128  # each holds a file descriptor
-
-
-# One step of a job. It may ask for the logits of a window by yielding its picture, once, and is
-# sent them; it returns whether there is more to do.
-Step = Generator[Float, Float, bool]
-
-
-class Job(Protocol):
-    """Work that is done in steps."""
-
-    @property
-    def steps(self) -> int:
-        """Steps done so far in this run."""
-        ...
-
-    def step(self) -> Step:
-        """Do one step."""
-        ...
-
-    def close(self) -> None:
-        """Let go of whatever it holds; it is stepped no more."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ import numpy as np
 
 from daemon.monitoring.liveness import Pulse
 from daemon.monitoring.metrics import Tally
-from daemon.pipeline.queue import JobQueue, Step, Turn
-from tinyast.features.log_mel import Float
+from daemon.pipeline.job import Step
+from daemon.pipeline.queue import JobQueue, Turn
+from tinyast.arrays import Float
 from tinyast.inference.engine import Engine
 
 STALL_S = 120.0  # for a few steps: windows, and perhaps digests of large files

@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from daemon.delivery.endpoints import Endpoints, bind
-from daemon.delivery.publisher import Delivery, DeliveryThread
+from daemon.delivery.publisher import DeliveryThread
 from daemon.delivery.replay import ReplayThread
 from daemon.errors import StartError
 from daemon.host.locks import Lock, lock_path
-from daemon.journal.records import OpenEvent
+from daemon.journal.records import Delivery, OpenEvent
 from daemon.journal.writer import Journal
 from daemon.monitoring import logging as logs
 from daemon.monitoring.metrics import Tally
 from daemon.monitoring.status import Identity
 from daemon.pipeline.decision import check_known, check_labels
-from daemon.pipeline.file_job import Bench
+from daemon.pipeline.job import JobContext
 from daemon.pipeline.live_job import end_left_open
 from daemon.pipeline.prediction import Rules
 from daemon.pipeline.queue import JobQueue
@@ -47,7 +47,7 @@ class Parts:
     endpoints: Endpoints
     delivery: DeliveryThread
     replay: ReplayThread
-    bench: Bench
+    context: JobContext
     jobs: JobQueue
     folders: list[FolderSource]
     microphones: list[MicrophoneSource]
@@ -72,11 +72,11 @@ class Parts:
 
     def check(self, settings: Settings) -> None:
         """Raise SettingsError where settings name labels that the model does not know."""
-        _check_labels(settings, self.bench.classifier)
+        _check_labels(settings, self.context.classifier)
 
     def apply(self, settings: Settings) -> None:
         """Go by other settings from the next file, and the next live window, on."""
-        self.bench.rules = _rules(settings)
+        self.context.rules = _rules(settings)
         for microphone in self.microphones:
             microphone.go_by(settings.events)
         logs.configure(settings.log)
@@ -156,17 +156,17 @@ def build(
     delivery = DeliveryThread(
         journal, endpoints.publisher, settings.journal, tally, lambda: jobs.is_backlog
     )
-    bench = Bench(classifier, _rules(settings), delivery.put, tally.stage)
+    context = JobContext(classifier, _rules(settings), delivery.put, tally.stage)
     parts = Parts(
         lock=lock,
         endpoints=endpoints,
         delivery=delivery,
         replay=ReplayThread(state, endpoints.router, journal.uuid, status, tally),
-        bench=bench,
+        context=context,
         jobs=jobs,
-        folders=[FolderSource(folder, state, jobs, bench, say) for folder in settings.folder],
+        folders=[FolderSource(folder, state, jobs, context, say) for folder in settings.folder],
         microphones=[
-            MicrophoneSource(microphone, settings.events, state, run_id, jobs, bench, say)
+            MicrophoneSource(microphone, settings.events, state, run_id, jobs, context, say)
             for microphone in settings.microphone
         ],
         workers=[

@@ -12,11 +12,11 @@ from collections.abc import Callable
 from typing import Any
 
 from daemon.delivery.endpoint import Endpoint
-from daemon.delivery.publisher import Abandoned, Delivery, Heartbeat, Upkeep
+from daemon.delivery.publisher import Heartbeat, Upkeep
 from daemon.errors import DaemonError
 from daemon.host.clock import SteadyClock
 from daemon.host.systemd import notify, reloading
-from daemon.journal.records import Record
+from daemon.journal.records import Abandoned, Delivery, Record
 from daemon.monitoring import logging as logs
 from daemon.monitoring.status import Identity, Rate
 from daemon.protocol.messages import Source, status

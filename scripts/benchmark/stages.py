@@ -21,7 +21,7 @@ from scripts.benchmark.figures import Counts, Figure, Stopwatch
 from scripts.benchmark.served import Bed
 from scripts.benchmark.sound import RATE, recording
 from tinyast.audio.decoding import read_file
-from tinyast.audio.resample import resample
+from tinyast.audio.resampling import resample
 from tinyast.classifier import Classifier
 from tinyast.features.graph import FeatureGraph
 from tinyast.inference.allocator import keep_freed_memory

@@ -21,7 +21,7 @@ from daemon import client as client_module
 from daemon.client import Client
 from daemon.errors import SettingsError
 from daemon.protocol.decoding import Refused
-from daemon.settings.schema import TABLES, load
+from daemon.settings.loading import TABLES, load
 from daemon.sources.folder.readiness import Growing, Whole, look
 
 # Only what never comes has failed: an hour of fuzzing runs beside other work, and may have to wait.

@@ -14,8 +14,8 @@ import soxr
 from sounds import noise
 
 import tinyast
+from tinyast.arrays import Float
 from tinyast.errors import AudioError, CheckpointError
-from tinyast.features.log_mel import Float
 from tinyast.inference.checkpoint import GRAPH, damaged_files, default_path, read_checkpoint
 from tinyast.inference.engine import load_engine, softmax
 from tinyast.inference.engine_names import ENGINES

@@ -16,10 +16,10 @@ from typing import Protocol
 
 import numpy as np
 
+from tinyast.arrays import Float
 from tinyast.audio.content import Content
 from tinyast.audio.wav_header import FLOAT, PCM, Bext, WavHeader, is_wav, read_header
 from tinyast.errors import AudioError
-from tinyast.features.log_mel import Float
 
 FORMATS = ("wav", "flac", "ogg", "mp3")
 DEFAULT_FORMATS = ("wav",)

@@ -19,11 +19,12 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
+from tinyast.arrays import Float
 from tinyast.audio.decoding import read_file
-from tinyast.audio.resample import resample
+from tinyast.audio.resampling import resample
 from tinyast.data.parallel import shared_out
 from tinyast.errors import AudioError, DataError
-from tinyast.features.log_mel import FeatureSettings, Float, mel_power
+from tinyast.features.log_mel import FeatureSettings, mel_power
 
 if TYPE_CHECKING:
     from tinyast.data.datasets import Dataset  # and pandas, which worker processes need not load

@@ -14,8 +14,8 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from tinyast.audio.resample import resample
-from tinyast.features.log_mel import Float
+from tinyast.arrays import Float
+from tinyast.audio.resampling import resample
 
 RATE = 16_000  # Hz, of the clips given
 Random = np.random.Generator

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import torch
 
+from tinyast.arrays import Float
 from tinyast.errors import TinyASTError
 from tinyast.export.int8 import write_int8
 from tinyast.export.onnx_graph import parity, write_graph
-from tinyast.features.log_mel import FeatureSettings, Float
+from tinyast.features.log_mel import FeatureSettings
 from tinyast.inference.checkpoint import FEATURES, GRAPH, INT8_GRAPH, write_sums
 from tinyast.model.feature_extraction import TinyASTFeatureExtractor
 from tinyast.model.modeling import TinyASTForAudioClassification

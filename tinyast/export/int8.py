@@ -18,11 +18,12 @@ import onnx
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
+from tinyast.arrays import Float
 from tinyast.data.datasets import Dataset
 from tinyast.data.spectrograms import load_clip
 from tinyast.errors import DataError
 from tinyast.export.onnx_graph import strip
-from tinyast.features.log_mel import FeatureSettings, Float, log_mel
+from tinyast.features.log_mel import FeatureSettings, log_mel
 
 CLIPS = 128  # enough that more change nothing
 

@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from tinyast.audio.resample import is_fitted, resample
-from tinyast.audio.resampling import Polyphase, fitted
-from tinyast.features.log_mel import FeatureSettings, Float, hann, mel_filterbank
+from tinyast.arrays import Float
+from tinyast.audio.resampling import Polyphase, fitted, is_fitted, resample
+from tinyast.features.log_mel import FeatureSettings, hann, mel_filterbank
 from tinyast.features.onnx_writer import Graph
 from tinyast.onnx_session import open_session
 

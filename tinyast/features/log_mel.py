@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Float = NDArray[np.float32]
+from tinyast.arrays import Float
+
 AT_ONCE = 64  # columns: their spectra stay in a second-level cache; fewer are more calls
 
 

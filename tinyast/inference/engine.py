@@ -10,8 +10,8 @@ from typing import Protocol
 
 import numpy as np
 
+from tinyast.arrays import Float
 from tinyast.errors import CheckpointError
-from tinyast.features.log_mel import Float
 from tinyast.inference.checkpoint import GRAPH, INT8_GRAPH, WEIGHTS, Checkpoint, sha256
 from tinyast.inference.engine_names import ENGINES
 from tinyast.onnx_session import open_session

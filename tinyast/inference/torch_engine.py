@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from tinyast.features.log_mel import Float
+from tinyast.arrays import Float
 from tinyast.inference.checkpoint import Checkpoint
 from tinyast.model.modeling import TinyASTForAudioClassification
 

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 from transformers import BatchFeature, SequenceFeatureExtractor
 
-from tinyast.features.log_mel import FeatureSettings, Float, log_mel
+from tinyast.arrays import Float
+from tinyast.features.log_mel import FeatureSettings, log_mel
 
 
 class TinyASTFeatureExtractor(SequenceFeatureExtractor):

@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyast.features.log_mel import FeatureSettings, Float, normalise, pooled
+from tinyast.arrays import Float
+from tinyast.features.log_mel import FeatureSettings, normalise, pooled
 from tinyast.training.recipe import Recipe
 
 Random = np.random.Generator

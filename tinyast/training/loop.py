@@ -23,8 +23,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from tinyast.arrays import Float
 from tinyast.errors import TinyASTError
-from tinyast.features.log_mel import FeatureSettings, Float
+from tinyast.features.log_mel import FeatureSettings
 from tinyast.model.configuration import TinyASTConfig
 from tinyast.model.feature_extraction import TinyASTFeatureExtractor
 from tinyast.model.modeling import TinyASTForAudioClassification

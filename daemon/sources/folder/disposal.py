@@ -6,7 +6,7 @@ import errno
 import logging
 import os
 
-from daemon.journal.records import Identity, LedgerRow
+from daemon.journal.ledger import Identity, LedgerRow
 from daemon.settings.schema import Folder
 from daemon.sources.folder.scan import DONE, FAILED
 

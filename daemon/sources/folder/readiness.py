@@ -10,13 +10,11 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from daemon.errors import MACHINE_FAULTS
-from daemon.journal.records import Identity
+from daemon.host.files import opened
+from daemon.journal.ledger import Identity
 from tinyast.audio.content import Content
 from tinyast.audio.decoding import sniff
 from tinyast.audio.wav_header import read_header
@@ -69,16 +67,6 @@ def ignored_name(name: bytes, suffixes: tuple[str, ...]) -> str | None:
     if not text.endswith(suffixes):
         return "suffix"
     return None
-
-
-@contextmanager
-def opened(path: bytes | Path) -> Iterator[int]:
-    """An open descriptor of a regular file. Raises OSError; ELOOP for a symbolic link."""
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
 
 
 def look(

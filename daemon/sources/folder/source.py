@@ -21,13 +21,13 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from daemon.delivery.publisher import Abandoned, Delivery
 from daemon.host.mounts import is_remote
-from daemon.journal.ledger import claim, is_known
-from daemon.journal.records import Identity, LedgerRow, Record
-from daemon.journal.writer import JournalReader
+from daemon.journal.ledger import Identity, LedgerRow, claim, is_known
+from daemon.journal.reader import JournalReader
+from daemon.journal.records import Abandoned, Delivery, Record
 from daemon.monitoring.liveness import Pulse
-from daemon.pipeline.file_job import Bench, FileJob, Outcome
+from daemon.pipeline.file_job import FileJob
+from daemon.pipeline.job import JobContext, Outcome
 from daemon.pipeline.queue import JobQueue
 from daemon.protocol.messages import FileEnd, Source, file_end
 from daemon.settings.schema import Folder
@@ -68,13 +68,13 @@ class FolderSource(threading.Thread):
         folder: Folder,
         state: Path,
         jobs: JobQueue,
-        bench: Bench,
+        context: JobContext,
         say: Callable[..., None],
     ) -> None:
         super().__init__(name=f"folder-{folder.name}")
         self.folder = folder
         self.root = os.fsencode(folder.path)
-        self._state_dir, self._jobs, self._bench, self._say = state, jobs, bench, say
+        self._state_dir, self._jobs, self._context, self._say = state, jobs, context, say
         self._source = Source("file", folder.name, self.root)
         self._hints = Hints()
         self._halt = threading.Event()
@@ -319,7 +319,7 @@ class FolderSource(threading.Thread):
     def _end_unfinished(self, row: LedgerRow, code: str, text: str) -> None:
         end = FileEnd("incomplete", row.windows, code=code, text=text)
         message = file_end(Source("file", row.source, row.path), row.file_id, end)
-        self._bench.deliver(Delivery(Record([message], replace(row, state="incomplete"))))
+        self._context.deliver(Delivery(Record([message], replace(row, state="incomplete"))))
 
     # Files
 
@@ -409,4 +409,4 @@ class FolderSource(threading.Thread):
         with self._lock:
             self._active.add(path)
         due = replace(due, noticed=noticed, missing=whole.promised_more)
-        self._jobs.put(FileJob(due, self.folder, self._bench, self._left))
+        self._jobs.put(FileJob(due, self.folder, self._context, self._left))

@@ -14,8 +14,12 @@ import ctypes
 import json
 import os
 import queue
+import re
+import shutil
 import signal
+import subprocess
 import sys
+import threading
 from contextlib import suppress
 from typing import Any
 
@@ -23,7 +27,11 @@ import numpy as np
 
 from daemon.host.clock import clock
 from daemon.sources.microphone.framing import Block, Failure, Hello, Missed, write
-from daemon.sources.microphone.placement import Placement
+
+CHECK_S = 2.0
+# Ends by itself where the server hangs, even if whoever asked has been killed meanwhile.
+ASK = ("timeout", "2", "pactl", "list", "source-outputs")
+
 
 QUEUE_S = 15.0  # of sound waiting for the daemon to read it; beyond that it is counted
 LATENCY_S = 0.1  # that the device's buffer may hold, so that a busy machine overflows it seldom
@@ -194,3 +202,37 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+
+
+class Placement(threading.Thread):
+    """Watches which source this process records from."""
+
+    def __init__(self) -> None:
+        super().__init__(name="placement", daemon=True)
+        self.moved = False
+
+    def run(self) -> None:
+        if any(shutil.which(program) is None for program in (ASK[0], ASK[2])):
+            return
+        first: str | None = None
+        pause = threading.Event()
+        while not self.moved:
+            now = source_of(os.getpid())
+            first = first or now
+            self.moved = now is not None and now != first
+            pause.wait(CHECK_S)
+
+
+def source_of(pid: int) -> str | None:
+    """The server's number of the source that a process records from, None if nobody knows."""
+    try:
+        answer = subprocess.run(
+            ASK, capture_output=True, stdin=subprocess.DEVNULL, env={**os.environ, "LC_ALL": "C"}
+        )
+    except OSError:
+        return None
+    for stream in answer.stdout.decode("utf-8", "replace").split("Source Output #")[1:]:
+        found = re.search(r"^\s*Source: (\d+)$", stream, re.MULTILINE)
+        if found and f'application.process.id = "{pid}"' in stream:
+            return found.group(1)
+    return None

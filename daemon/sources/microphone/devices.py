@@ -17,7 +17,7 @@ import numpy as np
 from daemon.errors import DaemonError
 from daemon.settings.schema import Microphone
 from daemon.sources.microphone.framing import Block, Failure, Hello, Parser
-from tinyast.features.log_mel import Float
+from tinyast.arrays import Float
 
 ANSWER_S = 10.0
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tinyast.features.log_mel import Float
+from tinyast.arrays import Float
 
 _HEADER = struct.Struct("<cI")
 _BLOCK = struct.Struct("<d?")

@@ -23,13 +23,12 @@ from typing import Any
 
 import numpy as np
 
-from daemon.delivery.publisher import Abandoned, Delivery
 from daemon.host.clock import clock
-from daemon.journal.records import Record
+from daemon.journal.records import Abandoned, Delivery, Record
 from daemon.monitoring.liveness import Pulse
 from daemon.pipeline.clip_store import Store
 from daemon.pipeline.events import Tracker
-from daemon.pipeline.file_job import Bench
+from daemon.pipeline.job import JobContext
 from daemon.pipeline.live_job import LiveJob, LiveWindow
 from daemon.pipeline.queue import JobQueue
 from daemon.protocol.messages import Gap, Source, gap
@@ -37,7 +36,7 @@ from daemon.settings.schema import Events, Microphone
 from daemon.sources.microphone.framing import Block, Failure, Hello, Missed, Parser
 from daemon.sources.microphone.stream_clock import StreamClock
 from daemon.sources.microphone.windowing import Cutter, Piece
-from tinyast.features.log_mel import Float
+from tinyast.arrays import Float
 
 log = logging.getLogger(__name__)
 
@@ -70,15 +69,15 @@ class MicrophoneSource(threading.Thread):
         state: Path,
         run_id: str,
         jobs: JobQueue,
-        bench: Bench,
+        context: JobContext,
         say: Callable[..., None],
     ) -> None:
         super().__init__(name=f"microphone-{settings.name}")
         self.settings = settings
-        self._run_id, self._jobs, self._bench, self._say = run_id, jobs, bench, say
+        self._run_id, self._jobs, self._context, self._say = run_id, jobs, context, say
         self._source = Source("mic", settings.name)
         store = Store(state, settings)
-        self._job = LiveJob(self._source, run_id, bench, Tracker(events), store, self._tell_gap)
+        self._job = LiveJob(self._source, run_id, context, Tracker(events), store, self._tell_gap)
         self._halt = threading.Event()
         self._wake_r, self._wake_w = os.pipe()
         self._device = settings.device  # pinned once a default one was opened
@@ -211,7 +210,7 @@ class MicrophoneSource(threading.Thread):
     def _open(self, hello: Hello) -> None:
         self._device = hello.device
         self._clock = StreamClock(hello.rate)
-        window_s = self._bench.classifier.checkpoint.features.window_s
+        window_s = self._context.classifier.checkpoint.features.window_s
         self._cutter = Cutter(hello.rate, window_s, self.settings.hop, self._frames)
 
     def _hear(self, block: Block) -> None:
@@ -340,7 +339,7 @@ class MicrophoneSource(threading.Thread):
         self._gaps = number
         log.warning("%.3f s of %s were lost: %s", lost.duration_s, self.settings.name, lost.reason)
         message = gap(self._source, self._run_id, number, lost)
-        self._bench.deliver(Delivery(Record([message])))
+        self._context.deliver(Delivery(Record([message])))
 
     def _end_events(self, reason: str) -> None:
         self._job.add(reason, self._jobs.put_live)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tinyast.features.log_mel import Float
+from tinyast.arrays import Float
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from saying import predictions
 
-from daemon.journal.records import Identity, LedgerRow, Record
-from daemon.journal.writer import AT_ONCE, Journal, JournalReader
+from daemon.journal.ledger import Identity, LedgerRow
+from daemon.journal.reader import JournalReader
+from daemon.journal.records import Record
+from daemon.journal.writer import AT_ONCE, Journal
 
 IDENTITY = Identity(2**64 - 1, 5, -1, 7)
 

@@ -18,7 +18,7 @@ from running import Daemon, stress
 from sounds import short_wav
 
 from daemon.monitoring import logging as logs
-from daemon.monitoring.repeats import BURST, Repeats
+from daemon.monitoring.logging import BURST, RateLimitFilter
 from daemon.settings.schema import Log
 
 MakeDaemon = Callable[..., Daemon]
@@ -72,7 +72,7 @@ def test_nor_can_one_in_the_text_of_an_error(form: str) -> None:
 def test_what_repeats_is_left_out_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr("time.monotonic", lambda: now)
-    repeats = Repeats(burst=3, period_s=60)
+    repeats = RateLimitFilter(burst=3, period_s=60)
 
     def pass_through(count: int, wording: str = "cannot read %s", level: int = 30) -> list[str]:
         records = [

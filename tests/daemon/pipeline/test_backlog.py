@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 import zmq
 
-from daemon.delivery.publisher import Delivery, DeliveryThread
-from daemon.journal.records import Identity, LedgerRow, Record
-from daemon.journal.writer import Journal, JournalReader
+from daemon.delivery.publisher import DeliveryThread
+from daemon.journal.ledger import Identity, LedgerRow
+from daemon.journal.reader import JournalReader
+from daemon.journal.records import Delivery, Record
+from daemon.journal.writer import Journal
 from daemon.monitoring.metrics import Tally
-from daemon.pipeline.queue import AT_ONCE, ROOM, JobQueue, Step
+from daemon.pipeline.job import Step
+from daemon.pipeline.queue import AT_ONCE, ROOM, JobQueue
 from daemon.protocol.messages import status
 from daemon.settings.schema import JournalLimits
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from daemon.errors import SettingsError
 from daemon.pipeline.events import Event, Heard, Tracker
-from daemon.settings.schema import EventRule, Events, load
+from daemon.settings.loading import load
+from daemon.settings.schema import EventRule, Events
 
 HOP, WINDOW = 2.5, 5.0
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from sounds import write_wav
 
-from daemon.delivery.publisher import Delivery
-from daemon.journal.ledger import claim
-from daemon.journal.records import Identity
+from daemon.journal.ledger import Identity, claim
+from daemon.journal.records import Delivery
 from daemon.monitoring.metrics import Tally
-from daemon.pipeline.file_job import Bench, FileJob, Outcome
+from daemon.pipeline.file_job import FileJob
+from daemon.pipeline.job import JobContext, Outcome, Step
 from daemon.pipeline.prediction import Rules
-from daemon.pipeline.queue import JobQueue, Step
+from daemon.pipeline.queue import JobQueue
 from daemon.pipeline.worker import Worker
 from daemon.settings.schema import Decision, Folder
 from tinyast import Classifier
@@ -39,7 +39,7 @@ def job_on(
     return FileJob(
         claim(name, "in", Identity.of(os.lstat(name)), None),
         Folder(name="in", path=str(path.parent)),
-        Bench(classifier, Rules(Decision(), 5.0, 3600.0, 5), deliveries.append),
+        JobContext(classifier, Rules(Decision(), 5.0, 3600.0, 5), deliveries.append),
         leave,
     )
 

@@ -443,7 +443,7 @@ def test_the_reference_has_every_code() -> None:
     sources = [
         path.read_text()
         for folder in ("tinyast", "daemon")
-        for path in (ROOT / folder).glob("*.py")
+        for path in (ROOT / folder).rglob("*.py")
     ]
     codes = {
         code

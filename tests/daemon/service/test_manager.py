@@ -12,8 +12,8 @@ from running import Daemon, of_type
 from sounds import write_wav
 
 from daemon.monitoring.liveness import Pulse
+from daemon.settings.loading import load
 from daemon.settings.reload import compare
-from daemon.settings.schema import load
 
 MakeDaemon = Callable[..., Daemon]
 

@@ -8,12 +8,13 @@ from pathlib import Path
 from conftest import ROOT
 
 from daemon.settings import schema as settings
+from daemon.settings.loading import load
 
 EXAMPLE = ROOT / "config" / "tinyast.toml"
 
 
 def test_the_example_gives_the_defaults() -> None:
-    assert settings.load(EXAMPLE, environ={}) == settings.load(environ={})
+    assert load(EXAMPLE, environ={}) == load(environ={})
 
 
 def test_the_example_names_every_setting() -> None:
@@ -38,7 +39,7 @@ def test_every_line_of_the_example_can_be_uncommented(tmp_path: Path) -> None:
     everything = re.sub(r"^# (\w+ = |\[)", r"\1", EXAMPLE.read_text(), flags=re.M)
     file = tmp_path / "all.toml"
     file.write_text(everything)
-    loaded = settings.load(file, environ={})
+    loaded = load(file, environ={})
     assert loaded.decision.thresholds == {"dog": 0.8}
     assert loaded.microphone == (settings.Microphone(),)
     rule = settings.EventRule(confirm_at=0.6)

@@ -11,7 +11,8 @@ import pytest
 
 from daemon.delivery.endpoints import bind, check_endpoint
 from daemon.errors import SettingsError
-from daemon.settings.schema import Settings, load
+from daemon.settings.loading import load
+from daemon.settings.schema import Settings
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ import pytest
 import soxr
 
 from tinyast import Classifier
+from tinyast.arrays import Float
 from tinyast.audio.decoding import read_file
-from tinyast.audio.resample import FITTED, resample
-from tinyast.audio.resampling import PASS, STOP, STOP_DB, Polyphase, fitted
-from tinyast.features.log_mel import FeatureSettings, Float, log_mel, mel_power
+from tinyast.audio.resampling import FITTED, PASS, STOP, STOP_DB, Polyphase, fitted, resample
+from tinyast.features.log_mel import FeatureSettings, log_mel, mel_power
 from tinyast.inference.engine import softmax
 
 TARGET = 16_000

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tinyast.arrays import Float
 from tinyast.audio.decoding import read_file
 from tinyast.evaluation.corruptions import points_lost, ways
-from tinyast.features.log_mel import Float
 
 
 @pytest.fixture(scope="module")

@@ -14,10 +14,11 @@ import pytest
 from onnx import numpy_helper
 from sounds import noise
 
+from tinyast.arrays import Float
 from tinyast.audio.decoding import read_file
-from tinyast.audio.resample import resample
+from tinyast.audio.resampling import resample
 from tinyast.features.graph import FeatureGraph, write
-from tinyast.features.log_mel import FeatureSettings, Float, log_mel
+from tinyast.features.log_mel import FeatureSettings, log_mel
 from tinyast.features.onnx_writer import Graph
 from tinyast.onnx_session import open_session
 

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tinyast.arrays import Float
 from tinyast.audio.decoding import read_file
-from tinyast.audio.resample import resample
-from tinyast.features.log_mel import FeatureSettings, Float, log_mel, mel_power, normalise
+from tinyast.audio.resampling import resample
+from tinyast.features.log_mel import FeatureSettings, log_mel, mel_power, normalise
 
 SETTINGS = FeatureSettings()
 

@@ -13,8 +13,8 @@ from daemon.pipeline.prediction import Rules, judge
 from daemon.settings.schema import Decision
 from tinyast import Classifier
 from tinyast.errors import CheckpointError
+from tinyast.evaluation.open_set import MEASURES, auroc
 from tinyast.inference.checkpoint import default_path, read_checkpoint
-from tinyast.inference.familiarity import MEASURES, auroc
 
 
 def test_every_measure_finds_a_clear_answer_more_familiar_than_a_vague_one() -> None:

@@ -21,9 +21,10 @@ from transformers import (
 
 import tinyast.export.checkpoint
 from tinyast import Classifier
+from tinyast.arrays import Float
 from tinyast.errors import CheckpointError
 from tinyast.export.checkpoint import ExportError, export
-from tinyast.features.log_mel import FeatureSettings, Float, log_mel
+from tinyast.features.log_mel import FeatureSettings, log_mel
 from tinyast.hf import TinyASTConfig, TinyASTFeatureExtractor, TinyASTForAudioClassification
 from tinyast.inference.checkpoint import damaged_files, default_path
 

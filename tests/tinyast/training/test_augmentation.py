@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tinyast.features.log_mel import FeatureSettings, Float
+from tinyast.arrays import Float
+from tinyast.features.log_mel import FeatureSettings
 from tinyast.training.augmentation import (
     add_background,
     add_noise,

@@ -9,7 +9,8 @@ import pytest
 import torch
 from test_training import TINY, clips
 
-from tinyast.features.log_mel import FeatureSettings, Float
+from tinyast.arrays import Float
+from tinyast.features.log_mel import FeatureSettings
 from tinyast.model.configuration import TinyASTConfig
 from tinyast.model.feature_extraction import TinyASTFeatureExtractor
 from tinyast.model.modeling import TinyASTForAudioClassification

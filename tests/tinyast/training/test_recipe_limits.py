@@ -7,8 +7,7 @@ from dataclasses import replace
 import pytest
 from conftest import ROOT
 
-from tinyast.training.limits import LIMITS, check_limits
-from tinyast.training.recipe import Recipe, RecipeError, load_recipe
+from tinyast.training.recipe import LIMITS, Recipe, RecipeError, check_limits, load_recipe
 
 
 @pytest.mark.parametrize(

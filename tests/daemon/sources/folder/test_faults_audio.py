@@ -19,7 +19,7 @@ import soundfile
 from running import Daemon, of_type, stress
 from sounds import header, noise, short_wav, wav_bytes, write_wav
 
-from daemon.journal.writer import JournalReader
+from daemon.journal.reader import JournalReader
 
 MB = 1_000_000
 

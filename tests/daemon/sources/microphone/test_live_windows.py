@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sounds import noise
 
-from daemon.delivery.publisher import Delivery
+from daemon.journal.records import Delivery
 from daemon.monitoring.metrics import Tally
 from daemon.pipeline.clip_store import Store
 from daemon.pipeline.events import Tracker
-from daemon.pipeline.file_job import Bench
+from daemon.pipeline.job import JobContext
 from daemon.pipeline.live_job import MAX_WAITING, LiveJob, LiveWindow
 from daemon.pipeline.prediction import Rules
 from daemon.pipeline.queue import JobQueue
@@ -114,12 +114,14 @@ class Desk:
     queue: JobQueue = field(default_factory=lambda: JobQueue(1))
 
     def __post_init__(self) -> None:
-        self.bench = Bench(Classifier.load(), Rules(self.decision, 5.0, 1e5, 5), self._deliver)
+        self.context = JobContext(
+            Classifier.load(), Rules(self.decision, 5.0, 1e5, 5), self._deliver
+        )
         settings = Microphone(keep=self.keep)  # type: ignore[arg-type]
         self.job = LiveJob(
             Source("mic", "mic"),
             "run",
-            self.bench,
+            self.context,
             Tracker(self.events),
             Store(self.state, settings),
             self.gaps.append,
@@ -145,7 +147,7 @@ class Desk:
         self.worker().run()
 
     def worker(self) -> Worker:
-        return Worker(0, self.queue, self.bench.classifier.engine, Tally())
+        return Worker(0, self.queue, self.context.classifier.engine, Tally())
 
     def predictions(self) -> list[dict[str, Any]]:
         return [m.body for m in self.said if m.type == "prediction"]

@@ -466,7 +466,7 @@ def clips_one_after_another(base: Path) -> None:
 
 def real_clips(count: int) -> list[tuple[Samples, str]]:
     """Clips of different categories in turn, at 44.1 kHz, with what they are."""
-    from tinyast.audio.resample import resample
+    from tinyast.audio.resampling import resample
 
     folder = SHARED / "esc50"
     if not folder.is_dir():

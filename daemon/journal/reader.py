@@ -1,0 +1,105 @@
+"""Read the journal: replay pages and ledger rows. One connection per thread."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+
+from daemon.errors import JournalError
+from daemon.journal.files import journal_path, noting_damage
+from daemon.journal.ledger import FINISHED, Identity, LedgerRow
+from daemon.journal.migrations import VERSION
+from daemon.journal.records import Page, Published
+from daemon.journal.rows import ledger_row, unsigned
+
+MAX_REPLAY_SCAN = 20_000  # rows one replay request may pass over
+
+
+class JournalReader:
+    """A reading connection, for one thread."""
+
+    def __init__(self, state: Path) -> None:
+        self._path = journal_path(state)
+        uri = f"{self._path.absolute().as_uri()}?mode=ro"
+        self._db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+        self._db.execute("PRAGMA query_only = ON")
+
+    def row(self, path: bytes) -> LedgerRow | None:
+        with noting_damage(self._path):
+            found = self._db.execute("SELECT * FROM files WHERE path = ?", (path,)).fetchone()
+        return None if found is None else ledger_row(found)
+
+    def finished(self, found: Mapping[bytes, Identity]) -> set[bytes]:
+        """Paths of which the ledger holds the end of just the file that was `found` there.
+
+        As `row` and `is_known` say for each, for many at a fraction of the cost.
+        """
+        query = (
+            "SELECT path, inode, size, mtime_ns, ctime_ns FROM files "
+            f"WHERE path IN ({', '.join('?' * len(found))}) AND state IN {FINISHED!r}"
+        )
+        with noting_damage(self._path):
+            rows = self._db.execute(query, tuple(found)).fetchall()
+        return {path for path, inode, *rest in rows if found[path] == (unsigned(inode), *rest)}
+
+    def open_rows(self, source: str) -> list[LedgerRow]:
+        """Files of a source with windows published and no end state yet."""
+        query = "SELECT * FROM files WHERE state = 'open' AND source = ?"
+        with noting_damage(self._path):
+            return [ledger_row(found) for found in self._db.execute(query, (source,))]
+
+    def page(self, since: int, limit: int, max_bytes: int, topic: str = "") -> Page:
+        """Messages after `since` whose topic begins with `topic`, oldest first.
+
+        At most `limit` of them or `max_bytes`, though never none where one is left to give.
+        """
+        with noting_damage(self._path):
+            self._db.execute("BEGIN")  # one view of the journal for all that is answered
+            try:
+                newest = self._db.execute("SELECT max(seq) FROM newest").fetchone()[0] or 0
+                oldest = self._db.execute("SELECT min(seq) FROM messages").fetchone()[0]
+                messages, reached = self._collect(since, limit, max_bytes, topic)
+            finally:
+                self._db.execute("COMMIT")
+        oldest = newest + 1 if oldest is None else oldest
+        return Page(messages, newest if reached is None else reached, oldest, newest)
+
+    def _collect(
+        self, since: int, limit: int, max_bytes: int, topic: str
+    ) -> tuple[list[Published], int | None]:
+        """The messages, and how far the scan came; None where it came to the end."""
+        messages: list[Published] = []
+        size, reached = 0, since
+        query = "SELECT seq, topic, body FROM messages WHERE seq > ? ORDER BY seq"
+        for passed, (seq, name, body) in enumerate(self._db.execute(query, (since,)), 1):
+            if name.startswith(topic):
+                size += len(name) + len(body)
+                if messages and size > max_bytes:
+                    return messages, reached
+                messages.append(Published(seq, name, body))
+            reached = seq
+            if len(messages) >= limit or passed >= MAX_REPLAY_SCAN:
+                return messages, reached
+        return messages, None
+
+    def close(self) -> None:
+        self._db.close()
+
+
+def check_journal(state: Path) -> None:
+    """Raise JournalError where a daemon could not go on with the journal. Changes nothing."""
+    path = journal_path(state)
+    uri = f"file:{path}?mode=ro".replace("%", "%25")
+    try:
+        with closing(sqlite3.connect(uri, uri=True)) as db:
+            found = db.execute("PRAGMA user_version").fetchone()[0]
+            if found == VERSION:
+                db.execute("SELECT type, seq FROM newest").fetchall()
+    except sqlite3.DatabaseError as error:
+        raise JournalError(f"the journal {path} cannot be read: {error}") from error
+    if found > VERSION:
+        raise JournalError(
+            f"the state in {state} is of version {found}; this daemon knows only up to {VERSION}"
+        )

@@ -1,0 +1,245 @@
+"""Read settings: defaults, TOML file, environment, flags; explain what does not fit."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+import platform
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import msgspec
+from msgspec import Struct
+
+from daemon.errors import SettingsError
+from daemon.settings.schema import (
+    Audio,
+    Decision,
+    EventRule,
+    Events,
+    Folder,
+    JournalLimits,
+    Log,
+    Microphone,
+    Settings,
+)
+
+ENV_PREFIX = "TINYAST_"
+# Read elsewhere, by the client and the tests: not settings of the daemon.
+ENV_OTHERS = {
+    "TINYAST_STRESS", "TINYAST_FUZZ_S", "TINYAST_FUZZ_SEED", "TINYAST_SHARED", "TINYAST_CONFIG",
+}  # fmt: skip
+TABLES: dict[str, type[Struct]] = {
+    "": Settings, "folder": Folder, "microphone": Microphone, "decision": Decision,
+    "events": Events, "events.labels": EventRule, "audio": Audio, "journal": JournalLimits,
+    "log": Log,
+}  # fmt: skip
+
+
+def load(
+    file: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    flags: Mapping[str, Any] | None = None,
+) -> Settings:
+    """Read the settings. Raises SettingsError that names the setting and where it was given.
+
+    `flags` are top-level settings by name; those that are None were not given. The flag `watch`
+    stands for one folder in place of those configured, `device` for one microphone likewise.
+    """
+    merged: dict[str, Any] = {}
+    if file is not None:
+        _merge(merged, _read_toml(file))
+        _check(merged, f"{file}")
+    _merge(merged, _from_environment(os.environ if environ is None else environ))
+    _check(merged, "the environment")
+    given = {name: value for name, value in (flags or {}).items() if value is not None}
+    if (watch := given.pop("watch", None)) is not None:
+        merged["folder"] = [{"path": str(watch)}]
+    if (device := given.pop("device", None)) is not None:
+        merged["microphone"] = [{"device": device}]
+    _merge(merged, given)
+    return _finish(_check(merged, "the command line"))
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        with file.open("rb") as handle:
+            return tomllib.load(handle)
+    except OSError as error:
+        raise SettingsError(f"cannot read settings {file}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"settings {file} are not TOML: {error}") from error
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    """TINYAST_PUBLISH sets `publish`; TINYAST_DECISION__THRESHOLD `threshold` of `[decision]`."""
+    merged: dict[str, Any] = {}
+    for name, value in environ.items():
+        if not name.startswith(ENV_PREFIX) or name in ENV_OTHERS:
+            continue
+        key = name.removeprefix(ENV_PREFIX).lower()
+        if key == "watch":
+            merged["folder"] = [{"path": value}]
+            continue
+        *tables, last = key.split("__")
+        target = merged
+        for table in tables:
+            target = target.setdefault(table, {})
+            if not isinstance(target, dict):
+                raise SettingsError(
+                    f"settings from the environment: {name} needs `{table}` to be a table, and "
+                    f"{ENV_PREFIX}{table.upper()} makes it something else"
+                )
+        target[last] = _typed(value, _is_text(tables, last))
+    return merged
+
+
+def _is_text(tables: list[str], name: str) -> bool:
+    """Whether a setting is a string and nothing else, so that TINYAST_NODE=7 needs no quotes."""
+    struct = TABLES.get(".".join(tables))
+    fields = () if struct is None else msgspec.structs.fields(struct)
+    return any(field.name == name and field.type is str for field in fields)
+
+
+def _typed(value: str, text: bool) -> Any:
+    """An environment value read as TOML where it is TOML, else as the string it is."""
+    if text and value[:1] not in ("'", '"'):
+        return value
+    try:
+        return tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return value
+
+
+def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
+    for key, value in values.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = value
+
+
+def _check(values: dict[str, Any], where: str) -> Settings:
+    if (name := _not_finite(values)) is not None:
+        raise SettingsError(f"settings from {where}: `{name}` is not a finite number")
+    try:
+        return msgspec.convert(values, Settings)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"settings from {where}: {_explain(str(error))}") from error
+
+
+def _not_finite(value: Any, name: str = "") -> str | None:
+    """The name of a number that TOML can hold and nothing can wait for or compare with."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return name
+    items = value.items() if isinstance(value, dict) else []
+    if isinstance(value, list):
+        items = [(f"[{index}]", item) for index, item in enumerate(value)]
+    for key, item in items:
+        place = f"{name}{'' if key.startswith('[') or not name else '.'}{key}"
+        if (found := _not_finite(item, place)) is not None:
+            return found
+    return None
+
+
+def _explain(text: str) -> str:
+    """msgspec's own words, in the terms of a settings file."""
+    problem, _, place = text.partition(" - at `")
+    place = place.rstrip("`").removeprefix("$").removeprefix(".")
+    if unknown := re.search(r"unknown field `(.*)`", problem):
+        name = unknown.group(1)
+        known = _fields_at(place)
+        near = difflib.get_close_matches(name, known, 1)
+        hint = f"did you mean `{near[0]}`?" if near else f"known are {', '.join(sorted(known))}"
+        return f"unknown setting `{f'{place}.' if place else ''}{name}`; {hint}"
+    if missing := re.search(r"missing required field `(.*)`", problem):
+        return f"`{place}` has no `{missing.group(1)}`"
+    if problem.startswith("Invalid enum value"):
+        problem = f"{problem.removeprefix('Invalid enum value ')} is none of its choices"
+        if choices := _choices_at(place):
+            problem += f": {', '.join(choices)}"
+    problem = problem.replace("`object`", "a table").replace("`array`", "a list")
+    return f"`{place}`: {problem}" if place else problem
+
+
+def _choices_at(place: str) -> tuple[str, ...]:
+    """What a setting may be, where that is one of a few words or a list of them."""
+    *tables, name = re.sub(r"\[.*?\]", "", place).split(".")
+    struct = TABLES.get(".".join(tables), Settings)
+    kind = next((f.type for f in msgspec.structs.fields(struct) if f.name == name), None)
+    if get_origin(kind) is tuple:
+        kind = get_args(kind)[0]
+    return get_args(kind) if get_origin(kind) is Literal else ()
+
+
+def _fields_at(place: str) -> tuple[str, ...]:
+    return TABLES.get(re.sub(r"\[.*?\]", "", place), Settings).__struct_fields__
+
+
+def _finish(settings: Settings) -> Settings:
+    folders = tuple(
+        msgspec.structs.replace(
+            folder,
+            # A link is followed once and for all: the system sends no events about its target.
+            path=os.path.realpath(folder.path),
+            name=folder.name or Path(os.path.abspath(folder.path)).name or "root",
+        )
+        for folder in settings.folder
+    )
+    if not folders and not settings.microphone:
+        raise SettingsError("nothing to listen to: name at least one [[folder]] or [[microphone]]")
+    _check_names("folders", [folder.name for folder in folders])
+    _check_names("microphones", [microphone.name for microphone in settings.microphone])
+    _check_folders(folders)
+    _check_events(settings.events)
+    finished = msgspec.structs.replace(
+        settings,
+        folder=folders,
+        node=settings.node or platform.node() or "unknown",
+        state=os.path.abspath(settings.state_path),
+    )
+    try:
+        msgspec.json.encode(finished)
+    except UnicodeEncodeError as error:
+        raise SettingsError(
+            f"{error.object!a} is not UTF-8, and messages could not name it; use another name"
+        ) from error
+    return finished
+
+
+def _check_names(what: str, names: list[str]) -> None:
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise SettingsError(f"two {what} are named `{twice}`; give each its own `name`")
+
+
+def _check_events(events: Events) -> None:
+    for label in ("", *events.labels):
+        rules = events.of(label)
+        if rules.confirm_count > rules.confirm_of:
+            table = f"events.labels.{label}" if label else "events"
+            raise SettingsError(
+                f"`{table}`: {rules.confirm_count} windows (`confirm_count`) can never be found "
+                f"among {rules.confirm_of} (`confirm_of`)"
+            )
+
+
+def _check_folders(folders: tuple[Folder, ...]) -> None:
+    for folder in folders:
+        try:
+            re.compile(folder.time_pattern)
+        except re.error as error:
+            raise SettingsError(
+                f"`time_pattern` of folder `{folder.name}` is not a regular expression: {error}"
+            ) from error
+        for other in folders:
+            inside = Path(other.path).is_relative_to(folder.path)
+            if other is not folder and inside and (folder.recursive or other.path == folder.path):
+                raise SettingsError(
+                    f"folder `{other.name}` lies inside `{folder.name}`, so its files would be "
+                    "classified twice; watch one of them"
+                )
