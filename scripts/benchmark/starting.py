@@ -81,4 +81,4 @@ def _imports() -> list[Figure]:
         if len(fields) == 3 and fields[0].strip().isdigit():
             own[fields[2].strip()] = int(fields[0]) / 1000
     slowest = sorted(own, key=own.__getitem__, reverse=True)[:SHOWN]
-    return [Figure(f"import {name}", "ms", (own[name],), "by itself") for name in slowest]
+    return [Figure(f"import {name}", "ms", (own[name],), "alone") for name in slowest]

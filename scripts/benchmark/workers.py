@@ -103,7 +103,7 @@ def _whole(run: Run) -> list[Figure]:
             "last flood over first, beside bare classification",
             "x",
             (run.shares[0] / run.shares[-1],),
-            "without what the machine did meanwhile",
+            "corrected for other load on the machine",
         ),
     ]
 
