@@ -1,6 +1,6 @@
 """Fetch ESC-50: `python -m scripts.download`.
 
-Goes on where it was interrupted; run again when all is there, it does nothing.
+Resumes an interrupted download, and does nothing if ESC-50 is complete.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from tinyast.data.download import ESC50_URL, alone_in, check_sum, fetch
 
 
 def command(
-    url: Annotated[str, typer.Option(help="Where the zip is: any mirror will do.")] = ESC50_URL,
-    output: Annotated[Path, typer.Option(help="Folder to put it in.")] = ESC50.parent,
-    sha256: Annotated[str | None, typer.Option(help="Refuse a zip with another one.")] = None,
-    keep_zip: Annotated[bool, typer.Option("--keep-zip", help="Leave the zip when done.")] = False,
+    url: Annotated[str, typer.Option(help="URL of the zip; any mirror works.")] = ESC50_URL,
+    output: Annotated[Path, typer.Option(help="Folder to unpack into.")] = ESC50.parent,
+    sha256: Annotated[str | None, typer.Option(help="Reject a zip with another hash.")] = None,
+    keep_zip: Annotated[bool, typer.Option("--keep-zip", help="Keep the zip.")] = False,
 ) -> None:
-    """Download, unpack and check ESC-50 (about 600 MB; CC BY-NC 3.0, so not for commerce).
+    """Download, unpack and check ESC-50 (about 600 MB; CC BY-NC 3.0, so not for commercial use).
 
-    What was interrupted is gone on with. Where all is there already, nothing is done.
+    Resumes an interrupted download, and does nothing if ESC-50 is complete.
 
     \b
     Examples:
@@ -35,9 +35,9 @@ def command(
       python -m scripts.download --output ~/sounds --keep-zip
     """
     folder, archive = output / ESC50.name, output / f"{ESC50.name}.zip"
-    with plainly("What has come is kept: the same command goes on."), alone_in(output):
+    with plainly("The downloaded part is kept; run the same command to resume."), alone_in(output):
         if folder.exists():
-            clips = len(verify_names(folder, f"{folder} (delete it to have it fetched again)"))
+            clips = len(verify_names(folder, f"{folder} (delete it to fetch it again)"))
             typer.echo(f"{folder} is there already, with {clips} clips.")
         else:
             fetched = _get(url, archive, sha256)
@@ -48,7 +48,7 @@ def command(
 
 
 def _get(url: str, archive: Path, sha256: str | None) -> bool:
-    """Whether the zip had to be fetched: one that is there was kept, or could not be unpacked."""
+    """Whether the zip was fetched; a zip from an earlier run is only checked."""
     if archive.exists():
         check_sum(archive, sha256)
         return False
@@ -75,10 +75,10 @@ def _unpack(archive: Path, folder: Path, fetched: bool) -> None:
             )
         except ArchiveError as error:
             if not fetched:
-                raise ArchiveError(f"{error}: delete {archive}, and run the same again") from error
+                raise ArchiveError(f"{error}: delete {archive} and try again") from error
             # Else the next run would unpack it again, whatever --url says.
             archive.unlink()
-            raise ArchiveError(f"{error}. It was thrown away: try another --url") from error
+            raise ArchiveError(f"{error}. It was deleted: try another --url") from error
 
 
 def main() -> None:

@@ -1,14 +1,14 @@
-"""Judge a model on clips that it has not seen.
+"""Evaluate a model on clips that it has not seen.
 
-One run or several, each on the fold that it held out, pooled:
+One or several runs, each on the fold that it held out, pooled:
 
     python -m scripts.evaluate --run runs/full-1 --run runs/full-2
 
-a checkpoint on any data:
+A checkpoint on any data:
 
     python -m scripts.evaluate --checkpoint FOLDER --data FOLDER --fold 5
 
-and runs of `--recipe unknown`, on the kinds that they did not learn:
+Runs of `--recipe unknown`, on the kinds that they did not learn:
 
     python -m scripts.evaluate --unknown --run runs/unknown-0 --run runs/unknown-1
 """
@@ -57,25 +57,25 @@ from tinyast.inference.engine import softmax
 from tinyast.inference.engine_names import ENGINES
 from tinyast.inference.familiarity import familiarity
 
-FAMILIAR = 5  # per cent of rightly named clips that an answer of `unknown` may cost
+FAMILIAR = 5  # % of correctly classified clips that the rule `unknown` may reject
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.9)
 
 
 def command(
-    data: Annotated[Path, typer.Option(help="Folder of clips with their CSV.")] = ESC50,
+    data: Annotated[Path, typer.Option(help="Folder with the clips and their CSV.")] = ESC50,
     run: Annotated[list[Path] | None, typer.Option(help="Run folder; may be repeated.")] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint folder.")] = None,
-    fold: Annotated[int | None, typer.Option(help="Fold to judge a checkpoint on.")] = None,
-    output: Annotated[Path, typer.Option(help="Where figures go.")] = Path("runs/evaluation"),
+    fold: Annotated[int | None, typer.Option(help="Fold to test a checkpoint on.")] = None,
+    output: Annotated[Path, typer.Option(help="Folder for the figures.")] = Path("runs/evaluation"),
     changed: Annotated[
-        bool, typer.Option("--robustness", help="Also on changed sound: 18 times longer.")
+        bool, typer.Option("--robustness", help="Also test changed sound; takes 18 times longer.")
     ] = False,
-    engine: Annotated[str, typer.Option(help=f"What runs it: {', '.join(ENGINES)}.")] = "onnx",
+    engine: Annotated[str, typer.Option(help=f"Engine: {', '.join(ENGINES)}.")] = "onnx",
     unknown: Annotated[
-        bool, typer.Option("--unknown", help="How well runs tell kinds that they did not learn.")
+        bool, typer.Option("--unknown", help="Test how well runs reject unlearnt kinds.")
     ] = False,
 ) -> None:
-    """Print figures, and write them as JSON, CSV and PNG to --output.
+    """Print the figures, and write them to --output as JSON, CSV and PNG.
 
     \b
     Examples:
@@ -84,7 +84,7 @@ def command(
       python -m scripts.evaluate --checkpoint checkpoints/mine --data my-sounds
       python -m scripts.evaluate --unknown --run runs/unknown-0 --run runs/unknown-1
     """
-    with plainly("Nothing was written."):
+    with plainly("No files were written."):
         if engine not in ENGINES:
             raise DataError(f"no engine is called {engine!r}; there is {', '.join(ENGINES)}")
         output.mkdir(parents=True, exist_ok=True)
@@ -111,7 +111,7 @@ def command(
 
 
 def _known(dataset: Dataset, judges: list[Judge], output: Path, changed: bool) -> dict[str, Any]:
-    """All figures over the clips of every judge, pooled."""
+    """All figures, over the pooled clips of all judges."""
     for judge in judges:
         check_labels(judge, dataset)
     clips = dataset.subset(np.concatenate([judge.numbers for judge in judges]))
@@ -149,7 +149,7 @@ def _known(dataset: Dataset, judges: list[Judge], output: Path, changed: bool) -
 def _calibrated(
     logits: NDArray[np.float32], targets: NDArray[np.int64], whose: NDArray[np.int64]
 ) -> Scores:
-    """Scores under temperatures from the other judges' clips; as they are if there is but one."""
+    """Scores with temperatures fitted on the other judges' clips; unchanged for a single judge."""
     if len(np.unique(whose)) < 2:
         return softmax(logits)
     fitted = temperatures_from_others(logits, targets, whose)
@@ -157,7 +157,7 @@ def _calibrated(
 
 
 def _unknown(dataset: Dataset, judges: list[Judge]) -> dict[str, Any]:
-    """How well each measure tells kinds that were not learnt from those that were."""
+    """How well each measure separates omitted kinds from learnt ones."""
     if not judges:
         raise DataError("--unknown needs --run, as often as there are runs of --recipe unknown")
     rows: dict[str, list[float]] = {name: [] for name in MEASURES}
@@ -254,7 +254,7 @@ def _print_calibration(
 
 
 def main() -> None:
-    disable_progress_bar()  # of transformers, for files that are read in no time
+    disable_progress_bar()  # transformers shows one even for tiny files
     typer.run(command)
 
 

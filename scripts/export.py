@@ -1,6 +1,6 @@
 """Make a checkpoint: `python -m scripts.export --model runs/NAME/model --output FOLDER`.
 
-The folder can be given to `tinyastd run --checkpoint` and to Transformers' `from_pretrained`.
+`tinyastd run --checkpoint` and Transformers' `from_pretrained` read the folder.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from tinyast.inference.checkpoint import default_path
 
 
 def command(
-    model: Annotated[Path, typer.Option(help="Folder `model` of a training run.")],
-    output: Annotated[Path, typer.Option(help="Where the checkpoint goes.")] = default_path(),
+    model: Annotated[Path, typer.Option(help="Folder `model` in a training run.")],
+    output: Annotated[Path, typer.Option(help="Folder for the checkpoint.")] = default_path(),
     temperature: Annotated[
-        float, typer.Option(help="Divides logits; `scripts.evaluate` says which one is likeliest.")
+        float, typer.Option(help="Divides logits; `scripts.evaluate` prints the likeliest.")
     ] = 1.0,
     unknown_below: Annotated[
-        float | None, typer.Option(help="Familiarity under which a sound is `unknown`, likewise.")
+        float | None, typer.Option(help="Familiarity below which a sound is `unknown`; likewise.")
     ] = None,
     int8: Annotated[
         Path | None,
-        typer.Option(help="Also write a graph in int8, fitted to clips of this data set."),
+        typer.Option(help="Also write an int8 graph, fitted to clips of this data set."),
     ] = None,
-    version: Annotated[str, typer.Option(help="Told in every prediction.")] = "0",
+    version: Annotated[str, typer.Option(help="Version to name in every prediction.")] = "0",
 ) -> None:
     """Write a checkpoint folder, and check that its ONNX graph gives the model's scores.
 
@@ -48,7 +48,7 @@ def command(
       python -m scripts.export --model runs/full-4/model --output checkpoints/mine
       python -m scripts.export --model runs/all/model --output checkpoints/mine --int8 my-sounds
     """
-    with plainly("What was there is as it was."):
+    with plainly("The output folder is unchanged."):
         if not (model / "config.json").is_file():
             raise CheckpointError(f"{model} holds no trained model (no config.json)")
         network = TinyASTForAudioClassification.from_pretrained(model)
@@ -83,7 +83,7 @@ def _time(classifier: Classifier, repeats: int = 200) -> float:
 
 
 def main() -> None:
-    disable_progress_bar()  # of transformers, for files that are written in no time
+    disable_progress_bar()  # transformers shows one even for tiny files
     typer.run(command)
 
 

@@ -1,4 +1,4 @@
-"""What every script does alike: ask for what is missing, show progress, fail, say what is next."""
+"""Shared by all scripts: missing packages, progress bars, error messages, the next command."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeR
 
 from tinyast.errors import TinyASTError
 
-ESC50 = Path("data/raw/ESC-50-master")  # where `download` puts it, and the others look for it
+ESC50 = Path("data/raw/ESC-50-master")  # `download` writes it, the other scripts read it
 
 
 @contextmanager
 def needs_train() -> Iterator[None]:
-    """Around the imports of a script: says what to install where the extra `train` is missing."""
+    """Wrap a script's imports: without the extra `train`, say how to install it and exit 2."""
     try:
         yield
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in ("", "tinyast", "scripts"):
-            raise  # a fault of this checkout
+            raise  # this checkout is broken
         install = shlex.join([_python(), "-m", "pip", "install", "-e", ".[train]"])
         _say_error(f"{error.name} is not installed. This needs the extra `train`: {install}")
         raise SystemExit(2) from None
@@ -31,7 +31,7 @@ def needs_train() -> Iterator[None]:
 
 @contextmanager
 def plainly(stopped: str) -> Iterator[None]:
-    """What goes wrong is told in a sentence, with exit code 2; Ctrl-C by `stopped`, with 130."""
+    """Turn errors into one sentence and exit code 2; on Ctrl-C print `stopped` and exit 130."""
     try:
         yield
     except TinyASTError as error:
@@ -47,24 +47,24 @@ def plainly(stopped: str) -> Iterator[None]:
 
 
 def bar(title: str, *columns: ProgressColumn) -> Progress:
-    """A progress bar with the time left and, of its own, `columns`."""
+    """A progress bar with the time left and the caller's `columns`."""
     return Progress(
         TextColumn(title), BarColumn(), *columns[:1], TimeRemainingColumn(), *columns[1:]
     )
 
 
 def say_next(*words: str | Path) -> None:
-    """Print the command to run next, to be pasted as it stands."""
+    """Print the next command, ready to paste."""
     typer.echo(f"Next: {shlex.join(map(str, words))}")
 
 
 def say_next_script(name: str, *words: str | Path) -> None:
-    """`say_next` for a script, run by the same Python as this one."""
+    """`say_next` for a script, with the Python that runs this one."""
     say_next(_python(), "-m", f"scripts.{name}", *words)
 
 
 def _python() -> str:
-    """The interpreter as it was called: `python`, `.venv/bin/python`."""
+    """The interpreter as the user typed it: `python`, `.venv/bin/python`."""
     return sys.orig_argv[0] or sys.executable
 
 

@@ -1,6 +1,6 @@
-"""Clips to pictures: `python -m scripts.preprocess --data FOLDER --output data/processed/pictures`.
+"""Turn clips into pictures: `python -m scripts.preprocess --data FOLDER --output FOLDER`.
 
-Writes a 64x64 log-mel `.npy` of each clip, as the model sees it, and a `metadata.csv`.
+Writes each clip's 64x64 log-mel picture, the model's input, as `.npy`, and a `metadata.csv`.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from tinyast.features.log_mel import FeatureSettings
 
 
 def command(
-    data: Annotated[Path, typer.Option(help="Folder of clips with their CSV.")] = ESC50,
-    output: Annotated[Path, typer.Option(help="Where pictures go.")] = Path(
+    data: Annotated[Path, typer.Option(help="Folder with the clips and their CSV.")] = ESC50,
+    output: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path(
         "data/processed/pictures"
     ),
     limit: Annotated[
-        int, typer.Option(help="Only so many clips, spread evenly; 0: all.", min=0)
+        int, typer.Option(help="Use only this many clips, evenly spread; 0: all.", min=0)
     ] = 0,
-    workers: Annotated[int, typer.Option(help="Processes.", min=1)] = os.cpu_count() or 1,
+    workers: Annotated[int, typer.Option(help="Number of processes.", min=1)] = os.cpu_count() or 1,
 ) -> None:
-    """Write what the model sees of each clip. Run again, only new and changed clips are done.
+    """Write the model's picture of each clip. A second run processes only new and changed clips.
 
     \b
     Examples:
@@ -39,7 +39,7 @@ def command(
       python -m scripts.preprocess --limit 400
       python -m scripts.preprocess --data my-sounds --output my-pictures
     """
-    with plainly("What is done is kept: the same command goes on."):
+    with plainly("Finished pictures are kept; run the same command to resume."):
         dataset = read_dataset(data)
         if 0 < limit < len(dataset):
             spread = np.linspace(0, len(dataset), limit, endpoint=False).astype(np.int64)

@@ -1,6 +1,6 @@
 """Train a model: `python -m scripts.train --recipe quick --data FOLDER`.
 
-Every key of a recipe can be given as an option too: `--epochs 300 --learning-rate 1e-3`.
+Every key of a recipe is also an option: `--epochs 300 --learning-rate 1e-3`.
 """
 
 from __future__ import annotations
@@ -44,19 +44,25 @@ CONFIG = Path(__file__).resolve().parent.parent / "config"
 
 def command(
     context: typer.Context,
-    data: Annotated[Path, typer.Option(help="Folder of clips with their CSV.")] = ESC50,
-    recipe: Annotated[str, typer.Option(help="One of config/, or a TOML file.")] = "quick",
-    hold_out: Annotated[int | None, typer.Option(help="Fold to keep out and test on.")] = None,
-    run: Annotated[Path | None, typer.Option(help="Folder of the run; continued if begun.")] = None,
-    cache: Annotated[Path, typer.Option(help="Where spectra are kept.")] = Path("data/processed"),
+    data: Annotated[Path, typer.Option(help="Folder with the clips and their CSV.")] = ESC50,
+    recipe: Annotated[
+        str, typer.Option(help="Name of a recipe in config/, or a TOML file.")
+    ] = "quick",
+    hold_out: Annotated[int | None, typer.Option(help="Fold to hold out and test on.")] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="Folder of the run; resumed if it exists.")
+    ] = None,
+    cache: Annotated[Path, typer.Option(help="Folder for cached spectra.")] = Path(
+        "data/processed"
+    ),
     teacher: Annotated[
-        list[Path] | None, typer.Option(help="Run whose scores are learnt too; any number.")
+        list[Path] | None, typer.Option(help="Also learn from this run's scores; may be repeated.")
     ] = None,
     threads: Annotated[
-        int, typer.Option(help="Processor threads; 0 leaves it to torch and numpy.", min=0)
+        int, typer.Option(help="Processor threads; 0: torch and numpy decide.", min=0)
     ] = 0,
 ) -> None:
-    """Train on the clips in --data. Options that are not listed here set keys of the recipe.
+    """Train on the clips in --data. All other options set keys of the recipe.
 
     \b
     Examples:
@@ -65,7 +71,7 @@ def command(
       python -m scripts.train --recipe full --data my-sounds --epochs 100
       python -m scripts.train --recipe full --teacher runs/teacher-4 --hold-out 4
     """
-    with plainly("The same command goes on from the last whole epoch."):
+    with plainly("Run the same command to resume after the last whole epoch."):
         _train(context.args, data, recipe, hold_out, run, cache, teacher or [], threads)
 
 
@@ -84,7 +90,7 @@ def _train(
     settings = FeatureSettings()
     if threads:
         torch.set_num_threads(threads)
-        threadpool_limits(threads, "blas")  # numpy's, which would wait for each other too
+        threadpool_limits(threads, "blas")  # numpy's threads would wait for each other too
     everything = read_dataset(data)
     dataset, numbers = leave_out_classes(everything, recipe.leave_out, recipe.seed)
     training, testing = _split(dataset, recipe, hold_out)
@@ -95,7 +101,8 @@ def _train(
         f"{len(training)} clips to train on, {len(testing)} held out, {len(dataset.labels)} kinds. "
         f"Run folder: {folder}"
     )
-    # Runs that hold or leave out other clips share one file of spectra; a few clips have their own.
+    # Runs that hold out or leave out different clips share one file of spectra; a run with a limit
+    # has a separate one.
     used = np.union1d(numbers[training], numbers[testing])
     places = used if recipe.limit else np.arange(len(everything))
     spectra = _spectra(everything.subset(places), recipe, settings, cache)
@@ -175,7 +182,7 @@ def _split(dataset: Dataset, recipe: Recipe, hold_out: int | None) -> tuple[Numb
 def _spectra(
     dataset: Dataset, recipe: Recipe, settings: FeatureSettings, cache: Path
 ) -> NDArray[np.float32]:
-    # Variants do not depend on the recipe's seed: runs that differ in it alone share them.
+    # Variants do not depend on the recipe's seed, so runs with different seeds share them.
     how = VariantSettings(recipe.variants, recipe.max_speed, recipe.reverb, recipe.clipping)
     with _bar("spectra") as bar:
         task = bar.add_task("spectra", total=len(dataset), note="")
@@ -197,7 +204,7 @@ def _show(
     clips: Clips,
     folder: Path,
 ) -> None:
-    """Print how held-out clips came out, and write all of them to predictions.csv."""
+    """Print predictions for some held-out clips, and write all of them to predictions.csv."""
     found = predict(model, clips.spectra[:, 0], settings).argmax(axis=1)
     rows = [
         (path.name, testing.labels[actual], testing.labels[predicted])
@@ -219,7 +226,7 @@ def _bar(title: str) -> Progress:
 
 
 def main() -> None:
-    disable_progress_bar()  # of transformers, for files that are written in no time
+    disable_progress_bar()  # transformers shows one even for tiny files
     keys = ", ".join(field.name for field in fields(Recipe))
     lenient = {"allow_extra_args": True, "ignore_unknown_options": True}
     app = typer.Typer(add_completion=False)

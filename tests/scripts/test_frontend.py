@@ -87,6 +87,6 @@ def test_ctrl_c_is_answered_in_one_line(tmp_path: Path) -> None:
         os.sched_yield()
     os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=60)
-    assert said == "Stopped. What is done is kept: the same command goes on.\n"
+    assert said == "Stopped. Finished pictures are kept; run the same command to resume.\n"
     assert process.returncode == 130
     assert not list((tmp_path / "out").glob("*.part"))
