@@ -156,6 +156,40 @@ def capture(sounddevice: Any, name: str, rate: int, channels: int, out: int) -> 
     raise CannotCapture("moved", "the sound server moved the stream to another microphone")
 
 
+class Placement(threading.Thread):
+    """Watches which source this process records from."""
+
+    def __init__(self) -> None:
+        super().__init__(name="placement", daemon=True)
+        self.moved = False
+
+    def run(self) -> None:
+        if any(shutil.which(program) is None for program in (ASK[0], ASK[2])):
+            return
+        first: str | None = None
+        pause = threading.Event()
+        while not self.moved:
+            now = source_of(os.getpid())
+            first = first or now
+            self.moved = now is not None and now != first
+            pause.wait(CHECK_S)
+
+
+def source_of(pid: int) -> str | None:
+    """The server's number of the source that a process records from, None if nobody knows."""
+    try:
+        answer = subprocess.run(
+            ASK, capture_output=True, stdin=subprocess.DEVNULL, env={**os.environ, "LC_ALL": "C"}
+        )
+    except OSError:
+        return None
+    for stream in answer.stdout.decode("utf-8", "replace").split("Source Output #")[1:]:
+        found = re.search(r"^\s*Source: (\d+)$", stream, re.MULTILINE)
+        if found and f'application.process.id = "{pid}"' in stream:
+            return found.group(1)
+    return None
+
+
 def die_with_parent(parent: int) -> None:
     """Have the kernel end this process with its parent (Linux; elsewhere the pipe tells)."""
     try:
@@ -202,37 +236,3 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
-
-
-class Placement(threading.Thread):
-    """Watches which source this process records from."""
-
-    def __init__(self) -> None:
-        super().__init__(name="placement", daemon=True)
-        self.moved = False
-
-    def run(self) -> None:
-        if any(shutil.which(program) is None for program in (ASK[0], ASK[2])):
-            return
-        first: str | None = None
-        pause = threading.Event()
-        while not self.moved:
-            now = source_of(os.getpid())
-            first = first or now
-            self.moved = now is not None and now != first
-            pause.wait(CHECK_S)
-
-
-def source_of(pid: int) -> str | None:
-    """The server's number of the source that a process records from, None if nobody knows."""
-    try:
-        answer = subprocess.run(
-            ASK, capture_output=True, stdin=subprocess.DEVNULL, env={**os.environ, "LC_ALL": "C"}
-        )
-    except OSError:
-        return None
-    for stream in answer.stdout.decode("utf-8", "replace").split("Source Output #")[1:]:
-        found = re.search(r"^\s*Source: (\d+)$", stream, re.MULTILINE)
-        if found and f'application.process.id = "{pid}"' in stream:
-            return found.group(1)
-    return None

@@ -1,13 +1,10 @@
-"""What inputs there are, and a second of one, for `tinyastd devices` and `doctor`."""
+"""List the inputs and record a second of one, for `tinyastd devices` and `doctor`."""
 
 from __future__ import annotations
 
 import json
-import os
-import select
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -16,17 +13,17 @@ import numpy as np
 
 from daemon.errors import DaemonError
 from daemon.settings.schema import Microphone
-from daemon.sources.microphone.framing import Block, Failure, Hello, Parser
+from daemon.sources.microphone.framing import Block, Failure, Hello
+from daemon.sources.microphone.process import COMMAND, CaptureFailed, CaptureProcess
 from tinyast.arrays import Float
 
 ANSWER_S = 10.0
 
 
 def list_inputs() -> list[dict[str, Any]]:
-    """Every input by name, channels and rate. Raises DaemonError where there is no telling."""
-    command = [sys.executable, "-m", "daemon.sources.microphone.capture", "--list"]
+    """Every input by name, channels and rate. Raises DaemonError if there is none to list."""
     try:
-        ended = subprocess.run(command, capture_output=True, timeout=ANSWER_S)
+        ended = subprocess.run([*COMMAND, "--list"], capture_output=True, timeout=ANSWER_S)
     except subprocess.TimeoutExpired as error:
         raise DaemonError(
             "the sound system does not answer; its server hangs, so restart it"
@@ -72,41 +69,29 @@ class Sample:
 
 
 def record(settings: Microphone, seconds: float = 1.0) -> Sample:
-    """Record a moment, in a process that is killed if it hangs. Raises DaemonError."""
-    command = [
-        sys.executable,
-        "-m",
-        "daemon.sources.microphone.capture",
-        "--parent",
-        str(os.getpid()),
-    ]
-    command += ["--device", settings.device, "--rate", str(settings.rate)]
-    command += ["--channels", str(settings.channels)]
-    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
-    assert child.stdout is not None
+    """Record for `seconds`, in a process that is killed if it hangs. Raises DaemonError."""
     try:
-        return _record(child.stdout.fileno(), seconds)
-    finally:
-        child.kill()
-        child.stdout.close()
-        child.wait()
+        with CaptureProcess(settings, settings.device) as capture:
+            return _collect(capture, seconds)
+    except CaptureFailed as failure:
+        raise DaemonError(str(failure)) from failure
 
 
-def _record(fd: int, seconds: float) -> Sample:
-    parser, hello = Parser(), Hello("", 1, 1)
+def _collect(capture: CaptureProcess, seconds: float) -> Sample:
+    hello = Hello("", 1, 1)
     blocks: list[Float] = []
     deadline = time.monotonic() + ANSWER_S + seconds
-    while sum(map(len, blocks)) < seconds * hello.rate or not blocks:
-        ready, _, _ = select.select([fd], [], [], max(0.0, deadline - time.monotonic()))
-        data = os.read(fd, 1 << 16) if ready else b""
-        if not data:
-            raise DaemonError("no sound came from the device; it or its server hangs")
-        for item in parser.feed(data):
+    for items in capture.items():
+        for item in items:
             match item:
                 case Hello():
                     hello = item
                 case Block():
                     blocks.append(item.samples)
-                case Failure(_, text):
-                    raise DaemonError(text)
+                case Failure(code, text):
+                    raise CaptureFailed(code, text)
+        if blocks and sum(map(len, blocks)) >= seconds * hello.rate:
+            break
+        if time.monotonic() > deadline:
+            raise CaptureFailed("stalled", "too little sound came from the device in time")
     return Sample(hello.device, hello.rate, np.concatenate(blocks))

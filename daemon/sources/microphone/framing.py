@@ -1,51 +1,44 @@
-"""What the capture process writes and the daemon reads: a stream of small binary messages.
+"""The stream from the capture process to the daemon: MessagePack messages, each after its length.
 
-Each is a header (kind, length of what follows) and a body; numbers are little-endian.
+`Item` is a tagged union; msgspec encodes and checks it.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import Any
 
+import msgspec
 import numpy as np
 
-from tinyast.arrays import Float
-
-_HEADER = struct.Struct("<cI")
-_BLOCK = struct.Struct("<d?")
+_LENGTH = struct.Struct("<I")  # bytes of the message that follows
 
 
-@dataclass(frozen=True)
-class Hello:
+class Hello(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """The stream is open."""
 
     device: str
     rate: int  # Hz
-    channels: int  # downmixed in what follows
+    channels: int  # mixed down in the blocks that follow
 
 
-@dataclass(frozen=True)
-class Block:
+class Block(msgspec.Struct, frozen=True, array_like=True, tag=True, eq=False):
     """Frames in the order in which they were captured."""
 
-    at: float  # steady.clock() in the callback, when the last of them was there
-    overflow: bool  # PortAudio says that frames before these were lost
-    samples: Float  # mono
+    at: float  # clock() in the callback, when the last frame had arrived
+    overflow: bool  # PortAudio reports that frames before these were lost
+    samples: np.ndarray[tuple[int], np.dtype[np.float32]]  # mono
 
 
-@dataclass(frozen=True)
-class Missed:
-    """Frames before the next block that found no room on the way here."""
+class Missed(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """Frames before the next block that the capture process had to drop."""
 
     frames: int
 
 
-@dataclass(frozen=True)
-class Failure:
+class Failure(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """Why there is no sound; the last message of a stream."""
 
     code: str
@@ -55,49 +48,40 @@ class Failure:
 Item = Hello | Block | Missed | Failure
 
 
+def _to_bytes(samples: Any) -> memoryview:
+    return np.ascontiguousarray(samples, dtype=np.float32).data.cast("B")
+
+
+def _from_bytes(_: type, data: Any) -> Any:
+    return np.frombuffer(data, np.float32)
+
+
+_encoder = msgspec.msgpack.Encoder(enc_hook=_to_bytes)
+_decoder = msgspec.msgpack.Decoder(Item, dec_hook=_from_bytes)
+
+
 def write(fd: int, item: Item) -> None:
-    """Write one message. Raises BrokenPipeError where nobody reads any more."""
-    match item:
-        case Block(at, overflow, samples):
-            kind, body = b"B", _BLOCK.pack(at, overflow) + samples.tobytes()
-        case Hello(device, rate, channels):
-            kind, body = b"H", json.dumps([device, rate, channels]).encode()
-        case Missed(frames):
-            kind, body = b"M", struct.pack("<Q", frames)
-        case Failure(code, text):
-            kind, body = b"F", json.dumps([code, text]).encode()
-    data = memoryview(_HEADER.pack(kind, len(body)) + body)
+    """Write one message. Raises BrokenPipeError if the reader has gone."""
+    body = _encoder.encode(item)
+    data = memoryview(_LENGTH.pack(len(body)) + body)
     while data:
         data = data[os.write(fd, data) :]
 
 
 class Parser:
-    """Puts messages together from the pieces that a pipe gives."""
+    """Assembles messages from the pieces that a pipe delivers."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> Iterator[Item]:
+        """Yield the messages that `data` completes. Raises msgspec.DecodeError for other bytes."""
         self._buffer += data
-        while len(self._buffer) >= _HEADER.size:
-            kind, length = _HEADER.unpack_from(self._buffer)
-            end = _HEADER.size + length
+        while len(self._buffer) >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(self._buffer)
+            end = _LENGTH.size + length
             if len(self._buffer) < end:
                 return
-            body = bytes(self._buffer[_HEADER.size : end])
+            body = bytes(self._buffer[_LENGTH.size : end])
             del self._buffer[:end]
-            yield _parse(kind, body)
-
-
-def _parse(kind: bytes, body: bytes) -> Item:
-    match kind:
-        case b"B":
-            at, overflow = _BLOCK.unpack_from(body)
-            return Block(at, overflow, np.frombuffer(body, np.float32, offset=_BLOCK.size))
-        case b"H":
-            return Hello(*json.loads(body))
-        case b"M":
-            return Missed(*struct.unpack("<Q", body))
-        case b"F":
-            return Failure(*json.loads(body))
-    raise ValueError(f"unknown kind of message {kind!r}")
+            yield _decoder.decode(body)

@@ -1,27 +1,20 @@
-"""A microphone: supervises the capture process, cuts its stream into windows, tells of losses.
+"""A microphone: supervise the capture process, cut its stream into windows, report losses.
 
-One thread a microphone. It reads what the capture process writes; when that fails, falls silent
-or hangs, it is killed and started again, with growing pauses, for ever.
+Each microphone has a thread. It reads what the capture process writes; if that fails, stalls or
+hangs, the thread kills it and starts another, with growing pauses, until the daemon stops.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 import os
-import select
-import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from daemon.host.clock import clock
 from daemon.journal.records import Abandoned, Delivery, Record
@@ -33,30 +26,16 @@ from daemon.pipeline.live_job import LiveJob, LiveWindow
 from daemon.pipeline.queue import JobQueue
 from daemon.protocol.messages import Gap, Source, gap
 from daemon.settings.schema import Events, Microphone
-from daemon.sources.microphone.framing import Block, Failure, Hello, Missed, Parser
+from daemon.sources.microphone.framing import Block, Failure, Hello, Item, Missed
+from daemon.sources.microphone.level import SILENT_S, LevelMeter
+from daemon.sources.microphone.process import CaptureFailed, CaptureProcess
 from daemon.sources.microphone.stream_clock import StreamClock
 from daemon.sources.microphone.windowing import Cutter, Piece
-from tinyast.arrays import Float
 
 log = logging.getLogger(__name__)
 
-OPEN_S = 10.0  # for a stream to open; the first block can be 2 s late
-STALL_S = 5.0  # without a block after which a stream counts as hung
-KILLED_S = 5.0  # for a killed process to end; one that waits for a driver may not
-SILENT_S = 10.0  # of exact zeros after which a microphone counts as silent
 BACKOFF_S = (1.0, 30.0)  # between attempts: the first pause and the longest
 PROGRESS_S = 120.0  # without progress after which this thread counts as hung
-PIPE_BYTES = 1 << 16
-NO_LEVEL = -200.0  # dBFS of exact zeros
-LEVEL_S = 0.5  # over which the level is smoothed
-
-
-class Silence(Exception):
-    """The stream ended or stalled; why, in words and by a code."""
-
-    def __init__(self, code: str, text: str) -> None:
-        super().__init__(text)
-        self.code = code
 
 
 class MicrophoneSource(threading.Thread):
@@ -81,7 +60,7 @@ class MicrophoneSource(threading.Thread):
         self._halt = threading.Event()
         self._wake_r, self._wake_w = os.pipe()
         self._device = settings.device  # pinned once a default one was opened
-        self._stuck: subprocess.Popen[bytes] | None = None  # killed, and not ended
+        self._stuck: CaptureProcess | None = None  # killed, and not ended
         self._clock: StreamClock | None = None
         self._cutter: Cutter | None = None
         self._frames = 0  # of the run, counted with those that were lost, at the stream's start
@@ -90,9 +69,7 @@ class MicrophoneSource(threading.Thread):
         self._gap_numbers, self._gaps = count(1), 0
         self._heard_until = clock()  # of the last sample in a window, or the start
         self._outage: str | None = None  # why there is no sound
-        self._zeros = 0.0  # s of exact zeros up to now
-        self._level = NO_LEVEL  # dBFS of the last second or so
-        self._silent = False
+        self._level = LevelMeter()
         self.pulse = Pulse(PROGRESS_S)
         self.state = "starting"  # then hearing or lost
         self.ready = threading.Event()  # it was tried: files need not wait for it
@@ -119,8 +96,8 @@ class MicrophoneSource(threading.Thread):
             "device": self._device or None,
             "state": self.state,
             "degraded": self._outage,
-            "silent": self._silent,
-            "level_dbfs": round(self._level, 1),
+            "silent": self._level.silent,
+            "level_dbfs": round(self._level.dbfs, 1),
             "gaps": self._gaps,
             "waiting": 0,
         }
@@ -135,9 +112,9 @@ class MicrophoneSource(threading.Thread):
                 began = time.monotonic()
                 try:
                     self._listen()
-                except Silence as silence:
-                    self._break_off(mine=silence.code != "moved")
-                    self._lose(silence)
+                except CaptureFailed as failure:
+                    self._break_off(mine=failure.code != "moved")
+                    self._lose(failure)
                 self.ready.set()
                 if time.monotonic() - began > BACKOFF_S[1]:
                     pause = BACKOFF_S[0]
@@ -153,59 +130,26 @@ class MicrophoneSource(threading.Thread):
             os.close(self._wake_w)
 
     def _listen(self) -> None:
-        """Run one capture process until it fails or the daemon stops. Raises Silence."""
-        if self._stuck is not None and self._stuck.poll() is None:
-            raise Silence("stuck", f"process {self._stuck.pid} cannot be ended: its driver hangs")
-        command = [
-            sys.executable,
-            "-m",
-            "daemon.sources.microphone.capture",
-            "--parent",
-            str(os.getpid()),
-        ]
-        command += ["--device", self._device, "--rate", str(self.settings.rate)]
-        command += ["--channels", str(self.settings.channels)]
-        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
-        assert child.stdout is not None
-        try:
-            for item in self._read(child.stdout.fileno()):
-                match item:
-                    case Hello():
-                        self._open(item)
-                    case Block():
-                        self._hear(item)
-                    case Missed(frames):
-                        self._skip(frames)
-                    case Failure(code, text):
-                        raise Silence(code, text)
-            if not self._halt.is_set():
-                raise Silence("capture_ended", f"the capture process {_how_it_ended(child)}")
-        finally:
-            child.kill()  # a hung sound server hangs whoever asks more politely
-            child.stdout.close()
-            try:
-                child.wait(KILLED_S)
-            except subprocess.TimeoutExpired:
-                self._stuck = child
+        """Run one capture process until the daemon stops. Raises CaptureFailed."""
+        if self._stuck is not None and not self._stuck.ended:
+            raise CaptureFailed("stuck", f"process {self._stuck.pid} hangs in its driver")
+        with CaptureProcess(self.settings, self._device) as capture:
+            self._stuck = capture
+            for items in capture.items(wake=self._wake_r):
+                self.pulse.beat()
+                for item in items:
+                    self._take(item)
 
-    def _read(self, fd: int) -> Iterator[Hello | Block | Missed | Failure]:
-        """What the capture process says, until it ends or the daemon stops. Raises Silence."""
-        parser = Parser()
-        patience = OPEN_S
-        while not self._halt.is_set():
-            self.pulse.beat()
-            ready, _, _ = select.select([fd, self._wake_r], [], [], patience)
-            if not ready:
-                raise Silence("stalled", "no sound came from the device; it or its server hangs")
-            if fd not in ready:
-                return
-            data = os.read(fd, PIPE_BYTES)
-            if not data:
-                return
-            patience = STALL_S
-            yield from parser.feed(data)
-
-    # What comes
+    def _take(self, item: Item) -> None:
+        match item:
+            case Hello():
+                self._open(item)
+            case Block():
+                self._hear(item)
+            case Missed(frames):
+                self._skip(frames)
+            case Failure(code, text):
+                raise CaptureFailed(code, text)
 
     def _open(self, hello: Hello) -> None:
         self._device = hello.device
@@ -223,7 +167,8 @@ class MicrophoneSource(threading.Thread):
         if loss is not None:
             self._tell_lost(loss.after, loss.frames, "lost_frames")
             self._pass_on(self._cutter.lose(self._frames + loss.after, loss.frames))
-        self._watch_level(block.samples)
+        if self._level.feed(block.samples, self._clock.rate):
+            self._tell_silence()
         self._pass_on(self._cutter.feed(block.samples))
 
     def _skip(self, frames: int) -> None:
@@ -243,7 +188,7 @@ class MicrophoneSource(threading.Thread):
             self._heard_until = self._clock.when(self._cutter.reached - self._frames)
             self._frames += self._clock.frames
         self._clock = self._cutter = None
-        self._level, self._zeros = NO_LEVEL, 0.0
+        self._level.restart()
 
     def _pass_on(self, pieces: Iterable[Piece]) -> None:
         assert self._clock is not None
@@ -271,47 +216,31 @@ class MicrophoneSource(threading.Thread):
                 frames = round(seconds * dropped.rate)
                 self._tell_gap(Gap(dropped.started, seconds, frames, "overload"))
 
-    def _watch_level(self, samples: Float) -> None:
-        assert self._clock is not None
-        seconds = len(samples) / self._clock.rate
-        power = float(np.mean(np.square(samples, dtype=np.float64))) if len(samples) else 0.0
-        if power == 0.0:
-            self._level = NO_LEVEL
-            self._zeros += seconds
-            if self._zeros >= SILENT_S and not self._silent:
-                self._fall_silent()
+    def _tell_silence(self) -> None:
+        name = self.settings.name
+        if not self._level.silent:
+            log.info("microphone %s is heard again", name)
+            self._say("mic_heard", f"microphone {name} is heard", self._source)
             return
-        self._zeros = 0.0
-        if math.isfinite(power):
-            before = 10 ** (self._level / 10)
-            smoothed = before + (power - before) * min(1.0, seconds / LEVEL_S)
-            self._level = 10 * math.log10(max(smoothed, 1e-20))
-        if self._silent:
-            self._silent = False
-            log.info("microphone %s is heard again", self.settings.name)
-            self._say("mic_heard", f"microphone {self.settings.name} is heard", self._source)
-
-    def _fall_silent(self) -> None:
-        self._silent = True
-        log.warning("microphone %s gives exact zeros", self.settings.name)
+        log.warning("microphone %s gives exact zeros", name)
         self._say(
             "mic_silent",
-            f"microphone {self.settings.name} has given exact zeros for {SILENT_S:g} s: it is "
-            "muted, unplugged or not allowed to be heard",
+            f"microphone {name} has given exact zeros for {SILENT_S:g} s: it is muted, unplugged "
+            "or not allowed to be heard",
             self._source,
         )
 
     # Losing it and getting it back
 
-    def _lose(self, silence: Silence) -> None:
+    def _lose(self, failure: CaptureFailed) -> None:
         self.state = "lost"
         if self._outage is None:
-            log.error("microphone %s is lost: %s", self.settings.name, silence)
-            self._say("source_lost", str(silence), self._source, code=silence.code)
+            log.error("microphone %s is lost: %s", self.settings.name, failure)
+            self._say("source_lost", str(failure), self._source, code=failure.code)
             self._end_events("source_lost")
-        elif str(silence) != self._outage:
-            log.warning("microphone %s is still lost: %s", self.settings.name, silence)
-        self._outage = str(silence)
+        elif str(failure) != self._outage:
+            log.warning("microphone %s is still lost: %s", self.settings.name, failure)
+        self._outage = str(failure)
 
     def _come_back(self, at: float) -> None:
         """The first sound of a stream is there, captured at `clock()` time `at`."""
@@ -343,15 +272,6 @@ class MicrophoneSource(threading.Thread):
 
     def _end_events(self, reason: str) -> None:
         self._job.add(reason, self._jobs.put_live)
-
-
-def _how_it_ended(child: subprocess.Popen[bytes]) -> str:
-    try:
-        code = child.wait(1)
-    except subprocess.TimeoutExpired:
-        return "says no more"
-    # PortAudio aborts where ALSA's configuration cannot be read, for one.
-    return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
 
 
 def _utc(at: float) -> float:

@@ -1,0 +1,106 @@
+"""Run the capture process: start it, read its stream with a time limit, kill it."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from types import TracebackType
+
+from daemon.settings.schema import Microphone
+from daemon.sources.microphone.framing import Item, Parser
+
+# -P keeps the working folder off the module path: it may hold a stranger's numpy.py.
+COMMAND = (sys.executable, "-P", "-m", "daemon.sources.microphone.capture")
+OPEN_S = 10.0  # for a stream to open; the first block can be 2 s late
+STALL_S = 5.0  # without a block after which a stream counts as hung
+KILLED_S = 5.0  # for a killed process to end; one that waits for a driver may not
+PIPE_BYTES = 1 << 16
+
+
+class CaptureFailed(Exception):
+    """There is no sound; why, in words and by a code."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class CaptureProcess:
+    """A child that captures from one device.
+
+    Use it as a context manager: leaving kills the child. Raises CaptureFailed if it cannot start,
+    for example because no process or descriptor is free.
+    """
+
+    def __init__(self, settings: Microphone, device: str) -> None:
+        options = ["--parent", str(os.getpid()), "--device", device]
+        options += ["--rate", str(settings.rate), "--channels", str(settings.channels)]
+        try:
+            self._child = subprocess.Popen(
+                [*COMMAND, *options], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+            )
+        except OSError as error:
+            raise CaptureFailed(
+                "cannot_start", f"the capture process cannot be started: {error.strerror}"
+            ) from error
+        assert self._child.stdout is not None
+        self._fd = self._child.stdout.fileno()
+
+    def __enter__(self) -> CaptureProcess:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._child.kill()  # a hung sound server hangs whoever asks more politely
+        assert self._child.stdout is not None
+        self._child.stdout.close()
+        try:
+            self._child.wait(KILLED_S)
+        except subprocess.TimeoutExpired:
+            return
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    @property
+    def ended(self) -> bool:
+        """Whether the child has ended; after a kill, False while its driver hangs."""
+        return self._child.poll() is not None
+
+    def items(self, wake: int | None = None) -> Iterator[list[Item]]:
+        """Yield what the child writes, a list for each read, until `wake` becomes readable.
+
+        Raises CaptureFailed if the child ends or no data arrive in time.
+        """
+        parser = Parser()
+        poller = select.poll()  # unlike select(2), it takes descriptors above 1,023
+        poller.register(self._fd, select.POLLIN)
+        if wake is not None:
+            poller.register(wake, select.POLLIN)
+        patience = OPEN_S
+        while ready := dict(poller.poll(1000 * patience)):
+            if wake in ready:
+                return
+            data = os.read(self._fd, PIPE_BYTES)
+            if not data:
+                raise CaptureFailed("capture_ended", f"the capture process {self._how_it_ended()}")
+            patience = STALL_S
+            yield list(parser.feed(data))
+        raise CaptureFailed("stalled", "no sound came from the device; it or its server hangs")
+
+    def _how_it_ended(self) -> str:
+        try:
+            code = self._child.wait(1)
+        except subprocess.TimeoutExpired:
+            return "closed its output"
+        # PortAudio aborts if it cannot read ALSA's configuration, for example.
+        return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
