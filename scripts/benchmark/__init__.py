@@ -1,15 +1,15 @@
-"""What tinyast costs on this machine, beside what else does the same, in one run.
+"""Measure tinyast on this machine, alternating with other classifiers, in one run.
 
     python -m scripts.benchmark                          # everything, about half an hour
     python -m scripts.benchmark --part peers --part floor
-    python -m scripts.benchmark --quick                  # a look: a minute or two
+    python -m scripts.benchmark --quick                  # a quick look: a minute or two
 
-Real daemons are started on folders of their own and listened to as any other program would. Run it
-with nothing else running: how busy the machine was before is printed with the figures.
+It starts real daemons on temporary folders and subscribes to them like any other program. Run it
+on an idle machine: it prints with the figures how busy the machine was before.
 """
 
 import os
 
-# As the daemon does, before numpy is loaded: one thread for each window.
+# Before numpy is loaded, as in the daemon: one thread for each window.
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")

@@ -1,11 +1,11 @@
-"""`python -m scripts.benchmark`: which parts are measured, and where the figures go."""
+"""`python -m scripts.benchmark`: choose the parts to measure and where to write the figures."""
 
 from __future__ import annotations
 
 import os
 
 if __name__ == "__main__":  # before numpy is loaded
-    # By the best that the processor can do: an older one's instructions would lower the peak.
+    # Use all instructions of this processor: an older processor's kernel would lower the peak.
     os.environ.pop("OPENBLAS_CORETYPE", None)
 
 import tempfile
@@ -28,7 +28,7 @@ YAMNET = Path(os.environ.get("TINYAST_SHARED", ROOT.parent / "shared")) / "peers
 
 
 class Part(StrEnum):
-    """What can be measured by itself."""
+    """Parts that can be measured separately."""
 
     peers = "peers"
     stages = "stages"
@@ -42,24 +42,24 @@ class Part(StrEnum):
 
 def main(
     part: Annotated[
-        list[Part] | None, typer.Option(help="Measure only this; may be given more than once.")
+        list[Part] | None, typer.Option(help="Measure only this part; may be repeated.")
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="A look, not a measurement.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A quick look, not a measurement.")
+    ] = False,
     checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint folder.")] = None,
-    engine: Annotated[EngineName, typer.Option(help="What runs the model.")] = "onnx",
+    engine: Annotated[EngineName, typer.Option(help="Engine that runs the model.")] = "onnx",
     yamnet: Annotated[Path, typer.Option(help="YAMNet for LiteRT: yamnet.tflite.")] = YAMNET,
-    dir: Annotated[
-        Path | None, typer.Option(help="Where folder and journal lie: the disk measured.")
-    ] = None,
+    dir: Annotated[Path | None, typer.Option(help="Folder on the disk to measure.")] = None,
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write the figures here too.")
+        Path | None, typer.Option("--json", help="Also write the figures to this file.")
     ] = None,
-    png: Annotated[Path | None, typer.Option(help="Draw the figures here, as PNG.")] = None,
+    png: Annotated[Path | None, typer.Option(help="Draw the figures into this PNG.")] = None,
     into: Annotated[
-        Path | None, typer.Option(help="Put the tables into this document, between its marks.")
+        Path | None, typer.Option(help="Put the tables into this document, between its markers.")
     ] = None,
 ) -> None:
-    """Measure tinyast on this machine, beside others that do the same, and print one table."""
+    """Measure tinyast on this machine, beside other classifiers, and print one table."""
     counts = QUICK if quick else FULL
     bed = Bed(Path(tempfile.gettempdir()) if dir is None else dir, checkpoint, engine)
     parts: Parts = {}
@@ -75,8 +75,8 @@ def main(
     }
     if png is not None:
         with needs_train():
-            import matplotlib  # noqa: F401 - told of before half an hour is spent
-    with plainly("What was measured is lost."):
+            import matplotlib  # noqa: F401 - fail now, not after half an hour
+    with plainly("The measurements are lost."):
         if into is not None:
             check_place(into)
         where = machine.describe()

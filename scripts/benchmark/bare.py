@@ -1,9 +1,9 @@
-"""Classification and nothing else: WAV to scores on one core, as often as it goes.
+"""Bare classification: WAV to scores on one core, as often as possible.
 
     python -m scripts.benchmark.bare FOLDER SECONDS CORE [--engine E] [--checkpoint DIR]
 
-prints how many files it did in a second. It begins when it is sent a line, so that several begin
-together.
+prints how many files it classified per second. It begins when it reads a line, so that several
+processes can begin together.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-import scripts.benchmark  # noqa: F401 - holds math libraries to one thread
+import scripts.benchmark  # noqa: F401 - limits maths libraries to one thread
 from tinyast.audio.decoding import read_file
 from tinyast.classifier import Classifier
 from tinyast.inference.allocator import keep_freed_memory

@@ -1,4 +1,4 @@
-"""What a measurement gives: figures, and how far their values lie apart."""
+"""The results of a measurement: figures and the spread of their values."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ KEYS = ("median", "p5", "p95", "p99", "min", "max")
 
 @dataclass(frozen=True)
 class Figure:
-    """One thing measured, as often as it was; or, without values, why it was not."""
+    """All values of one measurement; without values, `note` says why it was skipped."""
 
     name: str
     unit: str
     values: tuple[float, ...] = ()
-    note: str = ""  # what it was measured against, or what to install to have it measured
+    note: str = ""  # conditions of the measurement, or what to install for it
 
     @property
     def median(self) -> float:
@@ -41,16 +41,16 @@ class Figure:
 class Counts:
     """How often, how many and how long."""
 
-    rounds: int  # of each stage and each peer
+    rounds: int  # of each stage and peer
     slow_rounds: int  # of peers that take seconds
     starts: int  # of a daemon
-    files: int  # at least, of each measurement of latency
+    files: int  # least number in each latency measurement
     load_s: float  # of each load
     flood: int  # files dropped at once
-    floods: int  # of them one after the other, to see whether the last costs what the first did
+    floods: int  # successive floods, to compare the last with the first
     idle_s: float
-    rows: tuple[int, ...]  # of a journal made for the purpose
-    finished: int  # files that are left in the folder
+    rows: tuple[int, ...]  # of a prepared journal
+    finished: int  # finished files in the folder
     lengths_s: tuple[float, ...]  # of one recording
 
 
@@ -89,7 +89,7 @@ class Stopwatch:
         self.times: dict[str, list[float]] = {}
 
     def __call__(self, name: str, step: Callable[..., T], *given: Any) -> T:
-        """What `step` returns, and the time that it took kept under `name`."""
+        """Call `step`, return its result, and record its time under `name`."""
         begin = time.perf_counter()
         value = step(*given)
         self.times.setdefault(name, []).append(1000 * (time.perf_counter() - begin))

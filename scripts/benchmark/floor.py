@@ -1,12 +1,12 @@
-"""The least that each stage could take on this machine, and how far it is from that.
+"""The least time that each stage could take on this machine, and its actual time relative to it.
 
-Peaks are measured in the same run: how fast one core multiplies matrices in float32, and how fast
-it reads memory. A stage's floor is its work at that peak:
+The same run measures two peaks: how fast one core multiplies matrices in float32, and how fast it
+reads memory. A stage's floor is the time for its work at that peak:
 
 decode     the bytes of the file, read once, and of its samples, written once
 resample   the multiply-adds of the same filter in polyphase form, zeros left out
 features   2.5 n log2 n operations for each real FFT (Frigo and Johnson 2005, "The Design and
-           Implementation of FFTW3"), and the filterbank's multiply-adds where it is not zero
+           Implementation of FFTW3"), and the multiply-adds of the filterbank's non-zero entries
 model      the multiply-adds of its graph
 """
 
@@ -26,13 +26,13 @@ from tinyast.audio.resampling import fitted
 from tinyast.features.log_mel import FeatureSettings, mel_filterbank
 from tinyast.inference.checkpoint import GRAPH, read_checkpoint
 
-SIZE = 384  # of the matrices whose product gives the peak: they fit into the second-level cache
-BYTES = 1 << 27  # read to measure memory's bandwidth: more than any cache holds
+SIZE = 384  # rows of the matrices for the peak: they fit into the second-level cache
+BYTES = 1 << 27  # read to measure memory bandwidth: more than any cache holds
 TRIES = 40
 
 
 def gflops() -> float:
-    """The best that one core reaches in a float32 matrix product, in 1e9 operations a second."""
+    """The peak of one core in a float32 matrix product, in 1e9 operations a second."""
     chance = np.random.default_rng(0)
     left, right = chance.standard_normal((2, SIZE, SIZE)).astype(np.float32)
     out = np.empty_like(left)
@@ -40,7 +40,7 @@ def gflops() -> float:
 
 
 def gigabytes() -> float:
-    """The best that one core reads from memory, in 1e9 bytes a second."""
+    """The peak of one core when it reads memory, in 1e9 bytes a second."""
     there = np.ones(BYTES // 8, dtype=np.int64)
     return BYTES / _best(there.max, TRIES // 8) / 1e9
 
@@ -127,5 +127,5 @@ def measure(bed: Bed, stages: list[Figure]) -> list[Figure]:
 
 
 def _at(peak: float, operations: float) -> tuple[float, str]:
-    """Milliseconds at that peak, and in words what for."""
+    """Milliseconds for these operations at that peak, and a description of them."""
     return operations / peak / 1e6, f"{operations / 2e6:.1f} M multiply-adds"

@@ -1,4 +1,4 @@
-"""Whether anything costs more as more has gathered: long files, old messages, finished files."""
+"""Costs as data grow: long files, old messages, finished files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from scripts.benchmark.sound import SECONDS, recording
 REPLAYED = 100  # of the last messages
 RESCAN_S = 600.0  # how often a folder is scanned by default
 LINKS = 50_000  # to one file: file systems allow some 65,000
-KEEP = "[journal]\nkeep_mb = 100000\nkeep_days = 10000\n"  # so that nothing is pruned meanwhile
+KEEP = "[journal]\nkeep_mb = 100000\nkeep_days = 10000\n"  # avoid pruning during the measurement
 
 
 def measure(bed: Bed, counts: Counts) -> list[Figure]:
@@ -33,7 +33,7 @@ def measure(bed: Bed, counts: Counts) -> list[Figure]:
 
 
 def _lengths(bed: Bed, counts: Counts) -> list[Figure]:
-    """One file at a time: what a window of it costs, and the memory that it took."""
+    """One file at a time: the cost of one window, and the memory afterwards."""
     figures = []
     with bed.serve() as served, heard(served, recording(0), FILES) as subscriber:
         for seconds in counts.lengths_s:
@@ -54,7 +54,7 @@ def _lengths(bed: Bed, counts: Counts) -> list[Figure]:
 
 
 def _journal(bed: Bed, counts: Counts, rows: int) -> list[Figure]:
-    """Start, replay and latency with so many messages in the journal, made for the purpose."""
+    """Start, replay and latency with a prepared journal of `rows` messages."""
     with bed.folder() as base:
         options = _keeping_all(base)
         with bed.serve(*options, base=base) as served:
@@ -62,7 +62,7 @@ def _journal(bed: Bed, counts: Counts, rows: int) -> list[Figure]:
         _fill(base / "state" / "journal.sqlite3", rows)
         with bed.serve(*options, base=base) as served:
             newest = json.loads(ask(served, {"since": 0, "limit": 1})[0])["newest"]
-            wanted = min(REPLAYED, newest)  # and not what comes while this asks
+            wanted = min(REPLAYED, newest)  # exclude messages that arrive during the request
             begin = time.perf_counter()
             frames = ask(served, {"since": newest - wanted, "limit": wanted})
             replay = 1000 * (time.perf_counter() - begin)
@@ -98,7 +98,7 @@ def _latencies(served: Served, files: int) -> tuple[float, ...]:
 
 
 def _fill(journal: Path, rows: int) -> None:
-    """Put messages into a journal until it has `rows`: copies of its newest prediction."""
+    """Fill a journal up to `rows` messages with copies of its newest prediction."""
     with closing(sqlite3.connect(journal, isolation_level=None)) as db:
         db.execute("PRAGMA cache_size = -400000")  # kB
         db.execute("BEGIN")
@@ -119,7 +119,7 @@ def _fill(journal: Path, rows: int) -> None:
 
 
 def _finished(bed: Bed, counts: Counts) -> list[Figure]:
-    """Idling, scanning and noticing with so many finished files left in the folder."""
+    """Idle load, scan and latency with many finished files in the folder."""
     with bed.folder() as base:
         with bed.serve(base=base) as served:
             _hear_one(served, "first.wav")
@@ -142,7 +142,7 @@ def _finished(bed: Bed, counts: Counts) -> list[Figure]:
 
 
 def _leave(base: Path, files: int) -> None:
-    """Links to a few files, and their rows in the ledger as if each had been worked through."""
+    """Make links to a few files, and ledger rows as if each link had been classified."""
     folder = base / "in"
     for number in range(files):
         first = base / f"original-{number // LINKS}.wav"

@@ -1,4 +1,4 @@
-"""What a daemon uses that has nothing to do."""
+"""Processor time of an idle daemon."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ PARTS = 3
 
 def measure(bed: Bed, counts: Counts) -> list[Figure]:
     with bed.serve() as served:
-        time.sleep(min(1.0, counts.idle_s))  # what starting leaves to be done
+        time.sleep(min(1.0, counts.idle_s))  # let work left over from the start finish
         return [Figure("idle, share of one core", "%", shares(served, counts.idle_s))]
 
 
 def shares(served: Served, seconds: float) -> tuple[float, ...]:
-    """Processor time in percent of one core, over parts of that time."""
+    """Processor time in percent of one core, in `PARTS` parts of `seconds`."""
     found = []
     for _ in range(PARTS):
         begin, used = time.perf_counter(), cpu_s(served.pid)

@@ -1,11 +1,11 @@
-"""Latency: from a file closed to its prediction at a subscriber, at shares of what is possible.
+"""Latency: from a closed file to its prediction at a subscriber, at shares of the throughput.
 
-Files arrive at random (a Poisson process), as they do from many writers that know nothing of each
-other, at 1, 10, 50 and 90 % of the rate at which this daemon gets through a backlog.
+Files arrive at random (a Poisson process), like files from many independent writers, at 1, 10, 50
+and 90 % of the rate at which this daemon works through a backlog.
 
-They go to the disk that has the journal, which half load fills with a hundred megabytes a second:
-there a commit waits for the disk. So half load is measured once more with files in memory, which
-are taken away when they have been heard; the journal stays on the disk.
+They are written to the journal's disk. Half load fills it with a hundred megabytes a second, and
+commits then wait for the disk. Half load is therefore measured again with the files in memory,
+which are deleted once their predictions have arrived; the journal stays on the disk.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Arrive = Callable[[Path, bytes], float]
 
 
 def written(path: Path, data: bytes) -> float:
-    """Write in place; the moment before it is closed."""
+    """Write in place; return the time just before closing the file."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     os.write(fd, data)
     at = time.perf_counter()
@@ -42,7 +42,7 @@ def written(path: Path, data: bytes) -> float:
 
 
 def renamed(path: Path, data: bytes) -> float:
-    """Write under a temporary name; the moment before it is given its own."""
+    """Write under a temporary name; return the time just before renaming the file."""
     part = path.with_suffix(".part")
     part.write_bytes(data)
     at = time.perf_counter()
@@ -51,7 +51,7 @@ def renamed(path: Path, data: bytes) -> float:
 
 
 def measure(bed: Bed, counts: Counts) -> list[Figure]:
-    """Each load on one daemon, one after the other."""
+    """All loads on one daemon, one after the other."""
     sounds = [recording(kind) for kind in range(min(KINDS, counts.files))]
     with bed.serve() as served, heard(served, sounds[0]) as subscriber:
         most = _capacity(served, subscriber, sounds, 10 * counts.files)
@@ -64,7 +64,7 @@ def measure(bed: Bed, counts: Counts) -> list[Figure]:
 
 
 def _in_memory(bed: Bed, sounds: list[bytes], counts: Counts, most: float) -> list[Figure]:
-    """Half load, where there is such a folder; first, since the disk is busy long after others."""
+    """Half load in memory, if possible; measured first, because other loads keep the disk busy."""
     if not MEMORY.is_dir():
         return []
     os.sync()
@@ -80,12 +80,12 @@ def _in_memory(bed: Bed, sounds: list[bytes], counts: Counts, most: float) -> li
 def heard(
     served: Served, sound: bytes, topic: str = PREDICTIONS
 ) -> AbstractContextManager[Subscriber]:
-    """A subscriber that has heard what the daemon says of `sound`, a whole file."""
+    """A subscriber that has received a message about `sound`, a whole file."""
     return listening(served, topic, lambda n: written(served.folder / f"settle-{n}.wav", sound))
 
 
 def _capacity(served: Served, subscriber: Subscriber, sounds: list[bytes], files: int) -> float:
-    """Files a second where they are all there, none of them read from the disk."""
+    """Files a second if all are present and in the page cache."""
     for number in range(files):
         part = served.base / f"{number:06}.wav"
         part.write_bytes(sounds[number % len(sounds)])

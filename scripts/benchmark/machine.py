@@ -1,4 +1,4 @@
-"""Where figures come from, and what the system says of a process (proc(5))."""
+"""The machine that is measured, and memory and time of a process (proc(5))."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 from scripts.benchmark.figures import MB
 from tinyast import __version__
 
-BUSY = 5.0  # % of all processors that others may use before figures are in doubt
+BUSY = 5.0  # % of all processors; with more load from others, figures are doubtful
 
 
 def memory_mb(pid: int, name: str = "VmRSS") -> float:
-    """`VmRSS`, resident now, or `VmHWM`, the most there was, in megabytes."""
+    """`VmRSS`, memory resident now, or `VmHWM`, its peak, in megabytes."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith(name + ":"):
             return int(line.split()[1]) * 1024 / MB
@@ -29,7 +29,7 @@ def cpu_s(pid: int) -> float:
 
 
 def busy(seconds: float = 2.0) -> float:
-    """How much of all processors is used just now, in percent."""
+    """Current load of all processors, in percent."""
 
     def read() -> tuple[int, int]:
         fields = Path("/proc/stat").read_text().splitlines()[0].split()
@@ -43,7 +43,7 @@ def busy(seconds: float = 2.0) -> float:
 
 
 def describe() -> dict[str, Any]:
-    """This machine, before anything is measured."""
+    """Describe this machine and its load before the measurement."""
     model = platform.processor()
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):

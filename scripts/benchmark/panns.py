@@ -1,8 +1,8 @@
-"""PANNs in their published layer sizes, to be timed; with random weights they know nothing.
+"""PANNs in their published layer sizes, for timing; random weights give meaningless scores.
 
 Kong et al. 2020, "PANNs: Large-Scale Pretrained Audio Neural Networks for Audio Pattern
 Recognition": Cnn14 (table 1) and MobileNetV2 (section III.B; Sandler et al. 2018, table 2, with an
-average pooling where that has a stride), on 64 mel bands at 32 kHz, windows of 1,024 samples every
+average pooling instead of each stride), on 64 mel bands at 32 kHz, windows of 1,024 samples every
 320, 527 classes.
 """
 

@@ -1,9 +1,9 @@
-"""Someone else's way from a WAV file to scores, in a process of its own and on one thread.
+"""One classifier from a WAV file to scores, in a separate process with one thread.
 
     python -m scripts.benchmark.peer yamnet a.wav --yamnet yamnet.tflite
 
-says `ready` when it is loaded, and then, for every line that it is sent, how many milliseconds the
-file took. So its start, its memory and its speed are its own, and several take turns.
+prints `ready` when it is loaded, and then, for every line that it reads, how many milliseconds the
+file took. Start, memory and speed are thus measured per classifier, and several can take turns.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from typing import Any
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_name] = "1"
-os.environ["HF_HUB_OFFLINE"] = "1"  # nothing is fetched: weights are random
+os.environ["HF_HUB_OFFLINE"] = "1"  # weights are random, so no download is needed
 
 Classify = Callable[[str], object]
 RATE = 16_000  # Hz, of AST and YAMNet
-PATCH = 15_600  # samples that YAMNet hears at once
+PATCH = 15_600  # samples in one call of YAMNet
 
 
 def tinyast(given: argparse.Namespace) -> Classify:
-    """This project, as a program that imports the package uses it; WAV read as the daemon does."""
+    """This project as an imported package, reading WAV files as the daemon does."""
     from tinyast.audio.decoding import read_file
     from tinyast.classifier import Classifier
     from tinyast.inference.allocator import keep_freed_memory
@@ -44,7 +44,7 @@ def tinyast(given: argparse.Namespace) -> Classify:
 def yamnet(given: argparse.Namespace) -> Classify:
     """YAMNet on LiteRT (XNNPACK), patch by patch without overlap, the last anchored to the end.
 
-    It is built to be called on patches that overlap by half, which takes twice as long.
+    Its authors call it on patches that overlap by half, which takes twice as long.
     """
     import numpy as np
     from ai_edge_litert.interpreter import Interpreter
@@ -68,7 +68,7 @@ def yamnet(given: argparse.Namespace) -> Classify:
 
 
 def ast(given: argparse.Namespace) -> Classify:
-    """Hugging Face's pipeline with its default AST (86 M parameters), weights random."""
+    """Hugging Face's pipeline with its default AST (86 M parameters) and random weights."""
     import torch
     from transformers import (
         ASTConfig,
@@ -88,14 +88,14 @@ def ast(given: argparse.Namespace) -> Classify:
 
 
 def cnn14(given: argparse.Namespace) -> Classify:
-    """PANNs' Cnn14 in its published layer sizes, weights random."""
+    """PANNs' Cnn14 in its published layer sizes, with random weights."""
     from scripts.benchmark.panns import Cnn14
 
     return _panns(Cnn14())
 
 
 def mobilenetv2(given: argparse.Namespace) -> Classify:
-    """PANNs' MobileNetV2 in its published layer sizes, weights random."""
+    """PANNs' MobileNetV2 in its published layer sizes, with random weights."""
     from scripts.benchmark.panns import MobileNetV2
 
     return _panns(MobileNetV2())
@@ -118,7 +118,7 @@ def _panns(network: Any) -> Classify:
 
 
 def read_at(path: str, rate: int) -> Any:
-    """A file as others would read it: libsndfile, and soxr's HQ; (n,) float32 at `rate` Hz."""
+    """Read a file with libsndfile and resample it with soxr's HQ; (n,) float32 at `rate` Hz."""
     import soundfile
     import soxr
 
@@ -142,7 +142,7 @@ def main() -> None:
     parser.add_argument("--engine", default="onnx")
     parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--yamnet", type=Path)
-    parser.add_argument("--core", type=int, help="The only one to run on.")
+    parser.add_argument("--core", type=int, help="Run on this core only.")
     given = parser.parse_args()
     if given.core is not None:
         os.sched_setaffinity(0, {given.core})

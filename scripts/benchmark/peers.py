@@ -1,4 +1,4 @@
-"""This project beside others that do the same: a WAV of 5 s to scores, on one core, in turn."""
+"""This project beside other classifiers: a WAV of 5 s to scores, on one core, in turns."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WARM_UP = 3
 
 @dataclass(frozen=True)
 class Peer:
-    """One of them: what it is called, how it is run, and what to install for it."""
+    """A classifier: its title, its arguments for `peer`, and how to install it."""
 
     title: str
     words: tuple[str, ...]
@@ -43,7 +43,7 @@ US = PEERS[0].title
 
 
 class Running:
-    """A peer in its process, loaded."""
+    """A loaded peer in its process."""
 
     def __init__(self, process: subprocess.Popen[str], ready_s: float) -> None:
         assert process.stdin is not None
@@ -60,7 +60,7 @@ class Running:
 
 @contextmanager
 def started(peer: Peer, wav: Path, bed: Bed, yamnet: Path, core: int) -> Iterator[Running | str]:
-    """The peer on one core, or in words what it lacks."""
+    """The running peer on one core, or a description of the missing part."""
     command = [
         sys.executable,
         "-m",
@@ -97,7 +97,7 @@ def started(peer: Peer, wav: Path, bed: Bed, yamnet: Path, core: int) -> Iterato
 
 
 def measure(bed: Bed, counts: Counts, yamnet: Path) -> list[Figure]:
-    """Times in turn, round by round, and their ratios; then start and memory of each."""
+    """Times of all peers, round by round, and their ratios; then start and memory of each."""
     core = max(os.sched_getaffinity(0))
     with bed.folder() as folder, ExitStack() as stack:
         wav = folder / "a.wav"
@@ -126,9 +126,9 @@ def measure(bed: Bed, counts: Counts, yamnet: Path) -> list[Figure]:
 
 
 def _in_turn(running: dict[Peer, Running], counts: Counts) -> dict[Peer, dict[int, float]]:
-    """Milliseconds of each peer by round; those that are slow take part in a few of them.
+    """Milliseconds of each peer by round; slow peers take part in only a few rounds.
 
-    The order is drawn anew each round: who comes after a large network finds cold caches.
+    Each round has a random order, because a peer that follows a large network finds cold caches.
     """
     order = random.Random(0)
     times: dict[Peer, dict[int, float]] = {peer: {} for peer in running}
@@ -145,7 +145,7 @@ def _in_turn(running: dict[Peer, Running], counts: Counts) -> dict[Peer, dict[in
 
 
 def _ratios(times: dict[Peer, dict[int, float]]) -> list[Figure]:
-    """How many files each of our engines gets through while another does one: round by round."""
+    """How many files each of our engines classifies while a peer classifies one, by round."""
     ours = {peer: by_round for peer, by_round in times.items() if peer.words[0] == US}
     return [
         Figure(

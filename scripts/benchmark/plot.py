@@ -1,4 +1,4 @@
-"""The figures as one picture: who is how fast, where the time goes, and how long one waits."""
+"""Draw the figures as one picture: speed of each peer, time of each stage, latency."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from matplotlib.figure import Figure as Canvas
 from scripts.benchmark.figures import Figure
 from scripts.benchmark.report import Parts
 
-mpl.use("Agg")  # no display is needed, nor looked for
-# For each part: its title, and the unit and the words that the figures drawn have.
+mpl.use("Agg")  # works without a display
+# For each part: its title, and the unit and words that select the figures to draw.
 PANELS = {
     "peers": ("5 s of sound to scores, one core", "ms", ""),
     "stages": ("stages of one window", "ms", ""),
@@ -25,7 +25,7 @@ PANELS = {
 
 
 def draw(path: Path, where: dict[str, Any], parts: Parts) -> None:
-    """A PNG with a panel for each part that was measured and has something to draw."""
+    """Write a PNG with a panel for each measured part that has figures to draw."""
     panels = {
         part: [f for f in parts[part] if f.values and f.unit == unit and words in f.name]
         for part, (_, unit, words) in PANELS.items()

@@ -1,4 +1,4 @@
-"""The figures for people, in one table, and for programs."""
+"""Write the figures as one table for people, and as JSON."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Parts = dict[str, list[Figure]]
 
 
 def table(where: dict[str, Any], parts: Parts) -> str:
-    """One line a figure, part by part."""
+    """One line per figure, part by part."""
     others = where["busy_before"]
     lines = [
         f"{where['cpu']}, {where['cores']} cores, Python {where['python']}, {where['system']}",
         f"processors busy before: {others:.0f} %"
-        + (" (something else was running: compare with care)" if others > BUSY else ""),
+        + (" (other programs were running: compare with care)" if others > BUSY else ""),
     ]
     width = max((len(f.name) for figures in parts.values() for f in figures), default=0)
     head = " ".join(f"{name:>9}" for name in COLUMNS)
@@ -60,18 +60,18 @@ BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 
 
 class NoPlace(TinyASTError):
-    """A document has no place for figures."""
+    """A document has no markers for the figures."""
 
 
 def check_place(path: Path) -> None:
-    """Raise NoPlace where `write_into` could not write."""
+    """Raise NoPlace if the document has no markers."""
     text = path.read_text(encoding="utf-8")
     if not 0 <= text.find(BEGIN) < text.find(END):
         raise NoPlace(f"{path} has no lines `{BEGIN}` and `{END}` to put the figures between")
 
 
 def write_into(path: Path, where: dict[str, Any], parts: Parts) -> None:
-    """Put the tables of the parts that were measured between the marks in a document."""
+    """Put the tables of the measured parts between the markers in a document."""
     check_place(path)
     text = path.read_text(encoding="utf-8")
     before, _, rest = text.partition(BEGIN)

@@ -1,4 +1,4 @@
-"""A daemon in a process of its own, and another program that listens to it."""
+"""Start a daemon in a separate process, and subscribe to it."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ PREDICTIONS, FILES = "tinyast.v1.prediction.", "tinyast.v1.file."  # topics
 
 
 class NoDaemon(TinyASTError):
-    """It did not start, or is not heard."""
+    """The daemon did not start, or no message from it arrives."""
 
 
 @dataclass
 class Served:
-    """A daemon that is ready, and how long it took to be."""
+    """A daemon that is ready, and the time its start took."""
 
     base: Path
-    folder: Path  # that is watched
+    folder: Path  # the watched folder
     pid: int
     ready_s: float
 
 
 class Bed:
-    """Where daemons are started: a disk, a checkpoint and options for all of them."""
+    """Conditions for all daemons: a disk, a checkpoint and an engine."""
 
     def __init__(self, parent: Path, checkpoint: Path | None, engine: str) -> None:
         self.parent, self.checkpoint, self.engine = parent, checkpoint, engine
 
     @contextmanager
     def folder(self) -> Iterator[Path]:
-        """A folder on that disk, gone at the end."""
+        """A temporary folder on that disk."""
         with tempfile.TemporaryDirectory(dir=self.parent, prefix="benchmark-") as name:
             yield Path(name)
 
@@ -51,9 +51,9 @@ class Bed:
     def serve(
         self, *options: str, base: Path | None = None, folder: Path | None = None
     ) -> Iterator[Served]:
-        """A daemon on an empty folder and journal, or on those in `base`; stopped at the end.
+        """Run a daemon on an empty folder and journal, or on those in `base`.
 
-        It watches `folder`, if one is given that is elsewhere.
+        It watches `folder` if given, else a folder in `base`.
         """
         if base is None:
             with self.folder() as made, self.serve(*options, base=made, folder=folder) as served:
@@ -72,7 +72,7 @@ class Bed:
                 while b"ready" not in (base / "log").read_bytes():
                     if process.poll() is not None:
                         said = (base / "log").read_text(errors="replace")
-                        raise NoDaemon(f"no daemon: {said}")
+                        raise NoDaemon(f"the daemon did not start: {said}")
                     time.sleep(0.0005)
                 yield Served(base, folder, process.pid, time.perf_counter() - begin)
             finally:
@@ -81,7 +81,7 @@ class Bed:
 
 
 class Subscriber:
-    """Another program: hears what begins with `topic`, and knows nothing of replay."""
+    """Another program that subscribes to `topic` and does not use replay."""
 
     def __init__(self, served: Served, topic: str) -> None:
         self._context = zmq.Context()
@@ -93,24 +93,24 @@ class Subscriber:
     def next(self, timeout: float = PATIENCE_S) -> tuple[float, dict[str, Any]]:
         """The moment (time.perf_counter) a message arrived, and the message."""
         if not self._socket.poll(max(1, round(1000 * timeout))):
-            raise TimeoutError(f"nothing was heard for {timeout:g} s")
+            raise TimeoutError(f"no message arrived for {timeout:g} s")
         _, body = self._socket.recv_multipart()
         arrived = time.perf_counter()
         message: dict[str, Any] = json.loads(body)
         return arrived, message
 
     def count(self, messages: int) -> float:
-        """Hear so many messages without reading them; the moment the last one arrived."""
-        self._socket.rcvtimeo = round(1000 * PATIENCE_S)  # asked by poll, each would cost twice
+        """Receive this many messages without decoding them; return the last one's arrival."""
+        self._socket.rcvtimeo = round(1000 * PATIENCE_S)  # polling would double the cost of each
         try:
             for _ in range(messages):
                 self._socket.recv_multipart()
         except zmq.Again:
-            raise TimeoutError(f"nothing was heard for {PATIENCE_S:g} s") from None
+            raise TimeoutError(f"no message arrived for {PATIENCE_S:g} s") from None
         return time.perf_counter()
 
     def settle(self, provoke: Callable[[int], object]) -> None:
-        """Return when the subscription has reached the daemon, which `provoke` has say things."""
+        """Return when the subscription works; `provoke` makes the daemon send messages."""
         for attempt in range(200):
             provoke(attempt)
             try:
@@ -119,8 +119,8 @@ class Subscriber:
             except TimeoutError:
                 continue
         else:
-            raise NoDaemon("the daemon is not heard")
-        while True:  # what is still to come of that
+            raise NoDaemon("no message from the daemon arrives")
+        while True:  # discard the messages that `provoke` caused
             try:
                 self.next(0.3)
             except TimeoutError:
@@ -132,7 +132,7 @@ class Subscriber:
 
 @contextmanager
 def listening(served: Served, topic: str, provoke: Callable[[int], object]) -> Iterator[Subscriber]:
-    """A subscriber whose subscription has reached the daemon, as `settle` sees to."""
+    """A subscriber whose subscription works (see `settle`)."""
     subscriber = Subscriber(served, topic)
     try:
         subscriber.settle(provoke)
@@ -142,7 +142,7 @@ def listening(served: Served, topic: str, provoke: Callable[[int], object]) -> I
 
 
 def ask(served: Served, request: dict[str, Any]) -> list[bytes]:
-    """One request to the daemon's replay endpoint, and its frames."""
+    """Send one request to the daemon's replay endpoint; return the frames of the answer."""
     context = zmq.Context()
     try:
         socket = context.socket(zmq.REQ)

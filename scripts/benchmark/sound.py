@@ -1,4 +1,4 @@
-"""Recordings to measure with: made up, and no two alike."""
+"""Synthetic recordings for the measurements, all different."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ SECONDS = 5
 
 
 def recording(seed: int, seconds: float = SECONDS) -> bytes:
-    """A 16-bit mono WAV: noise whose colour and level change."""
+    """A 16-bit mono WAV: noise of changing colour and level."""
     chance = np.random.default_rng(seed)
     frames = round(seconds * RATE)
     steps = chance.normal(0, 1, frames)

@@ -1,10 +1,10 @@
-"""Each step from a file to a message, by itself, on one thread.
+"""Measure each step from a file to a message separately, on one thread.
 
-Resampling and features are one graph. What resampling takes of it is the difference to the graph
-for sound that is at the model's rate already.
+Resampling and features are one graph. The time for resampling is the difference between this graph
+and the graph for sound that is already at the model's rate.
 
-Journal and publish are the daemon's guarantees in their barest form: a transaction of SQLite that
-is on disk before it returns, and two frames through a PUB socket to a subscriber.
+Journal and publish are the minimal form of the daemon's guarantees: an SQLite transaction that is
+on disk before it returns, and two frames through a PUB socket to a subscriber.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from tinyast.inference.allocator import keep_freed_memory
 WARM_UP = 10
 MESSAGE = bytes(1_000)  # about as long as a prediction
 TO_PICTURE = "resample and features"
-TOGETHER = 32  # messages that one commit holds where there is a backlog
+TOGETHER = 32  # messages in one commit when there is a backlog
 
 
 def measure(bed: Bed, counts: Counts) -> list[Figure]:
-    """All stages, in turn with each other."""
+    """All stages, one after the other in each round."""
     keep_freed_memory()
     classifier = Classifier.load(bed.checkpoint, bed.engine)
     settings = classifier.checkpoint.features
@@ -97,7 +97,7 @@ def _published(folder: Path) -> Iterator[Callable[[], None]]:
     def publish() -> None:
         sender.send_multipart((b"t", MESSAGE))
         if not receiver.poll(10_000):
-            raise TimeoutError("the subscriber heard nothing")
+            raise TimeoutError("the subscriber received no message")
         receiver.recv_multipart()
 
     try:

@@ -1,4 +1,4 @@
-"""From exec to ready: as a whole, by step, and by what is imported."""
+"""From exec to ready: in total, by step, and by import."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from scripts.benchmark.figures import Counts, Figure
 from scripts.benchmark.machine import memory_mb
 from scripts.benchmark.served import Bed
 
-SHOWN = 12  # of the slowest imports
-# What a daemon does before it is ready, each step after the other in a fresh interpreter.
+SHOWN = 12  # number of the slowest imports to show
+# The steps of a starting daemon, one after the other in a fresh interpreter.
 STEPS = """
 import time
 begin = last = time.perf_counter()
@@ -35,7 +35,7 @@ classifier.scores(numpy.zeros(220500, numpy.float32), 44100); step("model: first
 
 
 def measure(bed: Bed, counts: Counts) -> list[Figure]:
-    """Starts of whole daemons, then the steps, as often."""
+    """Starts of whole daemons, then the same number of runs of the steps."""
     ready, resident, peak = [], [], []
     for _ in range(counts.starts):
         with bed.serve() as served:
@@ -68,7 +68,7 @@ def _steps(bed: Bed, times: int) -> list[Figure]:
 
 
 def _imports() -> list[Figure]:
-    """The imports that take longest by themselves, what they import left out (-X importtime)."""
+    """The slowest imports, each without the modules that it imports (-X importtime)."""
     code = "import daemon.cli, daemon.service.lifecycle, watchdog.observers.inotify\n"
     code += "from tinyast.onnx_session import load_onnxruntime; load_onnxruntime()"
     done = subprocess.run(

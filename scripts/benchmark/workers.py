@@ -1,8 +1,8 @@
 """Throughput: a whole daemon with many files dropped at once, beside bare classification.
 
-Each flood is held against bare classification just before and just after it, since the speed of a
-machine changes within minutes. The daemon with a worker for each core is given the most floods, to
-see whether a file costs more the more came before, and what the daemon holds afterwards.
+Each flood is compared with bare classification just before and just after it, because the speed of
+a machine changes within minutes. The daemon with one worker per core gets the most floods, to show
+whether later files cost more, and how much memory the daemon holds afterwards.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from scripts.benchmark.machine import memory_mb
 from scripts.benchmark.served import FILES, Bed, Served, listening
 from scripts.benchmark.sound import recording
 
-KINDS = 50  # recordings that differ; the others are copies
+KINDS = 50  # different recordings; the others are copies
 BARE_S = 5.0
-FEW = 3  # floods of a daemon that has fewer workers than there are cores
+FEW = 3  # floods of a daemon with fewer workers than cores
 
 
 def measure(bed: Bed, counts: Counts) -> list[Figure]:
@@ -64,12 +64,12 @@ def measure(bed: Bed, counts: Counts) -> list[Figure]:
 
 @dataclass(frozen=True)
 class Run:
-    """Floods of one daemon, one after the other: each file is new to it, by its name."""
+    """Successive floods of one daemon, with new file names each time."""
 
     workers: int
     files: int  # in each flood
     took: list[float]  # s, of each flood
-    held: list[tuple[float, float]]  # MB after each, resident and at most so far
+    held: list[tuple[float, float]]  # MB after each flood: resident, and the peak so far
     bare: list[float]  # files a second by bare classification, before and after each
 
     @property
@@ -81,13 +81,13 @@ class Run:
 
     @property
     def shares(self) -> tuple[float, ...]:
-        """Of bare classification around it, % for each flood."""
+        """Throughput in % of the bare classification around each flood."""
         around = zip(self.figure.values, self.bare, self.bare[1:], strict=False)
         return tuple(200 * rate / (before + after) for rate, before, after in around)
 
 
 def _whole(run: Run) -> list[Figure]:
-    """What there is to say of the daemon that has all cores."""
+    """All figures of the daemon that has all cores."""
     costs = tuple(1000 * seconds / run.files for seconds in run.took)
     total = run.files * len(run.took)
     return [
@@ -109,7 +109,7 @@ def _whole(run: Run) -> list[Figure]:
 
 
 class Staging:
-    """Files that wait beside the watched folder, to be moved in as fast as it goes."""
+    """Files that wait beside the watched folder, to be moved in as fast as possible."""
 
     def __init__(self, path: Path, files: int) -> None:
         self.path, self.files = path, files
@@ -117,10 +117,10 @@ class Staging:
         kinds = [recording(kind) for kind in range(min(KINDS, files))]
         for number in range(files):
             (path / f"{number:06}.wav").write_bytes(kinds[number % len(kinds)])
-        os.sync()  # or the disk would be busy with these while others are measured
+        os.sync()  # otherwise the disk would write these during the measurement
 
     def flood(self, served: Served, prefix: str) -> float:
-        """Seconds from the first file moved in to the last end state heard."""
+        """Seconds from moving the first file in to receiving the last end state."""
         with listening(
             served, FILES, lambda attempt: _touch(served, f"{prefix}-settle-{attempt}")
         ) as subscriber:
@@ -141,7 +141,7 @@ def _touch(served: Served, name: str) -> None:
 
 
 def _bare(bed: Bed, folder: Path, seconds: float, cores: list[int]) -> float:
-    """Files a second, on all these cores together, each in a process of its own."""
+    """Files a second on all these cores together, with one process per core."""
     command = [sys.executable, "-m", "scripts.benchmark.bare", str(folder), str(seconds)]
     options = ["--engine", bed.engine]
     if bed.checkpoint is not None:
