@@ -1,16 +1,16 @@
-/* Hear everything that a tinyast daemon says, missing nothing. Needs libzmq, and cJSON to read it.
+/* Receive every message of a tinyast daemon, and lose none. Needs libzmq and cJSON.
  *
  *     make && ./listen [--since 0]
  *
- * One line for each message: its seq, what it says, and the path of the sound, with tabs between.
- * The contract is docs/messages.md; what matters of it here:
+ * Prints one line for each message: its seq, a summary, and the path of the sound, with tabs between.
+ * docs/messages.md is the contract. The parts that matter here:
  *
  * - Every message is two frames, a topic and a JSON object.
- * - `seq` numbers all messages, and `prev` is the seq before it of the same type. A `prev` that we
- *   have not had is a loss; so is a `last` in the heartbeat that is beyond what we have had.
- * - Whatever was lost, a second socket gives again: ask for what comes after the last seq we had.
- * - A heartbeat comes every 5 s. Where none does, the daemon hangs or is gone, or the connection is.
- * - A daemon with keys lets in whom it knows: both sockets show our key, and check the daemon's.
+ * - `seq` numbers all messages, and `prev` is the seq of the previous message of the same type.
+ *   A `prev` that we have not seen reveals a loss; so does a `last` in the heartbeat beyond our seq.
+ * - A second socket sends lost messages again: ask it for everything after the last seq we have.
+ * - A heartbeat comes every 5 s. If none comes, the daemon hangs or is gone, or the connection is.
+ * - A daemon with keys accepts only clients it knows: both sockets send our key and check its key.
  */
 
 #include <cjson/cJSON.h>
@@ -25,12 +25,12 @@
 #include <zmq.h>
 
 #define PREFIX "tinyast.v1."
-#define ANSWER_MS 5000 /* a daemon that runs answers far sooner */
+#define ANSWER_MS 5000 /* a running daemon answers far sooner */
 #define SILENT_MS 15000 /* three heartbeats */
 #define NOTHING (-1)
-#define KEY_SIZE 41 /* Z85, with the zero at its end */
+#define KEY_SIZE 41 /* Z85, with the final zero */
 
-/* All but the heartbeat, which has no seq. */
+/* All except the heartbeat, which has no seq. */
 static const char *const TYPES[] = {"prediction", "file", "event", "gap", "status"};
 enum { N_TYPES = sizeof TYPES / sizeof *TYPES };
 
@@ -85,7 +85,7 @@ static const char *text(const cJSON *object, const char *name)
     return value == NULL ? "" : value;
 }
 
-/* A whole number; a double holds any seq exactly. 0 where there is none. */
+/* A whole number; a double holds any seq exactly. 0 if it is missing. */
 static int64_t whole(const cJSON *object, const char *name)
 {
     const cJSON *item = get(object, name);
@@ -346,7 +346,7 @@ int main(int argc, char **argv)
         {"replay", required_argument, NULL, 'r'},     /* endpoint of older ones */
         {"server-key", required_argument, NULL, 'k'}, /* file of the daemon's public key */
         {"own-key", required_argument, NULL, 'o'},    /* file of our secret key */
-        {"since", required_argument, NULL, 's'},      /* begin after this seq; 0 for all kept */
+        {"since", required_argument, NULL, 's'},      /* begin after this seq; 0 for all stored */
         {"count", required_argument, NULL, 'c'},      /* stop after this many files */
         {NULL, 0, NULL, 0},
     };

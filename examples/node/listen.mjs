@@ -1,23 +1,23 @@
-// Hear everything that a tinyast daemon says, missing nothing. Needs the package zeromq.
+// Receive every message of a tinyast daemon, and lose none. Needs the package zeromq.
 //
 //     npm install && node listen.mjs [--since 0]
 //
-// One line for each message: its seq, what it says, and the path of the sound, with tabs between.
-// The contract is docs/messages.md; what matters of it here:
+// Prints one line for each message: its seq, a summary, and the path of the sound, with tabs between.
+// docs/messages.md is the contract. The parts that matter here:
 //
 // - Every message is two frames, a topic and a JSON object.
-// - `seq` numbers all messages, and `prev` is the seq before it of the same type. A `prev` that we
-//   have not had is a loss; so is a `last` in the heartbeat that is beyond what we have had.
-// - Whatever was lost, a second socket gives again: ask for what comes after the last seq we had.
-// - A heartbeat comes every 5 s. Where none does, the daemon hangs or is gone, or the connection is.
-// - A daemon with keys lets in whom it knows: both sockets show our key, and check the daemon's.
+// - `seq` numbers all messages, and `prev` is the seq of the previous message of the same type.
+//   A `prev` that we have not seen reveals a loss; so does a `last` in the heartbeat beyond our seq.
+// - A second socket sends lost messages again: ask it for everything after the last seq we have.
+// - A heartbeat comes every 5 s. If none comes, the daemon hangs or is gone, or the connection is.
+// - A daemon with keys accepts only clients it knows: both sockets send our key and check its key.
 
 import { readFileSync } from "node:fs"
 import { parseArgs } from "node:util"
 import * as zmq from "zeromq"
 
-const TYPES = ["prediction", "file", "event", "gap", "status"] // all but the heartbeat: it has no seq
-const ANSWER_MS = 5_000 // a daemon that runs answers far sooner
+const TYPES = ["prediction", "file", "event", "gap", "status"] // except the heartbeat, which has no seq
+const ANSWER_MS = 5_000 // a running daemon answers far sooner
 const SILENT_MS = 15_000 // three heartbeats
 
 let keys = {} // options of every socket; empty for a daemon without keys
@@ -146,11 +146,11 @@ function line(topic, message) {
 async function main() {
   const { values: options } = parseArgs({
     options: {
-      publish: { type: "string", default: "tcp://127.0.0.1:5755" }, // its live messages
-      replay: { type: "string", default: "tcp://127.0.0.1:5756" }, // its older ones
-      "server-key": { type: "string" }, // its public key file, server.key
+      publish: { type: "string", default: "tcp://127.0.0.1:5755" }, // endpoint of live messages
+      replay: { type: "string", default: "tcp://127.0.0.1:5756" }, // endpoint of older messages
+      "server-key": { type: "string" }, // the daemon's public key file, server.key
       "own-key": { type: "string" }, // our secret key file, NAME.key_secret
-      since: { type: "string" }, // begin after this seq; 0 for all that is kept
+      since: { type: "string" }, // begin after this seq; 0 for everything stored
       count: { type: "string" }, // stop after this many files
     },
   })

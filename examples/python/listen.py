@@ -1,16 +1,16 @@
-"""Hear everything that a tinyast daemon says, missing nothing. Needs pyzmq alone.
+"""Receive every message of a tinyast daemon, and lose none. Needs only pyzmq.
 
     python listen.py [--since 0]
 
-One line for each message: its seq, what it says, and the path of the sound, with tabs between.
-The contract is docs/messages.md; what matters of it here:
+Prints one line for each message: its seq, a summary, and the path of the sound, with tabs between.
+docs/messages.md is the contract. The parts that matter here:
 
 * Every message is two frames, a topic and a JSON object.
-* `seq` numbers all messages, and `prev` is the seq before it of the same type. A `prev` that we
-  have not had is a loss; so is a `last` in the heartbeat that is beyond what we have had.
-* Whatever was lost, a second socket gives again: ask for what comes after the last seq we had.
-* A heartbeat comes every 5 s. Where none does, the daemon hangs or is gone, or the connection is.
-* A daemon with keys lets in whom it knows: both sockets show our key, and check the daemon's.
+* `seq` numbers all messages, and `prev` is the seq of the previous message of the same type.
+  A `prev` that we have not seen reveals a loss; so does a `last` in the heartbeat beyond our seq.
+* A second socket sends lost messages again: ask it for everything after the last seq we have.
+* A heartbeat comes every 5 s. If none comes, the daemon hangs or is gone, or the connection is.
+* A daemon with keys accepts only clients it knows: both sockets send our key and check its key.
 """
 
 import argparse
@@ -22,8 +22,8 @@ from typing import Any
 import zmq
 import zmq.auth
 
-TYPES = ("prediction", "file", "event", "gap", "status")  # all but the heartbeat, which has no seq
-ANSWER_MS = 5_000  # a daemon that runs answers far sooner
+TYPES = ("prediction", "file", "event", "gap", "status")  # except the heartbeat, which has no seq
+ANSWER_MS = 5_000  # a running daemon answers far sooner
 SILENT_MS = 15_000  # three heartbeats
 
 Message = dict[str, Any]
@@ -32,7 +32,7 @@ context = zmq.Context()
 
 
 def read_keys(server: str, own: str) -> None:
-    """Show these keys on all sockets from now on: the daemon's public one and our own pair."""
+    """Use these keys on all sockets: the daemon's public key and our own pair."""
     context.setsockopt(zmq.CURVE_SERVERKEY, zmq.auth.load_certificate(server)[0])
     public, secret = zmq.auth.load_certificate(own)
     context.setsockopt(zmq.CURVE_PUBLICKEY, public)
@@ -116,12 +116,12 @@ def line(topic: str, message: Message) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Print what a tinyast daemon says.")
+    parser = argparse.ArgumentParser(description="Print the messages of a tinyast daemon.")
     parser.add_argument("--publish", default="tcp://127.0.0.1:5755", help="its live messages")
-    parser.add_argument("--replay", default="tcp://127.0.0.1:5756", help="its older ones")
+    parser.add_argument("--replay", default="tcp://127.0.0.1:5756", help="its stored messages")
     parser.add_argument("--server-key", help="the daemon's public key file, server.key")
     parser.add_argument("--own-key", help="our own secret key file, NAME.key_secret")
-    parser.add_argument("--since", type=int, help="begin after this seq; 0 for all that is kept")
+    parser.add_argument("--since", type=int, help="begin after this seq; 0 for everything stored")
     parser.add_argument("--count", type=int, help="stop after this many files")
     options = parser.parse_args()
     if (options.server_key is None) != (options.own_key is None):
