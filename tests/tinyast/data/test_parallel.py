@@ -17,7 +17,7 @@ from tinyast.errors import DataError
 SCRIPT = """
 import sys
 from pathlib import Path
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = sys.argv[1:]
 from test_parallel import say_and_wait
 from tinyast.data.parallel import shared_out
 if __name__ == "__main__":
@@ -51,7 +51,7 @@ def test_workers_end_with_who_started_them(tmp_path: Path) -> None:
     path = tmp_path / "work.py"
     path.write_text(SCRIPT)
     process = subprocess.Popen(
-        [sys.executable, str(path), str(ROOT / "tests")],
+        [sys.executable, path, ROOT / "tests", Path(__file__).parent],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

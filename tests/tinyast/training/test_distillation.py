@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from msgspec.structs import replace as changed
 from test_training import TINY, clips
 
 from tinyast.arrays import Float
@@ -66,7 +67,7 @@ def test_a_pupil_that_says_the_same_is_nearest(power: Float, pictures: torch.Ten
 def test_a_pupil_comes_to_say_what_its_teacher_says(tmp_path: Path, power: Float) -> None:
     """Which is the reverse of what the labels say."""
     plain = {"mix": 0.0, "masks": 0, "background": 0.0, "noise": 0.0, "label_smoothing": 0.0}
-    recipe = replace(TINY, epochs=30, ema_decay=0.5, learning_rate=2e-3, distil=1.0, **plain)  # type: ignore[arg-type]
+    recipe = changed(TINY, epochs=30, ema_decay=0.5, learning_rate=2e-3, distil=1.0, **plain)
     knows = train(tmp_path / "teacher", recipe, SETTINGS, LABELS, clips())
     knows.classifier.weight.data.neg_()
     knows.classifier.bias.data.neg_()
@@ -77,7 +78,7 @@ def test_a_pupil_comes_to_say_what_its_teacher_says(tmp_path: Path, power: Float
 
 
 def test_a_run_goes_on_with_its_own_teachers_alone(tmp_path: Path) -> None:
-    once = replace(TINY, epochs=1)
+    once = changed(TINY, epochs=1)
     train(tmp_path, once, SETTINGS, LABELS, clips(), teachers=[teacher(0)])
     train(tmp_path, once, SETTINGS, LABELS, clips(), teachers=[teacher(0)])
     for others in ([], [teacher(1)], [teacher(0), teacher(0)]):

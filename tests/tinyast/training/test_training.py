@@ -7,13 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from conftest import ROOT
+from msgspec.structs import replace
 
 from tinyast.features.log_mel import FeatureSettings
 from tinyast.training.loop import Clips, TrainingError, one_cycle, train
@@ -24,7 +24,7 @@ TINY = Recipe(epochs=3, batch_size=8)
 SCRIPT = """
 import sys, torch
 from pathlib import Path
-sys.path.insert(0, sys.argv[2])
+sys.path[:0] = sys.argv[2:]
 from test_training import TINY, clips
 from tinyast.features.log_mel import FeatureSettings
 from tinyast.training.loop import train
@@ -44,7 +44,7 @@ def clips() -> Clips:
 def start(folder: Path) -> subprocess.Popen[str]:
     """A training in a process of its own, printing each epoch's number."""
     return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(folder), str(ROOT / "tests")],
+        [sys.executable, "-c", SCRIPT, folder, ROOT / "tests", Path(__file__).parent],
         stdout=subprocess.PIPE,
         text=True,
         cwd=ROOT,
