@@ -1,14 +1,30 @@
-"""`tinyastd`: the command line. A command reads its options and calls the module that does it."""
+"""`tinyastd`: the command line. Each command reads its options and calls one module."""
 
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from daemon.commands.options import DAEMON, ENDPOINTS, ReadSettings, takes_settings
+from daemon.commands.options import (
+    Checkpoint,
+    Config,
+    Device,
+    Engine,
+    Insecure,
+    Keys,
+    Metrics,
+    Mic,
+    Publish,
+    Replay,
+    State,
+    Watch,
+    Workers,
+    read_settings,
+)
 from daemon.errors import DaemonError, SettingsError
 from tinyast.errors import TinyASTError
 
@@ -16,7 +32,7 @@ if TYPE_CHECKING:
     from daemon.client import ClientKeys
 
 app = typer.Typer(
-    help="Listen to a folder of recordings, classify what is heard, publish it over ZeroMQ.",
+    help="Listen to folders and microphones, classify sounds, publish the results over ZeroMQ.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -25,7 +41,7 @@ app = typer.Typer(
 ServerKey = Annotated[Path | None, typer.Option(help="The daemon's public key: server.key.")]
 OwnKey = Annotated[Path | None, typer.Option(help="Your own key: NAME.key_secret.")]
 
-ANSWER_S = 2.0  # for a daemon on this machine to say how it is
+ANSWER_S = 2.0  # for a daemon on this machine to answer
 
 
 def _client_keys(server: Path | None, own: Path | None) -> ClientKeys | None:
@@ -56,33 +72,49 @@ def _root(
 
 
 @app.command()
-@takes_settings(*DAEMON)
-def run(read: ReadSettings) -> None:
-    """Run the daemon until it is told to stop (SIGTERM or Ctrl-C)."""
-    settings = read()
+def run(
+    context: typer.Context,
+    config: Config = None,
+    watch: Watch = None,
+    state: State = None,
+    publish: Publish = None,
+    replay: Replay = None,
+    engine: Engine = None,
+    checkpoint: Checkpoint = None,
+    mic: Mic = False,
+    device: Device = None,
+    workers: Workers = None,
+    keys: Keys = None,
+    metrics: Metrics = None,
+    insecure: Insecure = False,
+) -> None:
+    """Run the daemon until SIGTERM or Ctrl-C."""
+    settings = read_settings(context)
     from daemon.monitoring import logging as logs
 
     logs.configure(settings.log)
     from daemon.commands.run import announce
     from daemon.service.lifecycle import Service
 
-    Service(settings, read).run(announce)
+    Service(settings, partial(read_settings, context)).run(announce)
 
 
 @app.command()
-@takes_settings(*ENDPOINTS)
 def listen(
-    read: ReadSettings,
+    context: typer.Context,
     since: Annotated[
-        int | None, typer.Option(help="Begin after this seq; 0 for all that is kept.", min=0)
+        int | None, typer.Option(help="Begin after this seq; 0 replays everything stored.", min=0)
     ] = None,
-    topic: Annotated[str, typer.Option(help="Only topics that begin with this.")] = "tinyast.v1.",
-    json: Annotated[bool, typer.Option("--json", help="Whole messages, one a line.")] = False,
+    topic: Annotated[str, typer.Option(help="Only topics with this prefix.")] = "tinyast.v1.",
+    json: Annotated[bool, typer.Option("--json", help="Print raw JSON messages.")] = False,
     server_key: ServerKey = None,
     own_key: OwnKey = None,
+    config: Config = None,
+    publish: Publish = None,
+    replay: Replay = None,
 ) -> None:
-    """Print what a daemon says, missing nothing."""
-    settings = read()
+    """Print messages as they arrive, without a gap."""
+    settings = read_settings(context)
     from daemon.client import Client, NoAnswer
     from daemon.commands.listen import Screen, line
 
@@ -106,25 +138,29 @@ def listen(
 
 
 @app.command()
-@takes_settings("config", "engine", "checkpoint", "workers")
 def classify(
-    read: ReadSettings,
+    context: typer.Context,
     paths: Annotated[list[Path], typer.Argument(help="Files and folders.")],
     format: Annotated[
-        Literal["table", "csv", "jsonl"], typer.Option(help="What to print.")
+        Literal["table", "csv", "jsonl"], typer.Option(help="Output format.")
     ] = "table",
     output: Annotated[
-        Path | None, typer.Option(help="Write here; a csv or jsonl already begun is gone on with.")
+        Path | None,
+        typer.Option(help="Write to this file; resumes a csv or jsonl file."),
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Begin the output file anew.")
+        bool, typer.Option("--overwrite", help="Replace the output file.")
     ] = False,
     formats: Annotated[
-        str | None, typer.Option(help="Audio formats read, such as wav,flac,ogg,mp3.")
+        str | None, typer.Option(help="Audio formats to read, such as wav,flac,ogg,mp3.")
     ] = None,
+    config: Config = None,
+    engine: Engine = None,
+    checkpoint: Checkpoint = None,
+    workers: Workers = None,
 ) -> None:
     """Classify files and folders once, without a daemon. Exit code 1 if any file failed."""
-    settings = read()
+    settings = read_settings(context)
     from daemon.commands.classify import run_batch
 
     failed = run_batch(settings, paths, format, output, overwrite, formats)
@@ -132,13 +168,15 @@ def classify(
 
 
 @app.command()
-@takes_settings("config", "watch", "state")
 def reprocess(
-    read: ReadSettings,
+    context: typer.Context,
     paths: Annotated[list[Path], typer.Argument(help="Files and folders in a watched folder.")],
+    config: Config = None,
+    watch: Watch = None,
+    state: State = None,
 ) -> None:
-    """Forget what was said of these files and have the daemon classify them again."""
-    settings = read()
+    """Discard earlier results for these files and classify them again."""
+    settings = read_settings(context)
     from daemon.commands.classify import find_watched
     from daemon.service.inbox import ask_reprocess
 
@@ -149,51 +187,55 @@ def reprocess(
         raise SettingsError(
             f"cannot write to the state directory {settings.state_path}: {error.strerror}"
         ) from error
-    typer.echo(f"{len(found)} files: classified again at once, or when the daemon is started")
+    typer.echo(f"{len(found)} files: the daemon classifies them again now, or at its next start")
 
 
 @app.command()
-@takes_settings("config", "state")
 def backup(
-    read: ReadSettings,
+    context: typer.Context,
     copy: Annotated[Path, typer.Argument(metavar="COPY", help="New file to write it to.")],
+    config: Config = None,
+    state: State = None,
 ) -> None:
-    """Copy the journal of messages and files, while the daemon runs or not."""
+    """Copy the journal of messages and files; the daemon may be running."""
     from daemon.journal.backup import backup
 
-    newest = backup(read().state_path, copy)
-    typer.echo(f"wrote {copy}: all up to seq {newest}")
+    newest = backup(read_settings(context).state_path, copy)
+    typer.echo(f"wrote {copy}: everything up to seq {newest}")
 
 
 @app.command()
-@takes_settings("config", "state")
 def restore(
-    read: ReadSettings,
+    context: typer.Context,
     copy: Annotated[Path, typer.Argument(metavar="COPY", help="File made by `backup`.")],
+    config: Config = None,
+    state: State = None,
 ) -> None:
-    """Put a copy of the journal back, while the daemon does not run.
+    """Restore a copy of the journal; stop the daemon first.
 
-    Files that were classified after the copy was made are classified again.
+    The daemon then classifies again each file that it classified after the backup.
     """
     from daemon.journal.backup import restore
 
-    newest, aside = restore(copy, read().state_path)
+    newest, aside = restore(copy, read_settings(context).state_path)
     typer.echo(
         f"restored up to seq {newest}, as a new journal: subscribers read it from its start"
-        + (f"\nThe journal that was there is now {aside}" if aside else "")
+        + (f"\nThe earlier journal is now {aside}" if aside else "")
     )
 
 
 @app.command()
-@takes_settings(*ENDPOINTS)
 def status(
-    read: ReadSettings,
+    context: typer.Context,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     server_key: ServerKey = None,
     own_key: OwnKey = None,
+    config: Config = None,
+    publish: Publish = None,
+    replay: Replay = None,
 ) -> None:
-    """Ask the running daemon how it is. Exit code 1 if none answers."""
-    settings = read()
+    """Show the running daemon's status. Exit code 1 if no daemon answers."""
+    settings = read_settings(context)
     import msgspec
 
     from daemon.client import NoAnswer, ask_status
@@ -210,10 +252,11 @@ def status(
 def keygen(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Key directory of the daemon.")],
     client: Annotated[
-        str | None, typer.Option(help="Make a key for a subscriber of this name, and let it in.")
+        str | None,
+        typer.Option(help="Make a key for this subscriber and let it connect."),
     ] = None,
 ) -> None:
-    """Make keys, so that other machines can listen and strangers cannot."""
+    """Make keys, so that only your own subscribers can connect."""
     from daemon.protocol.keys import make_client, make_server
 
     if client is None:
@@ -227,8 +270,8 @@ def keygen(
         return
     public, secret = make_client(folder, client)
     typer.echo(
-        f"{client} is let in from now on by {public}; remove that file to shut it out again\n"
-        f"Next: carry {secret} and {folder / 'server.key'} to the subscriber, then delete "
+        f"{client} can connect from now on ({public}); remove that file to shut it out\n"
+        f"Next: copy {secret} and {folder / 'server.key'} to the subscriber, then delete "
         f"{secret.name} here: `tinyastd listen --own-key {secret.name} --server-key server.key`"
     )
 
@@ -238,10 +281,10 @@ def install_service(
     config: Annotated[
         Path | None, typer.Option(help="Settings of the service; /etc/tinyast/tinyast.toml.")
     ] = None,
-    user: Annotated[bool, typer.Option("--user", help="For this user alone.")] = False,
-    show: Annotated[bool, typer.Option("--print", help="Print the unit, write nothing.")] = False,
+    user: Annotated[bool, typer.Option("--user", help="For this user only.")] = False,
+    show: Annotated[bool, typer.Option("--print", help="Only print the unit.")] = False,
 ) -> None:
-    """Write a systemd unit for this installation, and say how to start it."""
+    """Write a systemd unit for this installation and show how to start it."""
     from daemon.commands.install_service import install, render
 
     if show:
@@ -263,7 +306,7 @@ def install_service(
 
 @app.command()
 def devices() -> None:
-    """List the inputs that a microphone can be: the names to use, channels and rates."""
+    """List the audio inputs: names, channels and rates."""
     from daemon.sources.microphone.devices import list_inputs
 
     for item in list_inputs():
@@ -274,26 +317,40 @@ def devices() -> None:
 
 
 @app.command()
-@takes_settings(*DAEMON)
-def doctor(read: ReadSettings) -> None:
-    """Check all that `run` with the same options needs, and say how to mend it.
+def doctor(
+    context: typer.Context,
+    config: Config = None,
+    watch: Watch = None,
+    state: State = None,
+    publish: Publish = None,
+    replay: Replay = None,
+    engine: Engine = None,
+    checkpoint: Checkpoint = None,
+    mic: Mic = False,
+    device: Device = None,
+    workers: Workers = None,
+    keys: Keys = None,
+    metrics: Metrics = None,
+    insecure: Insecure = False,
+) -> None:
+    """Check prerequisites of `run` with the same options and suggest fixes.
 
     Exit code 1 if anything fails.
     """
-    settings = read()
+    settings = read_settings(context)
     from daemon.commands.doctor import FAIL, OK, examine
 
     failed = False
     for check in examine(settings):
         failed |= check.state == FAIL
         typer.echo(f"{check.state:<5} {check.name:<16} {check.text}")
-        if check.state != OK and check.mend:
-            typer.echo(f"{'':<5} {'':<16} mend: {check.mend}")
+        if check.state != OK and check.fix:
+            typer.echo(f"{'':<5} {'':<16} fix: {check.fix}")
     raise typer.Exit(1 if failed else 0)
 
 
 def main() -> None:
-    """The entry point: errors that are meant for people are printed as one line."""
+    """The entry point: print errors meant for people as one line."""
     try:
         app()
     except (DaemonError, TinyASTError) as error:

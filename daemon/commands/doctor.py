@@ -1,4 +1,4 @@
-"""`tinyastd doctor`: what would keep a daemon with these settings from working, and the mend."""
+"""`tinyastd doctor`: check what a daemon with these settings needs, and suggest fixes."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ INOTIFY = Path("/proc/sys/fs/inotify")
 
 @dataclass(frozen=True)
 class Check:
-    """One thing looked at. `mend` says what to do where it is not ok."""
+    """The result of one check. `fix` suggests what to do unless it is ok."""
 
     name: str
     state: str  # ok, warn or fail
     text: str
-    mend: str = ""
+    fix: str = ""
 
 
 def examine(settings: Settings) -> Iterator[Check]:
-    """Every check, in the order in which a daemon would meet its subject."""
+    """Run every check, in the order in which a starting daemon would notice the problem."""
     yield package_clash()
     for folder in settings.folder:
         yield check_folder(folder)
@@ -66,7 +66,7 @@ def examine(settings: Settings) -> Iterator[Check]:
 
 
 def package_clash() -> Check:
-    """PyPI's python-daemon installs a package `daemon` too, over ours, without a word."""
+    """PyPI's python-daemon also installs a package `daemon`, and pip overwrites ours silently."""
     here = Path(daemon.__file__).parent
     foreign = [name for name in ("daemon.py", "pidfile.py", "runner.py") if (here / name).exists()]
     try:
@@ -78,27 +78,27 @@ def package_clash() -> Check:
         "packages",
         FAIL,
         "the package python-daemon is installed here and overwrites tinyast's `daemon`",
-        "install tinyast into a virtual environment of its own: python3 -m venv …",
+        "install tinyast into a separate virtual environment: python3 -m venv …",
     )
 
 
 def check_folder(folder: Folder) -> Check:
     name = f"folder {folder.name}"
     if not os.path.isdir(folder.path):
-        return Check(name, FAIL, f"{folder.path} is not there", f"mkdir -p {folder.path}")
+        return Check(name, FAIL, f"{folder.path} does not exist", f"mkdir -p {folder.path}")
     if not os.access(folder.path, os.R_OK | os.X_OK):
         return Check(
             name,
             FAIL,
-            f"{folder.path} may not be read",
-            "give this user read and search permission",
+            f"{folder.path} cannot be read",
+            "give this user permission to read and search it",
         )
     if folder.after != "keep" and not os.access(folder.path, os.W_OK):
         return Check(
             name,
             FAIL,
-            f"{folder.path} may not be written, which `after = {folder.after!r}` needs",
-            'give this user write permission, or set `after = "keep"`',
+            f"{folder.path} cannot be written, which `after = {folder.after!r}` needs",
+            'give this user permission to write, or set `after = "keep"`',
         )
     try:
         zone(folder.time_zone)
@@ -106,20 +106,20 @@ def check_folder(folder: Folder) -> Check:
         return Check(name, FAIL, str(error), "see the list in /usr/share/zoneinfo")
     if is_remote(os.fsencode(folder.path)):
         text = f"{folder.path} is a network file system: scanned every {folder.poll:g} s"
-        return Check(name, WARN, text, "watch a local folder to hear of files at once")
+        return Check(name, WARN, text, "watch a local folder to notice files at once")
     return Check(name, OK, f"{folder.path} can be watched")
 
 
 def check_microphone(settings: Microphone) -> Check:
-    """Record a second, and say what it is like."""
+    """Record a second and report its level."""
     name = f"mic {settings.name}"
     try:
         sample = record(settings)
     except DaemonError as error:
-        return Check(name, FAIL, str(error), "see the text, and `tinyastd devices`")
+        return Check(name, FAIL, str(error), "`tinyastd devices` lists the inputs")
     text = f"`{sample.device}` at {sample.rate} Hz, {sample.level_dbfs:.1f} dBFS"
     if sample.zeros:
-        return Check(name, WARN, f"{text}: exact zeros", "unmute it, and see that it may be heard")
+        return Check(name, WARN, f"{text}: exact zeros", "unmute it, and allow this user to record")
     if sample.clipped > 0.001:
         return Check(
             name, WARN, f"{text}: {sample.clipped:.1%} of samples clip", "turn the gain down"
@@ -137,14 +137,14 @@ def check_watches() -> Check:
         return Check(
             "file events",
             WARN,
-            f"few inotify watches ({watches}) or instances ({instances}) are allowed",
+            f"the system allows only {watches} inotify watches and {instances} instances",
             "sysctl fs.inotify.max_user_watches=65536 fs.inotify.max_user_instances=128",
         )
     return Check("file events", OK, f"{watches} inotify watches, {instances} instances")
 
 
 def check_state(state: Path) -> Check:
-    # Not made here: it would belong to whoever asks, who may not be who runs the daemon.
+    # Do not create it here: it would belong to this user, and the daemon may run as another.
     there = next(path for path in (state, *state.parents) if path.exists())
     try:
         with tempfile.TemporaryFile(dir=there):
@@ -154,10 +154,10 @@ def check_state(state: Path) -> Check:
             "state",
             FAIL,
             f"{state} cannot be written: {there}: {error.strerror}",
-            "name another --state, or give this user write permission",
+            "use another --state, or give this user permission to write there",
         )
     if not journal_path(state).exists():
-        return Check("state", OK, f"{state} can be written; no journal yet")
+        return Check("state", OK, f"{state} can be written; there is no journal yet")
     try:
         check_journal(state)
     except DaemonError as error:
@@ -165,9 +165,9 @@ def check_state(state: Path) -> Check:
             "state",
             FAIL,
             str(error),
-            "a damaged one is put aside at the next start; for a newer one run a newer tinyastd",
+            "the next start moves a damaged journal aside; a newer one needs a newer tinyastd",
         )
-    return Check("state", OK, f"{state} holds a journal that can be read")
+    return Check("state", OK, f"{state} holds a readable journal")
 
 
 def check_disk(state: Path) -> Check:
@@ -175,7 +175,7 @@ def check_disk(state: Path) -> Check:
     free = shutil.disk_usage(existing).free
     text = f"{free / 1e9:.1f} GB free where the journal is"
     if free < LOW_DISK:
-        return Check("disk", FAIL, text, "make room: the daemon waits while it cannot write")
+        return Check("disk", FAIL, text, "free some space: the daemon waits while it cannot write")
     return Check("disk", OK, text)
 
 
@@ -186,8 +186,8 @@ def check_model(settings: Settings) -> Check:
             return Check(
                 "model",
                 FAIL,
-                f"not what was exported: {', '.join(damaged)} in {classifier.checkpoint.path}",
-                "install tinyast again, or export the checkpoint again",
+                f"changed since export: {', '.join(damaged)} in {classifier.checkpoint.path}",
+                "reinstall tinyast, or export the checkpoint again",
             )
         check_labels(settings.decision, classifier.labels)
         noise = np.random.default_rng(0).normal(0, 0.1, 5 * 44_100).astype(np.float32)
@@ -196,7 +196,7 @@ def check_model(settings: Settings) -> Check:
         classifier.scores(noise, 44_100)
         took = 1000 * (time.perf_counter() - begin)
     except (TinyASTError, DaemonError) as error:
-        return Check("model", FAIL, str(error), "see the text")
+        return Check("model", FAIL, str(error), "correct `checkpoint`, `engine` or the labels")
     model = classifier.checkpoint
     return Check(
         "model",
@@ -238,7 +238,7 @@ def check_endpoints(settings: Settings, running: str | None) -> Check:
         keys = None if settings.keys_path is None else load_server(settings.keys_path)
         bind(settings.publish, settings.replay, settings.insecure, keys).close()
     except DaemonError as error:
-        return Check("endpoints", FAIL, str(error), "see the text")
+        return Check("endpoints", FAIL, str(error), "free it, or choose another endpoint")
     return Check("endpoints", OK, f"{settings.publish} and {settings.replay} are free")
 
 
@@ -248,22 +248,22 @@ def check_metrics(settings: Settings, running: str | None) -> Check:
     try:
         host, port = parse_address(settings.metrics, settings.insecure)
     except DaemonError as error:
-        return Check("metrics", FAIL, str(error), "see the text")
+        return Check("metrics", FAIL, str(error), "use an address such as 127.0.0.1:9100")
     if running is not None:
         return Check("metrics", OK, running)
     try:
         socket.create_server((host, port)).close()
     except OSError as error:
-        text = f"{settings.metrics} cannot be used ({error.strerror}): {holder_of_port(port)}"
+        text = f"{settings.metrics} is taken ({error.strerror}): {holder_of_port(port)}"
         return Check("metrics", FAIL, text, "stop that process, or name another address")
     return Check("metrics", OK, f"http://{settings.metrics} is free")
 
 
 def _running(settings: Settings) -> str | None:
-    """What to say if a daemon with these settings runs already."""
-    if settings.keys:  # it would not answer who shows no key
+    """Describe the daemon that already runs with these settings; None if there is none."""
+    if settings.keys:  # it would not answer a client without a key
         pid = holder(lock_path(settings.state_path))
-        return f"a daemon runs here already (process {pid})" if pid else None
+        return f"a daemon already runs here (process {pid})" if pid else None
     with Client(settings.publish, settings.replay) as client:
         try:
             answer = client.status(timeout=0.5)
@@ -271,4 +271,4 @@ def _running(settings: Settings) -> str | None:
             return None
     if answer["state"] != str(settings.state_path):
         return None
-    return f"a daemon runs here already (process {answer['pid']}) and answers at both"
+    return f"a daemon already runs here (process {answer['pid']}) and answers at both"

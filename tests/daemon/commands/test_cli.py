@@ -476,7 +476,7 @@ def assert_mended(done: Any, *parts: str) -> None:
     (at,) = [number for number, line in enumerate(lines) if line.startswith("fail")]
     for part in parts:
         assert part in lines[at]
-    assert lines[at + 1].strip().startswith("mend: ")
+    assert lines[at + 1].strip().startswith("fix: ")
 
 
 def test_doctor_finds_nothing_wrong_where_nothing_is(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def test_what_a_restored_journal_lacks_is_classified_again(
     state, copy = ("--state", listening.state), tmp_path / "copy.sqlite3"
     drop(listening.folder, 30)
     listening.ends(30)
-    assert "all up to seq" in said("backup", *state, copy)
+    assert "everything up to seq" in said("backup", *state, copy)
     assert f"{copy} exists" in said("backup", *state, copy, code=2)
     drop(listening.folder, 20, 30)
     first = listening.status()["journal"]
@@ -64,7 +64,7 @@ def test_what_a_restored_journal_lacks_is_classified_again(
         assert f"process {listening.process.pid}" in said("restore", *state, copy, code=3)
         assert listening.stop() == 0
         told = said("restore", *state, copy)
-        assert "The journal that was there is now" in told
+        assert "The earlier journal is now" in told
         listening.start()
         again = until_ended(client, 50, besides=first)
     assert ended(again) == ended(heard)
@@ -117,7 +117,7 @@ def test_what_a_journal_that_is_gone_has_left_harms_no_restored_one(
     journal.unlink()
     assert journal.with_name("journal.sqlite3-wal").exists()
     damage_mark(journal).touch()
-    assert "The journal that was there" not in said("restore", *state, copy)
+    assert "The earlier journal" not in said("restore", *state, copy)
     assert not journal.with_name("journal.sqlite3-wal").exists()
     listening.start()
     assert [*listening.state.glob("journal.sqlite3.damaged*")] == []
