@@ -469,7 +469,7 @@ def doctor(tmp_path: Path, *arguments: object, toml: str = "", **more: Any) -> A
     return tinyastd("doctor", "--config", config, "--state", tmp_path / "state", *arguments, **more)
 
 
-def assert_mended(done: Any, *parts: str) -> None:
+def assert_fixable(done: Any, *parts: str) -> None:
     """One check fails, names `parts`, and says how to mend it."""
     assert done.returncode == 1, done.stdout + done.stderr
     lines = done.stdout.splitlines()
@@ -524,25 +524,25 @@ def test_doctor_names_who_holds_the_address_of_metrics(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         done = doctor(tmp_path, "--metrics", address)
-        assert_mended(done, "metrics", address, f"process {os.getpid()}")
+        assert_fixable(done, "metrics", address, f"process {os.getpid()}")
     assert doctor(tmp_path, "--metrics", address).returncode == 0
-    assert_mended(doctor(tmp_path, "--metrics", "0.0.0.0:9755"), "metrics", "--insecure")
+    assert_fixable(doctor(tmp_path, "--metrics", "0.0.0.0:9755"), "metrics", "--insecure")
 
 
 def test_doctor_misses_a_folder(tmp_path: Path) -> None:
     done = doctor(tmp_path, toml=f"[[folder]]\npath = '{tmp_path}/none'")
-    assert_mended(done, "folder none", "not there")
+    assert_fixable(done, "folder none", "does not exist")
 
 
 def test_doctor_sees_a_time_zone_that_nobody_knows(tmp_path: Path) -> None:
     toml = f"[[folder]]\npath = '{tmp_path}/in'\ntime_zone = 'Mars/Olympus'"
-    assert_mended(doctor(tmp_path, toml=toml), "Mars/Olympus")
+    assert_fixable(doctor(tmp_path, toml=toml), "Mars/Olympus")
 
 
 def test_doctor_sees_a_state_directory_that_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     done = doctor(tmp_path, "--state", tmp_path / "file" / "below")
-    assert_mended(done, "state", str(tmp_path / "file"))
+    assert_fixable(done, "state", str(tmp_path / "file"))
 
 
 def test_doctor_sees_a_journal_that_is_none(tmp_path: Path) -> None:
@@ -550,7 +550,7 @@ def test_doctor_sees_a_journal_that_is_none(tmp_path: Path) -> None:
     journal = tmp_path / "state" / "journal.sqlite3"
     journal.write_bytes(b"no database, by no means\n" * 100)
     before = journal.read_bytes()
-    assert_mended(doctor(tmp_path), "state", "journal")
+    assert_fixable(doctor(tmp_path), "state", "journal")
     assert journal.read_bytes() == before  # a doctor looks, and does not operate
 
 
@@ -558,20 +558,20 @@ def test_doctor_sees_a_damaged_model(tmp_path: Path) -> None:
     model = shutil.copytree(default_path(), tmp_path / "model")
     with (model / "model.onnx").open("ab") as graph:
         graph.write(b"\0" * 8)
-    assert_mended(doctor(tmp_path, "--checkpoint", model), "model", "model.onnx")
-    assert_mended(doctor(tmp_path, "--checkpoint", tmp_path), "model", "not a checkpoint")
+    assert_fixable(doctor(tmp_path, "--checkpoint", model), "model", "model.onnx")
+    assert_fixable(doctor(tmp_path, "--checkpoint", tmp_path), "model", "not a checkpoint")
 
 
 def test_doctor_sees_a_rule_for_a_label_that_is_none(tmp_path: Path) -> None:
     toml = f"[[folder]]\npath = '{tmp_path}/in'\n[decision]\ndeny = ['dogg']"
-    assert_mended(doctor(tmp_path, toml=toml), "dogg", "did you mean `dog`")
+    assert_fixable(doctor(tmp_path, toml=toml), "dogg", "did you mean `dog`")
 
 
 def test_doctor_names_who_holds_an_endpoint(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = doctor(tmp_path, "--publish", f"tcp://127.0.0.1:{port}")
-        assert_mended(done, "endpoints", str(port), f"process {os.getpid()}")
+        assert_fixable(done, "endpoints", str(port), f"process {os.getpid()}")
 
 
 def test_doctor_sees_another_package_called_daemon(tmp_path: Path) -> None:
@@ -580,7 +580,7 @@ def test_doctor_sees_another_package_called_daemon(tmp_path: Path) -> None:
     (other / "METADATA").write_text("Metadata-Version: 2.1\nName: python-daemon\nVersion: 3.1.2\n")
     paths = os.pathsep.join((str(ROOT), str(tmp_path / "site")))
     done = doctor(tmp_path, env={"PYTHONPATH": paths})
-    assert_mended(done, "packages", "python-daemon")
+    assert_fixable(done, "packages", "python-daemon")
 
 
 # -- logs ----------------------------------------------------------------------------------------
