@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shutil
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from importlib import metadata
 from pathlib import Path
@@ -64,3 +66,39 @@ def test_the_base_install_asks_for_nothing_heavy() -> None:
     assert {"numpy", "onnxruntime", "pyzmq", "watchdog", "typer"} <= base
     train = {re.split(r"[^\w-]", line)[0].lower() for line in asked if "train" in line}
     assert train >= HEAVY
+
+
+def imported(*folders: str) -> set[str]:
+    """Top-level packages that the code in these folders imports, at the top or in a function."""
+    found: set[str] = set()
+    for path in (path for folder in folders for path in (ROOT / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {name.name.partition(".")[0] for name in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                found.add(node.module.partition(".")[0])
+    return found - sys.stdlib_module_names - {"daemon", "tinyast", "scripts"}
+
+
+def test_every_import_is_of_a_declared_package() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+
+    def names(listed: list[str]) -> set[str]:
+        return {re.split(r"[\[<>=]", text)[0].lower().replace("-", "_") for text in listed}
+
+    providers = metadata.packages_distributions()
+
+    def undeclared(packages: set[str], declared: set[str]) -> set[str]:
+        return {
+            name
+            for name in packages
+            if not {one.lower().replace("-", "_") for one in providers.get(name, [name])} & declared
+        }
+
+    base = names(project["dependencies"])
+    optional = {name: names(extra) for name, extra in extras.items()}
+    offline = optional["train"] | optional["peers"]
+    assert undeclared(imported("tinyast", "scripts"), base | offline) == set()
+    subscribers = set().union(*optional.values()) - offline - optional["dev"]
+    assert undeclared(imported("daemon"), base | subscribers) == set()
