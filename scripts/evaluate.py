@@ -8,6 +8,10 @@ A checkpoint on any data:
 
     python -m scripts.evaluate --checkpoint FOLDER --data FOLDER --fold 5
 
+A checkpoint on clips of other sources, beside YAMNet if its file is given:
+
+    python -m scripts.evaluate --checkpoint FOLDER --wild FOLDER --yamnet yamnet.tflite
+
 Runs of `--recipe unknown`, on the kinds that they did not learn:
 
     python -m scripts.evaluate --unknown --run runs/unknown-0 --run runs/unknown-1
@@ -43,6 +47,7 @@ with needs_train():
     )
     from tinyast.evaluation.metrics import Evaluation, evaluate
     from tinyast.evaluation.plots import confusion_matrix, reliability_diagram, training_curves
+from scripts.wild import judge_wild, write_wild
 from tinyast.errors import DataError
 from tinyast.evaluation.calibration import (
     Accepted,
@@ -74,6 +79,16 @@ def command(
     unknown: Annotated[
         bool, typer.Option("--unknown", help="Test how well runs reject unlearnt kinds.")
     ] = False,
+    wild: Annotated[
+        Path | None,
+        typer.Option(help="Folder of other clips, with labels.csv (file,label; none for no kind)."),
+    ] = None,
+    threshold: Annotated[
+        float, typer.Option(min=0, max=1, help="With --wild: the least score that is accepted.")
+    ] = 0.75,
+    yamnet: Annotated[
+        Path | None, typer.Option(help="With --wild: YAMNet's .tflite file, to judge beside it.")
+    ] = None,
 ) -> None:
     """Print the figures, and write them to --output as JSON, CSV and PNG.
 
@@ -83,11 +98,18 @@ def command(
       python -m scripts.evaluate --run runs/full-3 --run runs/full-4 --robustness
       python -m scripts.evaluate --checkpoint checkpoints/mine --data my-sounds
       python -m scripts.evaluate --unknown --run runs/unknown-0 --run runs/unknown-1
+      python -m scripts.evaluate --checkpoint checkpoints/mine --wild other-sounds
     """
     with plainly("No files were written."):
         if engine not in ENGINES:
             raise DataError(f"no engine is called {engine!r}; there is {', '.join(ENGINES)}")
         output.mkdir(parents=True, exist_ok=True)
+        if wild is not None:
+            if run:
+                raise DataError("--wild judges a --checkpoint, not a --run: export the run first")
+            write_wild(judge_wild(wild, checkpoint, engine, threshold, yamnet), output)
+            typer.echo(f"\nFigures: {output / 'wild.json'}")
+            return
         dataset = read_dataset(data)
         judges = [judge_of_run(dataset, folder, engine) for folder in run or []]
         if unknown:
