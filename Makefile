@@ -6,6 +6,17 @@ BIN := $(VENV)/bin
 # The build of torch to use; another can be named, or an installed one kept.
 TORCH ?= torch==2.13.0
 
+TEST_PROCESSES ?= 2
+
+PARTS := faults delivery microphone model
+faults := tests/daemon/sources/folder tests/daemon/journal tests/daemon/pipeline tests/daemon/service
+delivery := tests/daemon/delivery tests/daemon/protocol tests/daemon/monitoring tests/daemon/test_*.py
+microphone := tests/daemon/sources/microphone tests/daemon/commands tests/daemon/settings
+model := tests/tinyast tests/scripts tests/test_*.py
+ifdef PART
+TESTS := $(if $(filter $(PART),$(PARTS)),$($(PART)),$(error no part is called $(PART); there are $(PARTS)))
+endif
+
 .PHONY: run test acceptance lint format types tests setup dev clean
 
 run: setup  ## set up and start the daemon
@@ -39,11 +50,13 @@ format:
 types:
 	$(BIN)/mypy
 
+# Two processes, each taking whole files: many tests wait for real time to pass.
 tests:
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
 
-acceptance: dev  ## the same tests with their full counts: over an hour
-	TINYAST_STRESS=1 $(BIN)/python -m pytest --timeout 7200
+# The same tests with their full counts, in parts of at most an hour; all of them if none is named.
+acceptance: dev  ## PART=faults, delivery, microphone or model
+	TINYAST_STRESS=1 $(BIN)/python -m pytest --timeout 7200 $(TESTS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info
