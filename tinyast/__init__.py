@@ -27,7 +27,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # numpy is loaded only when something is classified: a command's --help needs none of it.
+    # Load numpy only to classify: a command's --help starts without it.
     if name in ("Classifier", "WindowScores"):
         from tinyast import classifier
 

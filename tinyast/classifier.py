@@ -1,4 +1,4 @@
-"""From samples to scores: the whole of what the model hears, in one object.
+"""From samples to scores: picture, model and calibration in one object.
 
 Every way in (a file, a microphone, `classify`, `evaluate`) goes through `Classifier.logits`, so
 the same five seconds give the same scores.
@@ -23,21 +23,21 @@ from tinyast.inference.checkpoint import Checkpoint, read_checkpoint
 from tinyast.inference.engine import Engine, load_engine, softmax
 from tinyast.inference.familiarity import familiarity
 
-SILENT = 1e-10  # an RMS of digital zeros is given as -200 dBFS
+SILENT = 1e-10  # least RMS: digital zeros count as -200 dBFS
 
 
 @dataclass(frozen=True)
 class WindowScores:
-    """What one window sounds like."""
+    """The classification of one window."""
 
     index: int
     start_s: float
     end_s: float
-    padded_s: float  # seconds of zeros that made up for a short recording
-    rms_dbfs: float  # level of the sound that is there; a full-scale square wave has 0
+    padded_s: float  # seconds of zeros that fill up a short recording
+    rms_dbfs: float  # level without the padding; a full-scale square wave has 0
     labels: tuple[str, ...]
     scores: Float  # (labels,), sums to 1
-    unknown: bool  # it is like none of the labels, as far as the checkpoint can tell
+    unknown: bool  # unlike all labels, by the checkpoint's limit
 
     @property
     def label(self) -> str:
@@ -64,7 +64,7 @@ class Classifier:
 
     @classmethod
     def load(cls, dir: Path | str | None = None, engine: str = "onnx") -> Classifier:
-        """Load the checkpoint in folder `dir`, the one that comes with the package if None.
+        """Load the checkpoint in folder `dir`, the shipped one if None.
 
         `engine` is "onnx", "int8" or "torch". Raises CheckpointError.
         """
@@ -79,7 +79,7 @@ class Classifier:
         """One window: mono `samples`, (n,) at `rate` Hz and at most a window long.
 
         Returns the calibrated logits, (labels,), and the level in dBFS of the samples given.
-        Raises AudioError `not_finite` where the samples or the logits are not finite.
+        Raises AudioError `not_finite` if samples or logits are not finite.
         """
         picture, level = self.hear(samples, rate)
         return self.checked(self.engine.logits(picture[None])[0]), level
@@ -93,8 +93,8 @@ class Classifier:
 
     @staticmethod
     def checked(logits: Float) -> Float:
-        """The second half: what the engine says of that picture, (labels,), if it is finite."""
-        if not math.isfinite(float(logits.sum())):  # which is not if one of them is not
+        """The second half: the engine's logits for that picture, (labels,), if finite."""
+        if not math.isfinite(float(logits.sum())):  # not finite if one of them is not
             raise AudioError("not_finite", "the model's scores for it are not finite")
         return logits
 
@@ -104,9 +104,9 @@ class Classifier:
         return softmax(logits), level
 
     def is_unknown(self, logits: Float) -> bool:
-        """Whether a window with these calibrated `logits`, (labels,), is like no kind it knows.
+        """Whether a window with these calibrated `logits`, (labels,), is unlike all known kinds.
 
-        Never, where the checkpoint does not say how familiar the kinds sound that it knows.
+        Always false if the checkpoint has no limit for the familiarity.
         """
         least = self.checkpoint.unknown_below
         return least is not None and float(familiarity(logits[None])[0]) < least
@@ -117,11 +117,13 @@ class Classifier:
         """Classify a recording: `samples` (n,) or (n, channels) at `rate` Hz, full scale at 1.
 
         One result for each window; windows follow each other without overlap unless `hop_s`
-        says otherwise. Raises AudioError for an empty recording, a rate that nobody records at or
+        says otherwise. Raises AudioError for an empty recording, a rate out of range or
         samples that are not finite.
         """
         check_rate(rate)
-        with np.errstate(over="ignore", invalid="ignore"):  # what does not fit is refused below
+        with np.errstate(
+            over="ignore", invalid="ignore"
+        ):  # values that do not fit are refused below
             frames = checked(np.asarray(samples, dtype=np.float32))
         mono = downmix(frames) if frames.ndim == 2 else frames
         if len(mono) < 2:

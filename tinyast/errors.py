@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class TinyASTError(Exception):
-    """Base of all: the text says what is wrong, where, and what to do."""
+    """Base class: the text names the fault, its place and the remedy."""
 
 
 class AudioError(TinyASTError):

@@ -1,4 +1,4 @@
-"""Import this, and Transformers' Auto classes and pipelines know TinyAST checkpoints.
+"""Register TinyAST with Transformers' Auto classes and pipelines.
 
 import tinyast.hf
 from transformers import pipeline

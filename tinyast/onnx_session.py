@@ -1,4 +1,4 @@
-"""ONNX Runtime: loaded when a graph is first to be run, and kept to one thread a call."""
+"""ONNX Runtime: loaded at the first use of a graph, with one thread per call."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ def load_onnxruntime() -> Any:
     """Import ONNX Runtime, without its telemetry.
 
     Since 1.29 its Linux builds report sessions and hashes of models to their maker unless this
-    variable is set before the library is loaded. What a microphone's daemon does is nobody's
-    business.
+    variable is set before the library is loaded. A daemon with a microphone must not report to
+    others.
     """
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import onnxruntime
@@ -21,7 +21,7 @@ def load_onnxruntime() -> Any:
 
 
 def open_session(model: str | bytes) -> Any:
-    """A session of a graph, given by its path or as its content; callers bring their own threads.
+    """A session of a graph, given as a path or as bytes, which runs in the caller's thread.
 
     Raises one of ONNX Runtime's exceptions, which share no base but Exception.
     """

@@ -1,17 +1,17 @@
-"""The bytes of an open file by their place: of a small one, all of them read at once."""
+"""Bytes of an open file by offset; a small file is read once as a whole."""
 
 from __future__ import annotations
 
 import os
 
 SMALL = 1 << 20  # bytes; a window of most recordings
-BEGINNING = 1_024  # bytes of any other file that are read first: most headers are shorter
+BEGINNING = 1_024  # bytes to read first of a larger file: most headers are shorter
 
 
 class Content:
-    """What is in file descriptor `fd`, of `size` bytes, which stays the caller's to close.
+    """The content of file descriptor `fd`, of `size` bytes; the caller closes `fd`.
 
-    What was read first is given again however the file changes: who has to know asks the system.
+    Bytes read at the start are kept even if the file changes; compare `fstat` to detect that.
     """
 
     def __init__(self, fd: int, size: int, header_only: bool = False) -> None:
@@ -25,16 +25,16 @@ class Content:
         return len(self._first)
 
     def let_go(self) -> None:
-        """Hold no more than the beginning, and read the rest again when it is asked for."""
+        """Keep only the beginning in memory; read the rest again on demand."""
         self._first = memoryview(bytes(self._first[:BEGINNING]))
 
     def view(self, length: int, offset: int) -> memoryview:
-        """`length` bytes from `offset` on, fewer where the file ends before."""
+        """`length` bytes from `offset` on; fewer if the file ends earlier."""
         end = offset + length
         if end <= len(self._first):
             return self._first[offset:end]
         return memoryview(os.pread(self.fd, length, offset))
 
     def read(self, length: int, offset: int) -> bytes:
-        """As `view`, in bytes of their own."""
+        """Like `view`, as a copy."""
         return bytes(self.view(length, offset))

@@ -1,9 +1,8 @@
-"""Reading sound from an open file, in pieces, without trusting it.
+"""Read sound from an open file, in pieces, without trusting its header.
 
-WAV with PCM or float samples is decoded here, straight from the bytes that are there: a header
-that promises nothing (a stream) or too much (a cut file) then needs no mending. FLAC, Ogg and MP3
-go through libsndfile, when the caller allows them; a format is told by its content, never by its
-name.
+WAV with PCM or float samples is decoded here from the bytes that exist, so a header without a
+length (a stream) or with too large a length (a cut file) needs no repair. libsndfile reads FLAC,
+Ogg and MP3 if the caller allows them. The content decides about the format, never the name.
 """
 
 from __future__ import annotations
@@ -25,12 +24,12 @@ FORMATS = ("wav", "flac", "ogg", "mp3")
 DEFAULT_FORMATS = ("wav",)
 MIN_RATE, MAX_RATE = 4_000, 384_000  # Hz
 MAX_CHANNELS = 64
-MAX_AMPLITUDE = 1e6  # 120 dB over full scale; float files hold more only by mistake
-BLOCK = 1 << 20  # samples decoded at once, of all channels: what bounds the memory used
+MAX_AMPLITUDE = 1e6  # 120 dB over full scale; more is a mistake
+BLOCK = 1 << 20  # samples of all channels decoded at once: bounds the memory
 
 
 class Recording(Protocol):
-    """Sound in an open file. `frames` is what can be read, not what was promised."""
+    """Sound in an open file. `frames` counts readable frames, not the header's promise."""
 
     @property
     def format(self) -> str: ...
@@ -46,14 +45,14 @@ class Recording(Protocol):
     def read(self, start: int, end: int) -> Float:
         """Frames `start` to `end` as mono, (end - start,) float32, full scale at 1.
 
-        Raises AudioError `decode_error` where fewer can be decoded, `not_finite` or
+        Raises AudioError `decode_error` if fewer can be decoded, `not_finite` or
         `out_of_range` for samples that no recorder writes.
         """
         ...
 
 
 def sniff(file: Content) -> str | None:
-    """The format that a file's first bytes speak of, allowed or not; None if none known."""
+    """The format that a file's first bytes indicate, allowed or not; None if unknown."""
     head = file.read(16, 0)
     if is_wav(head):
         return "wav"
@@ -66,7 +65,7 @@ def sniff(file: Content) -> str | None:
 
 
 def open_recording(file: Content, formats: Collection[str] = DEFAULT_FORMATS) -> Recording:
-    """Open the sound in `file`, whose descriptor stays the caller's to close.
+    """Open the sound in `file`; the caller closes its descriptor.
 
     Raises AudioError with code `not_audio`, `format_not_allowed`, `bad_header`,
     `unsupported_encoding`, `bad_rate`, `bad_channels` or `too_short`.
@@ -96,7 +95,7 @@ def open_recording(file: Content, formats: Collection[str] = DEFAULT_FORMATS) ->
 
 
 def check_rate(rate: int) -> None:
-    """Raise AudioError for a rate at which nobody records, and which a header claims by mistake."""
+    """Raise AudioError for an implausible rate, which a broken header claims."""
     if not MIN_RATE <= rate <= MAX_RATE:
         raise AudioError(
             "bad_rate", f"its rate is {rate} Hz; from {MIN_RATE} to {MAX_RATE} Hz is accepted"
@@ -104,14 +103,14 @@ def check_rate(rate: int) -> None:
 
 
 def checked(samples: Float) -> Float:
-    """Return `samples`, or raise AudioError where they are not finite or far out of range.
+    """Return `samples`, or raise AudioError if they are not finite or far out of range.
 
-    To be asked before channels are mixed, whose faults could cancel each other.
+    Call it before mixing channels, because their faults could cancel each other.
     """
     if samples.size == 0:
         return samples
-    with np.errstate(invalid="ignore"):  # a signalling NaN, which is refused below
-        peak = float(np.maximum(samples.max(), -samples.min()))  # NaN where any sample is
+    with np.errstate(invalid="ignore"):  # a signalling NaN is refused below
+        peak = float(np.maximum(samples.max(), -samples.min()))  # NaN if any sample is
     if not np.isfinite(peak):
         raise AudioError("not_finite", "it holds samples that are not numbers, or infinite")
     if peak > MAX_AMPLITUDE:
@@ -191,14 +190,14 @@ class _Wav:
 def _decode(data: memoryview, header: WavHeader) -> Float:
     order = ">" if header.big_endian else "<"
     if header.encoding == FLOAT:
-        # What no float32 can hold becomes infinite or no number, and is refused.
+        # Values beyond float32 become infinite or NaN, and are refused.
         with np.errstate(over="ignore", invalid="ignore"):
             return checked(np.frombuffer(data, f"{order}f{header.bits // 8}").astype(np.float32))
     if header.bits == 24:
         return _decode_24(data, header.big_endian)
     kind, scale = _INTEGER[header.bits]
     whole = np.frombuffer(data, kind if kind == "u1" else order + kind)
-    # Converted and scaled in one pass; what is an integer is finite and in range.
+    # Convert and scale in one pass; integers are always finite and in range.
     samples: Float = np.multiply(whole, np.float32(1 / scale), dtype=np.float32, casting="unsafe")
     if kind == "u1":
         samples -= np.float32(1)
@@ -206,7 +205,7 @@ def _decode(data: memoryview, header: WavHeader) -> Float:
 
 
 def _decode_24(data: memoryview, big_endian: bool) -> Float:
-    # The three bytes go to the top of a 32-bit word, so that the sign comes along.
+    # The three bytes go to the top of a 32-bit word, which keeps the sign.
     triples = np.frombuffer(data, "u1").reshape(-1, 3)
     words = np.zeros((len(triples), 4), dtype="u1")
     words[:, 1:] = triples[:, ::-1] if big_endian else triples
@@ -242,7 +241,7 @@ def _open_wav(file: Content) -> Recording:
 
 # -- libsndfile ----------------------------------------------------------------------------------
 
-_UNKNOWN = 2**63 - 1  # frames, where a stream's header does not say
+_UNKNOWN = 2**63 - 1  # frames, if a stream's header gives no length
 
 
 class _Sndfile:
@@ -251,7 +250,7 @@ class _Sndfile:
     bext: Bext | None = None
 
     def __init__(self, fd: int, kind: str) -> None:
-        import soundfile  # only where a compressed format is allowed and met: 30 ms and 10 MB
+        import soundfile  # import only for an allowed compressed file: 30 ms and 10 MB
 
         self._error = soundfile.LibsndfileError
         self.format = kind
@@ -263,7 +262,7 @@ class _Sndfile:
         held = self._file.format
         if held.lower() != kind:  # behind an ID3 tag libsndfile takes any format
             raise AudioError("not_audio", f"it begins as {kind.upper()} does but holds {held}")
-        if self._file.frames == _UNKNOWN:  # and libsndfile cannot seek in it
+        if self._file.frames == _UNKNOWN:  # libsndfile cannot seek in it either
             raise AudioError(
                 "bad_header",
                 f"its header does not say how long it is, as {held} written to a pipe does not; "
@@ -273,7 +272,7 @@ class _Sndfile:
         self.channels: int = self._file.channels
         self.frames: int = max(0, self._file.frames)  # negative for some broken MP3
         if kind == "mp3" and self.frames and not self._reaches(self.frames):
-            self.frames = self._count()  # without a Xing header the length given is a guess
+            self.frames = self._count()  # without a Xing header the length is a guess
 
     def read(self, start: int, end: int) -> Float:
         return _read_blocks(self._decode, start, end, self.channels)
@@ -290,8 +289,8 @@ class _Sndfile:
         return checked(frames)
 
     def _take(self, frames: int) -> Float:
-        # Into an array of ours: for one of its own, soundfile works out the frames that are left,
-        # and for a broken file comes to less than none.
+        # Pass our own array: to allocate one, soundfile computes the remaining frames, and gets a
+        # negative number for a broken file.
         taken: Float = self._file.read(out=np.empty((frames, self.channels), dtype=np.float32))
         return taken
 

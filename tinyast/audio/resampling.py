@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 
 from tinyast.arrays import Float
 
-FITTED = (44_100, 48_000)  # Hz; nearly all that is recorded, and worth matrices of their own
+FITTED = (44_100, 48_000)  # Hz; nearly all recordings, so they get dedicated matrices
 
 
-PASS, STOP = 0.88, 1.06  # ends of the slope, of half the lower rate
+PASS, STOP = 0.88, 1.06  # ends of the slope, as shares of half the lower rate
 STOP_DB = 60.0
-# Outputs that share a matrix: with more, more zeros are multiplied; with fewer, the input is
-# gone through more often.
+# Outputs that share a matrix: more multiply more zeros; fewer read the input more often.
 WIDTH = 32
 
 
@@ -77,7 +76,7 @@ class Polyphase:
 
 @lru_cache(maxsize=8)
 def fitted(rate: int, target: int) -> Polyphase:
-    """The one for `rate` and `target` Hz, made when first asked for."""
+    """The resampler for `rate` and `target` Hz, designed at the first call."""
     return Polyphase.design(rate, target)
 
 
@@ -95,14 +94,14 @@ def _low_pass(at: NDArray[np.float64], cutoff: float, half: float) -> NDArray[np
 
 
 def is_fitted(rate: int, target: int) -> bool:
-    """Whether matrices get from `rate` to `target` Hz, or there is nothing to do."""
+    """Whether matrices resample `rate` to `target` Hz, or the rates are equal."""
     return rate == target or (rate in FITTED and target < rate)
 
 
 def resample(samples: Float, rate: int, target: int) -> Float:
     """Resample one window, (n,) at `rate` Hz, to round(n * target / rate) samples at `target` Hz.
 
-    Each window is resampled by itself, so the same sound gives the same result however it came.
+    Each window is resampled separately, so the same sound from any source gives the same result.
     """
     if rate == target:
         return samples

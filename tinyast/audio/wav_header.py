@@ -1,9 +1,9 @@
-"""What a WAV file's header promises.
+"""Parse a WAV file's header.
 
 A walk over the chunks of RIFF, RIFX, RF64 and BW64 (Microsoft's Multimedia Programming Interface
 1.0; EBU Tech 3285 for `bext`, EBU Tech 3306 for RF64), reading only headers and never past the
-end of the file. Decoders either trust the sizes written there or mend them silently; a daemon
-that watches files grow has to know what was promised and compare it with what is there.
+end of the file. Decoders either trust the sizes written there or correct them silently; a daemon
+that watches files grow must compare the promised size with the actual one.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class WavHeader:
     block_align: int  # bytes in one frame
     bits: int  # bits in one sample
     data_start: int  # byte offset of the first sample
-    data_bytes: int | None  # promised bytes of samples; None where the header promises nothing
+    data_bytes: int | None  # promised bytes of samples; None if the header gives no length
     bext: Bext | None
 
     def missing(self, size: int) -> int:
@@ -60,8 +60,8 @@ def is_placeholder(data_bytes: int) -> bool:
 def read_header(file: Content) -> WavHeader | None:
     """Walk the header of an open WAV file.
 
-    Returns None where the file ends before its `data` chunk begins, which a file still being
-    written does. Raises AudioError `not_audio` or `bad_header` for what no further byte can mend.
+    Returns None if the file ends before its `data` chunk begins, as it may while it is written.
+    Raises AudioError `not_audio` or `bad_header` for a fault that further bytes cannot fix.
     """
     head = file.read(12, 0)
     if len(head) < 12:

@@ -1,8 +1,8 @@
-"""Where a recording is cut into windows.
+"""Cut a recording into windows.
 
 Windows of `window_s` begin every `hop_s`, counted at the recording's own rate; the last one is
-anchored to the end, so that every sample is heard and none is padded. Only a recording shorter
-than one window is zero-padded.
+anchored to the end, so windows cover every sample without padding. Only a recording shorter than
+one window is zero-padded.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class Window:
 
     index: int
     start: int  # first frame
-    end: int  # one past the last frame that is there
+    end: int  # one past the last existing frame
     rate: int  # Hz
     padded: int = 0  # frames of zeros that follow, in a recording shorter than a window
 
@@ -48,7 +48,7 @@ class WindowPlan:
     def __post_init__(self) -> None:
         if self.frames < 0 or self.rate <= 0 or self.window_s <= 0 or self.hop_s <= 0:
             raise ValueError(f"not a plan of windows: {self}")
-        # Worked out once: both are asked for many times for a window.
+        # Computed once, because each window needs both many times.
         object.__setattr__(self, "size", round(self.window_s * self.rate))
         object.__setattr__(self, "_count", self._counted())
 

@@ -1,4 +1,4 @@
-"""Unpacking ESC-50's zip, which is not trusted, and checking that all of it is there."""
+"""Unpack ESC-50's untrusted zip, and check that it is complete."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from tinyast.data.datasets import CSV_NAMES, index_audio, read_table
 from tinyast.data.download import Progress
 from tinyast.errors import AudioError, DataError
 
-# ESC-50 has 0.9 GB in some 2,000 files, and a zip can be made to hold much more.
+# ESC-50 has 0.9 GB in some 2,000 files, and a malicious zip could hold much more.
 MOST_BYTES = 8 << 30
 MOST_FILES = 100_000
-# What `zipfile` raises depends on where the first wrong byte is: a wrong flag asks for a password
+# `zipfile` raises different exceptions for corrupt bytes: a wrong flag asks for a password
 # (RuntimeError), a wrong offset seeks to before the beginning (ValueError).
 _BROKEN = (
     zipfile.BadZipFile,
@@ -33,14 +33,14 @@ _BROKEN = (
 
 
 class ArchiveError(DataError):
-    """The zip is at fault: unpacking it again will not help."""
+    """The zip is faulty; unpacking it again will not help."""
 
 
 def unpack(archive: Path, folder: Path, progress: Progress | None = None) -> None:
     """Unpack ESC-50's zip as `folder`, which appears only once every clip in it has been checked.
 
     Raises ArchiveError for a corrupt zip, one with a path that leads out of it, or clips and CSV
-    that do not match, and DataError where there is no room.
+    that do not match, and DataError if the disk is full.
     """
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)  # of a run that was killed

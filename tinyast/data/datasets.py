@@ -1,4 +1,4 @@
-"""Which clips there are: a folder of audio and a CSV that says what each one is.
+"""Data sets: a folder of clips and a CSV that labels them.
 
 Two layouts are read: the one of the public ESC-50 archive (`meta/esc50.csv` and `audio/`), and any
 folder with a CSV of `filename,label[,fold]`.
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tinyast.errors import DataError
 
-Numbers = NDArray[np.int64]  # which clips, by their place in the data set
+Numbers = NDArray[np.int64]  # indices of clips in the data set
 CSV_NAMES = ("meta/esc50.csv", "esc50.csv", "metadata.csv")
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 
@@ -54,7 +54,7 @@ def read_dataset(root: Path) -> Dataset:
 
 
 def find_csv(root: Path) -> Path:
-    """The CSV of the data set in `root`. Raises DataError if there is none."""
+    """The CSV of the data set in `root`. Raises DataError without one."""
     for name in CSV_NAMES:
         if (root / name).is_file():
             return root / name
@@ -66,7 +66,7 @@ def find_csv(root: Path) -> Path:
 def read_table(csv: Path) -> pd.DataFrame:
     """The CSV as text, with `filename` and `label` filled in each row. Raises DataError."""
     try:
-        # No value is taken for a missing one, or a kind called "none" or "nan" would be lost.
+        # Read all values literally: pandas would treat a kind called "none" or "nan" as missing.
         table = pd.read_csv(csv, dtype=str, keep_default_na=False, skipinitialspace=True)
     except ValueError as error:  # pandas' own errors, and bytes that are not UTF-8
         raise DataError(f"{csv} cannot be read as CSV: {error}") from error
@@ -120,7 +120,7 @@ def _find_clips(csv: Path, base: Path, names: list[str]) -> tuple[Path, ...]:
         raise DataError(f"{csv} names {len(missing)} clips that are not there, first {missing[0]}")
     first: dict[str, Path] = {}
     for path in paths:
-        # Pictures, predictions and what is drawn for a clip go by its name.
+        # Pictures, predictions and random draws of a clip depend on its name.
         other = first.setdefault(path.stem, path)
         if other is not path:
             raise DataError(

@@ -1,4 +1,4 @@
-"""Fetching a large file, so that a part of it is never taken for the whole."""
+"""Fetch a large file so that a partial file is never mistaken for the whole."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tinyast.errors import DataError
 
 ESC50_URL = "https://github.com/karoldvl/ESC-50/archive/master.zip"
 CHUNK = 1 << 18  # bytes
-Progress = Callable[[int, int | None], None]  # bytes or clips done, of how many if known
+Progress = Callable[[int, int | None], None]  # bytes or clips done, and the total if known
 
 
 def fetch(
@@ -31,11 +31,11 @@ def fetch(
     progress: Progress | None = None,
     trouble: Callable[[str], None] | None = None,
 ) -> None:
-    """Download `url` to the file `target`, going on where an earlier attempt broke off.
+    """Download `url` to the file `target`, resuming an earlier attempt.
 
-    `trouble` is told why another attempt is made. Raises DataError where the server refuses, cannot
-    be reached or sends nothing new `attempts` times in a row, the disk is full, or the file's
-    SHA-256 is not the one given.
+    `trouble` receives the reason for each further attempt. Raises DataError if the server refuses,
+    if it cannot be reached or sends no new bytes `attempts` times in a row, if the disk is full, or
+    if the file has another SHA-256.
     """
     if not url.startswith(("http://", "https://")):
         raise DataError(f"{url!r} is no web address: it begins with http:// or https://")
@@ -78,9 +78,9 @@ def check_sum(path: Path, sha256: str | None) -> None:
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Make `folder` and hold it, so that two downloads do not write one file.
+    """Create and lock `folder`, so that two downloads cannot write one file.
 
-    Raises DataError where another one has it. The lock ends with the process, and leaves no file.
+    Raises DataError if another download has the lock. It ends with the process and leaves no file.
     """
     folder.mkdir(parents=True, exist_ok=True)
     fd = os.open(folder, os.O_RDONLY)
@@ -94,12 +94,14 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 
 def _fetch_rest(url: str, part: Path, progress: Progress | None) -> None:
-    """Append to `part` what is missing of it, or begin anew if the server cannot go on."""
+    """Append the missing bytes to `part`, or start over if the server cannot resume."""
     have, tag = _size(part), _tag(part)
     request = urllib.request.Request(url, headers={"User-Agent": "tinyast"})
     if have and tag:
         request.add_header("Range", f"bytes={have}-")
-        request.add_header("If-Range", tag)  # else a changed file would be glued to the old one
+        request.add_header(
+            "If-Range", tag
+        )  # otherwise a changed file would be appended to the old one
     try:
         reply = urllib.request.urlopen(request, timeout=30)
     except urllib.error.HTTPError as error:
@@ -134,13 +136,13 @@ def _tag_file(part: Path) -> Path:
 
 
 def _tag(part: Path) -> str:
-    """What the server said to tell this version of its file from others by; empty if nothing."""
+    """The server's tag for this version of its file; empty without one."""
     path = _tag_file(part)
     return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
 def _remember(part: Path, tag: str | None) -> None:
-    # A weak tag promises like content, not like bytes, and cannot be gone on from.
+    # A weak tag promises equivalent content, not equal bytes, so it does not allow resuming.
     if tag and not tag.startswith("W/"):
         _tag_file(part).write_text(tag, encoding="utf-8")
     else:
@@ -157,7 +159,7 @@ def _refuse_what_has_no_room(part: Path, size: int) -> None:
 
 
 def _refuse_what_stays(url: str, part: Path, error: Exception) -> None:
-    """Raise DataError where trying again would not help: this disk, or the server's last word."""
+    """Raise DataError if another attempt would not help: this disk, or a final answer."""
     if isinstance(error, urllib.error.HTTPError):
         if error.code < 500:
             raise DataError(f"{url}: the server says {error.code} {error.reason}") from error

@@ -1,4 +1,4 @@
-"""Clips to log-mel pictures on disk, for looking at or for other programs.
+"""Write clips as log-mel pictures, to look at or for other programs.
 
 Training computes more than these (see `tinyast.data.spectrograms`) and does not need them.
 """
@@ -28,11 +28,11 @@ Row = dict[str, str | int]
 
 @dataclass(frozen=True)
 class Made:
-    """What a call of `preprocess` came to, in pictures."""
+    """The result of `preprocess`, in numbers of pictures."""
 
     written: int
-    kept: int  # of clips not changed since
-    removed: int  # of clips that the data set no longer has
+    kept: int  # of unchanged clips
+    removed: int  # of clips that are gone from the data set
 
 
 def preprocess(
@@ -44,9 +44,9 @@ def preprocess(
 ) -> Made:
     """Write `output/NAME.npy`, (n_mels, n_frames) float32, of each clip, and metadata.csv.
 
-    Clips done before, and not changed since, are left as they are; pictures of clips that are not
-    in `dataset` are removed. Where it is interrupted, the table lists what was done. Raises
-    DataError for a clip that cannot be read, a full disk, or a folder that holds something else.
+    Skips clips that are done and unchanged, and removes pictures of clips that are not in
+    `dataset`. After an interruption the table lists the finished clips. Raises DataError for an
+    unreadable clip, a full disk, or a folder with other content.
     """
     _claim(output, settings)
     rows = [_row(dataset, index) for index in range(len(dataset))]
@@ -89,7 +89,7 @@ def _row(dataset: Dataset, index: int) -> Row:
 
 
 def _done(output: Path) -> dict[str, tuple[int, int]]:
-    """Size and time of the clips that the table says were done."""
+    """Size and time of the clips that the table lists as done."""
     if not (output / TABLE).exists():
         return {}
     try:
@@ -128,7 +128,7 @@ def _write_table(path: Path, rows: list[Row]) -> None:
 
 
 def _claim(output: Path, settings: FeatureSettings) -> None:
-    """Make the folder, or make sure that what it holds was written here, by these settings."""
+    """Make the folder, or check that its content was written here with these settings."""
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -146,7 +146,7 @@ def _claim(output: Path, settings: FeatureSettings) -> None:
 
 
 def _write_text(path: Path, text: str) -> None:
-    """Write a file in one move: where the disk is full, what was there stays."""
+    """Replace a file atomically: if the disk is full, the old content stays."""
     part = path.with_name(path.name + ".part")
     try:
         part.write_text(text, encoding="utf-8", newline="")

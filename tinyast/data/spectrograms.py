@@ -1,7 +1,7 @@
 """Each clip's pictures, computed once: its own, and variants played faster, slower or in a room.
 
-What is kept is mel power, before the logarithm: powers of independent sounds add, so that clips
-can be mixed and filtered in training as if the sound itself were.
+They are kept as mel power, before the logarithm: powers of independent sounds add, so training
+can mix and filter clips as if it mixed and filtered the sound.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tinyast.errors import AudioError, DataError
 from tinyast.features.log_mel import FeatureSettings, mel_power
 
 if TYPE_CHECKING:
-    from tinyast.data.datasets import Dataset  # and pandas, which worker processes need not load
+    from tinyast.data.datasets import Dataset  # imports pandas, which worker processes do not need
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class VariantSettings:
 
     variants: int  # pictures of each clip; the first is the clip as it is
     max_speed: float  # fastest playback; the slowest is its inverse
-    reverb: float  # part of the variants put into a made-up room
-    clipping: float  # part of the variants recorded too loud
+    reverb: float  # share of the variants with a simulated room
+    clipping: float  # share of the variants that are clipped
     seed: int = 0
 
 
@@ -56,7 +56,7 @@ def load_clip(path: Path, settings: FeatureSettings) -> Float:
 def clip_spectra(path: Path, settings: FeatureSettings, how: VariantSettings) -> Float:
     """All pictures of one clip as mel power, (variants, n_mels, n_frames).
 
-    What is drawn depends on the clip's name and the seed alone, never on order or on the process.
+    Random draws depend only on the clip's name and the seed, never on order or process.
     """
     samples = load_clip(path, settings)
     digest = hashlib.sha256(f"{how.seed} {path.stem}".encode()).digest()
@@ -84,8 +84,8 @@ def dataset_spectra(
     """Pictures of all clips, (clips, variants, n_mels, n_frames), mapped from a file in `cache`.
 
     The file is named after all that went into it, and written under a temporary name first, so
-    that a broken run leaves nothing that could be taken for whole. `progress` is told how many
-    clips are done.
+    that a broken run cannot leave a partial file. `progress` receives the number of finished
+    clips.
     """
     what = {
         "features": settings.to_dict(),
@@ -96,7 +96,7 @@ def dataset_spectra(
     target = cache / f"spectra-{key}.npy"
     if not target.exists():
         cache.mkdir(parents=True, exist_ok=True)
-        # Written from front to end, not mapped: on a full disk a mapped file kills the process.
+        # Write sequentially, not mapped: on a full disk a mapped file kills the process.
         partial_file = cache / f"{target.stem}.{os.getpid()}.part"
         shape = (len(dataset), how.variants, settings.n_mels, settings.n_frames)
         try:

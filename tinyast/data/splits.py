@@ -1,4 +1,4 @@
-"""Which clips are trained on, and which are kept to judge by."""
+"""Split clips into those to train on and those to test on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tinyast.errors import DataError
 
 
 def split_by_fold(dataset: Dataset, hold_out: int | None) -> tuple[Numbers, Numbers]:
-    """Numbers of the clips to train on and to test on; none to test on if `hold_out` is None."""
+    """Indices of training and test clips; no test clips if `hold_out` is None."""
     held = dataset.folds == hold_out if hold_out is not None else np.zeros(len(dataset), bool)
     if hold_out is not None and not held.any():
         there = ", ".join(str(fold) for fold in sorted(set(dataset.folds.tolist())))

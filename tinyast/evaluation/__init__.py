@@ -1,1 +1,1 @@
-"""Judge models on clips they were not trained on."""
+"""Evaluate models on clips that they were not trained on."""

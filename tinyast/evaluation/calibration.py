@@ -1,4 +1,4 @@
-"""Whether scores can be believed: how often a model is right where it says that it is so sure."""
+"""Calibration: how often a model is right, by its score."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ Targets = NDArray[np.int64]  # (clips,)
 
 @dataclass(frozen=True)
 class Accepted:
-    """What a threshold lets through."""
+    """The clips that a threshold accepts."""
 
     threshold: float
     share: float  # of the clips that are accepted
-    right: float  # share of those that are right; 1 if there are none
+    right: float  # share of these that are correct; 1 without any
 
 
 def accepted(scores: Scores, targets: Targets, threshold: float) -> Accepted:
-    """How much is accepted at `threshold`, and how much of that is right."""
+    """The share accepted at `threshold`, and the correct share of it."""
     passed = scores.max(axis=1) >= threshold
     right = scores.argmax(axis=1) == targets
     return Accepted(
@@ -71,8 +71,8 @@ def temperatures_from_others(
 ) -> NDArray[np.float64]:
     """For each clip the temperature likeliest on the clips of all other judges, (clips,).
 
-    `judges` (clips,) says which model judged a clip. No clip has a say in its own temperature.
-    Raises ValueError where there is only one judge.
+    `judges` (clips,) says which model judged a clip. No clip influences its own temperature.
+    Raises ValueError for a single judge.
     """
     numbers = np.unique(judges)
     if len(numbers) < 2:

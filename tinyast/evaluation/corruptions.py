@@ -1,6 +1,6 @@
-"""What happens to sound between a data set and a real microphone, done to clips on purpose.
+"""Change clips as distance, rooms, noise and codecs change sound in practice.
 
-Each way takes mono samples at 16 kHz, (n,) float32, and gives samples with the rate they now have.
+Each way takes mono samples at 16 kHz, (n,) float32, and returns samples with their new rate.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _pcm16(samples: Float) -> Float:
 
 
 def _by(random: Random) -> int:
-    """Samples by which a clip of 5 s comes later, or earlier if below 0: half of it at most."""
+    """Samples to delay a clip of 5 s, negative to advance it: at most half of its length."""
     return int(random.integers(-RATE * 5 // 2, RATE * 5 // 2 + 1))
 
 
@@ -105,7 +105,7 @@ def _white(n: int, random: Random) -> Float:
 
 
 def _recorded(n: int, random: Random, background: Sequence[Float]) -> Float:
-    """Up to six clips at once, each at the same power, none of them clear: a busy place."""
+    """Up to six clips of equal power at once, like a busy place."""
     chosen = random.choice(len(background), min(6, len(background)), replace=False)
     total = np.zeros(n, np.float32)
     for index in chosen:

@@ -30,7 +30,7 @@ def confusion_matrix(evaluation: Evaluation, path: Path) -> None:
 
 
 def reliability_diagram(scores: Scores, targets: Targets, path: Path) -> None:
-    """How often the model is right where it is so sure: on the diagonal is honest."""
+    """Share of correct clips by score; calibrated scores lie on the diagonal."""
     rows = reliability(scores, targets)
     figure = Figure(figsize=(5, 5), layout="constrained")
     axes = figure.subplots()

@@ -1,4 +1,4 @@
-"""How a clip becomes the 64x64 picture that the model sees.
+"""Turn a clip into the 64x64 picture that the model sees.
 
 In numpy, for many clips at once as training has them; `tinyast.features.graph` does the same to one
 window at a time, and is held to this. The numbers that shape it are a `FeatureSettings`, saved
@@ -48,7 +48,7 @@ class FeatureSettings:
         return self.n_samples // (self.hop_length * self.pool)
 
     def unpooled(self) -> FeatureSettings:
-        """The same with every frame a column of its own, as clips are changed in training."""
+        """The same settings with one column per frame, as training changes clips."""
         return replace(self, pool=1)
 
     @property
@@ -119,7 +119,7 @@ def mel_power(samples: Float, settings: FeatureSettings) -> Float:
         np.multiply(some, window, out=windowed[: len(some)])
         # The stubs know no single precision.
         np.fft.rfft(windowed[: len(some)], out=spectrum[: len(some)])  # type: ignore[arg-type]
-        parts = spectrum[: len(some)].view(np.float32)  # real and imaginary in turn
+        parts = spectrum[: len(some)].view(np.float32)  # real and imaginary alternate
         np.square(parts, out=parts)
         power = parts[:, ::2] + parts[:, 1::2]  # (columns * pool, bins)
         if settings.pool > 1:
@@ -155,5 +155,5 @@ def normalise(power: Float, settings: FeatureSettings) -> Float:
 
 
 def log_mel(samples: Float, settings: FeatureSettings) -> Float:
-    """What the model is given for one clip: (n_mels, n_frames), float32."""
+    """The model's input for one clip: (n_mels, n_frames), float32."""
     return normalise(mel_power(samples, settings), settings)

@@ -1,9 +1,9 @@
-"""Memory that is freed: kept for the next window, given back after loading.
+"""Keep freed memory for the next window, and return it after loading.
 
-glibc gives large blocks back to the system when they are freed, and every window needs the same
-ones again: each page is then mapped and cleared anew, which can take longer than the arithmetic.
-It gives every thread an arena of its own, each with its own slack. And what loading a model takes
-and frees in between stays with the process.
+glibc returns large freed blocks to the system, and every window needs the same blocks again: the
+system then maps and clears each page again, which can take longer than the arithmetic. glibc gives
+every thread a separate arena with separate slack. And the process keeps the memory that loading a
+model uses temporarily.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 
 # mallopt(3), malloc.h
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
-KEPT = 16 << 20  # bytes at the end of an arena before any are given back
-MAPPED = 8 << 20  # bytes of a block from which on it is mapped by itself, as a whole file's sound
+KEPT = 16 << 20  # bytes at the end of an arena to keep before returning any
+MAPPED = 8 << 20  # bytes; larger blocks are mapped separately, such as a whole file's sound
 SHARING = 4  # threads to an arena: each takes a few blocks for a window, and those are large
 
 
@@ -33,7 +33,7 @@ def keep_freed_memory(threads: int = 1) -> bool:
 
 
 def give_back_freed_memory() -> None:
-    """Give the system back what is free now, where the C library can: once all is loaded."""
+    """Return free memory to the system, if the C library can; call it after loading."""
     trim = _libc("malloc_trim")
     if trim is not None:
         trim(ctypes.c_size_t(0))

@@ -1,4 +1,4 @@
-"""What lies in a checkpoint folder, as far as running it needs to know."""
+"""Read a checkpoint folder: the parts that classification needs."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Checkpoint:
     version: str
     labels: tuple[str, ...]  # in the order of the logits
     features: FeatureSettings
-    unknown_below: float | None = None  # `familiarity` under which a sound is none of the labels
+    unknown_below: float | None = None  # `familiarity` below which a sound is unknown
 
     def file(self, name: str) -> Path:
-        """The path of one of its files. Raises CheckpointError where it is missing."""
+        """The path of one of its files. Raises CheckpointError if it is missing."""
         path = self.path / name
         if not path.is_file():
             raise CheckpointError(
@@ -39,7 +39,7 @@ class Checkpoint:
 
 
 def default_path() -> Path:
-    """The checkpoint that comes with the package."""
+    """The shipped checkpoint."""
     return Path(str(resources.files("tinyast"))) / "checkpoints" / "esc50"
 
 
@@ -114,9 +114,9 @@ def write_sums(folder: Path) -> None:
 
 
 def damaged_files(folder: Path) -> list[str]:
-    """Names in SHA256SUMS whose content is not what was written, or is gone.
+    """Files in SHA256SUMS that are missing or have other content.
 
-    Raises CheckpointError where the folder has no SHA256SUMS.
+    Raises CheckpointError if the folder has no SHA256SUMS.
     """
     try:
         lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()

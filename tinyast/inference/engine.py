@@ -18,7 +18,7 @@ from tinyast.onnx_session import open_session
 
 
 class Engine(Protocol):
-    """Something that turns spectrograms into logits. Safe to call from several threads."""
+    """Turns spectrograms into logits. Safe to call from several threads."""
 
     name: str
     sha256: str  # of the file that holds the weights
@@ -47,7 +47,7 @@ def load_engine(checkpoint: Checkpoint, name: str = "onnx") -> Engine:
 
 
 class OnnxEngine:
-    """An exported graph in ONNX Runtime, one thread a call; callers bring their own threads."""
+    """An exported graph in ONNX Runtime, one thread per call."""
 
     def __init__(self, checkpoint: Checkpoint, file: str, name: str) -> None:
         self.name = name

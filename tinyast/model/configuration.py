@@ -28,7 +28,7 @@ class TinyASTConfig(PreTrainedConfig):
         logit_temperature: logits are divided by it (Guo et al. 2017, "On Calibration of Modern
             Neural Networks"), so that a score can be read as a probability.
         unknown_below: below this familiarity (`tinyast.inference.familiarity`) a sound counts as
-            none of the labels; None if it was not fitted.
+            unknown; None if it was not fitted.
     """
 
     model_type = "tinyast"

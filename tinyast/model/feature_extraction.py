@@ -1,4 +1,4 @@
-"""What the model takes in, in Hugging Face's conventions: `preprocessor_config.json`."""
+"""The model's input, by Hugging Face's conventions: `preprocessor_config.json`."""
 
 from __future__ import annotations
 

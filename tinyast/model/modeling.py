@@ -1,6 +1,6 @@
 """The network: a convolution stem, then a small Vision Transformer over 16 tokens.
 
-The stem is what lets so small a data set train a transformer at all (Xiao et al. 2021, "Early
+The stem makes it possible to train a transformer on such a small data set (Xiao et al. 2021, "Early
 Convolutions Help Transformers See Better"). The transformer's blocks are those of Hugging Face
 Transformers' ViT.
 """
@@ -22,8 +22,8 @@ from tinyast.model.configuration import TinyASTConfig
 def conv(inputs: int, outputs: int, halve: bool) -> nn.Sequential:
     """3x3 convolution, batch normalisation, ReLU: (B, inputs, H, W) -> (B, outputs, H, W).
 
-    With `halve`, the largest of each 2x2 cells goes on, (B, outputs, H/2, W/2): taken first, it
-    leaves a quarter of the work to what follows.
+    With `halve`, it keeps the largest of each 2x2 cells, (B, outputs, H/2, W/2). Pooling first
+    leaves a quarter of the work for the following steps.
     """
     layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, kernel_size=3, padding=1, bias=False)]
     if halve:
@@ -107,7 +107,7 @@ class TinyASTForAudioClassification(TinyASTPreTrainedModel):
 
 
 def pool(grid: Tensor) -> Tensor:
-    """Tokens (B, rows, columns, D) to (B, D): what the bands say on average, and what one says.
+    """Tokens (B, rows, columns, D) to (B, D): mean plus maximum over the bands.
 
     After PANNs (Kong et al. 2020), with the axes the other way round.
     """

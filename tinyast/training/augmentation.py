@@ -1,4 +1,4 @@
-"""What is done to a batch of clips in training, so that no picture is seen twice.
+"""Change the clips of a training batch, so that the model never sees a picture twice.
 
 All of it works on mel power of single frames, where mixing, filtering and noise are sums and
 products and a roll by part of a column blurs little; only SpecAugment's blanks come after
@@ -21,7 +21,7 @@ TINY = np.float32(1e-20)  # under any power that the 80 dB floor lets through
 
 
 class Batch(NamedTuple):
-    """What a step of training is given."""
+    """The input of one training step."""
 
     pictures: Float  # (B, n_mels, n_frames)
     clear: Float  # mel power of the same clips before anything was put over them, by frames
@@ -64,8 +64,8 @@ def at_unit_power(power: Float) -> Float:
 def warp(power: Float, stretch: float, mel_shift: float, shift: float, random: Random) -> Float:
     """Move each picture in time, play it faster or slower, and move it up or down the bands.
 
-    Most are rolled, so that nothing is lost. A part of `shift` begins up to half a clip earlier
-    or later instead: what leaves the clip is lost, and silence follows.
+    Most are rolled, which keeps all of the sound. A share `shift` begins up to half a clip earlier
+    or later instead: the part outside the clip is lost, and silence fills the rest.
     """
     batch, mels, frames = power.shape
     rate = (1 + stretch) ** random.uniform(-1, 1, (batch, 1))

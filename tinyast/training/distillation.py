@@ -1,4 +1,4 @@
-"""Learning from other models' scores as well as from labels.
+"""Learn from other models' scores in addition to labels.
 
 Hinton, Vinyals, Dean 2015, "Distilling the Knowledge in a Neural Network". That a pupil is given
 the very clips its teachers hear, mixed and moved alike, is after Beyer et al. 2022, "Knowledge
@@ -31,7 +31,7 @@ def load_teacher(
 ) -> TinyASTForAudioClassification:
     """The model that the training in folder `run` ended with, for a pupil shown `settings`.
 
-    Raises TeachingError where there is none, or one of other spectra or other kinds of sound.
+    Raises TeachingError if there is no model, or if it has other spectra or other kinds of sound.
     """
     folder = run / "model"
     if not (folder / "config.json").is_file():
@@ -68,7 +68,7 @@ def digest(teacher: TinyASTForAudioClassification) -> str:
 def taught(
     teachers: Sequence[TinyASTForAudioClassification], pictures: Tensor, temperature: float
 ) -> Tensor:
-    """The mean of what teachers say of `pictures`, (B, n_mels, n_frames).
+    """The teachers' mean scores of `pictures`, (B, n_mels, n_frames).
 
     Scores, (B, classes), of their logits divided by `temperature`.
     """
