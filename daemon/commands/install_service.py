@@ -12,7 +12,7 @@ import daemon
 from daemon.errors import SettingsError
 
 NAME = "tinyastd.service"
-# What a user's own service manager may not or need not do.
+# Lines that a user's service manager may not or need not apply.
 _SYSTEM_ONLY = (
     "DynamicUser=",
     "PrivateUsers=",
@@ -38,7 +38,7 @@ _SYSTEM_ONLY = (
 
 
 def template() -> Path:
-    """The unit as it comes with the package, or with a checkout. Raises SettingsError."""
+    """The unit shipped with the package or checkout. Raises SettingsError."""
     here = Path(daemon.__file__).resolve().parent.parent / "config" / NAME
     for path in (Path(sys.prefix) / "share" / "tinyast" / NAME, here):
         if path.is_file():
@@ -47,7 +47,7 @@ def template() -> Path:
 
 
 def command() -> str:
-    """How the unit starts this installation's daemon."""
+    """The command with which the unit starts this installation's daemon."""
     script = Path(sys.executable).with_name("tinyastd")
     if script.exists():
         return str(script)
@@ -55,7 +55,7 @@ def command() -> str:
 
 
 def target(user: bool) -> Path:
-    """Where the unit goes: for the whole system, or for this user."""
+    """The path of the unit, for the whole system or for this user."""
     if not user:
         return Path("/etc/systemd/system") / NAME
     base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
@@ -88,7 +88,7 @@ def _lines(text: str, start: str, user: bool) -> Iterator[str]:
 
 
 def install(config: Path | None, user: bool) -> Path:
-    """Write the unit. Raises SettingsError where it may not be written."""
+    """Write the unit. Raises SettingsError if that is not allowed."""
     path = target(user)
     text = render(config, user)
     try:

@@ -1,4 +1,4 @@
-"""What a daemon says when it is ready: where it listens and, on a terminal, what to do next."""
+"""Announce that the daemon is ready: its endpoints and, on a terminal, the next steps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ log = logging.getLogger("daemon")
 
 
 def announce(settings: Settings, identity: Identity) -> None:
-    """Say that the daemon is ready."""
+    """Print or log that the daemon is ready."""
     sources = ", ".join(
         [folder.path for folder in settings.folder]
         + [f"microphone {mic.device or 'default'}" for mic in settings.microphone]

@@ -8,7 +8,7 @@ from daemon.monitoring.logging import printable
 
 
 def describe(answer: dict[str, Any]) -> str:
-    """A daemon's answer about itself as lines of text."""
+    """Format a daemon's status as lines of text."""
     model, last = answer["model"], answer["last"]
     counts = answer["published"]
     files = ", ".join(f"{counts.get(f'file.{s}', 0)} {s}" for s in ("done", "failed", "incomplete"))

@@ -1,24 +1,24 @@
-"""What time is it, by a clock that nobody sets?
+"""A clock that setting the system time does not affect.
 
-Streams are held against it, and the age of what is kept is measured by it: a clock set forward,
-by a hand that slipped or on a machine that began in 1970, must not make a journal look old.
+It measures streams and the age of stored data: if the system clock jumps forward, by mistake or on
+a machine that started in 1970, the journal must not look old.
 """
 
 from __future__ import annotations
 
 import time
 
-# Where there is one, a clock that goes on while the machine is suspended.
+# If available, a clock that continues while the machine is suspended.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 def clock() -> float:
-    """Seconds since some moment, the same for all processes."""
+    """Seconds since a fixed moment, the same for all processes."""
     return time.clock_gettime(_CLOCK)
 
 
 class SteadyClock:
-    """Seconds since 1970 as the system had them at first, counted on from there."""
+    """Seconds since 1970: the system time at the start, advanced by the steady clock."""
 
     def __init__(self) -> None:
         self._began = time.time() - clock()
@@ -28,8 +28,9 @@ class SteadyClock:
         return self._began + clock()
 
     def step(self, least_s: float) -> float:
-        """By how much the system's clock was set since the last call, where that is `least_s` or
-        more; else 0. What a time server corrects bit by bit is no step."""
+        """The step of the system clock since the last call, if at least `least_s`, else 0.
+
+        Gradual corrections by a time server do not count."""
         off = time.time() - self.now()
         stepped, self._noticed = off - self._noticed, off
         return stepped if abs(stepped) >= least_s else 0.0

@@ -1,4 +1,4 @@
-"""One daemon to a state directory, one to an ipc endpoint."""
+"""Locks: one daemon per state directory, one per ipc endpoint."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from daemon.errors import StartError
 
 
 def lock_path(state: Path) -> Path:
-    """What the daemon of a state directory holds while it runs."""
+    """The lock file of the daemon that uses a state directory."""
     return state / "lock"
 
 
@@ -42,7 +42,7 @@ class Lock:
 
 
 def holder(path: Path) -> str | None:
-    """The process that holds the lock on `path`, as it wrote itself down; None if there is none."""
+    """The holder of the lock on `path`, as it describes itself; None if free."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

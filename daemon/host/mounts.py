@@ -1,4 +1,4 @@
-"""Which folders change without this machine being told."""
+"""Detect folders that can change without an event on this machine."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ REMOTE = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterf
 
 
 def is_remote(root: bytes, mounts: bytes | None = None) -> bool:
-    """Whether other machines can change `root` without this one being told.
+    """Whether other machines can change `root` without an event here.
 
-    `mounts` is in the format of /proc/self/mountinfo (proc(5)), which is read if None; a system
-    without it has no answer, and events are relied on.
+    `mounts` has the format of /proc/self/mountinfo (proc(5)), which is read if None. Without that
+    file the answer is False, and the daemon relies on events.
     """
     if mounts is None:
         try:

@@ -1,4 +1,4 @@
-"""Telling the service manager how it goes (sd_notify(3)); without one, nothing is told."""
+"""Report the state to the service manager, if there is one (sd_notify(3))."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 
 
 def notify(*lines: str) -> None:
-    """Send state such as `READY=1` to the service manager, if there is one that listens."""
+    """Send a state such as `READY=1` to the service manager, if it listens."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
@@ -19,9 +19,9 @@ def notify(*lines: str) -> None:
             sender.connect(address)
             sender.sendall("\n".join(lines).encode())
         except OSError:
-            return  # it went away; there is nobody to tell
+            return  # the service manager has gone
 
 
 def reloading() -> None:
-    """Say that settings are being read again; `READY=1` follows when that is done."""
+    """Report that the daemon reads its settings again; send `READY=1` afterwards."""
     notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")

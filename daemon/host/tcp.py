@@ -11,7 +11,7 @@ import zmq
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach `host`, as an address says; [] around it are allowed."""
+    """Whether the address `host`, with or without [], is reachable only from this machine."""
     if host == "localhost":
         return True
     try:
@@ -21,9 +21,9 @@ def is_loopback(host: str) -> bool:
 
 
 def why_no_interfaces() -> str | None:
-    """Why the system does not tell of its network interfaces; None where it does.
+    """The reason why network interfaces cannot be listed; None if they can.
 
-    libzmq asks for them before it binds a TCP address, and aborts the process where it may not.
+    libzmq lists them before it binds a TCP address, and aborts the process if that is denied.
     """
     if not hasattr(socket, "AF_NETLINK"):  # not Linux
         return None
@@ -45,7 +45,7 @@ def holder_of_port(port: int) -> str:
                     command = b" ".join(words).decode("utf-8", "replace").strip()
                     return f"process {pid} ({command[:80]})"
         except OSError:
-            continue  # it ended, or is another user's
+            continue  # it ended, or belongs to another user
     return "another process"
 
 
@@ -65,12 +65,12 @@ def _listening_inodes(port: int) -> set[str]:
 
 
 def keep_alive(socket: zmq.Socket[bytes]) -> None:
-    """Have the system notice a peer whose machine is gone, within half a minute.
+    """Let the system detect within half a minute that a peer's machine is gone.
 
-    libzmq's own heartbeats would too, but they abort the process (4.3.5) where one fails to come
-    on a connection that is not read because a queue is full: on the daemon's side any client can
-    bring that about, on a subscriber's being slow is enough (libzmq issues 3937 and 4767). What
-    keepalive cannot tell, a daemon that hangs, the heartbeats in the stream do.
+    libzmq's heartbeats would detect it too, but they abort the process (4.3.5) if one is missing on
+    a connection that is not read because a queue is full: any client can cause that in the daemon,
+    and a slow reader causes it in a subscriber (libzmq issues 3937 and 4767). Keepalive does not
+    detect a hung daemon; the heartbeats in the stream do.
     """
     socket.tcp_keepalive = 1
     socket.tcp_keepalive_idle = 15  # s

@@ -1,4 +1,4 @@
-"""Copies of the journal: made while the daemon runs, and put back while it does not."""
+"""Copy the journal while the daemon runs, and restore a copy while it is stopped."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from daemon.journal.migrations import VERSION
 
 
 def backup(state: Path, target: Path) -> int:
-    """Write a whole copy of the journal in `state` to the new file `target`; its newest seq.
+    """Copy the journal in `state` to the new file `target`; return its newest seq.
 
-    The copy is of one moment, and the daemon goes on meanwhile. Raises SettingsError where there
-    is a file already or none can be made, JournalError where the journal cannot be read.
+    The copy has the state of one moment; the daemon keeps running. Raises SettingsError if the
+    file exists or cannot be created, JournalError if the journal cannot be read.
     """
     if target.exists():
         raise SettingsError(f"{target} exists; a backup is written to a new file")
@@ -29,12 +29,12 @@ def backup(state: Path, target: Path) -> int:
 
 
 def restore(source: Path, state: Path) -> tuple[int, Path | None]:
-    """Put the copy `source` in place of the journal in `state`.
+    """Replace the journal in `state` by the copy `source`.
 
-    Gives the newest seq in it, and where the journal was put that was there. Numbers above that
-    seq were given to other messages once, so the restored journal gets a UUID of its own, in all
-    that it keeps too: subscribers then begin it anew. Raises StartError where a daemon runs,
-    JournalError where `source` is no whole journal or a newer one than this daemon knows.
+    Returns its newest seq, and the new path of the previous journal. Other messages have already
+    used the numbers above that seq, so the restored journal gets a new UUID, also in its stored
+    messages; subscribers then read it from its start. Raises StartError if a daemon runs,
+    JournalError if `source` is not a complete journal or is newer than this daemon supports.
     """
     try:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -50,7 +50,7 @@ def restore(source: Path, state: Path) -> tuple[int, Path | None]:
         with fresh.open("rb") as restored:
             give_to_owner_of(state, restored.fileno())
         replaced = path.exists()
-        aside = put_aside(path, "replaced")  # with what a journal that is gone has left as well
+        aside = put_aside(path, "replaced")  # also files that a missing journal left behind
         os.rename(fresh, path)
     finally:
         lock.release()
@@ -59,7 +59,7 @@ def restore(source: Path, state: Path) -> tuple[int, Path | None]:
 
 @contextmanager
 def _copied(source: Path, target: Path) -> Iterator[sqlite3.Connection]:
-    """A connection to a copy of `source`, which is at `target` once the block ends well."""
+    """A connection to a copy of `source`; it moves to `target` if the block succeeds."""
     part = target.with_name(target.name + ".part")
     uri = f"{source.absolute().as_uri()}?mode=ro"
     try:
@@ -67,7 +67,7 @@ def _copied(source: Path, target: Path) -> Iterator[sqlite3.Connection]:
         with closing(sqlite3.connect(part, isolation_level=None)) as copy:
             with closing(sqlite3.connect(uri, uri=True)) as original:
                 original.backup(copy)
-            # One file, with nothing beside it that could be left behind.
+            # One file, without a WAL beside it that could be forgotten.
             copy.execute("PRAGMA journal_mode = DELETE")
             yield copy
         with part.open("rb") as written:
@@ -84,7 +84,7 @@ def _copied(source: Path, target: Path) -> Iterator[sqlite3.Connection]:
 
 
 def _newest(copy: sqlite3.Connection, source: Path) -> int:
-    """The newest seq of a copied journal. Raises JournalError where it is none, or damaged."""
+    """The newest seq of a copied journal. Raises JournalError for other or damaged files."""
     version = copy.execute("PRAGMA user_version").fetchone()[0]
     if not 1 <= version <= VERSION:
         what = "of a newer version than this daemon knows" if version else "no journal of tinyastd"
@@ -96,7 +96,7 @@ def _newest(copy: sqlite3.Connection, source: Path) -> int:
 
 
 def _rename(copy: sqlite3.Connection) -> None:
-    """Give a journal another UUID, as it is written in each message too."""
+    """Give a journal another UUID, in each stored message too."""
     (old,) = copy.execute("SELECT value FROM meta WHERE key = 'journal'").fetchone()
     new = str(uuid.uuid4())
     before, after = (f'"journal":"{name}"' for name in (old, new))

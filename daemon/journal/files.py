@@ -1,4 +1,4 @@
-"""Where the journal lies, and how a damaged or replaced one is moved aside; never deleted."""
+"""Paths of the journal; move a damaged or replaced one aside, never delete it."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def journal_path(state: Path) -> Path:
 
 
 def damage_mark(path: Path) -> Path:
-    """The file that says that a journal was found damaged while it was written."""
+    """The file that marks a journal as found damaged during a write."""
     return path.with_name(path.name + ".damaged")
 
 
 def put_aside(path: Path, why: str = "damaged") -> Path:
-    """Rename a journal, with what belongs to it, to a name that says why and when; that name."""
+    """Rename a journal and its companion files to a name that says why and when; return it."""
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
     target = path.with_name(f"{path.name}.{why}-{stamp}")
     number = 0
@@ -41,7 +41,7 @@ def put_aside(path: Path, why: str = "damaged") -> Path:
 
 @contextmanager
 def noting_damage(path: Path) -> Iterator[None]:
-    """Turn the news that the file is damaged into JournalDamaged, and leave a mark beside it."""
+    """Turn SQLite's error for a damaged file into JournalDamaged, and leave a mark beside it."""
     try:
         yield
     except (sqlite3.OperationalError, sqlite3.IntegrityError):

@@ -1,7 +1,7 @@
-"""How the state on disk is laid out, version by version.
+"""The layout of the state on disk, version by version.
 
 A change is a new entry at the end of MIGRATIONS, never an edit of one that has shipped: a newer
-daemon applies what an older state lacks, and an older daemon refuses a newer state.
+daemon applies the missing entries to an older state, and an older daemon refuses a newer state.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from daemon.journal.migrations import VERSION
 from daemon.journal.records import Page, Published
 from daemon.journal.rows import ledger_row, unsigned
 
-MAX_REPLAY_SCAN = 20_000  # rows one replay request may pass over
+MAX_REPLAY_SCAN = 20_000  # rows that one replay request may skip
 
 
 class JournalReader:
@@ -32,9 +32,9 @@ class JournalReader:
         return None if found is None else ledger_row(found)
 
     def finished(self, found: Mapping[bytes, Identity]) -> set[bytes]:
-        """Paths of which the ledger holds the end of just the file that was `found` there.
+        """Those paths in `found` whose exact file has an end state in the ledger.
 
-        As `row` and `is_known` say for each, for many at a fraction of the cost.
+        Equals `row` and `is_known` for each, at a fraction of the cost for many.
         """
         query = (
             "SELECT path, inode, size, mtime_ns, ctime_ns FROM files "
@@ -53,10 +53,10 @@ class JournalReader:
     def page(self, since: int, limit: int, max_bytes: int, topic: str = "") -> Page:
         """Messages after `since` whose topic begins with `topic`, oldest first.
 
-        At most `limit` of them or `max_bytes`, though never none where one is left to give.
+        At most `limit` of them or `max_bytes`, but at least one if one is left.
         """
         with noting_damage(self._path):
-            self._db.execute("BEGIN")  # one view of the journal for all that is answered
+            self._db.execute("BEGIN")  # one snapshot for the whole answer
             try:
                 newest = self._db.execute("SELECT max(seq) FROM newest").fetchone()[0] or 0
                 oldest = self._db.execute("SELECT min(seq) FROM messages").fetchone()[0]
@@ -69,7 +69,7 @@ class JournalReader:
     def _collect(
         self, since: int, limit: int, max_bytes: int, topic: str
     ) -> tuple[list[Published], int | None]:
-        """The messages, and how far the scan came; None where it came to the end."""
+        """The messages, and the last seq scanned; None if the scan reached the end."""
         messages: list[Published] = []
         size, reached = 0, since
         query = "SELECT seq, topic, body FROM messages WHERE seq > ? ORDER BY seq"
@@ -89,7 +89,7 @@ class JournalReader:
 
 
 def check_journal(state: Path) -> None:
-    """Raise JournalError where a daemon could not go on with the journal. Changes nothing."""
+    """Raise JournalError if a daemon could not use the journal. Does not change it."""
     path = journal_path(state)
     uri = f"file:{path}?mode=ro".replace("%", "%25")
     try:

@@ -1,4 +1,4 @@
-"""Logs on standard error: for people on a terminal, JSON lines otherwise; repeats are limited."""
+"""Log to standard error: plain lines on a terminal, JSON elsewhere, with a limit on repeats."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from daemon.settings.schema import Log
 
 log = logging.getLogger(__name__)
 BURST = 10  # records of one kind
-PERIOD_S = 60.0  # in which no more than that are let through
+PERIOD_S = 60.0  # in which at most that many are logged
 
 
 @dataclass
 class _Kind:
-    """Records of one origin and wording, whatever they fill in."""
+    """Records with the same logger and format string."""
 
     since: float
     let_through: int = 0
     left_out: int = 0
-    last: str = ""  # that was left out
+    last: str = ""  # text of the last record left out
 
 
 class RateLimitFilter(logging.Filter):
-    """Lets so many records of one kind through in a while, and says how many it did not."""
+    """Passes at most `BURST` records of one kind per period, and reports how many it left out."""
 
     def __init__(self, burst: int = BURST, period_s: float = PERIOD_S) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class RateLimitFilter(logging.Filter):
             return False
 
     def settled(self) -> list[str]:
-        """Words for each kind of which records were left out and none came for a while."""
+        """A summary for each kind that left records out and has been quiet for a while."""
         now = time.monotonic()
         with self._lock:
             old = [k for k, kind in self._kinds.items() if now - kind.since >= self._period_s]
@@ -66,11 +66,11 @@ def _more(count: int) -> str:
     return f"{count} more like it were left out"
 
 
-_repeats = RateLimitFilter()  # one, however often logging is configured
+_repeats = RateLimitFilter()  # shared, even if logging is configured again
 
 
 def printable(text: str) -> str:
-    """Text that cannot start a new line, move a cursor or break an encoder."""
+    """Escape text so that it cannot start a line, move a cursor or break an encoder."""
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text
     )
@@ -81,7 +81,7 @@ class _Human(logging.Formatter):
         clock = time.strftime("%H:%M:%S", time.localtime(record.created))
         line = f"{clock} {record.levelname.lower():<7} {printable(record.getMessage())}"
         if record.exc_info:
-            # Indented and printable: what is in an error's text cannot pass for a line of its own.
+            # Indented and printable, so that an error's text cannot imitate a log line.
             trace = self.formatException(record.exc_info).splitlines()
             line += "".join(f"\n    {printable(each)}" for each in trace)
         return line
@@ -108,17 +108,19 @@ def is_human(settings: Log) -> bool:
 
 
 def configure(settings: Log) -> None:
-    """Send all logging to standard error in the format and from the level that are set."""
+    """Send all logging to standard error, with the format and level of the settings."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Human() if is_human(settings) else _Json())
     handler.addFilter(_repeats)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.level.upper())
-    logging.getLogger("watchdog").setLevel(logging.ERROR)  # what it warns of is handled
+    logging.getLogger("watchdog").setLevel(
+        logging.ERROR
+    )  # the daemon handles the cause of its warnings
 
 
 def tell_left_out() -> None:
-    """Log how many records were left out of kinds that have come to rest."""
+    """Log the number of records left out, for kinds that have become quiet."""
     for words in _repeats.settled():
         log.warning("%s", words)

@@ -1,4 +1,4 @@
-"""Whether a prediction is accepted, and if not, why."""
+"""Decide whether a prediction is accepted, and if not, why."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ class Verdict:
     """The decision on one window."""
 
     accepted: bool
-    threshold: float  # what its label had to reach
+    threshold: float  # least score of its label
     reason: str | None  # silence, denied, unknown or below_threshold; None if accepted
 
 
 def decide(label: str, score: float, rms_dbfs: float, unknown: bool, rules: Decision) -> Verdict:
-    """Judge one window by its best label. The first reason against it is the one given.
+    """Decide on one window by its best label. Gives the first reason against it.
 
-    `unknown` is what the model says of sound that is none of its labels.
+    `unknown` is true if the model finds the sound unlike all its labels.
     """
     threshold = rules.thresholds.get(label, rules.threshold)
     reason = None
@@ -38,14 +38,14 @@ def decide(label: str, score: float, rms_dbfs: float, unknown: bool, rules: Deci
 
 
 def check_labels(rules: Decision, labels: Collection[str]) -> None:
-    """Raise SettingsError where a rule names a label that the model does not know."""
+    """Raise SettingsError if a rule names a label that the model does not know."""
     check_known("decision.thresholds", rules.thresholds, labels)
     check_known("decision.allow", rules.allow, labels)
     check_known("decision.deny", rules.deny, labels)
 
 
 def check_known(setting: str, named: Iterable[str], labels: Collection[str]) -> None:
-    """Raise SettingsError where `setting` names a label that is not among `labels`."""
+    """Raise SettingsError if `setting` names a label that is not among `labels`."""
     for label in named:
         if label not in labels:
             near = difflib.get_close_matches(label, labels, 1)

@@ -11,10 +11,10 @@ _AT_ONCE = 8 << 20  # bytes digested in one step of a job: some 10 ms
 
 
 class Digest:
-    """A digest of an open file's content, taken along as its windows are read.
+    """A digest of an open file's content, computed while its windows are read.
 
-    XXH3 of 128 bits: content is to be told from other content of the same file, not from what
-    somebody made up to look like it, and SHA-256 takes a twentieth of the time for a window.
+    XXH3 of 128 bits: it distinguishes versions of one file, and need not resist forgery; SHA-256
+    would take a twentieth of the time for a window.
     """
 
     def __init__(self, file: Content) -> None:
@@ -22,9 +22,9 @@ class Digest:
         self._hash = xxhash.xxh3_128()
 
     def advance(self, done: float) -> bool:
-        """Take in the content up to the fraction `done` of the file; whether all of that is in.
+        """Digest the content up to the fraction `done` of the file; return whether it got there.
 
-        At most `_AT_ONCE` bytes of it, so that a large file holds nobody up.
+        At most `_AT_ONCE` bytes per call, so that a large file does not delay others.
         """
         until = self._file.size if done >= 1 else int(self._file.size * done)
         stop = min(until, self._at + _AT_ONCE)

@@ -1,9 +1,8 @@
-"""Whose turn it is: microphones first, then files, one window at a time.
+"""Queue of jobs: microphones first, then files, one window at a time.
 
-A worker takes a job, does one window and puts it back behind the others, so a long recording
-holds nobody up. Where many wait it takes a few at once. Jobs that have gone on for a while wait in
-a line of their own, served in turn with the newcomers, and no longer count against the room for
-new ones.
+A worker takes a job, classifies one window and puts the job back behind the others, so a long
+recording does not delay other files. While many wait, it takes a few at once. Long jobs wait in a
+separate line, which alternates with the line of new jobs, and do not count against the room.
 """
 
 from __future__ import annotations
@@ -14,8 +13,8 @@ from dataclasses import dataclass
 
 from daemon.pipeline.job import Job
 
-ROOM = 16  # claimed files waiting for each worker; the others wait on disk
-AT_ONCE = 4  # turns that a worker takes together
+ROOM = 16  # claimed files waiting per worker; the others wait on disk
+AT_ONCE = 4  # most turns that a worker takes together
 LONG_AFTER = 12  # windows (a minute of sound) after which a job counts as long
 MAX_LONG = 128  # each holds a file descriptor
 
@@ -37,9 +36,9 @@ class JobQueue:
         self._live: deque[Job] = deque()
         self._young: deque[Job] = deque()
         self._long: deque[Job] = deque()
-        self._turned_away = 0  # sources that wait for room
-        self._held = 0  # young jobs in a worker's hands
-        self._long_next = False  # whose turn it is, where both lines have jobs
+        self._turned_away = 0  # sources waiting for room
+        self._held = 0  # short jobs in a worker's hands
+        self._long_next = False  # which line is next, if both have jobs
         self._closed = False
         self._lock = threading.Lock()
         self._work = threading.Condition(self._lock)
@@ -67,9 +66,9 @@ class JobQueue:
             return {name: len(line) for name, line in lines.items()}
 
     def wait_for_room(self, timeout: float) -> bool:
-        """Wait until a new job may be put, or `timeout` seconds; whether one may.
+        """Wait at most `timeout` seconds until a new job may be put; return whether it may.
 
-        Where there is none it waits for room for several, so as not to be woken for each.
+        When full, wait until half the queue is free, to avoid one wake-up per job.
         """
         with self._space:
             if not self._has_room():
@@ -87,16 +86,16 @@ class JobQueue:
             self._work.notify()
 
     def put_live(self, job: Job) -> None:
-        """Put a job before all that can wait. It does not count against the room."""
+        """Put a job before all files. It does not count against the room."""
         with self._lock:
             self._live.append(job)
             self._work.notify()
 
     def get(self) -> list[Turn]:
-        """The next turns, waiting for one; none when the queue is closed.
+        """Wait for the next turns; an empty list when the queue is closed.
 
-        What is live goes alone. Of the others it is several where as many are left for each of the
-        other workers: none of them is to be idle meanwhile.
+        A live job comes alone. Files come several at once if as many are left for each of the other
+        workers, so that no worker is idle.
         """
         with self._work:
             self._work.wait_for(lambda: self._live or self._young or self._long or self._closed)
@@ -117,7 +116,7 @@ class JobQueue:
         return Turn(self._young.popleft(), young=True)
 
     def give_back(self, turn: Turn, more: bool) -> None:
-        """End a turn taken with `get`, the job behind the others if there is more to do."""
+        """End a turn taken with `get`; if the job has more to do, put it behind the others."""
         with self._lock:
             self._held -= turn.young
             if more and turn.live:
@@ -131,7 +130,7 @@ class JobQueue:
                 self._space.notify_all()
 
     def close(self) -> list[Job]:
-        """Give out only what is live; return what was waiting besides."""
+        """Hand out only live jobs from now on; return the others still queued."""
         with self._lock:
             self._closed = True
             self._work.notify_all()

@@ -1,4 +1,4 @@
-"""When a recording was made: from its BEXT chunk, its name, or its time of change."""
+"""The time of a recording: from its BEXT chunk, its name, or its modification time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from daemon.errors import SettingsError
 from daemon.settings.schema import Folder
 from tinyast.audio.wav_header import Bext
 
-# What a file system or a header can hold is wider than what a calendar can write.
+# File systems and headers can hold times outside the range of datetime.
 _EARLIEST, _LATEST = -62_000_000_000.0, 253_000_000_000.0  # years 5 and 9987
 
 
@@ -31,9 +31,9 @@ def zone(name: str) -> tzinfo:
 def began(
     path: bytes, mtime_ns: int, duration_s: float, bext: Bext | None, folder: Folder
 ) -> tuple[float, str]:
-    """Seconds since 1970 at the first sample, and what says so: `bext`, `name` or `mtime`.
+    """Seconds since 1970 at the first sample, and the source: `bext`, `name` or `mtime`.
 
-    A file's time of change is when its last sample was written, so its length is taken off.
+    The modification time is that of the last sample, so the duration is subtracted.
     """
     if bext is not None and (stamp := _parse_bext(bext, folder.time_zone)) is not None:
         return stamp, "bext"
@@ -62,7 +62,7 @@ def _parse_name(name: str, pattern: str, time_zone: str) -> float | None:
             for key, default in zip("YmdHMS", (0, 1, 1, 0, 0, 0), strict=True)
         ]
         stamp = datetime(*parts, tzinfo=zone(time_zone))  # type: ignore[misc,arg-type]
-    except (ValueError, OverflowError):  # no time after all: a number that looks like one
+    except (ValueError, OverflowError):  # not a time, but a number that looks like one
         return None
     return _in_calendar(stamp.timestamp())
 

@@ -1,7 +1,8 @@
-"""Requests to a daemon by who may write its state directory: one file each, picked up in order.
+"""Requests to a daemon as files in its state directory, processed in order.
 
-That needs no socket and no password, and works while the daemon is stopped: it finds the request
-when it starts. Where root asks, the request is given to whom the state belongs, who removes it.
+Whoever may write the directory may make requests. This needs neither socket nor password, and works
+while the daemon is stopped: it finds the request at its next start. A request that root makes gets
+the directory's owner, so that the service can remove it.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def ask_reprocess(state: Path, paths: Sequence[bytes]) -> None:
         folder.mkdir(mode=0o700)
     name = f"{time.time_ns():020d}-{uuid.uuid4()}"
     body = {"reprocess": [quote_from_bytes(path) for path in paths]}
-    # The directory is not root's: what lies there may be a link to where root should not write.
+    # The directory is not root's and may contain links to places where root should not write.
     inside = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         give_to_owner_of(state, inside)
@@ -48,7 +49,7 @@ def ask_reprocess(state: Path, paths: Sequence[bytes]) -> None:
 
 @dataclass(frozen=True)
 class Request:
-    """Files to classify again. `done` removes the request once that is on record."""
+    """Files to classify again. `done` removes the request once it is recorded."""
 
     file: Path
     paths: list[bytes]
@@ -58,7 +59,7 @@ class Request:
 
 
 class Inbox:
-    """The requests of one state directory; each is taken once."""
+    """The requests of one state directory, each returned once."""
 
     def __init__(self, state: Path) -> None:
         self._folder = state / FOLDER

@@ -1,4 +1,4 @@
-"""Read settings: defaults, TOML file, environment, flags; explain what does not fit."""
+"""Read settings from defaults, TOML file, environment and flags, and explain errors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from daemon.settings.schema import (
 )
 
 ENV_PREFIX = "TINYAST_"
-# Read elsewhere, by the client and the tests: not settings of the daemon.
+# Variables of the client and the tests; not settings of the daemon.
 ENV_OTHERS = {
     "TINYAST_STRESS", "TINYAST_FUZZ_S", "TINYAST_FUZZ_SEED", "TINYAST_SHARED", "TINYAST_CONFIG",
 }  # fmt: skip
@@ -47,8 +47,8 @@ def load(
 ) -> Settings:
     """Read the settings. Raises SettingsError that names the setting and where it was given.
 
-    `flags` are top-level settings by name; those that are None were not given. The flag `watch`
-    stands for one folder in place of those configured, `device` for one microphone likewise.
+    `flags` are top-level settings by name, None if absent. The flag `watch` replaces the configured
+    folders by one, and `device` the microphones.
     """
     merged: dict[str, Any] = {}
     if file is not None:
@@ -99,14 +99,14 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _is_text(tables: list[str], name: str) -> bool:
-    """Whether a setting is a string and nothing else, so that TINYAST_NODE=7 needs no quotes."""
+    """Whether a setting is always a string, so that TINYAST_NODE=7 needs no quotes."""
     struct = TABLES.get(".".join(tables))
     fields = () if struct is None else msgspec.structs.fields(struct)
     return any(field.name == name and field.type is str for field in fields)
 
 
 def _typed(value: str, text: bool) -> Any:
-    """An environment value read as TOML where it is TOML, else as the string it is."""
+    """An environment value, parsed as TOML if possible, else as a plain string."""
     if text and value[:1] not in ("'", '"'):
         return value
     try:
@@ -133,7 +133,7 @@ def _check(values: dict[str, Any], where: str) -> Settings:
 
 
 def _not_finite(value: Any, name: str = "") -> str | None:
-    """The name of a number that TOML can hold and nothing can wait for or compare with."""
+    """The name of a setting that is infinite or NaN, which TOML allows."""
     if isinstance(value, float) and not math.isfinite(value):
         return name
     items = value.items() if isinstance(value, dict) else []
@@ -147,7 +147,7 @@ def _not_finite(value: Any, name: str = "") -> str | None:
 
 
 def _explain(text: str) -> str:
-    """msgspec's own words, in the terms of a settings file."""
+    """Translate msgspec's error into the terms of a settings file."""
     problem, _, place = text.partition(" - at `")
     place = place.rstrip("`").removeprefix("$").removeprefix(".")
     if unknown := re.search(r"unknown field `(.*)`", problem):
@@ -167,7 +167,7 @@ def _explain(text: str) -> str:
 
 
 def _choices_at(place: str) -> tuple[str, ...]:
-    """What a setting may be, where that is one of a few words or a list of them."""
+    """The allowed words of a setting that is one of a few words or a list of them."""
     *tables, name = re.sub(r"\[.*?\]", "", place).split(".")
     struct = TABLES.get(".".join(tables), Settings)
     kind = next((f.type for f in msgspec.structs.fields(struct) if f.name == name), None)
@@ -184,7 +184,7 @@ def _finish(settings: Settings) -> Settings:
     folders = tuple(
         msgspec.structs.replace(
             folder,
-            # A link is followed once and for all: the system sends no events about its target.
+            # Resolve links once: the system sends no events about a link's target.
             path=os.path.realpath(folder.path),
             name=folder.name or Path(os.path.abspath(folder.path)).name or "root",
         )

@@ -1,4 +1,4 @@
-"""Which settings can change while the daemon runs, and which need a restart."""
+"""Separate settings that can change while the daemon runs from those that need a restart."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import msgspec
 
 from daemon.settings.schema import Settings
 
-# What workers look up anew for each file or live window. Keys need no reload at all.
+# Workers read these again for each file or live window. Keys need no reload.
 LIVE = ("decision", "events", "audio", "top", "log")
 
 
 @dataclass(frozen=True)
 class Changes:
-    """What differs between two settings."""
+    """Differences between two settings."""
 
     applied: tuple[str, ...]
     restart: tuple[str, ...]
 
     def describe(self) -> str:
-        """In words, for the log and for subscribers."""
+        """Describe the changes, for the log and for subscribers."""
         if not self.applied and not self.restart:
             return "settings read again: nothing has changed"
         parts = []
@@ -32,7 +32,7 @@ class Changes:
 
 
 def compare(old: Settings, new: Settings) -> Changes:
-    """Tell changes that can be applied from those that cannot."""
+    """Separate changes that can be applied from those that need a restart."""
     changed = [name for name in old.__struct_fields__ if getattr(old, name) != getattr(new, name)]
     return Changes(
         tuple(name for name in changed if name in LIVE),
@@ -41,5 +41,5 @@ def compare(old: Settings, new: Settings) -> Changes:
 
 
 def replace_live(old: Settings, new: Settings) -> Settings:
-    """The old settings with what can change while the daemon runs as in the new ones."""
+    """The old settings, with the changeable parts from the new ones."""
     return msgspec.structs.replace(old, **{name: getattr(new, name) for name in LIVE})

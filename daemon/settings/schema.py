@@ -20,20 +20,20 @@ class Folder(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One `[[folder]]` to watch."""
 
     path: str
-    name: str = ""  # in topics and messages; the folder's own name if empty
+    name: str = ""  # in topics and messages; the folder's name if empty
     recursive: bool = False
-    formats: tuple[Format, ...] = ("wav",)  # told by content
-    suffixes: tuple[str, ...] = ()  # names looked at; those of `formats` if empty
-    settle: Positive = 10.0  # s without a change after which a writer counts as gone
+    formats: tuple[Format, ...] = ("wav",)  # recognised by content
+    suffixes: tuple[str, ...] = ()  # of names to consider; those of `formats` if empty
+    settle: Positive = 10.0  # s without a change until a writer counts as gone
     watch: Literal["auto", "events", "poll"] = "auto"
-    poll: Positive = 2.0  # s between scans where the file system sends no events
-    rescan: Positive = 600.0  # s between scans where it does, in case one was lost
+    poll: Positive = 2.0  # s between scans if the system reports no events
+    rescan: Positive = 600.0  # s between scans if it does, in case one was lost
     after: Literal["keep", "move", "delete"] = "keep"
     time_pattern: str = r"(?P<Y>\d{4})(?P<m>\d\d)(?P<d>\d\d)[_T-]?(?P<H>\d\d)(?P<M>\d\d)(?P<S>\d\d)"
-    time_zone: str = "UTC"  # of times in names and in BEXT chunks, which carry none
+    time_zone: str = "UTC"  # of recording times in file names and BEXT chunks
 
     def looks_at(self) -> tuple[str, ...]:
-        """Suffixes of the names that are looked at, lower case."""
+        """Suffixes of names to consider, in lower case."""
         given = self.suffixes or tuple(f".{name}" for name in self.formats)
         return tuple(suffix.lower() for suffix in given)
 
@@ -46,13 +46,13 @@ class Microphone(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     hop: Annotated[float, Meta(ge=0.1, le=60)] = 2.5  # s from one window to the next
     rate: Annotated[int, Meta(ge=0, le=384_000)] = 0  # Hz; the device's own if 0
     channels: Annotated[int, Meta(ge=0, le=64)] = 0  # averaged; the device's own if 0
-    keep: Literal["none", "accepted", "all"] = "none"  # windows saved as FLAC beside the state
+    keep: Literal["none", "accepted", "all"] = "none"  # windows to save as FLAC
     keep_days: Positive = 30.0
-    keep_mb: Positive = 1_000.0  # megabytes; the oldest go first
+    keep_mb: Positive = 1_000.0  # megabytes; the oldest are deleted first
 
 
 class EventRule(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """`[events.labels.LABEL]`: what differs for one label; None: as in `[events]`."""
+    """`[events.labels.LABEL]`: different values for one label; None: as in `[events]`."""
 
     confirm_at: Fraction | None = None
     confirm_count: Annotated[int, Meta(ge=1, le=100)] | None = None
@@ -61,12 +61,12 @@ class EventRule(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Events(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """`[events]`: when live windows of one label are one sound."""
+    """`[events]`: when live windows of one label form one event."""
 
-    confirm_at: Fraction = 0.85  # score at which one window is enough
-    confirm_count: Annotated[int, Meta(ge=1, le=100)] = 2  # else so many windows of the label
-    confirm_of: Annotated[int, Meta(ge=1, le=100)] = 3  # among so many in a row
-    end_after: Positive = 10.0  # s without the label after which the sound has ended
+    confirm_at: Fraction = 0.85  # a single window with this score starts an event
+    confirm_count: Annotated[int, Meta(ge=1, le=100)] = 2  # else this many windows of the label
+    confirm_of: Annotated[int, Meta(ge=1, le=100)] = 3  # among this many consecutive windows
+    end_after: Positive = 10.0  # s without the label until the event ends
     labels: dict[str, EventRule] = {}
 
     def of(self, label: str) -> Events:
@@ -83,7 +83,7 @@ class Events(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     @property
     def longest(self) -> int:
-        """Windows that have to be remembered."""
+        """The greatest `confirm_of`: windows to remember."""
         return max([self.confirm_of, *(self.of(label).confirm_of for label in self.labels)])
 
 
@@ -92,24 +92,24 @@ class Decision(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     threshold: Fraction = 0.75  # least score: nine in ten are right (docs/model.md)
     thresholds: dict[str, Fraction] = {}  # least score of single labels
-    allow: tuple[str, ...] = ()  # if any, only these labels
-    deny: tuple[str, ...] = ()  # never these
+    allow: tuple[str, ...] = ()  # accept only these labels, if any
+    deny: tuple[str, ...] = ()  # never accept these
     silence_dbfs: float = -70.0  # level below which a window is silence
-    unknown: bool = True  # reject what is like none of the labels
+    unknown: bool = True  # reject sounds that are unlike all labels
 
 
 class Audio(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`[audio]`: how recordings are cut."""
 
     hop: Annotated[float, Meta(ge=0.05)] = 5.0  # s from one window of a file to the next
-    max_duration: Positive = 86_400.0  # s; a longer recording is refused
+    max_duration: Positive = 86_400.0  # s; longer recordings are refused
 
 
 class JournalLimits(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """`[journal]`: how much of what was said is kept for replay."""
+    """`[journal]`: limits of the messages stored for replay."""
 
     keep_days: Positive = 30.0
-    keep_mb: Annotated[float, Meta(ge=1)] = 1_000.0  # megabytes; the oldest messages go first
+    keep_mb: Annotated[float, Meta(ge=1)] = 1_000.0  # megabytes; the oldest are deleted first
 
 
 class Log(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -122,15 +122,15 @@ class Log(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """All settings of a daemon."""
 
-    node: str = ""  # names this daemon in messages; the host's name if empty
-    state: str = ""  # directory; where the system keeps state if empty
+    node: str = ""  # name of this daemon in messages; the host name if empty
+    state: str = ""  # directory; if empty, see default_state
     publish: str = "tcp://127.0.0.1:5755"
     replay: str = "tcp://127.0.0.1:5756"
     metrics: str = ""  # HOST:PORT of /metrics, /healthz and /readyz; off if empty
-    keys: str = ""  # directory made by `tinyastd keygen`; only who has a key there gets in
+    keys: str = ""  # directory made by `tinyastd keygen`; only clients with a key there get in
     insecure: bool = False  # allow endpoints that other machines can reach
     engine: EngineName = "onnx"
-    checkpoint: str = ""  # directory; the one that comes with the package if empty
+    checkpoint: str = ""  # directory; the shipped one if empty
     workers: Annotated[int, Meta(ge=0, le=256)] = 0  # threads; one for each core if 0
     top: Annotated[int, Meta(ge=1, le=50)] = 5  # labels listed in a prediction
     folder: tuple[Folder, ...] = (Folder(path="data/test"),)
@@ -159,7 +159,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 def default_state() -> Path:
-    """Where systemd says, else the user's state directory (XDG Base Directory 0.8)."""
+    """$STATE_DIRECTORY of systemd, else the user's state directory (XDG Base Directory 0.8)."""
     if given := os.environ.get("STATE_DIRECTORY"):
         return Path(given.split(":")[0])
     base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"

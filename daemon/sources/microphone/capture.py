@@ -2,7 +2,7 @@
 
 Run as `python -m daemon.sources.microphone.capture`.
 
-It is a process of its own because PortAudio can hang for good inside a dead sound server, and a
+It is a separate process because PortAudio can hang without end inside a dead sound server, and a
 process can be killed. It writes frames (`daemon.sources.microphone.framing`) to its standard
 output and dies with its parent. The audio callback copies, enqueues and returns.
 """
@@ -29,20 +29,20 @@ from daemon.host.clock import clock
 from daemon.sources.microphone.framing import Block, Failure, Hello, Missed, write
 
 CHECK_S = 2.0
-# Ends by itself where the server hangs, even if whoever asked has been killed meanwhile.
+# Times out if the server hangs, even if the caller has been killed meanwhile.
 ASK = ("timeout", "2", "pactl", "list", "source-outputs")
 
 
-QUEUE_S = 15.0  # of sound waiting for the daemon to read it; beyond that it is counted
-LATENCY_S = 0.1  # that the device's buffer may hold, so that a busy machine overflows it seldom
-POLL_S = 0.5  # how soon a stream that stopped by itself is noticed
-MANY_CHANNELS = 8  # a device that offers more is a virtual one, and is opened with one
-NICE = -10  # where that is permitted (root, RLIMIT_NICE)
+QUEUE_S = 15.0  # of sound waiting for the daemon to read it; more is dropped and counted
+LATENCY_S = 0.1  # of the device's buffer, so that it rarely overflows on a busy machine
+POLL_S = 0.5  # interval for noticing that a stream stopped
+MANY_CHANNELS = 8  # a device that offers more is virtual, and is opened with one
+NICE = -10  # if permitted (root, RLIMIT_NICE)
 PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 class CannotCapture(Exception):
-    """Why there is no sound, with a code for programs."""
+    """Capture is impossible; the text gives the reason, `code` a word for programs."""
 
     def __init__(self, code: str, text: str) -> None:
         super().__init__(text)
@@ -50,7 +50,7 @@ class CannotCapture(Exception):
 
 
 def load_portaudio() -> Any:
-    """Import sounddevice. Raises CannotCapture that says what to install."""
+    """Import sounddevice. Raises CannotCapture that names the package to install."""
     try:
         import sounddevice
     except OSError as error:
@@ -63,7 +63,7 @@ def load_portaudio() -> Any:
             "no_portaudio", f"sounddevice is missing ({error}); pip install sounddevice"
         ) from error
     except Exception as error:
-        if type(error).__name__ != "PortAudioError":  # which cannot be imported just now
+        if type(error).__name__ != "PortAudioError":  # it cannot be imported at this point
             raise
         raise CannotCapture(
             "no_sound_system",
@@ -91,7 +91,7 @@ def inputs(sounddevice: Any) -> list[dict[str, Any]]:
 
 
 def choose(found: list[dict[str, Any]], name: str) -> dict[str, Any]:
-    """The input of this name, or the default one if it is empty: that or none, never another.
+    """The input of exactly this name, or the default one if it is empty.
 
     Raises CannotCapture `no_device`.
     """
@@ -112,11 +112,11 @@ def capture(sounddevice: Any, name: str, rate: int, channels: int, out: int) -> 
     frequency = rate or round(device["rate"])
     waiting: queue.SimpleQueue[tuple[int, float, bool, np.ndarray[Any, Any]]] = queue.SimpleQueue()
     put = taken = 0  # frames
-    missed = 0  # frames that found no room, since the last block that did
+    missed = 0  # frames dropped since the last block that fitted
 
     def callback(data: np.ndarray[Any, Any], frames: int, times: Any, status: Any) -> None:
         nonlocal put, missed
-        # Once full, not before there is room for a while: one long gap is better than many.
+        # Once full, wait until half is free: one long gap is better than many.
         room = QUEUE_S / 2 if missed else QUEUE_S
         if put - taken > room * frequency:
             missed += frames
@@ -157,7 +157,7 @@ def capture(sounddevice: Any, name: str, rate: int, channels: int, out: int) -> 
 
 
 class Placement(threading.Thread):
-    """Watches which source this process records from."""
+    """Watches for a change of the source that this process records from."""
 
     def __init__(self) -> None:
         super().__init__(name="placement", daemon=True)
@@ -176,7 +176,7 @@ class Placement(threading.Thread):
 
 
 def source_of(pid: int) -> str | None:
-    """The server's number of the source that a process records from, None if nobody knows."""
+    """The server's number of the source that a process records from, None if unknown."""
     try:
         answer = subprocess.run(
             ASK, capture_output=True, stdin=subprocess.DEVNULL, env={**os.environ, "LC_ALL": "C"}
@@ -191,7 +191,7 @@ def source_of(pid: int) -> str | None:
 
 
 def die_with_parent(parent: int) -> None:
-    """Have the kernel end this process with its parent (Linux; elsewhere the pipe tells)."""
+    """Let the kernel end this process with its parent (Linux; elsewhere the pipe breaks)."""
     try:
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     except (OSError, AttributeError):
@@ -212,10 +212,10 @@ def main() -> None:
     options = parser.parse_args()
     if options.parent:
         die_with_parent(options.parent)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to act on
-    with suppress(OSError):  # it needs little of a busy machine, and that in time
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
+    with suppress(OSError):  # it needs little processor time, but needs it in time
         os.setpriority(os.PRIO_PROCESS, 0, NICE)
-    # Whatever libraries print must not get into the stream.
+    # Output of libraries must not get into the stream.
     out = os.dup(1)
     os.dup2(2, 1)
     try:

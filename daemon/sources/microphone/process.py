@@ -59,7 +59,7 @@ class CaptureProcess:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._child.kill()  # a hung sound server hangs whoever asks more politely
+        self._child.kill()  # a hung sound server would also hang a polite request
         assert self._child.stdout is not None
         self._child.stdout.close()
         try:

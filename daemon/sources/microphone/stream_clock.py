@@ -1,28 +1,30 @@
-"""When each frame of a live stream was captured, and whether frames went missing.
+"""Date each frame of a live stream, and detect lost frames.
 
-A stream's frames are counted and held against the monotonic clock. Blocks are never early and
-often late, so the truth is in the earliest ones: the smallest offset between clock and count within
-a couple of seconds. It creeps as the two clocks drift apart; a jump means that frames were lost.
+It counts a stream's frames and compares the count with the monotonic clock. Blocks often arrive
+late but never early, so the smallest offset between clock and count within two seconds is the
+best one. This offset drifts slowly as the clocks diverge; a jump means that frames were lost.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-BUCKET_S = 2.0  # over which the earliest block is looked for
-BUCKET_BLOCKS = 10  # of which one at least has to be, whatever the size of blocks
+BUCKET_S = 2.0  # to search for the earliest block in
+BUCKET_BLOCKS = 10  # at least, with blocks of any size
 MAX_DRIFT = 500e-6  # of a sound card's clock; consumer cards stay within 200 parts in a million
-JUMP_S = 0.05  # more than a bucket's smallest offset varies by itself
-SUSPECTED_JUMP_S = 0.01  # the same where PortAudio said that something was lost
-CERTAIN_JUMP_S = 0.5  # a smaller one has to last for two buckets: the machine may be very busy
-SUSPECTED_BUCKETS = 3  # a loss is plain in the two after the one it fell into
+JUMP_S = 0.05  # more than the normal variation of a bucket's smallest offset
+SUSPECTED_JUMP_S = 0.01  # the same if PortAudio reported a loss
+CERTAIN_JUMP_S = (
+    0.5  # a smaller one must last for two buckets, because the machine may be very busy
+)
+SUSPECTED_BUCKETS = 3  # a loss shows in the two buckets after its own
 
 
 @dataclass(frozen=True)
 class Loss:
-    """Frames that went missing."""
+    """Lost frames."""
 
-    after: int  # frames of the stream that came before them
+    after: int  # frames of the stream before them
     frames: int
 
 
@@ -31,19 +33,19 @@ class StreamClock:
     """One stream, from its first block on."""
 
     rate: int  # Hz
-    frames: int = 0  # counted, with those that were missed
-    offset: float | None = None  # s of the clock at frame 0, as of now
+    frames: int = 0  # counted, including missed ones
+    offset: float | None = None  # current estimate of the clock at frame 0, s
     _bucket_from: float = 0.0
     _bucket_min: float = 0.0
     _bucket_blocks: int = 0
-    _suspected: int = 0  # buckets for which a small jump is believed
+    _suspected: int = 0  # buckets in which a small jump counts
     _high: float | None = None  # s that the last bucket was above the offset, if it was
     _on_time: int = 0  # frames up to which nothing can be missing
 
     def block(self, at: float, frames: int, overflow: bool = False) -> Loss | None:
-        """Count a block whose last frame was there at `clock()` time `at`.
+        """Count a block whose last frame arrived at `clock()` time `at`.
 
-        Returns what went missing, once that is plain: within three buckets. It is counted too.
+        Returns and counts a loss once it is certain, within three buckets.
         """
         self.frames += frames
         if overflow:
@@ -67,7 +69,7 @@ class StreamClock:
         return loss
 
     def missed(self, frames: int) -> None:
-        """Count frames that are known not to come."""
+        """Count frames that are known to be lost."""
         self.frames += frames
         self._on_time = self.frames
 

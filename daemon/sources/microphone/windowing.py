@@ -1,4 +1,4 @@
-"""Cuts a live stream into overlapping windows, so that every frame that came is in one of them."""
+"""Cut a live stream into overlapping windows that cover every captured frame."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from tinyast.arrays import Float
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """One window, or what there is of one where the stream broke off."""
+    """One window, or a shorter one if the stream broke off."""
 
     start: int  # run frame of its first sample
     samples: Float  # (n,), at most a window long
 
 
 class Cutter:
-    """One stream of a run. Frames count over the whole run, with those that were lost.
+    """One stream of a run. Frame numbers cover the whole run, including lost frames.
 
-    Windows begin every `hop_s` from `begin` on, and anew where frames went missing; what came
-    before a loss or the end is heard in a last window that ends there, as in a recording.
+    Windows begin every `hop_s` from `begin` on, and start again after a loss. Before a loss and at
+    the end, a last window ends exactly there, as in a recording.
     """
 
     def __init__(self, rate: int, window_s: float, hop_s: float, begin: int) -> None:
@@ -33,19 +33,19 @@ class Cutter:
         self._align(begin)
 
     def _align(self, frame: int) -> None:
-        """The next sample is run frame `frame`, and a window begins there."""
+        """Continue at run frame `frame`, where a window begins."""
         self._blocks = []
         self._base = self._begins = self._end = self._reached = frame
         self._number = 0
 
     @property
     def end(self) -> int:
-        """The run frame that comes next."""
+        """The next run frame."""
         return self._end
 
     @property
     def reached(self) -> int:
-        """One past the newest run frame that has been in a window, or where windows began."""
+        """One past the newest run frame in a window, or the start of the windows."""
         return self._reached
 
     @property
@@ -53,7 +53,7 @@ class Cutter:
         return self._base + round(self._number * self._hop)
 
     def feed(self, samples: Float) -> Iterator[Piece]:
-        """Take in samples; give each window that is whole."""
+        """Take in samples; yield each complete window."""
         self._blocks.append(samples)
         self._end += len(samples)
         while self._end >= self._next + self.size:
@@ -62,15 +62,15 @@ class Cutter:
             yield piece
 
     def finish(self) -> Iterator[Piece]:
-        """The stream breaks off here: give what has not been in any window yet."""
+        """End the stream: yield the frames that are not in any window yet."""
         yield from self._rest(self._end)
 
     def lose(self, after: int, frames: int) -> Iterator[Piece]:
-        """`frames` are missing after run frame `after`: windows end there and begin anew."""
+        """`frames` are lost after run frame `after`: end the windows there and start again."""
         after = min(max(after, self._begins), self._end)
         came_since = self._held()[after - self._begins :]
         yield from self._rest(after)
-        # What came since may have begun a window already, before the loss was plain.
+        # Later frames may have begun a window already, before the loss was certain.
         begin = max(after + frames, self._last + 1)
         self._align(begin)
         yield from self.feed(came_since[begin - after - frames :])
@@ -78,7 +78,7 @@ class Cutter:
     def _rest(self, end: int) -> Iterator[Piece]:
         unheard = max(self._reached, self._next if self._hop > self.size else 0)
         start = max(self._begins, end - self.size)
-        if self._hop > self.size:  # what lies between such windows is not wanted
+        if self._hop > self.size:  # skip the frames between such windows
             start = max(start, self._next)
         if end > unheard and start > self._last:
             yield self._cut(start, end)
