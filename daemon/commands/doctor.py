@@ -27,6 +27,7 @@ from daemon.pipeline.decision import check_labels
 from daemon.pipeline.recording_time import zone
 from daemon.protocol.keys import load_server
 from daemon.settings.schema import Folder, Microphone, Settings
+from daemon.sources.folder.disposal import Disposal
 from daemon.sources.microphone.devices import record
 from tinyast.classifier import Classifier
 from tinyast.errors import TinyASTError
@@ -100,6 +101,8 @@ def check_folder(folder: Folder) -> Check:
             f"{folder.path} cannot be written, which `after = {folder.after!r}` needs",
             'give this user permission to write, or set `after = "keep"`',
         )
+    if problem := Disposal(folder).check():
+        return Check(name, FAIL, problem, "make done/ and failed/ folders, or remove them")
     try:
         zone(folder.time_zone)
     except DaemonError as error:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from daemon.errors import MACHINE_FAULTS
+from daemon.host.beneath import open_file
 from daemon.journal.ledger import Claim, Identity, LedgerRow
 from daemon.journal.records import Delivery, Record
 from daemon.pipeline.digest import Digest
@@ -65,9 +66,7 @@ class FileJob:
 
     def _step(self) -> Step:
         if self._fd is None:
-            self._fd = os.open(
-                self.claim.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            )
+            self._fd = open_file(os.fsencode(self._folder.path), self.claim.path)
             if self._changed():
                 return self._give_up()
             self._content = Content(self._fd, self.claim.identity.size)

@@ -70,9 +70,15 @@ def ignored_name(name: bytes, suffixes: tuple[str, ...]) -> str | None:
 
 
 def look(
-    path: bytes, closed: bool, settled: Identity | None, found: os.stat_result | None = None
+    path: bytes,
+    closed: bool,
+    settled: Identity | None,
+    found: os.stat_result | None = None,
+    root: bytes | None = None,
 ) -> Finding:
     """Look at one file, of which `found` is what `os.lstat` just said, if it was asked.
+
+    It is opened through no symbolic link below the folder `root`.
 
     `closed`: an event said that its writer is done. `settled`: its identity if it has been the
     same for the folder's `settle`, which counts as closed too.
@@ -81,7 +87,7 @@ def look(
         found = found or os.lstat(path)
         if not stat.S_ISREG(found.st_mode):
             return Ignored(_kind(found.st_mode))
-        with opened(path) as fd:
+        with opened(path, root) as fd:
             return _look_inside(fd, closed, settled)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):

@@ -7,17 +7,20 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 
+from daemon.host.taking import is_private
 from daemon.settings.schema import Folder
+from daemon.sources.folder.disposal import Disposal
 from daemon.sources.folder.readiness import ignored_name
 
 log = logging.getLogger(__name__)
 
-DONE, FAILED = b"done", b"failed"  # where `after = "move"` puts files
 
-
-def walk(root: bytes, folder: Folder, ignored: Counter[str]) -> Iterator[bytes]:
+def walk(
+    root: bytes, folder: Folder, ignored: Counter[str], disposal: Disposal | None = None
+) -> Iterator[bytes]:
     """Paths of the files under `root`, in no order; what is passed over is counted in `ignored`.
 
+    What an interrupted `disposal` left under a private name gets its own name back.
     A directory that vanishes meanwhile or may not be read is passed over too. The memory used
     grows with the depth of the tree, not with the number of files.
     """
@@ -33,8 +36,10 @@ def walk(root: bytes, folder: Folder, ignored: Counter[str]) -> Iterator[bytes]:
             continue
         with entries:
             for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    if folder.recursive and not _set_aside(entry, directory == root, folder):
+                if disposal is not None and is_private(entry.name):
+                    yield from disposal.restore(entry.path)
+                elif entry.is_dir(follow_symlinks=False):
+                    if folder.recursive and not _set_aside(entry, disposal):
                         stack.append(entry.path)
                     else:
                         ignored["directory"] += 1
@@ -44,7 +49,7 @@ def walk(root: bytes, folder: Folder, ignored: Counter[str]) -> Iterator[bytes]:
                     yield entry.path
 
 
-def _set_aside(entry: os.DirEntry[bytes], at_top: bool, folder: Folder) -> bool:
+def _set_aside(entry: os.DirEntry[bytes], disposal: Disposal | None) -> bool:
     if entry.name.startswith(b"."):
         return True
-    return at_top and folder.after == "move" and entry.name in (DONE, FAILED)
+    return disposal is not None and disposal.owns(entry.path)

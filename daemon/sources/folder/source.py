@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from daemon.host.mounts import is_remote
+from daemon.host.taking import is_private
 from daemon.journal.ledger import Identity, LedgerRow, claim, is_known
 from daemon.journal.reader import JournalReader
 from daemon.journal.records import Abandoned, Delivery, Record
@@ -32,7 +33,7 @@ from daemon.pipeline.queue import JobQueue
 from daemon.protocol.messages import FileEnd, Source, file_end
 from daemon.settings.schema import Folder
 from daemon.sources.folder.changes import Hint, Hints
-from daemon.sources.folder.disposal import put_away
+from daemon.sources.folder.disposal import Disposal
 from daemon.sources.folder.readiness import Faulty, Growing, Ignored, Whole, ignored_name, look
 from daemon.sources.folder.scan import walk
 
@@ -94,6 +95,8 @@ class FolderSource(threading.Thread):
         self._ignored_in_walk: Counter[str] = Counter()
         self.state = "starting"  # then watching, polling or lost
         self.pulse = Pulse(STALL_S)
+        self._disposal = Disposal(folder, self.pulse.beat)
+        self._stays: str | None = None  # why finished files are not moved or deleted
         self.ready = threading.Event()  # the folder is watched
 
     # -- any thread ----------------------------------------------------------------------------
@@ -113,7 +116,7 @@ class FolderSource(threading.Thread):
             "name": self.folder.name,
             "path": self.folder.path,
             "state": self.state,
-            "degraded": self._degraded,
+            "degraded": self._degraded or self._stays,
             "scanning": self._walk is not None,
             "waiting": self.waiting,
             "ignored": dict(self._ignored),
@@ -277,7 +280,9 @@ class FolderSource(threading.Thread):
             return
         log.debug("scanning %s: %s", self.folder.path, reason or "it is time")
         self._ignored_in_walk = Counter()
-        self._walk = walk(self.root, self.folder, self._ignored_in_walk)
+        if problem := self._disposal.check():
+            self._say_stays(problem)
+        self._walk = walk(self.root, self.folder, self._ignored_in_walk, self._disposal)
 
     def _step_walk(self) -> bool:
         assert self._walk is not None
@@ -326,6 +331,8 @@ class FolderSource(threading.Thread):
     def _check(self, hint: Hint, ignored: Counter[str]) -> None:
         """Look at one path and do what is due; what is passed over is counted in `ignored`."""
         path = hint.path
+        if is_private(os.path.basename(path)) or self._disposal.owns(path):
+            return
         if reason := ignored_name(os.path.basename(path), self.folder.looks_at()):
             ignored[reason] += 1
             return
@@ -346,9 +353,25 @@ class FolderSource(threading.Thread):
         if found is not None and is_known(row, Identity.of(found)):
             self._pending.pop(path, None)
             assert row is not None
-            put_away(row, self.root, self.folder)
+            self._put_away(row)
             return
         self._look(hint, found, row, ignored)
+
+    def _put_away(self, row: LedgerRow) -> None:
+        result = self._disposal.put_away(row, time.time())
+        if result.look_at is not None:
+            self._hints.look(result.look_at)
+        if result.wait_s > 0:
+            again = time.monotonic() + max(result.wait_s, self.folder.settle)
+            self._walk_again_at = min(self._walk_again_at, again)
+        if result.done or result.problem:
+            self._say_stays(result.problem)
+
+    def _say_stays(self, problem: str | None) -> None:
+        """Say once why finished files stay where they are."""
+        if problem is not None and self._stays is None:
+            self._say("source_degraded", problem, self._source)
+        self._stays = problem
 
     def _look(
         self,
@@ -363,7 +386,7 @@ class FolderSource(threading.Thread):
         if pending is not None and hint.at - pending.since >= self.folder.settle:
             settled = pending.identity
         closed = hint.closed or (pending is not None and pending.closed)
-        match look(path, closed, settled, found):
+        match look(path, closed, settled, found, self.root):
             case Whole() as whole:
                 self._pending.pop(path, None)
                 self._claim(path, whole, row, hint.at)

@@ -534,6 +534,13 @@ def test_doctor_misses_a_folder(tmp_path: Path) -> None:
     assert_fixable(done, "folder none", "does not exist")
 
 
+def test_doctor_sees_a_link_in_place_of_done(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "done").symlink_to(tmp_path)
+    toml = f"[[folder]]\npath = '{tmp_path}/in'\nafter = 'move'"
+    assert_fixable(doctor(tmp_path, toml=toml), "folder in", "symbolic link")
+
+
 def test_doctor_sees_a_time_zone_that_nobody_knows(tmp_path: Path) -> None:
     toml = f"[[folder]]\npath = '{tmp_path}/in'\ntime_zone = 'Mars/Olympus'"
     assert_fixable(doctor(tmp_path, toml=toml), "Mars/Olympus")
