@@ -34,3 +34,7 @@ class JournalError(DaemonError):
 
 class JournalDamaged(DaemonError):
     """The journal was found damaged while it was in use; the next start puts it aside."""
+
+
+class Abandoned(Exception):
+    """The daemon stops and the disk takes nothing more; the next start does the work again."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
@@ -14,6 +15,7 @@ from daemon.delivery.replay import ReplayThread
 from daemon.journal.records import Delivery, Record
 from daemon.journal.writer import Journal
 from daemon.monitoring.metrics import Tally
+from daemon.monitoring.service_thread import Running
 from daemon.protocol.messages import FileEnd, Message, Source, file_end, prediction
 from daemon.settings.schema import JournalLimits
 
@@ -82,16 +84,15 @@ class Station:
         state = base / "state"
         state.mkdir(exist_ok=True)
         self.publish, self.replay = f"ipc://{base}/p", f"ipc://{base}/r"
-        self._endpoints = bind(self.publish, self.replay, insecure=False)
+        self._stack = ExitStack()
+        self._endpoints = self._stack.enter_context(bind(self.publish, self.replay, insecure=False))
         journal = Journal(state, "test", "run")
         tally = Tally()
         self.delivery = DeliveryThread(journal, self._endpoints.publisher, JournalLimits(), tally)
         self.replayer = ReplayThread(state, self._endpoints.router, journal.uuid, dict, tally)
 
     def __enter__(self) -> Station:
-        self._endpoints.visitors.start()
-        self.delivery.start()
-        self.replayer.start()
+        self._stack.enter_context(Running([self.delivery, self.replayer]))
         return self
 
     def __exit__(
@@ -100,11 +101,7 @@ class Station:
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
-        self.delivery.stop()
-        self.delivery.join()
-        self.replayer.stop()
-        self.replayer.join()
-        self._endpoints.close()
+        self._stack.close()
 
     def say(self, messages: Iterable[Message]) -> None:
         for message in messages:

@@ -239,7 +239,8 @@ def check_endpoints(settings: Settings, running: str | None) -> Check:
         return Check("endpoints", OK, running)
     try:
         keys = None if settings.keys_path is None else load_server(settings.keys_path)
-        bind(settings.publish, settings.replay, settings.insecure, keys).close()
+        with bind(settings.publish, settings.replay, settings.insecure, keys):
+            pass
     except DaemonError as error:
         return Check("endpoints", FAIL, str(error), "free it, or choose another endpoint")
     return Check("endpoints", OK, f"{settings.publish} and {settings.replay} are free")

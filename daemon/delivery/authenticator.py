@@ -1,13 +1,12 @@
-"""The gate: decides at every handshake whether a subscriber's key is one of those let in.
+"""Decide at every handshake whether a subscriber's key is one of those let in.
 
 ZeroMQ asks over ZAP (https://rfc.zeromq.org/spec/27/). The sockets insist on an answer
-(`zap_domain` with ZAP_ENFORCE_DOMAIN), so that where this thread is not there nobody gets in.
+(`zap_domain` with ZAP_ENFORCE_DOMAIN), so that no one gets in while the authenticator is absent.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
 from pathlib import Path
 
 import zmq
@@ -19,29 +18,23 @@ log = logging.getLogger(__name__)
 
 ADDRESS = "inproc://zeromq.zap.01"
 DOMAIN = "tinyast"
-POLL_MS = 250
 
 
-class Gate(threading.Thread):
-    """Owns the ZAP socket of a context from `start` to its end."""
+class Authenticator:
+    """Owns the ZAP socket of a context. One thread polls `socket` and calls `answer`."""
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], clients: Path) -> None:
-        super().__init__(name="gate")
         self._clients = clients
-        self._halt = threading.Event()
-        # Bound before any socket that asks: what comes earlier would find no gate, and fail.
-        self._socket = context.socket(zmq.REP)
-        self._socket.linger = 0
-        self._socket.bind(ADDRESS)
+        # Bound before any socket that asks: an earlier request would find no one, and fail.
+        self.socket = context.socket(zmq.REP)
+        self.socket.linger = 0
+        self.socket.bind(ADDRESS)
         self._shown: set[bytes] = set()  # keys with which someone got in
         self.admitted = 0
         self.turned_away = 0
 
-    def stop(self) -> None:
-        self._halt.set()
-
     def close(self) -> None:
-        self._socket.close()
+        self.socket.close()
 
     def lost_keys(self) -> bool:
         """Whether a key with which someone got in has been taken away since the last call."""
@@ -52,15 +45,11 @@ class Gate(threading.Thread):
         self._shown.difference_update(gone)
         return bool(gone)
 
-    def run(self) -> None:
-        try:
-            while not self._halt.is_set():
-                if self._socket.poll(POLL_MS):
-                    self._socket.send_multipart(self._answer(self._socket.recv_multipart()))
-        finally:
-            self._socket.close()
+    def answer(self) -> None:
+        """Answer the request that waits on `socket`."""
+        self.socket.send_multipart(self._reply(self.socket.recv_multipart()))
 
-    def _answer(self, frames: list[bytes]) -> list[bytes]:
+    def _reply(self, frames: list[bytes]) -> list[bytes]:
         """The reply to version, id, domain, address, identity, mechanism, credentials."""
         request = frames[1] if len(frames) > 1 else b""
         welcome = (
@@ -87,7 +76,7 @@ class Gate(threading.Thread):
 
 
 def secure(socket: zmq.Socket[bytes], keys: ServerKeys) -> None:
-    """Let a server socket, not bound yet, admit only whom the gate lets in."""
+    """Let a server socket, not bound yet, admit only clients that the authenticator accepts."""
     socket.curve_server = True
     socket.curve_publickey = keys.public
     socket.curve_secretkey = keys.secret

@@ -1,7 +1,8 @@
-"""Who is connected: how many subscribers there are, how many were turned away, and when it is full.
+"""Count connections: how many subscribers there are, how many were refused, and when it is full.
 
-libzmq tells of each connection on a monitor, which blocks its I/O thread, and with that everyone,
-once nobody reads it: this thread reads nothing else, and the queue to it has no bound.
+libzmq reports each connection on a monitor socket. An unread monitor blocks libzmq's I/O thread and
+with it every subscriber, so one thread reads all monitors, and the queue to it has no bound. The
+same thread answers the authenticator's requests, which come at the same moments.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import queue
 import resource
 import struct
-import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable
@@ -17,9 +17,12 @@ from itertools import count
 
 import zmq
 
+from daemon.delivery.authenticator import Authenticator
 from daemon.monitoring.metrics import HANDSHAKES
+from daemon.monitoring.service_thread import ServiceThread
 
 POLL_MS = 250
+STALL_S = 60.0
 HANDSHAKE_S = 10.0  # libzmq ends a connection that has not shown its key by then
 MANY_LEFT = 64  # connections that have gone before what they leave is cleared away
 RESERVE = 256  # descriptors for everything but connections: files in work, the journal, the model
@@ -51,11 +54,11 @@ _RESULTS = dict(
 Socket = zmq.Socket[bytes]
 
 
-class Book:
+class EndpointStats:
     """The connections of one endpoint.
 
-    A notice of a handshake does not say whose it was, so for its first seconds a connection is
-    only probably a subscriber's; one that is older has passed, or it would have been ended.
+    The report of a handshake does not name its connection, so for its first seconds a connection
+    is only probably a subscriber's; an older one has passed, or libzmq would have ended it.
     """
 
     def __init__(self) -> None:
@@ -88,110 +91,108 @@ class Book:
 
     @property
     def subscribers(self) -> int:
-        """Connections that have shown what was asked of them."""
+        """Connections past the handshake."""
         begun = time.monotonic() - HANDSHAKE_S
         fresh = sum(since > begun for since in self._open.copy().values())
         passed = sum(at > begun for at in self._passed.copy())
         return self.connections - fresh + min(fresh, passed)
 
 
-class Visitors(threading.Thread):
-    """Keeps a book for each endpoint, and says when there are too many for the descriptors."""
+class ConnectionMonitor(ServiceThread):
+    """Keeps the statistics of each endpoint, and says when connections take too many descriptors.
 
-    def __init__(self, context: zmq.Context[Socket]) -> None:
-        super().__init__(name="visitors")
-        self._context = context
-        self.books: dict[str, Book] = {}
-        self._new: queue.SimpleQueue[tuple[Socket, Book]] = queue.SimpleQueue()
+    It ends after `stop`, when every socket that it watches is closed: libzmq would wait for ever
+    to get rid of an unread last report.
+    """
+
+    def __init__(
+        self, context: zmq.Context[Socket], authenticator: Authenticator | None = None
+    ) -> None:
+        super().__init__("connections", STALL_S)
+        self._context, self._authenticator = context, authenticator
+        self.stats: dict[str, EndpointStats] = {}
+        self._new: queue.SimpleQueue[tuple[Socket, EndpointStats]] = queue.SimpleQueue()
         self._numbers = count()
-        self._halt = threading.Event()
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self.room = max(limit // 2, limit - RESERVE)  # connections, over all endpoints
 
     # -- any thread ----------------------------------------------------------------------------
 
     def watch(self, socket: Socket, name: str) -> None:
-        """Keep the book of a socket that is not bound yet, until it is closed."""
+        """Keep the statistics of a socket that is not bound yet, until it is closed."""
         address = f"inproc://monitor-{next(self._numbers)}"
-        ear = self._context.socket(zmq.PAIR)
-        ear.linger, ear.rcvhwm = 0, 0
+        monitor = self._context.socket(zmq.PAIR)
+        monitor.linger, monitor.rcvhwm = 0, 0
         try:
-            ear.connect(address)
+            monitor.connect(address)
             socket.monitor(address, _EVENTS)
         except zmq.ZMQError:
-            ear.close()
+            monitor.close()
             raise
-        # A socket made anew begins with no connections; what it counted before goes on.
-        book = self.books[name] = _continued(self.books.get(name))
-        self._new.put((ear, book))
+        # A renewed socket begins without connections; the counters go on.
+        stats = self.stats[name] = _continued(self.stats.get(name))
+        self._new.put((monitor, stats))
 
     @property
     def connections(self) -> int:
-        return sum(book.connections for book in list(self.books.values()))
+        return sum(stats.connections for stats in list(self.stats.values()))
 
     def snapshot(self) -> dict[str, dict[str, int]]:
         """What `status` says of each endpoint."""
         return {
             name: {
-                "open": book.connections,
-                "subscribers": book.subscribers,
-                "accepted": book.accepted,
-                **{result: book.handshakes[result] for result in HANDSHAKES},
+                "open": stats.connections,
+                "subscribers": stats.subscribers,
+                "accepted": stats.accepted,
+                **{result: stats.handshakes[result] for result in HANDSHAKES},
             }
-            for name, book in list(self.books.items())
+            for name, stats in list(self.stats.items())
         }
 
     @property
     def crowded(self) -> bool:
-        """Whether connections begin to take the descriptors that other things need."""
+        """Whether connections begin to take the descriptors that other parts need."""
         return self.connections > self.room
-
-    def close(self) -> None:
-        """Let go of all sockets. Those that are watched have been closed before.
-
-        Their last notice is waited for: libzmq would wait for ever to get rid of it.
-        """
-        self._halt.set()
-        if self.ident is None:
-            self.run()
-        else:
-            self.join()
 
     # -- this thread ---------------------------------------------------------------------------
 
-    def run(self) -> None:
-        ears: dict[Socket, Book] = {}
+    def work(self) -> None:
+        monitors: dict[Socket, EndpointStats] = {}
         poller = zmq.Poller()
+        if self._authenticator is not None:
+            poller.register(self._authenticator.socket, zmq.POLLIN)
         try:
-            while ears or not self._new.empty() or not self._halt.is_set():
+            while monitors or not self._new.empty() or not self._halt.is_set():
+                self.liveness.progress()
                 while not self._new.empty():
-                    ear, book = self._new.get()
-                    ears[ear] = book
-                    poller.register(ear, zmq.POLLIN)
-                for ear, _ in poller.poll(POLL_MS) if ears else []:
-                    if not _read(ear, ears[ear]):
-                        poller.unregister(ear)
-                        del ears[ear]
-                        ear.close()
-                if not ears:
-                    self._halt.wait(POLL_MS / 1000)
+                    monitor, stats = self._new.get()
+                    monitors[monitor] = stats
+                    poller.register(monitor, zmq.POLLIN)
+                for socket, _ in poller.poll(POLL_MS):
+                    if socket not in monitors:
+                        assert self._authenticator is not None
+                        self._authenticator.answer()
+                    elif not _read(socket, monitors[socket]):
+                        poller.unregister(socket)
+                        del monitors[socket]
+                        socket.close()
         finally:
-            for ear in ears:
-                ear.close()
+            for monitor in monitors:
+                monitor.close()
 
 
-def _read(ear: Socket, book: Book) -> bool:
-    """Take the next notice; False if it was the last."""
-    event, value = _EVENT.unpack(ear.recv_multipart()[0])
+def _read(monitor: Socket, stats: EndpointStats) -> bool:
+    """Take the next report; False if it was the last."""
+    event, value = _EVENT.unpack(monitor.recv_multipart()[0])
     if event == zmq.EVENT_MONITOR_STOPPED:
         return False
-    book.note(event, value)
+    stats.note(event, value)
     return True
 
 
-def _continued(before: Book | None) -> Book:
-    book = Book()
+def _continued(before: EndpointStats | None) -> EndpointStats:
+    stats = EndpointStats()
     if before is not None:
-        book.accepted, book.handshakes = before.accepted, before.handshakes
-        book.clear_away = before.clear_away
-    return book
+        stats.accepted, stats.handshakes = before.accepted, before.handshakes
+        stats.clear_away = before.clear_away
+    return stats

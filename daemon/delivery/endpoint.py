@@ -11,7 +11,7 @@ from pathlib import Path
 import zmq
 
 from daemon.delivery.authenticator import secure
-from daemon.delivery.connections import HANDSHAKE_S, Visitors
+from daemon.delivery.connections import HANDSHAKE_S, ConnectionMonitor
 from daemon.errors import StartError
 from daemon.host.locks import Lock
 from daemon.host.tcp import holder_of_port, keep_alive, why_no_interfaces
@@ -25,9 +25,9 @@ Context = zmq.Context[zmq.Socket[bytes]]
 
 
 class Endpoint:
-    """A server socket. It is handed to the one thread that uses it; `close` comes last.
+    """A server socket, used by one thread alone; `close` comes last.
 
-    Raises StartError, naming the holder, where its address is taken.
+    Raises StartError, naming the holder, if its address is taken.
     """
 
     def __init__(
@@ -38,15 +38,12 @@ class Endpoint:
         address: str,
         hwm: int,
         keys: ServerKeys | None,
-        visitors: Visitors,
+        monitor: ConnectionMonitor,
     ) -> None:
         self._context, self._name, self._kind, self._hwm = context, name, kind, hwm
-        self._visitors = visitors
+        self._monitor = monitor
         self._keys = keys if address.startswith("tcp://") else None
-        self._lock: Lock | None = None
-        if address.startswith("ipc://"):
-            self._lock = _prepare_ipc(name, Path(address.removeprefix("ipc://")))
-        elif why := why_no_interfaces():
+        if not address.startswith("ipc://") and (why := why_no_interfaces()):
             raise StartError(
                 f"`{name}` is {address}, for which AF_NETLINK sockets are needed ({why}); under "
                 "systemd, add AF_NETLINK to the unit's RestrictAddressFamilies"
@@ -74,7 +71,7 @@ class Endpoint:
         if self._keys is not None:
             secure(socket, self._keys)
         try:
-            self._visitors.watch(socket, self._name)
+            self._monitor.watch(socket, self._name)
         except zmq.ZMQError:
             socket.close()
             raise
@@ -119,7 +116,7 @@ class Endpoint:
         libzmq frees what they leave, some 10 kB each, only when the socket is used: the owning
         thread is then to call `clear_away`, or they pile up for as long as nothing is published.
         """
-        self._visitors.books[self._name].clear_away = ask
+        self._monitor.stats[self._name].clear_away = ask
 
     def clear_away(self) -> None:
         """Free what connections leave that have gone; for the owning thread."""
@@ -128,14 +125,12 @@ class Endpoint:
     def close(self) -> None:
         self.socket.close()
 
-    def release(self) -> None:
-        """Give the address free, once the context is gone."""
-        if self._lock is not None:
-            self._lock.release()
 
+def ipc_lock(name: str, path: Path) -> Lock:
+    """Lock the path of an ipc endpoint, and make sure that binding destroys nothing there.
 
-def _prepare_ipc(name: str, path: Path) -> Lock:
-    """Make sure that binding destroys nothing: libzmq unlinks whatever is at the path."""
+    libzmq unlinks whatever lies at the path. The lock is released after the context has ended.
+    """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:

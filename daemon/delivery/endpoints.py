@@ -1,17 +1,21 @@
-"""Where the daemon can be reached: both endpoints, and the gate where they have keys."""
+"""Bind both endpoints, with their authenticator if they have keys."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import zmq
 
-from daemon.delivery.authenticator import Gate
-from daemon.delivery.connections import Visitors
-from daemon.delivery.endpoint import Context, Endpoint
+from daemon.delivery.authenticator import Authenticator
+from daemon.delivery.connections import ConnectionMonitor
+from daemon.delivery.endpoint import Endpoint, ipc_lock
 from daemon.errors import SettingsError
 from daemon.host.tcp import is_loopback
+from daemon.monitoring.service_thread import Running
 from daemon.protocol.keys import ServerKeys
 
 log = logging.getLogger(__name__)
@@ -20,52 +24,50 @@ SEND_HWM = 4_000  # messages kept for one slow subscriber; beyond that it has to
 REPLIES_HWM = 8  # unread replies kept for one client, which asks again for what is dropped
 
 
-@dataclass
+@dataclass(frozen=True)
 class Endpoints:
-    """Both, bound, with gate and visitors not started yet; `close` comes last."""
+    """Both endpoints, bound, with their connections counted and their keys checked."""
 
-    context: Context
     publisher: Endpoint
     router: Endpoint
-    gate: Gate | None
-    visitors: Visitors
-
-    def close(self) -> None:
-        self.publisher.close()
-        self.router.close()
-        self.visitors.close()
-        if self.gate is not None:
-            self.gate.close()
-        self.context.term()
-        self.publisher.release()
-        self.router.release()
+    authenticator: Authenticator | None
+    monitor: ConnectionMonitor
 
 
-def bind(publish: str, replay: str, insecure: bool, keys: ServerKeys | None = None) -> Endpoints:
-    """Bind both endpoints. Raises SettingsError for a bad one, StartError for one that is taken."""
+@contextmanager
+def bind(
+    publish: str,
+    replay: str,
+    insecure: bool,
+    keys: ServerKeys | None = None,
+    on_fault: Callable[[BaseException], None] | None = None,
+) -> Iterator[Endpoints]:
+    """Bind both endpoints for as long as the block runs.
+
+    Raises SettingsError for an endpoint that cannot be used, StartError for one that is taken.
+    `on_fault` receives the error if the thread that watches the connections fails.
+    """
     for name, endpoint in (("publish", publish), ("replay", replay)):
         check_endpoint(name, endpoint, open_to_all=insecure or keys is not None)
         if insecure and keys is None and not _stays_here(endpoint):
             log.warning("`insecure`: anyone who reaches %s %s can read it", name, endpoint)
-    context = zmq.Context()
-    gate = publisher = None
-    visitors = Visitors(context)
-    try:
+    with ExitStack() as stack:
+        for name, endpoint in (("publish", publish), ("replay", replay)):
+            if endpoint.startswith("ipc://"):
+                lock = ipc_lock(name, Path(endpoint.removeprefix("ipc://")))
+                stack.callback(lock.release)
+        context = stack.enter_context(zmq.Context())
+        authenticator = None
         if keys is not None:
-            gate = Gate(context, keys.clients)
-        publisher = Endpoint(context, "publish", zmq.PUB, publish, SEND_HWM, keys, visitors)
-        router = Endpoint(context, "replay", zmq.ROUTER, replay, REPLIES_HWM, keys, visitors)
-    except BaseException:
-        if publisher is not None:
-            publisher.close()
-        visitors.close()
-        if gate is not None:
-            gate.close()
-        context.term()
-        if publisher is not None:
-            publisher.release()
-        raise
-    return Endpoints(context, publisher, router, gate, visitors)
+            authenticator = Authenticator(context, keys.clients)
+            stack.callback(authenticator.close)
+        monitor = ConnectionMonitor(context, authenticator)
+        stack.enter_context(Running([monitor], on_fault))
+        publisher = Endpoint(context, "publish", zmq.PUB, publish, SEND_HWM, keys, monitor)
+        stack.callback(publisher.close)
+        router = Endpoint(context, "replay", zmq.ROUTER, replay, REPLIES_HWM, keys, monitor)
+        stack.callback(router.close)
+        yield Endpoints(publisher, router, authenticator, monitor)
 
 
 def check_endpoint(name: str, endpoint: str, open_to_all: bool) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import queue
 import sqlite3
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,8 +20,8 @@ import zmq
 from daemon.delivery.endpoint import Endpoint
 from daemon.journal.records import Abandoned, Delivery
 from daemon.journal.writer import Journal
-from daemon.monitoring.liveness import Pulse
 from daemon.monitoring.metrics import Tally
+from daemon.monitoring.service_thread import ServiceThread
 from daemon.protocol.messages import HEARTBEAT_TOPIC, SCHEMA, now, to_json
 from daemon.settings.schema import JournalLimits
 
@@ -53,7 +52,7 @@ class Upkeep:
 Item = Delivery | Heartbeat | Upkeep
 
 
-class DeliveryThread(threading.Thread):
+class DeliveryThread(ServiceThread):
     """Owns the journal and the publishing endpoint from `start` to its end."""
 
     def __init__(
@@ -64,14 +63,12 @@ class DeliveryThread(threading.Thread):
         tally: Tally,
         backlog: Callable[[], bool] = lambda: False,
     ) -> None:
-        super().__init__(name="delivery")
+        super().__init__("delivery", STALL_S)
         self._journal, self._endpoint, self._limits = journal, endpoint, limits
         self._tally, self._backlog = tally, backlog
         self._taken_at = 0.0  # time.monotonic() of the newest batch
         self._pruned_at = 0.0
         self._queue: queue.Queue[Item | None] = queue.Queue(QUEUE)
-        self._stopping = threading.Event()
-        self.pulse = Pulse(STALL_S)
         self.blocked: str | None = None  # why nothing can be committed just now
         endpoint.cleared_by(lambda: self.offer(Upkeep(Endpoint.clear_away)))
 
@@ -84,7 +81,7 @@ class DeliveryThread(threading.Thread):
                 self._queue.put(item, timeout=0.2)
                 return
             except queue.Full:
-                if not self.is_alive() or (self._stopping.is_set() and self.blocked):
+                if not self.is_alive() or (self._halt.is_set() and self.blocked):
                     raise Abandoned from None
 
     def offer(self, item: Heartbeat | Upkeep) -> bool:
@@ -111,11 +108,11 @@ class DeliveryThread(threading.Thread):
 
     def stop_waiting(self) -> None:
         """The daemon stops: wait no longer for a disk that refuses."""
-        self._stopping.set()
+        self._halt.set()
 
     def stop(self) -> None:
         """Deliver what is queued, then end. Nothing may be put after."""
-        self._stopping.set()
+        self._halt.set()
         while self.is_alive():
             try:
                 self._queue.put(None, timeout=0.2)
@@ -125,13 +122,13 @@ class DeliveryThread(threading.Thread):
 
     # -- the delivery thread -------------------------------------------------------------------
 
-    def run(self) -> None:
+    def work(self) -> None:
         try:
             ended = False
             while not ended:
-                self.pulse.rest()
+                self.liveness.idle()
                 batch = self._take()
-                self.pulse.beat()
+                self.liveness.progress()
                 ended = batch[-1] is None
                 self._deliver([item for item in batch if item is not None])
         except Abandoned:
@@ -143,7 +140,7 @@ class DeliveryThread(threading.Thread):
     def _take(self) -> list[Item | None]:
         batch = [self._queue.get()]
         if batch[0] is not None and self._backlog():
-            self._stopping.wait(self._taken_at + GATHER_S - time.monotonic())
+            self._halt.wait(self._taken_at + GATHER_S - time.monotonic())
         self._taken_at = time.monotonic()
         while batch[-1] is not None and len(batch) < BATCH:
             try:
@@ -202,8 +199,8 @@ class DeliveryThread(threading.Thread):
         if self.blocked != str(error):
             self.blocked = str(error)
             log.error("the journal cannot be written (%s); waiting, nothing is lost", error)
-        self.pulse.beat()  # waiting for the disk is what is to be done now
-        if self._stopping.wait(RETRY_S):
+        self.liveness.progress()  # waiting for the disk is what is to be done now
+        if self._halt.wait(RETRY_S):
             raise Abandoned
 
     def _send_heartbeat(self, heartbeat: Heartbeat) -> None:

@@ -9,7 +9,6 @@ new ones become.
 from __future__ import annotations
 
 import logging
-import threading
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -24,8 +23,8 @@ from daemon.delivery.endpoint import MAX_MESSAGE, Endpoint
 from daemon.delivery.publisher import Upkeep
 from daemon.journal.reader import JournalReader
 from daemon.journal.records import Page
-from daemon.monitoring.liveness import Pulse
 from daemon.monitoring.metrics import Tally
+from daemon.monitoring.service_thread import ServiceThread
 from daemon.protocol.messages import to_json
 
 log = logging.getLogger(__name__)
@@ -54,7 +53,7 @@ class BadRequest(Exception):
         self.code = code
 
 
-class ReplayThread(threading.Thread):
+class ReplayThread(ServiceThread):
     """Owns the replay endpoint and a reading connection from `start` to its end."""
 
     def __init__(
@@ -65,28 +64,23 @@ class ReplayThread(threading.Thread):
         status: Callable[[], dict[str, Any]],
         tally: Tally,
     ) -> None:
-        super().__init__(name="replay")
+        super().__init__("replay", STALL_S)
         self._state, self._endpoint, self._journal, self._status = state, endpoint, journal, status
         self._tally = tally
-        self._halt = threading.Event()
         self._upkeep: SimpleQueue[Upkeep] = SimpleQueue()
         self._unsent: deque[tuple[zmq.MessageTracker, int]] = deque()
-        self.pulse = Pulse(STALL_S)
         self.answered = 0
         self.refused = 0
-
-    def stop(self) -> None:
-        self._halt.set()
 
     def put(self, upkeep: Upkeep) -> None:
         """Have something done to the endpoint soon."""
         self._upkeep.put(upkeep)
 
-    def run(self) -> None:
+    def work(self) -> None:
         reader = JournalReader(self._state)
         try:
             while not self._halt.is_set():
-                self.pulse.beat()
+                self.liveness.progress()
                 while not self._upkeep.empty():
                     self._upkeep.get().work(self._endpoint)
                 if self._endpoint.socket.poll(POLL_MS):

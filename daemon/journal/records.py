@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from daemon.errors import Abandoned as Abandoned
 from daemon.journal.ledger import LedgerRow
 from daemon.protocol.messages import Message
 
@@ -52,7 +53,3 @@ class Delivery:
 
     record: Record
     committed: Callable[[], None] | None = None
-
-
-class Abandoned(Exception):
-    """The daemon stops and the disk takes nothing more; the work is done again after a start."""

@@ -1,30 +1,37 @@
-"""Seen from outside over HTTP: `/metrics` for Prometheus, `/healthz` and `/readyz`.
+"""Serve `/metrics` for Prometheus, `/healthz` and `/readyz` over HTTP, within narrow bounds.
 
-Off unless the setting `metrics` names an address; the home of prometheus_client.
+Off unless the setting `metrics` names an address. A client gets one answer to one small request,
+soon or not at all: connections are bounded in number, for each address and in all, in bytes and in
+time, and the pages in how often they are made.
 """
 
 from __future__ import annotations
 
+import logging
+import socket
 import threading
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
-
-from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    InfoMetricFamily,
-    Metric,
-)
+from typing import Any, BinaryIO, cast
 
 from daemon.errors import SettingsError, StartError
 from daemon.host.tcp import holder_of_port, is_loopback
-from daemon.monitoring.metrics import BOUNDS, HANDSHAKES, Histogram, Tally
+from daemon.monitoring.metrics import Tally
+from daemon.monitoring.prometheus import TEXT, exposition
+from daemon.monitoring.service_thread import ServiceThread
 
-TEXT = "text/plain; version=0.0.4; charset=utf-8"  # Prometheus' exposition format
-TIMEOUT_S = 10.0  # for a client to say what it wants
+log = logging.getLogger(__name__)
+
+MOST_CONNECTIONS = 16  # each has a thread
+MOST_OF_ADDRESS = 8
+REQUEST_BYTES = 8_192  # request line and headers
+CONNECTION_S = 10.0  # from the first byte asked for to the last byte sent
+FRESH_S = 0.2  # for which a page serves all that ask
+POLL_S = 0.25
+STALL_S = 60.0
+NO_DESCRIPTOR_S = 0.1  # between attempts to accept while the process has no free descriptor
 
 
 def parse_address(text: str, open_to_all: bool) -> tuple[str, int]:
@@ -40,8 +47,8 @@ def parse_address(text: str, open_to_all: bool) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-class Web(threading.Thread):
-    """Serves what it is given to tell: `status()` as for `tinyastd status`, `unwell()` why not."""
+class Web(ServiceThread):
+    """Serves `status()`, as for `tinyastd status`, and `unwell()`: why the daemon is not well."""
 
     def __init__(
         self,
@@ -50,45 +57,132 @@ class Web(threading.Thread):
         status: Callable[[], dict[str, Any]],
         unwell: Callable[[], str | None],
     ) -> None:
-        super().__init__(name="web")
-        registry = CollectorRegistry(auto_describe=False)
-        registry.register(_Collector(tally, status))
-        ProcessCollector(registry=registry)  # memory, descriptors, processor time
-
-        class Handler(_Handler):
-            pages = {  # noqa: RUF012 - one class for one server
-                "/metrics": lambda: (200, generate_latest(registry)),
-                "/healthz": lambda: _verdict(unwell()),
-                "/readyz": lambda: _verdict(unwell() or _not_ready(status())),
-            }
-
+        super().__init__("web", STALL_S)
+        metrics = exposition(tally, status)
+        pages = {
+            "/metrics": _Page(lambda: (200, metrics())),
+            "/healthz": _Page(lambda: _verdict(unwell())),
+            "/readyz": _Page(lambda: _verdict(unwell() or _not_ready(status()))),
+        }
         try:
-            self._server = ThreadingHTTPServer(address, Handler)
+            self._server = _Server(address, pages, self.liveness.progress)
         except OSError as error:
             raise StartError(
                 f"metrics address {address[0]}:{address[1]} cannot be used ({error.strerror}); it "
                 f"may be held by {holder_of_port(address[1])}"
             ) from error
-        self._server.daemon_threads = True
         self.address = f"http://{address[0]}:{self._server.server_address[1]}"
 
-    def run(self) -> None:
-        self._server.serve_forever(poll_interval=0.25)
+    def work(self) -> None:
+        self._server.serve_forever(poll_interval=POLL_S)
 
     def stop(self) -> None:
-        if self.is_alive():
-            self._server.shutdown()
-            self.join()
+        super().stop()
+        self._server.shutdown()
+
+    def close(self) -> None:
+        """Free the address, once the thread has ended or was never started."""
         self._server.server_close()
 
 
+class _Page:
+    """A page that is made once for all who ask within FRESH_S."""
+
+    def __init__(self, make: Callable[[], tuple[int, bytes]]) -> None:
+        self._make, self._lock = make, threading.Lock()
+        self._made_at = -FRESH_S
+        self._content: tuple[int, bytes] = (503, b"")
+
+    def content(self) -> tuple[int, bytes]:
+        """Status code and body."""
+        with self._lock:
+            if time.monotonic() - self._made_at >= FRESH_S:
+                self._content = self._make()
+                self._made_at = time.monotonic()
+            return self._content
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(
+        self, address: tuple[str, int], pages: dict[str, _Page], progress: Callable[[], None]
+    ) -> None:
+        self.pages, self._progress = pages, progress
+        self._lock = threading.Lock()
+        self._open: dict[socket.socket, tuple[str, float]] = {}  # address, time.monotonic() to end
+        if ":" in address[0]:
+            self.address_family = socket.AF_INET6
+        super().__init__(address, _Handler)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        try:
+            return super().get_request()
+        except OSError:
+            time.sleep(NO_DESCRIPTOR_S)
+            raise
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        """Take a connection if there is room for it."""
+        with self._lock:
+            addresses = [address for address, _ in self._open.values()]
+            full = len(addresses) >= MOST_CONNECTIONS
+            if full or addresses.count(client_address[0]) >= MOST_OF_ADDRESS:
+                return False
+            self._open[request] = (client_address[0], time.monotonic() + CONNECTION_S)
+            return True
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._lock:
+            self._open.pop(request, None)
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """End connections whose time is up; called between requests and several times a second."""
+        self._progress()
+        now = time.monotonic()
+        with self._lock:
+            late = [request for request, (_, until) in self._open.items() if now > until]
+            for request in late:
+                del self._open[request]
+                with suppress(OSError):  # it has gone
+                    request.shutdown(socket.SHUT_RDWR)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        log.debug("a connection to the metrics page broke", exc_info=True)
+
+
+class _Bounded:
+    """Lines of a request, REQUEST_BYTES in all."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._left = file, REQUEST_BYTES
+
+    def readline(self, limit: int = -1) -> bytes:
+        line = self._file.readline(self._left if limit < 0 else min(limit, self._left))
+        self._left -= len(line)
+        return line
+
+    def close(self) -> None:
+        self._file.close()
+
+    @property
+    def closed(self) -> bool:
+        return self._file.closed
+
+
 class _Handler(BaseHTTPRequestHandler):
-    pages: dict[str, Callable[[], tuple[int, bytes]]]
-    timeout = TIMEOUT_S
+    timeout = CONNECTION_S
+    server: _Server
+
+    def setup(self) -> None:
+        super().setup()
+        self.rfile = cast("Any", _Bounded(cast("BinaryIO", self.rfile)))
 
     def do_GET(self) -> None:
-        page = self.pages.get(self.path.partition("?")[0])
-        code, body = (404, b"/metrics, /healthz and /readyz\n") if page is None else page()
+        page = self.server.pages.get(self.path.partition("?")[0])
+        code, body = (404, b"/metrics, /healthz and /readyz\n") if page is None else page.content()
         self.send_response(code)
         self.send_header("Content-Type", TEXT)
         self.send_header("Content-Length", str(len(body)))
@@ -109,120 +203,3 @@ def _not_ready(status: dict[str, Any]) -> str | None:
         return f"the journal cannot be written: {status['blocked']}"
     lost = [source["name"] for source in status["sources"] if source["state"] == "lost"]
     return f"lost: {', '.join(lost)}" if lost else None
-
-
-class _Collector:
-    """Reads the tally and the status when it is scraped, so that nothing is paid before."""
-
-    def __init__(self, tally: Tally, status: Callable[[], dict[str, Any]]) -> None:
-        self._tally, self._status = tally, status
-
-    def collect(self) -> Iterator[Metric]:
-        yield from self._counts()
-        yield from self._durations()
-        yield from self._state(self._status())
-
-    def _counts(self) -> Iterator[Metric]:
-        tally = self._tally
-        files = {k[5:]: n for k, n in dict(tally.messages).items() if k.startswith("file.")}
-        yield _counter("tinyast_files", "File versions by end state.", "state", files)
-        yield _counter(
-            "tinyast_messages", "Messages published, by kind.", "kind", dict(tally.messages)
-        )
-        yield _counter(
-            "tinyast_accepted", "Accepted predictions by label.", "label", dict(tally.accepted)
-        )
-        yield _counter(
-            "tinyast_rejected", "Rejected predictions by reason.", "reason", dict(tally.rejected)
-        )
-
-    def _durations(self) -> Iterator[Metric]:
-        latency = HistogramMetricFamily(
-            "tinyast_latency_seconds", "From a window's sound being there to its commit."
-        )
-        _add_histogram(latency, [], self._tally.latency)
-        yield latency
-        stages = HistogramMetricFamily(
-            "tinyast_stage_seconds",
-            "Time of a stage of the work.",
-            labels=["stage"],
-        )
-        for name, histogram in dict(self._tally.stages).items():
-            _add_histogram(stages, [name], histogram)
-        yield stages
-
-    def _state(self, status: dict[str, Any]) -> Iterator[Metric]:
-        yield InfoMetricFamily(
-            "tinyast",
-            "Version and model.",
-            {"version": status["version"], **{f"model_{k}": v for k, v in status["model"].items()}},
-        )
-        backlog = status["backlog"]
-        for name, text, value in (
-            ("backlog_files", "Files without an end state.", backlog["files"]),
-            ("backlog_messages", "Messages to be committed.", backlog["messages"]),
-            ("blocked", "1 while the journal cannot be written.", bool(status["blocked"])),
-            ("seq", "The newest message's number.", max(status["last"].values())),
-            ("journal_bytes", "Size of the journal's file.", status["journal_bytes"]),
-            (
-                "progress_timestamp_seconds",
-                "Time of the last commit.",
-                status["progress"],
-            ),
-        ):
-            yield GaugeMetricFamily(f"tinyast_{name}", text, value=value)
-        jobs = GaugeMetricFamily("tinyast_jobs", "Jobs waiting for a worker.", labels=["line"])
-        for line, depth in status["jobs"].items():
-            jobs.add_metric([line], depth)
-        yield jobs
-        yield _counter("tinyast_replays", "Replay requests.", "result", status["replays"])
-        up, gaps = (
-            GaugeMetricFamily("tinyast_source_up", "0 while a source is lost.", labels=["source"]),
-            CounterMetricFamily("tinyast_gaps", "Gaps of live audio.", labels=["source"]),
-        )
-        for source in status["sources"]:
-            up.add_metric([source["name"]], source["state"] != "lost")
-            if source["kind"] == "mic":
-                gaps.add_metric([source["name"]], source["gaps"])
-        yield up
-        yield gaps
-        yield from _connections(status["connections"])
-
-
-def _connections(endpoints: dict[str, dict[str, int]]) -> Iterator[Metric]:
-    """Who is connected to each endpoint, and how those who tried have fared."""
-    labels = ["endpoint"]
-    now = GaugeMetricFamily("tinyast_connections", "Open connections.", labels=labels)
-    subscribers = GaugeMetricFamily(
-        "tinyast_subscribers", "Connections past the handshake.", labels=labels
-    )
-    accepted = CounterMetricFamily(
-        "tinyast_connections_accepted", "Connections taken.", labels=labels
-    )
-    handshakes = CounterMetricFamily(
-        "tinyast_handshakes", "Handshakes by result.", labels=["endpoint", "result"]
-    )
-    for name, counts in endpoints.items():
-        now.add_metric([name], counts["open"])
-        subscribers.add_metric([name], counts["subscribers"])
-        accepted.add_metric([name], counts["accepted"])
-        for result in HANDSHAKES:
-            handshakes.add_metric([name, result], counts[result])
-    yield from (now, subscribers, accepted, handshakes)
-
-
-def _counter(name: str, text: str, label: str, values: dict[str, int]) -> Metric:
-    family = CounterMetricFamily(name, text, labels=[label])
-    for key, value in values.items():
-        family.add_metric([key], value)
-    return family
-
-
-def _add_histogram(family: HistogramMetricFamily, labels: list[str], of: Histogram) -> None:
-    buckets: list[tuple[str, float]] = []
-    so_far = 0
-    bounds: Iterable[str] = [*(str(bound) for bound in BOUNDS), "+Inf"]
-    for bound, count in zip(bounds, list(of.buckets), strict=True):
-        so_far += count
-        buckets.append((bound, so_far))
-    family.add_metric(labels, buckets, of.total_s)

@@ -1,27 +1,32 @@
-"""Whether a thread still gets anywhere: what a watchdog and a health check go by."""
+"""Whether a thread makes progress, as the watchdog and the health check see it."""
 
 from __future__ import annotations
 
 import time
 
 
-class Pulse:
-    """Beaten by the thread it belongs to, looked at by another.
+class Liveness:
+    """Written by the thread that it belongs to, read by others.
 
-    While it is at rest nothing is expected of it; otherwise a beat is due every `limit_s`.
+    An idle thread owes no progress; any other has to report it every `limit_s` seconds.
     """
 
     def __init__(self, limit_s: float) -> None:
         self._limit_s = limit_s
-        self._last: float | None = None  # time.monotonic(); None: at rest
+        self._last: float | None = None  # time.monotonic(); None while idle
 
-    def beat(self) -> None:
+    def progress(self) -> None:
         self._last = time.monotonic()
 
-    def rest(self) -> None:
+    def idle(self) -> None:
         self._last = None
 
     @property
-    def stalled(self) -> bool:
+    def busy_s(self) -> float:
+        """Seconds since the last progress; 0 while idle."""
         last = self._last
-        return last is not None and time.monotonic() - last > self._limit_s
+        return 0.0 if last is None else time.monotonic() - last
+
+    @property
+    def stalled(self) -> bool:
+        return self.busy_s > self._limit_s

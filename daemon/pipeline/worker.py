@@ -7,12 +7,10 @@ all of them first, and what they need after it last.
 
 from __future__ import annotations
 
-import threading
-
 import numpy as np
 
-from daemon.monitoring.liveness import Pulse
 from daemon.monitoring.metrics import Tally
+from daemon.monitoring.service_thread import ServiceThread
 from daemon.pipeline.job import Step
 from daemon.pipeline.queue import JobQueue, Turn
 from tinyast.arrays import Float
@@ -22,20 +20,19 @@ STALL_S = 120.0  # for a few steps: windows, and perhaps digests of large files
 TOGETHER = 2  # pictures in one call of the model: with more it needs more memory, and is no faster
 
 
-class Worker(threading.Thread):
+class Worker(ServiceThread):
     """Takes turns from `jobs` until they are closed."""
 
     def __init__(self, number: int, jobs: JobQueue, engine: Engine, tally: Tally) -> None:
-        super().__init__(name=f"worker-{number}")
+        super().__init__(f"worker-{number}", STALL_S)
         self._jobs, self._engine, self._tally = jobs, engine, tally
-        self.pulse = Pulse(STALL_S)
 
-    def run(self) -> None:
+    def work(self) -> None:
         while turns := self._jobs.get():
-            self.pulse.beat()
+            self.liveness.progress()
             with self._tally.stage("step"):
                 self._work(turns)
-            self.pulse.rest()
+            self.liveness.idle()
 
     def _work(self, turns: list[Turn]) -> None:
         """One step of each."""

@@ -1,9 +1,12 @@
-"""What a daemon consists of, how that is put together, and in which order it starts and stops."""
+"""Put the components of a daemon together and start them; an ExitStack stops them in reverse."""
 
 from __future__ import annotations
 
+import itertools
+import logging
 import os
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 from daemon.delivery.endpoints import Endpoints, bind
 from daemon.delivery.publisher import DeliveryThread
 from daemon.delivery.replay import ReplayThread
-from daemon.errors import StartError
+from daemon.errors import Abandoned, StartError
 from daemon.host.locks import Lock, lock_path
-from daemon.journal.records import Delivery, OpenEvent
+from daemon.journal.records import Delivery, Record
 from daemon.journal.writer import Journal
 from daemon.monitoring import logging as logs
 from daemon.monitoring.metrics import Tally
+from daemon.monitoring.service_thread import Running, ServiceThread
 from daemon.monitoring.status import Identity
 from daemon.pipeline.decision import check_known, check_labels
 from daemon.pipeline.job import JobContext
@@ -26,6 +30,7 @@ from daemon.pipeline.queue import JobQueue
 from daemon.pipeline.recording_time import zone
 from daemon.pipeline.worker import Worker
 from daemon.protocol.keys import load_server
+from daemon.protocol.messages import Source, status
 from daemon.settings.schema import Settings
 from daemon.sources.folder.source import FolderSource
 from daemon.sources.microphone.source import MicrophoneSource
@@ -36,173 +41,180 @@ from tinyast.inference.allocator import give_back_freed_memory, keep_freed_memor
 if TYPE_CHECKING:
     from daemon.monitoring.http import Web
 
-Guard = Callable[[Callable[..., None]], Callable[..., None]]
+log = logging.getLogger(__name__)
+
+OnFault = Callable[[BaseException], None]
 
 
-@dataclass
-class Parts:
-    """Everything that runs. What is said of itself goes through `say`, as of `build`."""
+@dataclass(frozen=True)
+class Held:
+    """What a daemon holds before any of its threads runs."""
 
-    lock: Lock
+    state: Path
+    classifier: Classifier
     endpoints: Endpoints
-    delivery: DeliveryThread
-    replay: ReplayThread
-    context: JobContext
-    jobs: JobQueue
-    folders: list[FolderSource]
-    microphones: list[MicrophoneSource]
-    workers: list[Worker]
-    tally: Tally
-    identity: Identity
-    left_open: list[OpenEvent]  # sounds that went on when the daemon was killed
-    set_aside: Path | None  # a damaged journal
-    web: Web | None = None
+    journal: Journal
+
+
+class Components:
+    """Everything that runs. `start` enters it into the stack that stops it."""
+
+    def __init__(self, held: Held, settings: Settings, run_id: str) -> None:
+        self.endpoints, self._journal = held.endpoints, held.journal
+        self._run_id, self._numbers = run_id, itertools.count(1)
+        self.tally = Tally()
+        self.jobs = JobQueue(settings.worker_count)
+        self.delivery = DeliveryThread(
+            held.journal,
+            held.endpoints.publisher,
+            settings.journal,
+            self.tally,
+            lambda: self.jobs.is_backlog,
+        )
+        self.context = JobContext(
+            held.classifier, _rules(settings), self.delivery.put, self.tally.stage
+        )
+        self.workers = [
+            Worker(number, self.jobs, held.classifier.engine, self.tally)
+            for number in range(settings.worker_count)
+        ]
+        self.folders = [
+            FolderSource(folder, held.state, self.jobs, self.context, self.say)
+            for folder in settings.folder
+        ]
+        self.microphones = [
+            MicrophoneSource(
+                each, settings.events, held.state, run_id, self.jobs, self.context, self.say
+            )
+            for each in settings.microphone
+        ]
+        self.identity = _identify(held, settings, run_id)
+        self.replay: ReplayThread
+        self.web: Web | None = None
+        self.set_aside = held.journal.set_aside  # a damaged journal
 
     @property
     def sources(self) -> list[FolderSource | MicrophoneSource]:
         return [*self.folders, *self.microphones]
 
+    @property
+    def threads(self) -> list[ServiceThread]:
+        web = [] if self.web is None else [self.web]
+        monitor = self.endpoints.monitor
+        return [monitor, self.delivery, self.replay, *web, *self.workers, *self.sources]
+
     def stalled(self) -> list[str]:
-        """Names of the threads that get nowhere; none where the disk is what they wait for."""
+        """Names of the threads that make no progress; none while the disk holds them up."""
         if self.delivery.blocked:
             return []
-        threads: list[DeliveryThread | ReplayThread | Worker | FolderSource | MicrophoneSource]
-        threads = [self.delivery, self.replay, *self.workers, *self.sources]
-        return [thread.name for thread in threads if thread.pulse.stalled]
-
-    def check(self, settings: Settings) -> None:
-        """Raise SettingsError where settings name labels that the model does not know."""
-        _check_labels(settings, self.context.classifier)
-
-    def apply(self, settings: Settings) -> None:
-        """Go by other settings from the next file, and the next live window, on."""
-        self.context.rules = _rules(settings)
-        for microphone in self.microphones:
-            microphone.go_by(settings.events)
-        logs.configure(settings.log)
-
-    def start(self, guard: Guard) -> None:
-        """Start every thread, from the end of the data's way to its beginning."""
-        gate = [] if self.endpoints.gate is None else [self.endpoints.gate]
-        visitors = self.endpoints.visitors
-        threads = [visitors, *gate, self.delivery, self.replay, *self.workers, *self.sources]
-        web = [] if self.web is None else [self.web]
-        for thread in [*threads, *web]:
-            thread.run = guard(thread.run)  # type: ignore[method-assign]
-            thread.start()
-            if thread is self.delivery:  # before anything else is said
-                self.delivery.put(Delivery(end_left_open(self.left_open)))
+        return [thread.name for thread in self.threads if thread.liveness.stalled]
 
     def unwell(self) -> str | None:
         """Why the daemon is not well; None if it is."""
         stalled = self.stalled()
         return f"no progress in {', '.join(stalled)}" if stalled else None
 
-    def finish_work(self) -> None:
-        """Stop the sources, then the workers when the windows in hand are done."""
-        for source in self.sources:
-            source.stop()
-        for microphone in self.microphones:  # their last windows are still worked on
-            microphone.join()
-        left = self.jobs.close()
-        for thread in (*self.workers, *self.folders):
-            thread.join()
-        for job in left:
+    def say(self, what: str, text: str, source: Source | None = None, **details: Any) -> None:
+        """Publish a status. Raises Abandoned if the daemon stops and the disk takes no more."""
+        message = status(self._run_id, next(self._numbers), what, text, source, **details)
+        self.delivery.put(Delivery(Record([message])))
+
+    def check(self, settings: Settings) -> None:
+        """Raise SettingsError if settings name labels that the model does not know."""
+        _check_labels(settings, self.context.classifier)
+
+    def apply(self, settings: Settings) -> None:
+        """Use other settings from the next file, and the next live window, on."""
+        self.context.rules = _rules(settings)
+        for microphone in self.microphones:
+            microphone.go_by(settings.events)
+        logs.configure(settings.log)
+
+    # -- start and stop ------------------------------------------------------------------------
+
+    def start(self, stack: ExitStack, on_fault: OnFault, reason: Callable[[], str]) -> None:
+        """Start every thread, from the end of the data's way to its beginning.
+
+        `stack` stops them in reverse: sources, then the windows in hand, then their delivery.
+        `reason` says then why the daemon stops.
+        """
+        left_open = self._journal.open_events()  # sounds that went on when the daemon was killed
+        stack.enter_context(Running([self.delivery], on_fault))
+        self.delivery.put(Delivery(end_left_open(left_open)))
+        front = [self.replay] if self.web is None else [self.replay, self.web]
+        stack.enter_context(Running(front, on_fault))
+        stack.callback(self._say_stopping, reason)
+        stack.enter_context(Running(self.workers, on_fault))
+        stack.enter_context(Running(self.folders, on_fault))
+        stack.callback(self._close_jobs)  # after the last windows of the microphones
+        stack.enter_context(Running(self.microphones, on_fault))
+
+    def _close_jobs(self) -> None:
+        for job in self.jobs.close():
             job.close()
 
-    def finish_delivery(self) -> None:
-        """Deliver what was found, then let go of the endpoints and the state directory."""
-        self.delivery.stop()
-        self.delivery.join()
-        if self.web is not None:
-            self.web.stop()
-        self.replay.stop()
-        self.replay.join()
-        if self.endpoints.gate is not None:
-            self.endpoints.gate.stop()
-            self.endpoints.gate.join()
-        self.endpoints.close()
-        self.lock.release()
+    def _say_stopping(self, reason: Callable[[], str]) -> None:
+        try:
+            self.say("stopping", reason())
+        except Abandoned:
+            log.warning("the journal takes no message that the daemon stops")
 
 
-def build(
+def assemble(
+    stack: ExitStack,
     settings: Settings,
     run_id: str,
-    say: Callable[..., None],
-    status: Callable[[], dict[str, Any]],
-) -> Parts:
-    """Put a daemon together; nothing runs yet. Raises DaemonError, and then holds nothing."""
+    status: Callable[[Components], dict[str, Any]],
+    on_fault: OnFault,
+) -> Components:
+    """Make the components of a daemon; `stack` releases what they hold. Raises DaemonError."""
+    held = _hold(stack, settings, run_id, on_fault)
+    components = Components(held, settings, run_id)
+
+    def answer() -> dict[str, Any]:
+        return status(components)
+
+    components.replay = ReplayThread(
+        held.state, held.endpoints.router, held.journal.uuid, answer, components.tally
+    )
+    if settings.metrics:
+        from daemon.monitoring.http import Web, parse_address  # takes 20 ms, off by default
+
+        address = parse_address(settings.metrics, settings.insecure)
+        components.web = stack.enter_context(
+            closing(Web(address, components.tally, answer, components.unwell))
+        )
+    return components
+
+
+def _hold(stack: ExitStack, settings: Settings, run_id: str, on_fault: OnFault) -> Held:
+    """Take what one daemon alone may have: its state, its endpoints, its journal."""
     keep_freed_memory(settings.worker_count)
     _check_folders(settings)
     state = _make_state(settings.state_path)
     lock = Lock(lock_path(state), f"state directory {state}")
-    try:
-        classifier = _load_classifier(settings)
-        keys = None if settings.keys_path is None else load_server(settings.keys_path)
-        endpoints = bind(settings.publish, settings.replay, settings.insecure, keys)
-    except BaseException:
-        lock.release()
-        raise
+    stack.callback(lock.release)
+    classifier = _load_classifier(settings)
+    keys = None if settings.keys_path is None else load_server(settings.keys_path)
+    endpoints = stack.enter_context(
+        bind(settings.publish, settings.replay, settings.insecure, keys, on_fault)
+    )
     give_back_freed_memory()
-    try:
-        journal = Journal(state, settings.node, run_id)
-        left_open = journal.open_events()
-    except BaseException:
-        endpoints.close()
-        lock.release()
-        raise
-    tally = Tally()
-    jobs = JobQueue(settings.worker_count)
-    delivery = DeliveryThread(
-        journal, endpoints.publisher, settings.journal, tally, lambda: jobs.is_backlog
+    journal = stack.enter_context(closing(Journal(state, settings.node, run_id)))
+    return Held(state, classifier, endpoints, journal)
+
+
+def _identify(held: Held, settings: Settings, run_id: str) -> Identity:
+    return Identity(
+        settings.node,
+        run_id,
+        held.journal.uuid,
+        held.endpoints.publisher.address,
+        held.endpoints.router.address,
+        str(held.state),
+        _describe(held.classifier),
+        settings.worker_count,
     )
-    context = JobContext(classifier, _rules(settings), delivery.put, tally.stage)
-    parts = Parts(
-        lock=lock,
-        endpoints=endpoints,
-        delivery=delivery,
-        replay=ReplayThread(state, endpoints.router, journal.uuid, status, tally),
-        context=context,
-        jobs=jobs,
-        folders=[FolderSource(folder, state, jobs, context, say) for folder in settings.folder],
-        microphones=[
-            MicrophoneSource(microphone, settings.events, state, run_id, jobs, context, say)
-            for microphone in settings.microphone
-        ],
-        workers=[
-            Worker(number, jobs, classifier.engine, tally)
-            for number in range(settings.worker_count)
-        ],
-        tally=tally,
-        identity=Identity(
-            settings.node,
-            run_id,
-            journal.uuid,
-            endpoints.publisher.address,
-            endpoints.router.address,
-            str(state),
-            _describe(classifier),
-            settings.worker_count,
-        ),
-        left_open=left_open,
-        set_aside=journal.set_aside,
-    )
-    if settings.metrics:
-        try:
-            parts.web = _open_web(settings, parts, status)
-        except BaseException:
-            journal.close()
-            endpoints.close()
-            lock.release()
-            raise
-    return parts
-
-
-def _open_web(settings: Settings, parts: Parts, status: Callable[[], dict[str, Any]]) -> Web:
-    from daemon.monitoring.http import Web, parse_address  # only where it is asked for: 20 ms
-
-    address = parse_address(settings.metrics, settings.insecure)
-    return Web(address, parts.tally, status, parts.unwell)
 
 
 def _check_folders(settings: Settings) -> None:

@@ -25,8 +25,8 @@ from daemon.host.mounts import is_remote
 from daemon.host.taking import is_private
 from daemon.journal.ledger import Identity, LedgerRow, claim, is_known
 from daemon.journal.reader import JournalReader
-from daemon.journal.records import Abandoned, Delivery, Record
-from daemon.monitoring.liveness import Pulse
+from daemon.journal.records import Delivery, Record
+from daemon.monitoring.service_thread import ServiceThread
 from daemon.pipeline.file_job import FileJob
 from daemon.pipeline.job import JobContext, Outcome
 from daemon.pipeline.queue import JobQueue
@@ -61,7 +61,7 @@ class _Pending:
     due: float  # time.monotonic() at which to look again
 
 
-class FolderSource(threading.Thread):
+class FolderSource(ServiceThread):
     """One `[[folder]]`. `say` publishes a status; `jobs` is where claimed files go."""
 
     def __init__(
@@ -72,13 +72,12 @@ class FolderSource(threading.Thread):
         context: JobContext,
         say: Callable[..., None],
     ) -> None:
-        super().__init__(name=f"folder-{folder.name}")
+        super().__init__(f"folder-{folder.name}", STALL_S)
         self.folder = folder
         self.root = os.fsencode(folder.path)
         self._state_dir, self._jobs, self._context, self._say = state, jobs, context, say
         self._source = Source("file", folder.name, self.root)
         self._hints = Hints()
-        self._halt = threading.Event()
         self._lock = threading.Lock()  # over the two below, which the delivery thread touches
         self._active: set[bytes] = set()
         self._look_again: set[bytes] = set()
@@ -94,8 +93,7 @@ class FolderSource(threading.Thread):
         self._ignored: Counter[str] = Counter()
         self._ignored_in_walk: Counter[str] = Counter()
         self.state = "starting"  # then watching, polling or lost
-        self.pulse = Pulse(STALL_S)
-        self._disposal = Disposal(folder, self.pulse.beat)
+        self._disposal = Disposal(folder, self.liveness.progress)
         self._stays: str | None = None  # why finished files are not moved or deleted
         self.ready = threading.Event()  # the folder is watched
 
@@ -106,7 +104,7 @@ class FolderSource(threading.Thread):
         self._hints.look(path)
 
     def stop(self) -> None:
-        self._halt.set()
+        super().stop()
         self._hints.wake()
 
     def snapshot(self) -> dict[str, Any]:
@@ -145,16 +143,14 @@ class FolderSource(threading.Thread):
 
     # -- this thread ---------------------------------------------------------------------------
 
-    def run(self) -> None:
+    def work(self) -> None:
         self._reader = JournalReader(self._state_dir)
         try:
             while not self._halt.is_set():
-                self.pulse.beat()
+                self.liveness.progress()
                 self._check_root()
                 if self._jobs.wait_for_room(ROOT_CHECK_S) and not self._advance():
                     self._hints.wait(self._idle_time())
-        except Abandoned:
-            pass
         finally:
             if self._watch is not None:
                 self._watch.close()

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from daemon.host.clock import clock
-from daemon.journal.records import Abandoned, Delivery, Record
-from daemon.monitoring.liveness import Pulse
+from daemon.journal.records import Delivery, Record
+from daemon.monitoring.service_thread import ServiceThread
 from daemon.pipeline.clip_store import Store
 from daemon.pipeline.events import Tracker
 from daemon.pipeline.job import JobContext
@@ -38,7 +38,7 @@ BACKOFF_S = (1.0, 30.0)  # between attempts: the first pause and the longest
 PROGRESS_S = 120.0  # without progress after which this thread counts as hung
 
 
-class MicrophoneSource(threading.Thread):
+class MicrophoneSource(ServiceThread):
     """One `[[microphone]]`. `say` publishes a status."""
 
     def __init__(
@@ -51,13 +51,12 @@ class MicrophoneSource(threading.Thread):
         context: JobContext,
         say: Callable[..., None],
     ) -> None:
-        super().__init__(name=f"microphone-{settings.name}")
+        super().__init__(f"microphone-{settings.name}", PROGRESS_S)
         self.settings = settings
         self._run_id, self._jobs, self._context, self._say = run_id, jobs, context, say
         self._source = Source("mic", settings.name)
         store = Store(state, settings)
         self._job = LiveJob(self._source, run_id, context, Tracker(events), store, self._tell_gap)
-        self._halt = threading.Event()
         self._wake_r, self._wake_w = os.pipe()
         self._device = settings.device  # pinned once a default one was opened
         self._stuck: CaptureProcess | None = None  # killed, and not ended
@@ -70,14 +69,13 @@ class MicrophoneSource(threading.Thread):
         self._heard_until = clock()  # of the last sample in a window, or the start
         self._outage: str | None = None  # why there is no sound
         self._level = LevelMeter()
-        self.pulse = Pulse(PROGRESS_S)
         self.state = "starting"  # then hearing or lost
         self.ready = threading.Event()  # it was tried: files need not wait for it
 
     # -- any thread ----------------------------------------------------------------------------
 
     def stop(self) -> None:
-        self._halt.set()
+        super().stop()
         with suppress(OSError):  # it may have ended by itself
             os.write(self._wake_w, b"!")
 
@@ -104,11 +102,11 @@ class MicrophoneSource(threading.Thread):
 
     # -- this thread ---------------------------------------------------------------------------
 
-    def run(self) -> None:
+    def work(self) -> None:
         pause = BACKOFF_S[0]
         try:
             while not self._halt.is_set():
-                self.pulse.beat()
+                self.liveness.progress()
                 began = time.monotonic()
                 try:
                     self._listen()
@@ -122,10 +120,7 @@ class MicrophoneSource(threading.Thread):
                 pause = min(2 * pause, BACKOFF_S[1])
             self._break_off()
             self._end_events("stopped")
-        except Abandoned:
-            pass
         finally:
-            self.pulse.rest()
             os.close(self._wake_r)
             os.close(self._wake_w)
 
@@ -136,7 +131,7 @@ class MicrophoneSource(threading.Thread):
         with CaptureProcess(self.settings, self._device) as capture:
             self._stuck = capture
             for items in capture.items(wake=self._wake_r):
-                self.pulse.beat()
+                self.liveness.progress()
                 for item in items:
                     self._take(item)
 

@@ -19,9 +19,11 @@ from running import Daemon, free_port, of_type
 from sounds import write_wav
 
 from daemon.client import Client, ClientKeys
-from daemon.delivery.authenticator import Gate, secure
+from daemon.delivery.authenticator import Authenticator, secure
+from daemon.delivery.connections import ConnectionMonitor
 from daemon.delivery.endpoints import bind
 from daemon.errors import SettingsError, StartError
+from daemon.monitoring.service_thread import Running
 from daemon.protocol.keys import allowed, load_pair, load_server, make_client, make_server
 
 MakeDaemon = Callable[..., Daemon]
@@ -208,29 +210,31 @@ def test_keys_come_and_go_without_a_restart(guarded: Daemon, keys: Path) -> None
     assert guarded.process.poll() is None
 
 
-def never_there(gate: Gate) -> None:
-    gate.close()
+Ending = Callable[[zmq.Context[zmq.Socket[bytes]], Authenticator], None]
 
 
-def ended(gate: Gate) -> None:
-    gate.start()
-    gate.stop()
-    gate.join()
+def never_there(_: zmq.Context[zmq.Socket[bytes]], authenticator: Authenticator) -> None:
+    authenticator.close()
+
+
+def ended(context: zmq.Context[zmq.Socket[bytes]], authenticator: Authenticator) -> None:
+    with Running([ConnectionMonitor(context, authenticator)]):
+        pass
 
 
 @KINDS
 @pytest.mark.parametrize("end", [never_there, ended], ids=lambda end: end.__name__)
-def test_without_a_gate_nobody_gets_in(keys: Path, end: Callable[[Gate], None], kind: int) -> None:
-    """A ZAP thread that is not there must close the door, not open it."""
+def test_without_an_authenticator_nobody_gets_in(keys: Path, end: Ending, kind: int) -> None:
+    """If its thread has ended, the door must be closed, not open."""
     context = zmq.Context()
     mine = load_server(keys)
-    gate = Gate(context, mine.clients)
+    authenticator = Authenticator(context, mine.clients)
     server = context.socket(zmq.PUB if kind == zmq.SUB else zmq.ROUTER)
     client = context.socket(kind)
     try:
         secure(server, mine)
         server.bind("tcp://127.0.0.1:*")
-        end(gate)
+        end(context, authenticator)
         client.curve_serverkey = mine.public
         client.curve_publickey, client.curve_secretkey = load_pair(keys / "friend.key_secret")
         if kind == zmq.SUB:
@@ -272,8 +276,9 @@ def test_tcp_where_interfaces_cannot_be_asked_for_is_refused(
 
     monkeypatch.setattr("daemon.host.tcp.socket.socket", denied)
     with pytest.raises(StartError, match="AF_NETLINK to the unit's RestrictAddressFamilies"):
-        bind("tcp://127.0.0.1:*", "tcp://127.0.0.1:*", insecure=False)
-    bind(f"ipc://{tmp_path}/p", f"ipc://{tmp_path}/r", insecure=False).close()
+        bind("tcp://127.0.0.1:*", "tcp://127.0.0.1:*", insecure=False).__enter__()
+    with bind(f"ipc://{tmp_path}/p", f"ipc://{tmp_path}/r", insecure=False):
+        pass
 
 
 def test_by_default_only_loopback_listens(daemon: MakeDaemon) -> None:

@@ -11,7 +11,7 @@ import pytest
 from running import Daemon, of_type
 from sounds import write_wav
 
-from daemon.monitoring.liveness import Pulse
+from daemon.monitoring.liveness import Liveness
 from daemon.settings.loading import load
 from daemon.settings.reload import compare
 
@@ -106,14 +106,14 @@ def test_bad_settings_on_sighup_leave_all_as_it_was(
     assert listening.ends(1)[0]["state"] == "done"
 
 
-def test_a_pulse_stalls_only_while_something_is_due() -> None:
-    pulse = Pulse(limit_s=0.0)
-    assert not pulse.stalled
-    pulse.beat()
-    while not pulse.stalled:
+def test_a_thread_stalls_only_while_something_is_due() -> None:
+    liveness = Liveness(limit_s=0.0)
+    assert not liveness.stalled
+    liveness.progress()
+    while not liveness.stalled:
         pass
-    pulse.rest()
-    assert not pulse.stalled
+    liveness.idle()
+    assert not liveness.stalled
 
 
 def test_nothing_changed_is_said_so() -> None:

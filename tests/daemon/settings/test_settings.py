@@ -278,5 +278,5 @@ def test_an_endpoint_of_this_machine_is_accepted(endpoint: str) -> None:
 
 def test_nothing_is_bound_where_one_endpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="`replay`"):
-        bind(f"ipc://{tmp_path}/p", "tcp://0.0.0.0:0", insecure=False)
+        bind(f"ipc://{tmp_path}/p", "tcp://0.0.0.0:0", insecure=False).__enter__()
     assert not list(tmp_path.iterdir())

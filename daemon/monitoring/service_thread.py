@@ -1,0 +1,90 @@
+"""How every thread of the service starts, works, fails and stops."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+
+from daemon.errors import Abandoned
+from daemon.monitoring.liveness import Liveness
+
+log = logging.getLogger(__name__)
+
+STOP_S = 10.0  # for a thread to end once it was asked to; a file system that hangs can hold it
+
+
+class ServiceThread(threading.Thread):
+    """A thread that does `work` until it is done or `stop` is called.
+
+    `liveness` tells whether it makes progress within `limit_s`. If `work` raises, the error is
+    logged and given to `on_fault`, which the owner sets before `start`. It is a daemon thread: one
+    that the operating system holds cannot keep the process from ending.
+    """
+
+    def __init__(self, name: str, limit_s: float) -> None:
+        super().__init__(name=name, daemon=True)
+        self.liveness = Liveness(limit_s)
+        self.on_fault: Callable[[BaseException], None] | None = None
+        self._halt = threading.Event()  # set by `stop`
+
+    def work(self) -> None:
+        """What the thread does; returns soon after `_halt` is set."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """Ask the thread to end. From any thread."""
+        self._halt.set()
+
+    def run(self) -> None:
+        try:
+            self.work()
+        except Abandoned:
+            pass  # the daemon stops, and the disk takes nothing more
+        except BaseException as error:
+            log.exception("%s failed", self.name)
+            if self.on_fault is not None:
+                self.on_fault(error)
+        finally:
+            self.liveness.idle()
+
+
+class Running:
+    """Threads that run while the block does: started in order, then stopped together."""
+
+    def __init__(
+        self,
+        threads: Sequence[ServiceThread],
+        on_fault: Callable[[BaseException], None] | None = None,
+    ) -> None:
+        self._threads, self._on_fault = threads, on_fault
+        self._started: list[ServiceThread] = []
+
+    def __enter__(self) -> None:
+        try:
+            for thread in self._threads:
+                thread.on_fault = self._on_fault
+                thread.start()
+                self._started.append(thread)
+        except BaseException:
+            self._stop()
+            raise
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        for thread in self._started:
+            thread.stop()
+        deadline = time.monotonic() + STOP_S
+        for thread in self._started:
+            thread.join(max(0.0, deadline - time.monotonic()))
+            if thread.is_alive():
+                log.error("%s does not stop; the process ends without it", thread.name)
