@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import errno
 
-# Errors of the system that are the machine's fault, and no file's: what met one is tried again.
+# errno values that mean a system problem, not a bad file; the operation is retried.
 MACHINE_FAULTS = {errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EINTR}
 
 
 class DaemonError(Exception):
-    """Base of all: the text says what is wrong, where, and what to do."""
+    """Base class: the text names the fault, its place and the remedy."""
 
     exit_code = 1
 
@@ -21,20 +21,20 @@ class SettingsError(DaemonError):
 
 
 class StartError(DaemonError):
-    """The daemon cannot start here and now: something is taken, missing or forbidden."""
+    """The daemon cannot start now: a resource is taken, missing or forbidden."""
 
     exit_code = 3
 
 
 class JournalError(DaemonError):
-    """The journal cannot be opened or written, and waiting will not mend it."""
+    """The journal cannot be opened or written, and waiting does not help."""
 
     exit_code = 3
 
 
 class JournalDamaged(DaemonError):
-    """The journal was found damaged while it was in use; the next start puts it aside."""
+    """The journal was found damaged while in use; the next start moves it aside."""
 
 
 class Abandoned(Exception):
-    """The daemon stops and the disk takes nothing more; the next start does the work again."""
+    """The daemon stops while the disk refuses writes; the next start repeats the work."""

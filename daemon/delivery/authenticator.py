@@ -1,7 +1,7 @@
-"""Decide at every handshake whether a subscriber's key is one of those let in.
+"""Decide at every handshake whether the daemon accepts a subscriber's key.
 
 ZeroMQ asks over ZAP (https://rfc.zeromq.org/spec/27/). The sockets insist on an answer
-(`zap_domain` with ZAP_ENFORCE_DOMAIN), so that no one gets in while the authenticator is absent.
+(`zap_domain` with ZAP_ENFORCE_DOMAIN), so they accept no client while the authenticator is absent.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ class Authenticator:
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], clients: Path) -> None:
         self._clients = clients
-        # Bound before any socket that asks: an earlier request would find no one, and fail.
+        # Bind before any socket that asks: an earlier request would fail.
         self.socket = context.socket(zmq.REP)
         self.socket.linger = 0
         self.socket.bind(ADDRESS)
-        self._shown: set[bytes] = set()  # keys with which someone got in
+        self._shown: set[bytes] = set()  # keys of accepted clients
         self.admitted = 0
         self.turned_away = 0
 
@@ -37,7 +37,7 @@ class Authenticator:
         self.socket.close()
 
     def lost_keys(self) -> bool:
-        """Whether a key with which someone got in has been taken away since the last call."""
+        """Whether the key of an accepted client has been removed since the last call."""
         try:
             gone = self._shown - allowed(self._clients)
         except OSError:
@@ -76,7 +76,7 @@ class Authenticator:
 
 
 def secure(socket: zmq.Socket[bytes], keys: ServerKeys) -> None:
-    """Let a server socket, not bound yet, admit only clients that the authenticator accepts."""
+    """Restrict an unbound server socket to clients that the authenticator accepts."""
     socket.curve_server = True
     socket.curve_publickey = keys.public
     socket.curve_secretkey = keys.secret

@@ -1,4 +1,4 @@
-"""Count connections: how many subscribers there are, how many were refused, and when it is full.
+"""Count connections, subscribers and refusals, and notice when there are too many.
 
 libzmq reports each connection on a monitor socket. An unread monitor blocks libzmq's I/O thread and
 with it every subscriber, so one thread reads all monitors, and the queue to it has no bound. The
@@ -24,11 +24,11 @@ from daemon.monitoring.service_thread import ServiceThread
 POLL_MS = 250
 STALL_S = 60.0
 HANDSHAKE_S = 10.0  # libzmq ends a connection that has not shown its key by then
-MANY_LEFT = 64  # connections that have gone before what they leave is cleared away
+MANY_LEFT = 64  # closed connections before their memory is freed
 RESERVE = 256  # descriptors for everything but connections: files in work, the journal, the model
 
 _EVENT = struct.Struct("=Hi")  # event, value (zmq_socket_monitor(3))
-# Not ACCEPT_FAILED: where descriptors run out it comes as fast as the I/O thread can turn.
+# Not ACCEPT_FAILED: without free descriptors it repeats as fast as the I/O thread can run.
 _EVENTS = (
     zmq.EVENT_ACCEPTED
     | zmq.EVENT_DISCONNECTED
@@ -64,10 +64,10 @@ class EndpointStats:
     def __init__(self) -> None:
         self.accepted = 0
         self.handshakes: Counter[str] = Counter()  # by result
-        self._open: dict[int, float] = {}  # since when, by descriptor
+        self._open: dict[int, float] = {}  # start, by descriptor
         self._passed: deque[float] = deque(maxlen=10_000)  # when handshakes succeeded
-        self._left = 0  # connections that have gone since they were last cleared away
-        self.clear_away: Callable[[], object] = lambda: None  # asks for it; must not block
+        self._left = 0  # connections closed since their memory was last freed
+        self.clear_away: Callable[[], object] = lambda: None  # requests freeing; must not block
 
     def note(self, event: int, value: int) -> None:
         now = time.monotonic()
@@ -91,7 +91,7 @@ class EndpointStats:
 
     @property
     def subscribers(self) -> int:
-        """Connections past the handshake."""
+        """Connections that have completed the handshake."""
         begun = time.monotonic() - HANDSHAKE_S
         fresh = sum(since > begun for since in self._open.copy().values())
         passed = sum(at > begun for at in self._passed.copy())
@@ -99,10 +99,10 @@ class EndpointStats:
 
 
 class ConnectionMonitor(ServiceThread):
-    """Keeps the statistics of each endpoint, and says when connections take too many descriptors.
+    """Keeps the statistics of each endpoint, and detects too many connections.
 
-    It ends after `stop`, when every socket that it watches is closed: libzmq would wait for ever
-    to get rid of an unread last report.
+    It ends after `stop`, once every watched socket is closed: libzmq would wait without end for
+    someone to read the last report.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class ConnectionMonitor(ServiceThread):
         except zmq.ZMQError:
             monitor.close()
             raise
-        # A renewed socket begins without connections; the counters go on.
+        # A renewed socket begins without connections; the counters continue.
         stats = self.stats[name] = _continued(self.stats.get(name))
         self._new.put((monitor, stats))
 
@@ -138,7 +138,7 @@ class ConnectionMonitor(ServiceThread):
         return sum(stats.connections for stats in list(self.stats.values()))
 
     def snapshot(self) -> dict[str, dict[str, int]]:
-        """What `status` says of each endpoint."""
+        """The figures of each endpoint for `status`."""
         return {
             name: {
                 "open": stats.connections,

@@ -18,8 +18,8 @@ from daemon.host.tcp import holder_of_port, keep_alive, why_no_interfaces
 from daemon.protocol.keys import ServerKeys
 
 MAX_MESSAGE = 4_096  # bytes that a client may send: subscriptions and requests are small
-LINGER_MS = 2_000  # what is queued at the end gets this long to leave
-RENEW_S = 5.0  # for the system to let go of what was ours
+LINGER_MS = 2_000  # time to send queued messages at the end
+RENEW_S = 5.0  # for the system to release the old port
 
 Context = zmq.Context[zmq.Socket[bytes]]
 
@@ -54,7 +54,7 @@ class Endpoint:
         except BaseException:
             self.close()
             raise
-        # As bound: a port given as * is filled in.
+        # As bound: with the port that replaced a *.
         self.address = self.socket.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0")
 
     def _make(self, address: str) -> zmq.Socket[bytes]:
@@ -67,7 +67,7 @@ class Endpoint:
         if address.startswith("tcp://["):
             socket.ipv6 = True
         if self._kind == zmq.ROUTER:
-            socket.copy_threshold = 0  # so that a reply's last frame tells when it was sent
+            socket.copy_threshold = 0  # so that a reply's last frame shows when it was sent
         if self._keys is not None:
             secure(socket, self._keys)
         try:
@@ -94,7 +94,7 @@ class Endpoint:
     def renew(self) -> None:
         """Drop every connection and listen again at the same address; for the owning thread.
 
-        Those still let in connect again by themselves, and ask replay for what they missed.
+        Accepted clients reconnect, and ask replay for missed messages.
         """
         self.socket.unbind(self.address)
         self.socket.close(linger=0)
@@ -111,15 +111,15 @@ class Endpoint:
                 time.sleep(0.02)
 
     def cleared_by(self, ask: Callable[[], object]) -> None:
-        """Have `ask` called, from another thread, when many connections have gone.
+        """Call `ask`, from another thread, when many connections have closed.
 
-        libzmq frees what they leave, some 10 kB each, only when the socket is used: the owning
-        thread is then to call `clear_away`, or they pile up for as long as nothing is published.
+        libzmq frees their memory, some 10 kB each, only when the socket is used. The owning
+        thread must then call `clear_away`; otherwise the memory grows until the next message.
         """
         self._monitor.stats[self._name].clear_away = ask
 
     def clear_away(self) -> None:
-        """Free what connections leave that have gone; for the owning thread."""
+        """Free the memory of closed connections; for the owning thread."""
         self.socket.getsockopt(zmq.EVENTS)
 
     def close(self) -> None:
@@ -127,9 +127,9 @@ class Endpoint:
 
 
 def ipc_lock(name: str, path: Path) -> Lock:
-    """Lock the path of an ipc endpoint, and make sure that binding destroys nothing there.
+    """Lock the path of an ipc endpoint, and check that binding will not delete another file.
 
-    libzmq unlinks whatever lies at the path. The lock is released after the context has ended.
+    libzmq unlinks any file at the path. The lock is released after the context has ended.
     """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -20,8 +20,8 @@ from daemon.protocol.keys import ServerKeys
 
 log = logging.getLogger(__name__)
 
-SEND_HWM = 4_000  # messages kept for one slow subscriber; beyond that it has to ask for replay
-REPLIES_HWM = 8  # unread replies kept for one client, which asks again for what is dropped
+SEND_HWM = 4_000  # messages kept for one slow subscriber; it must ask replay for further ones
+REPLIES_HWM = 8  # unread replies kept for one client, which asks again for dropped ones
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,6 @@ def check_endpoint(name: str, endpoint: str, open_to_all: bool) -> None:
 
 
 def _stays_here(endpoint: str) -> bool:
-    """Whether only this machine can reach an endpoint."""
+    """Whether an endpoint is reachable only from this machine."""
     scheme, _, address = endpoint.partition("://")
     return scheme == "ipc" or is_loopback(address.rpartition(":")[0])

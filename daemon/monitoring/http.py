@@ -28,7 +28,7 @@ MOST_CONNECTIONS = 16  # each has a thread
 MOST_OF_ADDRESS = 8
 REQUEST_BYTES = 8_192  # request line and headers
 CONNECTION_S = 10.0  # from the first byte asked for to the last byte sent
-FRESH_S = 0.2  # for which a page serves all that ask
+FRESH_S = 0.2  # how long one page serves all requests
 POLL_S = 0.25
 STALL_S = 60.0
 NO_DESCRIPTOR_S = 0.1  # between attempts to accept while the process has no free descriptor
@@ -86,7 +86,7 @@ class Web(ServiceThread):
 
 
 class _Page:
-    """A page that is made once for all who ask within FRESH_S."""
+    """A page that is rendered once for all requests within FRESH_S."""
 
     def __init__(self, make: Callable[[], tuple[int, bytes]]) -> None:
         self._make, self._lock = make, threading.Lock()
@@ -198,7 +198,7 @@ def _verdict(why_not: str | None) -> tuple[int, bytes]:
 
 
 def _not_ready(status: dict[str, Any]) -> str | None:
-    """Why a new file would not be classified and published soon."""
+    """The reason why a new file would not be classified soon; None if it would."""
     if status["blocked"]:
         return f"the journal cannot be written: {status['blocked']}"
     lost = [source["name"] for source in status["sources"] if source["state"] == "lost"]

@@ -1,4 +1,4 @@
-"""What Prometheus reads: the counts of one run and its status as metrics.
+"""Metrics for Prometheus: the counts of one run and its status.
 
 The home of prometheus_client, which is imported only if the setting `metrics` names an address.
 """
@@ -31,7 +31,7 @@ def exposition(tally: Tally, status: Callable[[], dict[str, Any]]) -> Callable[[
 
 
 class _Collector:
-    """Reads the tally and the status when it is scraped, and costs nothing before."""
+    """Reads the tally and the status only when it is scraped."""
 
     def __init__(self, tally: Tally, status: Callable[[], dict[str, Any]]) -> None:
         self._tally, self._status = tally, status

@@ -31,7 +31,7 @@ class ServiceThread(threading.Thread):
         self._halt = threading.Event()  # set by `stop`
 
     def work(self) -> None:
-        """What the thread does; returns soon after `_halt` is set."""
+        """The body of the thread; returns soon after `_halt` is set."""
         raise NotImplementedError
 
     def stop(self) -> None:
@@ -42,7 +42,7 @@ class ServiceThread(threading.Thread):
         try:
             self.work()
         except Abandoned:
-            pass  # the daemon stops, and the disk takes nothing more
+            pass  # the daemon stops, and the disk refuses writes
         except BaseException as error:
             log.exception("%s failed", self.name)
             if self.on_fault is not None:

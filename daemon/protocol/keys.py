@@ -1,4 +1,4 @@
-"""Keys for endpoints that other machines can reach: who the daemon is, and who may listen.
+"""Keys for endpoints that other machines can reach: the daemon's and its subscribers'.
 
 A key directory holds `server.key` (public, to be given to subscribers), `server.key_secret`, and in
 `clients/` one public key file for each subscriber that is let in. Files are ZeroMQ certificates
@@ -25,7 +25,7 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 @dataclass(frozen=True)
 class ServerKeys:
-    """The daemon's own key pair, Z85, and where the keys of those let in lie."""
+    """The daemon's key pair, Z85, and the folder of accepted clients' keys."""
 
     public: bytes
     secret: bytes
@@ -33,9 +33,9 @@ class ServerKeys:
 
 
 def make_server(folder: Path) -> Path:
-    """Make the daemon's key pair and an empty list of subscribers; the public key's file.
+    """Make the daemon's key pair and an empty client folder; return the public key's file.
 
-    Raises SettingsError where there is one: subscribers would no longer trust the daemon.
+    Raises SettingsError if a pair exists: with a new one, subscribers would not trust the daemon.
     """
     if (folder / f"{SERVER}.key_secret").exists():
         raise SettingsError(f"{folder} has a server key already; remove it to make another")
@@ -46,7 +46,7 @@ def make_server(folder: Path) -> Path:
 
 
 def make_client(folder: Path, name: str) -> tuple[Path, Path]:
-    """Make a subscriber's key pair and let it in: its public and its secret file."""
+    """Make a subscriber's key pair and accept it; return its public and secret file."""
     if not _NAME.fullmatch(name):
         raise SettingsError(f"`{name}` is no name for a key: letters, digits, - and _ only")
     if not (folder / CLIENTS).is_dir():
@@ -74,7 +74,7 @@ def _make(folder: Path, name: str) -> None:
 
 
 def _hand_over(folder: Path, made: Path) -> None:
-    """Where root makes keys in a service's directory, they are the service's to read."""
+    """Give keys that root makes in a service's directory to the service."""
     fd = os.open(made, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         give_to_owner_of(folder, fd)
@@ -83,7 +83,7 @@ def _hand_over(folder: Path, made: Path) -> None:
 
 
 def load_server(folder: Path) -> ServerKeys:
-    """The daemon's keys. Raises SettingsError where they are missing or open to others."""
+    """The daemon's keys. Raises SettingsError if they are missing or readable by others."""
     file = folder / f"{SERVER}.key_secret"
     public, secret = load_pair(file)
     clients = folder / CLIENTS
@@ -122,9 +122,9 @@ def load_public(file: Path) -> bytes:
 
 
 def allowed(clients: Path) -> frozenset[bytes]:
-    """The public keys, Z85, of those let in just now. A file that is no key lets nobody in.
+    """The current public keys, Z85, of accepted clients. Ignores files that are not keys.
 
-    Raises OSError where the machine is at fault and it cannot be told.
+    Raises OSError if the system cannot read the folder.
     """
     keys = set()
     try:
@@ -139,7 +139,7 @@ def allowed(clients: Path) -> frozenset[bytes]:
 
 
 def _public_key(file: Path) -> list[bytes]:
-    """The public key in a file; none where there is none."""
+    """The public key in a file; empty if it has none."""
     try:
         return [zmq.auth.load_certificate(file)[0]]
     except OSError as error:

@@ -48,7 +48,7 @@ OnFault = Callable[[BaseException], None]
 
 @dataclass(frozen=True)
 class Held:
-    """What a daemon holds before any of its threads runs."""
+    """The exclusive resources of a daemon, taken before any thread runs."""
 
     state: Path
     classifier: Classifier
@@ -124,7 +124,7 @@ class Components:
         _check_labels(settings, self.context.classifier)
 
     def apply(self, settings: Settings) -> None:
-        """Use other settings from the next file, and the next live window, on."""
+        """Use other settings from the next file and the next live window on."""
         self.context.rules = _rules(settings)
         for microphone in self.microphones:
             microphone.go_by(settings.events)
@@ -138,7 +138,7 @@ class Components:
         `stack` stops them in reverse: sources, then the windows in hand, then their delivery.
         `reason` says then why the daemon stops.
         """
-        left_open = self._journal.open_events()  # sounds that went on when the daemon was killed
+        left_open = self._journal.open_events()  # events that were open when the daemon was killed
         stack.enter_context(Running([self.delivery], on_fault))
         self.delivery.put(Delivery(end_left_open(left_open)))
         front = [self.replay] if self.web is None else [self.replay, self.web]
@@ -188,7 +188,7 @@ def assemble(
 
 
 def _hold(stack: ExitStack, settings: Settings, run_id: str, on_fault: OnFault) -> Held:
-    """Take what one daemon alone may have: its state, its endpoints, its journal."""
+    """Take the resources that only one daemon may hold: state, endpoints, journal."""
     keep_freed_memory(settings.worker_count)
     _check_folders(settings)
     state = _make_state(settings.state_path)

@@ -61,7 +61,7 @@ class Service:
         self._hurry()
 
     def fail(self, error: BaseException) -> None:
-        """Stop because a thread failed: half a daemon helps no one. From any thread."""
+        """Stop because a thread failed: half a daemon is useless. From any thread."""
         self._fault = error
         self.stop("a fault")
 
@@ -174,7 +174,7 @@ class Service:
         self._components.replay.put(Upkeep(work))
 
     def _read_settings(self) -> None:
-        """SIGHUP: apply what can be applied, and say what cannot."""
+        """SIGHUP: apply the changes that a running daemon can apply, and report the others."""
         reloading()
         try:
             new = self.settings if self._read_again is None else self._read_again()

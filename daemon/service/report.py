@@ -1,4 +1,4 @@
-"""What the daemon says of its own state: the answer to `tinyastd status`, and heartbeats."""
+"""The daemon's own state, for `tinyastd status` and for heartbeats."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Report:
         }
 
     def status(self, components: Components) -> dict[str, Any]:
-        """What `tinyastd status` prints."""
+        """The answer to `tinyastd status`."""
         delivery, replay = components.delivery, components.replay
         return {
             **components.identity.fields(),
