@@ -19,6 +19,7 @@ from daemon.commands.options import (
     Metrics,
     Mic,
     Publish,
+    ReloadOnHup,
     Replay,
     State,
     Watch,
@@ -87,16 +88,19 @@ def run(
     keys: Keys = None,
     metrics: Metrics = None,
     insecure: Insecure = False,
+    reload_on_hup: ReloadOnHup = False,
 ) -> None:
     """Run the daemon until SIGTERM or Ctrl-C."""
-    settings = read_settings(context)
     from daemon.monitoring import logging as logs
+    from daemon.settings.schema import Log
 
+    logs.configure(Log())  # for warnings about the settings
+    settings = read_settings(context)
     logs.configure(settings.log)
     from daemon.commands.run import announce
     from daemon.service.lifecycle import Service
 
-    Service(settings, partial(read_settings, context)).run(announce)
+    Service(settings, partial(read_settings, context), reload_on_hup).run(announce)
 
 
 @app.command()

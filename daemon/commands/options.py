@@ -39,6 +39,13 @@ Metrics = Annotated[
 Insecure = Annotated[
     bool, typer.Option("--insecure", help="Allow endpoints that other machines can reach.")
 ]
+ReloadOnHup = Annotated[
+    bool,
+    typer.Option(
+        "--reload-on-hup",
+        help="Read the settings again on SIGHUP, as under a service manager; else SIGHUP stops.",
+    ),
+]
 
 FLAGS = {  # that stand for settings of the same name
     "watch", "state", "publish", "replay", "engine", "checkpoint", "device", "workers", "keys",

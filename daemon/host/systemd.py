@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from contextlib import suppress
 
 
 def notify(*lines: str) -> None:
@@ -14,12 +15,30 @@ def notify(*lines: str) -> None:
         return
     if address.startswith("@"):  # Linux's abstract namespace
         address = "\0" + address[1:]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
-        try:
-            sender.connect(address)
-            sender.sendall("\n".join(lines).encode())
-        except OSError:
-            return  # the service manager has gone
+    with (
+        suppress(OSError),  # it has gone, or there is no free descriptor: it is told the next time
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender,
+    ):
+        sender.connect(address)
+        sender.sendall("\n".join(lines).encode())
+
+
+def is_managed() -> bool:
+    """Whether a service manager started this process, and no terminal belongs to it.
+
+    A shell in a terminal may inherit INVOCATION_ID from the service that runs the terminal.
+    """
+    if os.environ.get("NOTIFY_SOCKET"):
+        return True
+    return bool(os.environ.get("INVOCATION_ID")) and not _has_terminal()
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
 
 
 def reloading() -> None:

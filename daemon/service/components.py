@@ -120,8 +120,10 @@ class Components:
         self.delivery.put(Delivery(Record([message])))
 
     def check(self, settings: Settings) -> None:
-        """Raise SettingsError if settings name labels that the model does not know."""
+        """Raise SettingsError for labels that the model, or time zones that the system lacks."""
         _check_labels(settings, self.context.classifier)
+        for folder in settings.folder:
+            zone(folder.time_zone)
 
     def apply(self, settings: Settings) -> None:
         """Use other settings from the next file and the next live window on."""

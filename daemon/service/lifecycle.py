@@ -15,7 +15,7 @@ from daemon.delivery.endpoint import Endpoint
 from daemon.delivery.publisher import Heartbeat, Upkeep
 from daemon.errors import Abandoned, DaemonError
 from daemon.host.clock import SteadyClock
-from daemon.host.systemd import notify, reloading
+from daemon.host.systemd import is_managed, notify, reloading
 from daemon.journal.records import Delivery, Record
 from daemon.monitoring import logging as logs
 from daemon.monitoring.status import Identity
@@ -38,10 +38,14 @@ class Service:
     """One daemon. `run` returns when it has stopped as asked, and raises DaemonError otherwise."""
 
     def __init__(
-        self, settings: Settings, read_again: Callable[[], Settings] | None = None
+        self,
+        settings: Settings,
+        read_again: Callable[[], Settings] | None = None,
+        reload_on_hup: bool = False,
     ) -> None:
         self.settings = settings
         self._read_again = read_again  # for SIGHUP
+        self._reload_on_hup = reload_on_hup
         self._reload = threading.Event()
         self.run_id = str(uuid.uuid4())
         self._stop = threading.Event()
@@ -91,7 +95,10 @@ class Service:
             return
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda n, _: self.stop(signal.Signals(n).name))
-        signal.signal(signal.SIGHUP, lambda *_: self._reload.set())
+        if self._reload_on_hup or is_managed():
+            signal.signal(signal.SIGHUP, lambda *_: self._reload.set())
+        elif signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup(1) has it
+            signal.signal(signal.SIGHUP, lambda *_: self.stop("its terminal closed (SIGHUP)"))
         signal.signal(signal.SIGIO, signal.SIG_IGN)  # a writer opened a file we had a lease on
 
     def _begin(self, ready: Callable[[Settings, Identity], None]) -> None:
@@ -179,8 +186,13 @@ class Service:
         try:
             new = self.settings if self._read_again is None else self._read_again()
             self._components.check(new)
-        except DaemonError as error:
-            log.error("the settings stay as they were: %s", error)
+        except Exception as error:
+            # Whatever a file of settings does to its reader, the daemon goes on with the old ones.
+            log.error(
+                "the settings stay as they were: %s",
+                error,
+                exc_info=None if isinstance(error, DaemonError) else error,
+            )
             self._components.say("reload_failed", f"the settings stay as they were: {error}")
         else:
             changes = compare(self.settings, new)

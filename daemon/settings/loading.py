@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import math
 import os
 import platform
@@ -38,6 +39,9 @@ TABLES: dict[str, type[Struct]] = {
     "events": Events, "events.labels": EventRule, "audio": Audio, "journal": JournalLimits,
     "log": Log,
 }  # fmt: skip
+LISTS = ("folder", "microphone")  # of tables: no variable names one of their members
+
+log = logging.getLogger(__name__)
 
 
 def load(
@@ -50,13 +54,22 @@ def load(
     `flags` are top-level settings by name, None if absent. The flag `watch` replaces the configured
     folders by one, and `device` the microphones.
     """
+    try:
+        return _load(file, os.environ if environ is None else environ, flags or {})
+    except (ValueError, OverflowError, RecursionError) as error:  # a NUL in a path, endless nesting
+        raise SettingsError(
+            f"settings {file or 'from the environment'} cannot be used: {error}"
+        ) from error
+
+
+def _load(file: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any]) -> Settings:
     merged: dict[str, Any] = {}
     if file is not None:
         _merge(merged, _read_toml(file))
         _check(merged, f"{file}")
-    _merge(merged, _from_environment(os.environ if environ is None else environ))
+    _merge(merged, _from_environment(environ))
     _check(merged, "the environment")
-    given = {name: value for name, value in (flags or {}).items() if value is not None}
+    given = {name: value for name, value in flags.items() if value is not None}
     if (watch := given.pop("watch", None)) is not None:
         merged["folder"] = [{"path": str(watch)}]
     if (device := given.pop("device", None)) is not None:
@@ -86,6 +99,10 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
             merged["folder"] = [{"path": value}]
             continue
         *tables, last = key.split("__")
+        if not _is_setting(tables, last):
+            # Kubernetes sets TINYAST_PORT and others for a service that is named tinyast.
+            log.warning("%s stands for no setting and is ignored", name)
+            continue
         target = merged
         for table in tables:
             target = target.setdefault(table, {})
@@ -96,6 +113,16 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
                 )
         target[last] = _typed(value, _is_text(tables, last))
     return merged
+
+
+def _is_setting(tables: list[str], name: str) -> bool:
+    """Whether there is a setting `name` in the table, or whatever a free table may hold."""
+    if tables[:2] == ["events", "labels"] and len(tables) == 3:
+        tables = tables[:2]  # the third is a label
+    struct = TABLES.get(".".join(tables))
+    if struct is not None and ".".join(tables) not in LISTS:
+        return name in struct.__struct_fields__
+    return tables == ["decision", "thresholds"]
 
 
 def _is_text(tables: list[str], name: str) -> bool:
@@ -124,24 +151,26 @@ def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
 
 
 def _check(values: dict[str, Any], where: str) -> Settings:
-    if (name := _not_finite(values)) is not None:
-        raise SettingsError(f"settings from {where}: `{name}` is not a finite number")
+    if (problem := _unusable(values)) is not None:
+        raise SettingsError(f"settings from {where}: {problem}")
     try:
         return msgspec.convert(values, Settings)
     except msgspec.ValidationError as error:
         raise SettingsError(f"settings from {where}: {_explain(str(error))}") from error
 
 
-def _not_finite(value: Any, name: str = "") -> str | None:
-    """The name of a setting that is infinite or NaN, which TOML allows."""
+def _unusable(value: Any, name: str = "") -> str | None:
+    """Name a value that TOML can hold and nothing can use: not finite, or with a NUL in it."""
     if isinstance(value, float) and not math.isfinite(value):
-        return name
+        return f"`{name}` is not a finite number"
+    if isinstance(value, str) and "\0" in value:
+        return f"`{name}` holds a NUL character"
     items = value.items() if isinstance(value, dict) else []
     if isinstance(value, list):
         items = [(f"[{index}]", item) for index, item in enumerate(value)]
     for key, item in items:
         place = f"{name}{'' if key.startswith('[') or not name else '.'}{key}"
-        if (found := _not_finite(item, place)) is not None:
+        if (found := _unusable(item, place)) is not None:
             return found
     return None
 

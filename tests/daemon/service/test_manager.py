@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -84,20 +85,32 @@ def test_sighup_applies_what_it_can_and_names_what_needs_a_restart(
     assert (told["applied"], told["restart"]) == (["decision"], ["folder"])
 
 
+BAD = (
+    b"[decision]\ntreshold = 1.0\n",
+    b'[decision]\nallow = ["dragon"]\n',
+    b"not TOML",
+    b'node = "\xff"\n',
+    b'node = "\\u0000"\npath = "\\u0000"\n',
+    b"x = " + b"[" * 20_000 + b"]" * 20_000,
+    b"workers = " + b"9" * 5_000,
+    b'time_zone = "../../etc/passwd"\n',
+)
+
+
 def test_bad_settings_on_sighup_leave_all_as_it_was(
     daemon: MakeDaemon, tmp_path: Path, manager: Manager
 ) -> None:
     listening = configured(daemon, tmp_path, manager, "").start()
     manager.hears("READY=1")
-    for bad in ("[decision]\ntreshold = 1.0\n", '[decision]\nallow = ["dragon"]\n', "not TOML"):
-        with (tmp_path / "settings.toml").open("a") as out:
+    for bad in BAD:
+        with (tmp_path / "settings.toml").open("ab") as out:
             out.write(bad)
         listening.send(signal.SIGHUP)
         manager.hears("RELOADING=1")
         manager.hears("READY=1")
         (tmp_path / "settings.toml").write_text(f'[[folder]]\npath = "{tmp_path}/in"\n')
     heard = listening.hear(
-        lambda r: [m["status"] for m in of_type(r, "status")].count("reload_failed") == 3
+        lambda r: [m["status"] for m in of_type(r, "status")].count("reload_failed") == len(BAD)
     )
     texts = [m["text"] for m in of_type(heard, "status") if m["status"] == "reload_failed"]
     assert "threshold" in texts[0]
@@ -118,3 +131,37 @@ def test_a_thread_stalls_only_while_something_is_due() -> None:
 
 def test_nothing_changed_is_said_so() -> None:
     assert "nothing" in compare(load(environ={}), load(environ={})).describe()
+
+
+def hangs_up(listening: Daemon) -> int | None:
+    """Its exit code after SIGHUP, or None if it goes on."""
+    listening.send(signal.SIGHUP)
+    write_wav(listening.folder / "a.wav")
+    try:
+        return int(listening.process.wait(5))
+    except subprocess.TimeoutExpired:
+        assert listening.ends(1)[0]["state"] == "done"
+        return None
+
+
+@pytest.mark.parametrize(
+    ("options", "ignored", "code"),
+    [([], False, 0), (["--reload-on-hup"], False, None), ([], True, None)],
+    ids=["a terminal closes", "asked to reload", "nohup"],
+)
+def test_without_a_service_manager_sighup_stops_unless_told_otherwise(
+    daemon: MakeDaemon,
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+    ignored: bool,
+    code: int | None,
+) -> None:
+    for name in ("NOTIFY_SOCKET", "INVOCATION_ID"):
+        monkeypatch.delenv(name, raising=False)
+    listening = daemon(*options)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
+    try:
+        listening.start()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert hangs_up(listening) == code

@@ -123,9 +123,50 @@ def test_an_unknown_setting_like_no_other_is_told_which_there_are(read: Any) -> 
     refused(read, "unknown setting `log.zzz`; known are format, level", toml="[log]\nzzz = 1")
 
 
-@pytest.mark.parametrize("name", ["TINYAST_NOPE", "TINYAST_DECISION__NOPE", "TINYAST_NO__PE"])
-def test_an_unknown_variable_is_named(read: Any, name: str) -> None:
-    refused(read, "environment", "unknown setting", env={name: "1"})
+KUBERNETES = {  # what it sets for a service that is named tinyast
+    "TINYAST_SERVICE_HOST": "10.0.0.1",
+    "TINYAST_SERVICE_PORT": "5755",
+    "TINYAST_PORT": "tcp://10.0.0.1:5755",
+    "TINYAST_PORT_5755_TCP": "tcp://10.0.0.1:5755",
+    "TINYAST_PORT_5755_TCP_PROTO": "tcp",
+}
+UNKNOWN = ["TINYAST_NOPE", "TINYAST_DECISION__NOPE", "TINYAST_NO__PE", "TINYAST_FOLDER__PATH"]
+
+
+@pytest.mark.parametrize("env", [dict.fromkeys([name], "1") for name in UNKNOWN] + [KUBERNETES])
+def test_an_unknown_variable_is_a_warning(
+    read: Any, env: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert read(env=env) == read()
+    assert [record.getMessage().split()[0] for record in caplog.records] == list(env)
+
+
+def test_variables_name_settings_of_every_table(read: Any) -> None:
+    env = {
+        "TINYAST_DECISION__THRESHOLDS__DOG": "0.9",
+        "TINYAST_EVENTS__LABELS__DOG__END_AFTER": "3",
+        "TINYAST_FOLDER": '[{path = "/a"}]',
+    }
+    settings = read(env=env)
+    assert settings.decision.thresholds == {"dog": 0.9}
+    assert settings.events.labels["dog"].end_after == 3
+    assert [folder.path for folder in settings.folder] == ["/a"]
+
+
+@pytest.mark.parametrize(
+    "toml",
+    [
+        '[[folder]]\npath = "a\\u0000b"\n',
+        'state = "a\\u0000"\n',
+        "x = " + "[" * 20_000 + "]" * 20_000,
+        ".".join(["a"] * 3_000) + " = 1",
+        "workers = " + "9" * 5_000,
+        '[[folder]]\npath = "/tmp"\ntime_pattern = "' + "(" * 3_000 + ")" * 3_000 + '"',
+    ],
+    ids=["nul", "nul in state", "deep", "dotted", "huge", "deep pattern"],
+)
+def test_text_that_breaks_a_reader_is_refused(read: Any, toml: str) -> None:
+    refused(read, toml=toml)
 
 
 def test_a_variable_that_a_table_cannot_hold_is_named(read: Any) -> None:
