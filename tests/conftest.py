@@ -1,4 +1,4 @@
-"""What every test shares: where the real recordings lie, and what no test may leave behind."""
+"""Shared fixtures: real recordings, daemons, and checks that a test leaves no thread behind."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def no_leaked_threads() -> Iterator[None]:
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """Under REQUIRE_ALL=1 a skipped test fails: nothing goes untested unnoticed."""
+    """With REQUIRE_ALL=1 a skipped test fails."""
     outcome = yield
     report = outcome.get_result()  # type: ignore[attr-defined]
     if REQUIRE_ALL and report.skipped and not hasattr(report, "wasxfail"):

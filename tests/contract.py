@@ -1,4 +1,4 @@
-"""docs/messages.schema.json, for every test that wants to hold something to it."""
+"""Validate messages with docs/messages.schema.json."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ SCHEMA: dict[str, Any] = json.loads((ROOT / "docs" / "messages.schema.json").rea
 
 @cache
 def _validator(name: str | None) -> Draft202012Validator:
-    """For one definition; for any message if None."""
+    """A validator for one definition, or for any message if None."""
     schema = SCHEMA if name is None else {"$ref": f"#/$defs/{name}", "$defs": SCHEMA["$defs"]}
     return Draft202012Validator(schema)
 
 
 def problem(instance: Any, name: str | None = None) -> str | None:
-    """What the schema has against `instance`, in words; None if nothing."""
+    """The first violation of the schema by `instance`; None if it is valid."""
     error = best_match(_validator(name).iter_errors(instance))
     return None if error is None else f"{error.json_path}: {error.message}"
 
 
 def check(instance: Any, name: str | None = None) -> None:
-    """Fail where `instance` is not as the schema says."""
+    """Fail if `instance` violates the schema."""
     assert problem(instance, name) is None, f"{problem(instance, name)}\n{instance}"

@@ -1,4 +1,4 @@
-"""File systems of a test's own."""
+"""Temporary file systems for tests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 @contextmanager
 def mounted(folder: Path, option: str) -> Iterator[Path]:
-    """A new tmpfs at `folder`, mounted with `option`; the test is skipped where that is refused."""
+    """A new tmpfs at `folder`, mounted with `option`; skips the test if mounting is refused."""
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", option, "tmpfs", str(folder)]
     if subprocess.run(mount, capture_output=True).returncode:

@@ -1,7 +1,8 @@
-"""Inputs nobody asked for, by the thousand, for as long as TINYAST_FUZZ_S says of each harness.
+"""Thousands of random inputs, for TINYAST_FUZZ_S seconds in each test.
 
-In continuous integration that is a few seconds from a fixed seed; by hand
-`TINYAST_FUZZ_S=3600 TINYAST_FUZZ_SEED=7 pytest tests/test_fuzz.py` takes an hour each from another.
+Continuous integration uses a few seconds and a fixed seed;
+`TINYAST_FUZZ_S=3600 TINYAST_FUZZ_SEED=7 pytest tests/daemon/test_fuzz.py` runs each for an hour
+from another seed.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from hypothesis.strategies import SearchStrategy
 
 FUZZ_S = float(os.environ.get("TINYAST_FUZZ_S", "12"))
 FUZZ_SEED = int(os.environ.get("TINYAST_FUZZ_SEED", "0"))
-ROUND = 200  # examples between two looks at the clock
-GROWN = 100e6  # bytes that this process may grow by, with what hypothesis itself remembers
+ROUND = 200  # examples between two checks of the time
+GROWN = 100e6  # bytes that this process may grow by, including hypothesis' own memory
 
 Case = TypeVar("Case")
 
 
 def fuzz(cases: SearchStrategy[Case], check: Callable[[Case], None]) -> int:
-    """Have `check` meet cases until the time is up; how many. What fails it is made small first."""
+    """Run `check` on random cases until the time is up; return how many. Shrinks a failing case."""
     done = 0
 
     @hypothesis.settings(
@@ -45,7 +46,7 @@ def fuzz(cases: SearchStrategy[Case], check: Callable[[Case], None]) -> int:
     number, before = FUZZ_SEED, 0
     while time.monotonic() < until or number == FUZZ_SEED:
         seed(number)(meet)()
-        before = before or resident()  # after the first round, when all is loaded
+        before = before or resident()  # after the first round, when everything is loaded
         number += 1
     grown = resident() - before
     assert grown < GROWN, f"{done} cases leaked {grown / 1e6:.0f} MB"

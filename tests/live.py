@@ -1,4 +1,4 @@
-"""A daemon that listens to a virtual microphone, for tests to speak to and to listen to."""
+"""A daemon on a virtual microphone: tests play sounds and read its messages."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from virtual_mic import RATE, SoundServer
 from daemon.client import Client
 from tinyast import Classifier
 
-NOTICED_S = 12.0  # within which every failure is published
-MARGIN_S = 3.0  # for a machine that does much else
+NOTICED_S = 12.0  # limit for publishing any failure
+MARGIN_S = 3.0  # for a busy machine
 WINDOW_S, HOP_S = 5.0, 2.5
 
 Samples = NDArray[np.int16]
@@ -43,7 +43,7 @@ def is_event(state: str) -> Callable[[Message], bool]:
 
 
 class Ear:
-    """One daemon, its sound server and what it has said so far."""
+    """One daemon, its sound server and its messages so far."""
 
     def __init__(self, base: Path, server: SoundServer, settings: str, env: dict[str, str]) -> None:
         self.server = server
@@ -67,12 +67,12 @@ class Ear:
     # -- listening to it -----------------------------------------------------------------------
 
     def mark(self) -> int:
-        """Where `wait_for` begins to look: what has been said by now is not looked at."""
+        """The start for `wait_for`, which then ignores earlier messages."""
         self.take(0)
         return len(self.said)
 
     def take(self, timeout: float) -> None:
-        """Note what has been said; wait `timeout` seconds at most for something to be."""
+        """Collect new messages; wait at most `timeout` seconds for the first."""
         if self._client is None:
             self._client = self.daemon.client(0)
         while (received := self._client.receive(timeout)) is not None:
@@ -98,7 +98,7 @@ class Ear:
         return [message for message in self.said[after:] if wanted(message)]
 
     def heartbeat(self) -> Message:
-        """What the next heartbeat says of the microphone."""
+        """The microphone's state in the next heartbeat."""
         assert self._client is not None
         before = self._client.heartbeat
         while self._client.heartbeat is before:
@@ -109,12 +109,12 @@ class Ear:
     # -- being heard by it ---------------------------------------------------------------------
 
     def hears(self, played: Samples, name: str = "", microphone: str = "mic") -> Message:
-        """Play, and give a live window of what was played that is right in every way.
+        """Play a sound, and return a correct live window of it.
 
-        Its kept samples are those played, to the bit, and it says of them what the classifier
-        says of the same stretch of what was played.
+        Its saved samples equal the played ones bit for bit, and its prediction equals the
+        classifier's for the same stretch.
         """
-        for _ in range(3):  # a busy machine may interrupt what is played
+        for _ in range(3):  # a busy machine may interrupt the playback
             after = self.mark()
             player = self.server.play(played, name)
             found = self.listen_to(played, after, len(played) / RATE + 8, microphone)
@@ -158,7 +158,7 @@ def listening(
     env: dict[str, str] | None = None,
     sinks: bool = True,
 ) -> Iterator[Ear]:
-    """A sound server and a daemon on it, not started yet."""
+    """A sound server and an unstarted daemon that uses it."""
     server = SoundServer(names)
     try:
         server.start(sinks)
@@ -175,13 +175,13 @@ def listening(
 
 
 def noise(seconds: float, seed: int = 0) -> Samples:
-    """Something to hear, with half a second of quiet before: a player's start may be lost."""
+    """Noise after half a second of silence, because the start of a playback may be lost."""
     sound = np.random.default_rng(seed).normal(0, 3000, round(seconds * RATE))
     return np.concatenate([np.zeros(RATE // 2), sound]).astype(np.int16)
 
 
 def kept(message: Message) -> Samples:
-    """The audio that was kept of a live window, all of its bits in 16."""
+    """The saved audio of a live window, as 16-bit samples."""
     samples, rate = soundfile.read(message["audio"], dtype="int32")
     assert rate == RATE
     assert not (samples & 0xFFFF).any(), "16-bit sound was not kept exactly"
@@ -189,8 +189,8 @@ def kept(message: Message) -> Samples:
 
 
 def position(part: Samples, whole: Samples) -> int | None:
-    """Where `part` lies in `whole`, sample for sample."""
-    if not part[:100].any():  # quiet is found everywhere
+    """The position of `part` in `whole`, sample for sample."""
+    if not part[:100].any():  # silence matches everywhere
         return None
     data, at = whole.tobytes(), -1
     while (at := data.find(part.tobytes(), at + 1)) >= 0:
@@ -209,7 +209,7 @@ def classifier() -> Classifier:
 
 
 def check_scores(message: Message, samples: Samples) -> None:
-    """That a window says what the classifier says of the same samples read from a file."""
+    """Check that a window's scores equal the classifier's for the same samples in a file."""
     scores, level = classifier().scores(as_float(samples), RATE)
     expected = dict(zip(classifier().labels, scores, strict=True))
     assert message["label"] == classifier().labels[int(scores.argmax())]

@@ -1,9 +1,9 @@
-"""What strangers do to an endpoint, each deed in a process of its own.
+"""Attacks on an endpoint, each in a separate process.
 
     python strangers.py DEED PUBLISH REPLAY SECONDS
 
-It prints how often the deed was done, and how many bytes it heard where they held a message. Only
-endpoints of this machine are taken.
+It prints how often it attacked, and how many bytes of messages it received. Only endpoints of this
+machine are allowed.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def connected(endpoint: str) -> socket.socket:
 
 
 def heard_by(peer: socket.socket) -> bytes:
-    """All that comes until the other side has said enough."""
+    """Read until the other side has sent enough."""
     heard = b""
     with suppress(OSError):
         while data := peer.recv(65_536):
@@ -50,7 +50,7 @@ def heard_by(peer: socket.socket) -> bytes:
 
 
 def garbage(endpoints: list[str], until: float) -> Iterator[bytes]:
-    """Bytes that are no ZMTP, or begin like it."""
+    """Bytes that are not ZMTP, or only begin like it."""
     chance = random.Random(1)
     starts = (b"", GREETING[:10], GREETING, GREETING + READY)
     while time.monotonic() < until:
@@ -73,7 +73,7 @@ def connects(endpoints: list[str], until: float) -> Iterator[bytes]:
 
 
 def huge_frame(endpoints: list[str], until: float) -> Iterator[bytes]:
-    """A frame of 600 MiB, as much of it as is taken."""
+    """A frame of 600 MiB, as much of it as the daemon accepts."""
     header = b"\x02" + FRAME.to_bytes(8, "big")
     block = bytes(1 << 20)
     while time.monotonic() < until:
@@ -86,7 +86,7 @@ def huge_frame(endpoints: list[str], until: float) -> Iterator[bytes]:
 
 
 def subscriptions(endpoints: list[str], until: float) -> Iterator[bytes]:
-    """Subscriptions without end, none like another, by whoever takes them."""
+    """Endless different subscriptions."""
     numbers = itertools.count()
     while time.monotonic() < until:
         with suppress(OSError), connected(endpoints[0]) as peer:
@@ -99,7 +99,7 @@ def subscriptions(endpoints: list[str], until: float) -> Iterator[bytes]:
 
 
 def requests(endpoints: list[str], until: float) -> Iterator[bytes]:
-    """Everything asked of replay, over and over."""
+    """Requests for the whole journal, repeatedly."""
     context = zmq.Context()
     dealers = [context.socket(zmq.DEALER) for _ in range(4)]
     try:

@@ -1,4 +1,4 @@
-"""A sound server of one's own with virtual microphones, to play into, pull out, hang and kill.
+"""A private sound server with virtual microphones, to play into, unplug, hang and kill.
 
 Each is a null sink of PulseAudio, whose monitor ALSA gives to PortAudio under the sink's name.
 Debian: libportaudio2 pulseaudio pulseaudio-utils libasound2-plugins.
@@ -28,7 +28,7 @@ PACKAGES = "libportaudio2 pulseaudio pulseaudio-utils libasound2-plugins"
 
 
 def what_is_missing() -> str | None:
-    """Why there can be no virtual microphone here."""
+    """The reason why virtual microphones are unavailable; None if they work."""
     programs = [name for name in ("pulseaudio", "pactl", "paplay") if shutil.which(name) is None]
     if ctypes.util.find_library("portaudio") is None:
         programs.append("PortAudio")
@@ -44,7 +44,7 @@ class SoundServer:
         self._asound = self.base / "asound.conf"
         lines = ["</usr/share/alsa/alsa.conf>", "pcm.!default { type pulse }"]
         lines.append("ctl.!default { type pulse }")
-        # PortAudio lists what opens as it starts, so a microphone that is not there is no input.
+        # PortAudio lists only inputs that open at its start, so an absent microphone is not listed.
         lines += [f"pcm.{name} {{ type pulse device {name}.monitor }}" for name in names]
         self._asound.write_text("\n".join(lines) + "\n")
         self.env = {
@@ -89,15 +89,15 @@ class SoundServer:
         self.ask("set-default-sink", self.names[0])
 
     def pull_out(self) -> None:
-        """All microphones at once, as a user would a cable."""
+        """Unplug all microphones at once."""
         self.ask("unload-module", "module-null-sink")
 
     def kill(self) -> None:
-        """As a crash would."""
+        """End the server like a crash."""
         assert self._process is not None
         self._process.kill()
         self._process.wait()
-        # A server that is started again refuses sockets that another has left.
+        # A restarted server refuses sockets that an earlier one left behind.
         for name in ("native", "cli"):
             (self.base / name).unlink(missing_ok=True)
 
@@ -121,7 +121,7 @@ class SoundServer:
     # -- what it is asked ----------------------------------------------------------------------
 
     def ask(self, *words: str, check: bool = True) -> str | None:
-        """Run `pactl`; what it printed, or None where it failed."""
+        """Run `pactl`; return its output, or None if it failed."""
         ended = subprocess.run(
             ["pactl", *words],
             capture_output=True,
@@ -135,7 +135,7 @@ class SoundServer:
         return None
 
     def end_recordings(self) -> None:
-        """End every client's recording, as an administrator could; nobody is told why."""
+        """End every client's recording without a reason, as an administrator could."""
         listed = self.ask("list", "short", "source-outputs") or ""
         with socket.socket(socket.AF_UNIX) as control:
             control.connect(f"{self.base}/cli")
@@ -149,7 +149,7 @@ class SoundServer:
     # -- speaking into it ----------------------------------------------------------------------
 
     def play(self, samples: NDArray[np.int16] | Path, name: str = "") -> subprocess.Popen[bytes]:
-        """Begin to play samples at 44.1 kHz, or a file; `wait` on what is given back."""
+        """Begin to play samples at 44.1 kHz, or a file; call `wait` on the result."""
         if isinstance(samples, Path):
             path = samples
         else:
