@@ -18,17 +18,16 @@ with needs_train():
     from transformers.utils.logging import disable_progress_bar
 
     from tinyast.data.datasets import read_dataset
-    from tinyast.export.checkpoint import export, read_settings
+    from tinyast.export.checkpoint import add_features, export, read_settings
     from tinyast.export.int8 import calibration_pictures
     from tinyast.model.modeling import TinyASTForAudioClassification
 from tinyast.classifier import Classifier
 from tinyast.errors import CheckpointError
-from tinyast.inference.checkpoint import default_path
 
 
 def command(
-    model: Annotated[Path, typer.Option(help="Folder `model` in a training run.")],
-    output: Annotated[Path, typer.Option(help="Folder for the checkpoint.")] = default_path(),
+    model: Annotated[Path | None, typer.Option(help="Folder `model` in a training run.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder for the checkpoint.")] = None,
     temperature: Annotated[
         float, typer.Option(help="Divides logits; `scripts.evaluate` prints the likeliest.")
     ] = 1.0,
@@ -40,6 +39,10 @@ def command(
         typer.Option(help="Also write an int8 graph, fitted to clips of this data set."),
     ] = None,
     version: Annotated[str, typer.Option(help="Version to name in every prediction.")] = "0",
+    features: Annotated[
+        Path | None,
+        typer.Option(help="Only add feature graphs to this checkpoint of an earlier release."),
+    ] = None,
 ) -> None:
     """Write a checkpoint folder, and check that its ONNX graph gives the model's scores.
 
@@ -47,26 +50,52 @@ def command(
     Examples:
       python -m scripts.export --model runs/full-4/model --output checkpoints/mine
       python -m scripts.export --model runs/all/model --output checkpoints/mine --int8 my-sounds
+      python -m scripts.export --features checkpoints/older
     """
+    if features is not None:
+        if model or output or int8:
+            raise typer.BadParameter(
+                "goes without --model, --output and --int8", param_hint="--features"
+            )
+        with plainly("The checkpoint is unchanged."):
+            add_features(features)
+        typer.echo(f"{features}: feature graphs written")
+        return
+    for name, value in (("--model", model), ("--output", output)):
+        if value is None:
+            raise typer.BadParameter("name a folder", param_hint=name)
+    assert model
+    assert output
     with plainly("The output folder is unchanged."):
-        if not (model / "config.json").is_file():
-            raise CheckpointError(f"{model} holds no trained model (no config.json)")
-        network = TinyASTForAudioClassification.from_pretrained(model)
-        if temperature <= 0:
-            raise CheckpointError(f"a temperature is more than 0, not {temperature}")
-        network.config.logit_temperature = temperature
-        network.config.unknown_below = unknown_below
-        settings = read_settings(model)
-        pictures = calibration_pictures(read_dataset(int8), settings) if int8 else None
-        difference = export(network, settings, output, version, pictures)
-        engines = ("onnx", "int8") if int8 else ("onnx",)
-        milliseconds = {name: _time(Classifier.load(output, name)) for name in engines}
+        _export(model, output, temperature, unknown_below, int8, version)
+    say_next("tinyastd", "run", "--checkpoint", output)
+
+
+def _export(
+    model: Path,
+    output: Path,
+    temperature: float,
+    unknown_below: float | None,
+    int8: Path | None,
+    version: str,
+) -> None:
+    if not (model / "config.json").is_file():
+        raise CheckpointError(f"{model} holds no trained model (no config.json)")
+    network = TinyASTForAudioClassification.from_pretrained(model)
+    if temperature <= 0:
+        raise CheckpointError(f"a temperature is more than 0, not {temperature}")
+    network.config.logit_temperature = temperature
+    network.config.unknown_below = unknown_below
+    settings = read_settings(model)
+    pictures = calibration_pictures(read_dataset(int8), settings) if int8 else None
+    difference = export(network, settings, output, version, pictures)
+    engines = ("onnx", "int8") if int8 else ("onnx",)
+    milliseconds = {name: _time(Classifier.load(output, name)) for name in engines}
     parameters = sum(weights.numel() for weights in network.parameters())
     typer.echo(f"{output}: {parameters:,} parameters, {len(network.config.id2label)} labels")
     typer.echo(f"scores of ONNX and torch differ by at most {difference:.1e}")
     for name, spent in milliseconds.items():
         typer.echo(f"{name}: a clip takes {spent:.1f} ms on one thread (median, features aside)")
-    say_next("tinyastd", "run", "--checkpoint", output)
 
 
 def _time(classifier: Classifier, repeats: int = 200) -> float:

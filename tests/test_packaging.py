@@ -16,7 +16,14 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-CHECKPOINT = ("config.json", "preprocessor_config.json", "model.onnx", "SHA256SUMS", "README.md")
+CHECKPOINT = (
+    "config.json",
+    "preprocessor_config.json",
+    "features-16000.onnx",
+    "model.onnx",
+    "SHA256SUMS",
+    "README.md",
+)
 HEAVY = {"torch", "transformers", "librosa", "pandas", "matplotlib", "onnx", "onnxscript"}
 
 

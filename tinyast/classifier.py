@@ -60,7 +60,7 @@ class Classifier:
     def __init__(self, checkpoint: Checkpoint, engine: Engine) -> None:
         self.checkpoint = checkpoint
         self.engine = engine
-        self._features = FeatureGraph(checkpoint.features)
+        self._features = FeatureGraph(checkpoint.features, checkpoint.path)
 
     @classmethod
     def load(cls, dir: Path | str | None = None, engine: str = "onnx") -> Classifier:

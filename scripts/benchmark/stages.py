@@ -23,7 +23,6 @@ from scripts.benchmark.sound import RATE, recording
 from tinyast.audio.decoding import read_file
 from tinyast.audio.resampling import resample
 from tinyast.classifier import Classifier
-from tinyast.features.graph import FeatureGraph
 from tinyast.inference.allocator import keep_freed_memory
 
 WARM_UP = 10
@@ -37,17 +36,16 @@ def measure(bed: Bed, counts: Counts) -> list[Figure]:
     keep_freed_memory()
     classifier = Classifier.load(bed.checkpoint, bed.engine)
     settings = classifier.checkpoint.features
-    features = FeatureGraph(settings)
     watch = Stopwatch()
     with bed.folder() as folder, _journal(folder) as journal, _published(folder) as publish:
         path = folder / "a.wav"
         for number in range(WARM_UP + counts.rounds):
             path.write_bytes(recording(number))
             samples, _ = watch("decode", read_file, path)
-            picture, _ = watch(TO_PICTURE, features, samples, RATE)
+            picture, _ = watch(TO_PICTURE, classifier.hear, samples, RATE)
             watch("model", classifier.engine.logits, picture[None])
             heard = resample(samples, RATE, settings.sampling_rate)
-            watch("features", features, heard, settings.sampling_rate)
+            watch("features", classifier.hear, heard, settings.sampling_rate)
             watch("journal, 1 message", _commit, journal, 1)
             watch(f"journal, {TOGETHER} messages", _commit, journal, TOGETHER)
             watch("publish", publish)

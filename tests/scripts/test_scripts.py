@@ -20,7 +20,8 @@ from conftest import ROOT
 from serving import serving
 from transformers.utils import logging
 
-from tinyast import Classifier
+from tinyast import CheckpointError, Classifier
+from tinyast.inference.checkpoint import damaged_files
 
 RECIPE = "epochs = 6\nbatch_size = 4\nvariants = 2\nmix = 0.0\nema_decay = 0.5\nmasks = 0\n"
 Script = Callable[..., str]
@@ -116,7 +117,18 @@ def test_own_sounds_from_recordings_to_labels(place: Path, script: Script) -> No
     classifier = Classifier.load(place / "mine")
     assert classifier.labels == ("hiss", "whistle")
     samples, rate = soundfile.read(place / "sounds/1.wav", dtype="float32")
-    assert classifier.predict(samples, rate)[0].scores.sum() == pytest.approx(1, abs=1e-5)
+    scores = classifier.predict(samples, rate)[0].scores
+    assert scores.sum() == pytest.approx(1, abs=1e-5)
+
+    # A checkpoint of a release that built feature graphs at every start has none.
+    for graph in (place / "mine").glob("features-*.onnx"):
+        graph.unlink()
+    with pytest.raises(CheckpointError, match=r"scripts\.export --features"):
+        Classifier.load(place / "mine")
+    assert "feature graphs written" in script("export", "--features", "mine")
+    assert damaged_files(place / "mine") == []
+    found = Classifier.load(place / "mine").predict(samples, rate)[0].scores
+    np.testing.assert_array_equal(found, scores)
 
 
 def test_kinds_left_out_of_training_are_judged_as_unknown(place: Path, script: Script) -> None:
@@ -171,7 +183,11 @@ def test_mistakes_are_told_plainly(place: Path, script: Script) -> None:
     words[1] = "few"
     assert "b: one clip only" in script("train", *words, "--hold-out", "2", code=2)
     assert not (place / "other").exists()
-    assert "no trained model" in script("export", "--model", "nowhere", code=2)
+    words = ["--model", "nowhere", "--output", "mine"]
+    assert "no trained model" in script("export", *words, code=2)
+    assert "--output" in script("export", "--model", "nowhere", code=2)
+    assert "--features" in script("export", *words, "--features", "mine", code=2)
+    assert "nowhere is not a checkpoint" in script("export", "--features", "nowhere", code=2)
     assert "not a finished run" in script(
         "evaluate", "--data", "sounds", "--run", "nowhere", code=2
     )

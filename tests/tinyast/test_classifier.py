@@ -239,7 +239,9 @@ def broken(tmp_path: Path) -> Path:
     return Path(shutil.copytree(default_path(), tmp_path / "broken"))
 
 
-@pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json", "model.onnx"])
+@pytest.mark.parametrize(
+    "name", ["config.json", "preprocessor_config.json", "model.onnx", "features-44100.onnx"]
+)
 def test_a_file_that_a_checkpoint_lacks_is_named(broken: Path, name: str) -> None:
     (broken / name).unlink()
     with pytest.raises(CheckpointError, match=name):

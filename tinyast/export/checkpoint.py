@@ -10,11 +10,24 @@ from pathlib import Path
 import torch
 
 from tinyast.arrays import Float
-from tinyast.errors import TinyASTError
+from tinyast.data.atomic import replacing
+from tinyast.errors import CheckpointError, TinyASTError
+from tinyast.export.feature_graph import write_feature_graphs
 from tinyast.export.int8 import write_int8
 from tinyast.export.onnx_graph import parity, write_graph
+from tinyast.features.graph import graph_name, graph_rates
 from tinyast.features.log_mel import FeatureSettings
-from tinyast.inference.checkpoint import FEATURES, GRAPH, INT8_GRAPH, write_sums
+from tinyast.inference.checkpoint import (
+    CONFIG,
+    FEATURES,
+    GRAPH,
+    INT8_GRAPH,
+    SUMS,
+    WEIGHTS,
+    damaged_files,
+    read_checkpoint,
+    sha256,
+)
 from tinyast.model.feature_extraction import TinyASTFeatureExtractor
 from tinyast.model.modeling import TinyASTForAudioClassification
 
@@ -46,13 +59,14 @@ def export(
         made = Path(name)
         model.save_pretrained(made)
         TinyASTFeatureExtractor(**settings.to_dict()).save_pretrained(made)
+        write_feature_graphs(settings, made)
         write_graph(model, made / GRAPH)
         difference = parity(model, made / GRAPH)
         if difference >= PARITY:
             raise ExportError(f"scores of the ONNX graph differ from torch by {difference:.1e}")
         if pictures is not None:
             write_int8(made / GRAPH, pictures, made / INT8_GRAPH)
-        write_sums(made)
+        write_sums(made, settings)
         folder.mkdir(exist_ok=True)
         for path in sorted(made.iterdir()):
             path.chmod(0o644)  # safetensors writes for its owner alone
@@ -60,6 +74,30 @@ def export(
         if pictures is None:  # one that is there is of another model
             (folder / INT8_GRAPH).unlink(missing_ok=True)
     return difference
+
+
+def add_features(folder: Path) -> None:
+    """Write the feature graphs of the checkpoint in `folder`, which was made without them.
+
+    Raises CheckpointError if it is no checkpoint, or one whose other files are damaged.
+    """
+    settings = read_checkpoint(folder).features
+    graphs = {graph_name(rate) for rate in graph_rates(settings)}
+    damaged = damaged_files(folder) if (folder / SUMS).exists() else []
+    if others := sorted(set(damaged) - graphs):
+        raise CheckpointError(
+            f"{', '.join(others)} of {folder} differ from {SUMS}; export the checkpoint again"
+        )
+    write_feature_graphs(settings, folder)
+    write_sums(folder, settings)
+
+
+def write_sums(folder: Path, settings: FeatureSettings) -> None:
+    """Write SHA256SUMS for the files that a checkpoint runs on; `sha256sum -c` reads it too."""
+    parts = CONFIG, FEATURES, *map(graph_name, graph_rates(settings)), GRAPH, INT8_GRAPH, WEIGHTS
+    lines = [f"{sha256(folder / name)}  {name}\n" for name in parts if (folder / name).is_file()]
+    with replacing(folder / SUMS) as part:
+        part.write_text("".join(lines), encoding="utf-8")
 
 
 def read_settings(folder: Path) -> FeatureSettings:

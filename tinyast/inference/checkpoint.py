@@ -105,14 +105,6 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def write_sums(folder: Path) -> None:
-    """Write SHA256SUMS for the files that a checkpoint runs on; `sha256sum -c` reads it too."""
-    parts = (CONFIG, FEATURES, GRAPH, INT8_GRAPH, WEIGHTS)
-    names = [name for name in parts if (folder / name).is_file()]
-    lines = [f"{sha256(folder / name)}  {name}\n" for name in names]
-    (folder / SUMS).write_text("".join(lines), encoding="utf-8")
-
-
 def damaged_files(folder: Path) -> list[str]:
     """Files in SHA256SUMS that are missing or have other content.
 

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from threading import Barrier
 
 import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper
+from onnx.numpy_helper import to_array
 from sounds import noise
 
 from tinyast.arrays import Float
 from tinyast.audio.decoding import read_file
 from tinyast.audio.resampling import resample
-from tinyast.features.graph import FeatureGraph, write
+from tinyast.errors import CheckpointError
+from tinyast.export.feature_graph import feature_graph, write_feature_graphs
+from tinyast.features.graph import FeatureGraph, graph_name
 from tinyast.features.log_mel import FeatureSettings, log_mel
-from tinyast.features.onnx_writer import Graph
-from tinyast.onnx_session import open_session
+from tinyast.inference.checkpoint import default_path, read_checkpoint
 
 SETTINGS = FeatureSettings()
 VARIED = {
@@ -48,8 +50,24 @@ def by_numpy(samples: Float, rate: int, settings: FeatureSettings) -> tuple[Floa
     return log_mel(heard, settings), float(np.mean(heard.astype(np.float64) ** 2))
 
 
-def assert_same(samples: Float, rate: int, settings: FeatureSettings) -> None:
-    picture, power = FeatureGraph(settings)(samples, rate)
+Made = Callable[[FeatureSettings], FeatureGraph]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """Feature graphs for any settings, written once."""
+
+    @cache
+    def make(settings: FeatureSettings) -> FeatureGraph:
+        folder = tmp_path_factory.mktemp("graphs")
+        write_feature_graphs(settings, folder)
+        return FeatureGraph(settings, folder)
+
+    return make
+
+
+def assert_same(graph: FeatureGraph, samples: Float, rate: int, settings: FeatureSettings) -> None:
+    picture, power = graph(samples, rate)
     expected, expected_power = by_numpy(samples, rate, settings)
     np.testing.assert_allclose(picture, expected, atol=2e-4)
     assert power == pytest.approx(expected_power, rel=1e-4)
@@ -57,40 +75,43 @@ def assert_same(samples: Float, rate: int, settings: FeatureSettings) -> None:
 
 @pytest.mark.parametrize("rate", [8_000, 16_000, 22_050, 44_100, 48_000, 96_000])
 @pytest.mark.parametrize("settings", VARIED.values(), ids=VARIED.keys())
-def test_makes_the_same_picture(settings: FeatureSettings, rate: int) -> None:
-    assert_same(swell(settings.window_s, rate), rate, settings)
+def test_makes_the_same_picture(made: Made, settings: FeatureSettings, rate: int) -> None:
+    assert_same(made(settings), swell(settings.window_s, rate), rate, settings)
 
 
-def test_makes_the_same_picture_of_recordings(originals: list[Path]) -> None:
+def test_makes_the_same_picture_of_recordings(made: Made, originals: list[Path]) -> None:
     for path in originals:
         samples, rate = read_file(path)
-        assert_same(samples[: 5 * rate], rate, SETTINGS)
+        assert_same(made(SETTINGS), samples[: 5 * rate], rate, SETTINGS)
 
 
 @pytest.mark.parametrize("rate", [16_000, 44_100])
 @pytest.mark.parametrize("seconds", [0.01, 0.7, 2.5, 4.9999, 5.3])
-def test_takes_what_is_shorter_or_longer_than_a_window(rate: int, seconds: float) -> None:
-    assert_same(swell(seconds, rate), rate, SETTINGS)
+def test_takes_what_is_shorter_or_longer_than_a_window(
+    made: Made, rate: int, seconds: float
+) -> None:
+    assert_same(made(SETTINGS), swell(seconds, rate), rate, SETTINGS)
 
 
 @pytest.mark.parametrize("rate", [16_000, 22_050, 44_100])
-def test_silence_is_a_picture_of_zeros(rate: int) -> None:
+def test_silence_is_a_picture_of_zeros(made: Made, rate: int) -> None:
     for length in (0, 100, 5 * rate):
-        picture, power = FeatureGraph(SETTINGS)(np.zeros(length, np.float32), rate)
+        picture, power = made(SETTINGS)(np.zeros(length, np.float32), rate)
         assert power == 0
         assert not picture.any()
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("rate", [16_000, 44_100])
-def test_what_is_not_finite_shows_in_the_power(bad: float, rate: int) -> None:
+def test_what_is_not_finite_shows_in_the_power(made: Made, bad: float, rate: int) -> None:
     samples = noise(5, rate)
     samples[len(samples) // 3] = bad
-    assert not np.isfinite(FeatureGraph(SETTINGS)(samples, rate)[1])
+    assert not np.isfinite(made(SETTINGS)(samples, rate)[1])
 
 
-def test_threads_may_ask_for_a_new_rate_at_once() -> None:
-    graph, together = FeatureGraph(SETTINGS), Barrier(4)
+def test_threads_may_ask_for_a_new_rate_at_once(tmp_path: Path) -> None:
+    write_feature_graphs(SETTINGS, tmp_path)
+    graph, together = FeatureGraph(SETTINGS, tmp_path), Barrier(4)
     samples = swell(5, 44_100)
 
     def ask(_: int) -> Float:
@@ -103,47 +124,49 @@ def test_threads_may_ask_for_a_new_rate_at_once() -> None:
         np.testing.assert_array_equal(picture, pictures[0])
 
 
+def test_a_model_at_another_rate_has_graphs_for_higher_ones_alone(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, sampling_rate=44_100, hop_length=441, fmax=16_000.0)
+    write_feature_graphs(settings, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "features-44100.onnx",
+        "features-48000.onnx",
+    ]
+    for rate in (16_000, 44_100, 48_000):
+        assert_same(FeatureGraph(settings, tmp_path), swell(5, rate), rate, settings)
+
+
+def test_the_shipped_graphs_are_those_that_are_made_today() -> None:
+    folder = default_path()
+    settings = read_checkpoint().features
+    for rate in (16_000, 44_100, 48_000):
+        shipped = onnx.load(folder / graph_name(rate))
+        made = feature_graph(settings, rate)
+        assert [node.op_type for node in shipped.graph.node] == [
+            node.op_type for node in made.graph.node
+        ]
+        pairs = zip(shipped.graph.initializer, made.graph.initializer, strict=True)
+        for old, new in pairs:
+            # The last bits of a filter depend on the processor's mathematics.
+            np.testing.assert_allclose(to_array(old), to_array(new), rtol=1e-5, atol=1e-7)
+        (given,) = shipped.graph.input
+        assert given.name == "samples"
+        assert [size.dim_value for size in given.type.tensor_type.shape.dim] == [5 * rate]
+
+
 @pytest.mark.parametrize("rate", [16_000, 44_100, 48_000])
-def test_the_file_is_onnx_as_its_own_package_reads_it(rate: int) -> None:
-    model = onnx.load_from_string(write(SETTINGS, rate))
-    onnx.checker.check_model(model, full_check=True)
-    (given,) = model.graph.input
-    assert given.name == "samples"
-    assert [size.dim_value for size in given.type.tensor_type.shape.dim] == [5 * rate]
+def test_a_missing_graph_is_named_with_the_command_that_makes_it(tmp_path: Path, rate: int) -> None:
+    write_feature_graphs(SETTINGS, tmp_path)
+    (tmp_path / graph_name(rate)).unlink()
+    says = f"{tmp_path} has no features-{rate}.onnx; .*scripts.export --features {tmp_path}"
+    with pytest.raises(CheckpointError, match=says):
+        FeatureGraph(SETTINGS, tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("values", "kind"),
-    [
-        (np.arange(6).reshape(2, 3), "float32"),
-        (np.pi, "float32"),
-        ([-1, 0, 127, 128, 2**40], "int64"),
-        (np.zeros((0, 4)), "float32"),
-    ],
-)
-def test_constants_are_written_as_they_are(values: Sequence[float], kind: str) -> None:
-    graph = Graph("constants")
-    graph.constant(values, kind)
-    model = onnx.load_from_string(graph.to_bytes({}, {}))
-    (tensor,) = model.graph.initializer
-    read = numpy_helper.to_array(tensor)
-    assert read.dtype == kind
-    np.testing.assert_array_equal(read, np.asarray(values, kind))
-
-
-def test_attributes_are_written_as_they_are() -> None:
-    graph = Graph("attributes")
-    value = graph.add("Concat", "a", "b", axis=-1)
-    graph.add("Transpose", value, perm=(1, 0))
-    concat, transpose = onnx.load_from_string(graph.to_bytes({}, {})).graph.node
-    assert (list(concat.input), concat.attribute[0].i) == (["a", "b"], -1)
-    assert list(transpose.attribute[0].ints) == [1, 0]
-
-
-def test_a_graph_runs_as_it_was_put_together() -> None:
-    graph = Graph("sums")
-    doubled = graph.add("Add", "x", "x")
-    end = graph.cut(graph.shaped(doubled, -1), 0, 1, 3)
-    session = open_session(graph.to_bytes({"x": (2, 2)}, {end: (2,)}))
-    (result,) = session.run(None, {"x": np.array([[1, 2], [3, 4]], np.float32)})
-    np.testing.assert_array_equal(result, [4, 6])
+def test_a_graph_that_is_none_or_is_of_other_settings_is_refused(tmp_path: Path) -> None:
+    write_feature_graphs(replace(SETTINGS, top_db=60.0), tmp_path)
+    samples = swell(5, 16_000)
+    with pytest.raises(CheckpointError, match=r"features-16000.onnx made for other feature sett"):
+        FeatureGraph(SETTINGS, tmp_path)(samples, 16_000)
+    (tmp_path / graph_name(16_000)).write_bytes(b"nonsense")
+    with pytest.raises(CheckpointError, match=r"features-16000.onnx that cannot be loaded"):
+        FeatureGraph(SETTINGS, tmp_path)(samples, 16_000)

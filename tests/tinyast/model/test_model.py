@@ -96,6 +96,7 @@ def test_auto_classes_know_the_checkpoint(made: Path) -> None:
 
 def test_checkpoint_is_whole(made: Path) -> None:
     graphs = {"model.onnx", "model.int8.onnx"}
+    graphs |= {"features-16000.onnx", "features-44100.onnx", "features-48000.onnx"}
     names = {"config.json", "preprocessor_config.json", "model.safetensors", "SHA256SUMS"}
     assert {path.name for path in made.iterdir()} == names | graphs
     assert damaged_files(made) == []

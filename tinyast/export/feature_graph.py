@@ -1,0 +1,200 @@
+"""The features as an ONNX graph: from a window's samples to its picture in one call.
+
+The same steps as `tinyast.audio.resampling` and `tinyast.features.log_mel`; tests compare the two.
+In numpy a window takes some fifty calls, each of which releases Python's lock and must win it back
+from the other threads, so two workers would keep each other waiting.
+
+The discrete Fourier transform is taken in two steps of matrix products (Cooley and Tukey 1965):
+of n = columns * a + b samples, first over a, then over b, a matrix for each remainder of the
+frequency. Mel filters are applied to power in the order in which that leaves it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from tinyast.arrays import Float
+from tinyast.audio.resampling import Polyphase, fitted
+from tinyast.data.atomic import replacing
+from tinyast.export.onnx_writer import GraphWriter
+from tinyast.features.graph import SETTINGS, graph_name, graph_rates
+from tinyast.features.log_mel import FeatureSettings, hann, mel_filterbank
+
+
+def write_feature_graphs(settings: FeatureSettings, folder: Path) -> None:
+    """Write to `folder` a graph for each rate that `graph_rates` lists."""
+    for rate in graph_rates(settings):
+        with replacing(folder / graph_name(rate)) as part:
+            onnx.save(feature_graph(settings, rate), part)
+
+
+def feature_graph(settings: FeatureSettings, rate: int) -> onnx.ModelProto:
+    """A graph from `samples` of one window at `rate` Hz to its picture and the samples' energy.
+
+    `rate` is the model's, or one that `tinyast.audio.resampling` is fitted to. The graph carries
+    the settings that it was made for.
+    """
+    graph = GraphWriter()
+    heard, length = "samples", round(settings.window_s * rate)
+    if rate != settings.sampling_rate:
+        heard = _resampled(graph, fitted(rate, settings.sampling_rate), length, settings.n_samples)
+    energy = graph.add("ReduceSumSquare", heard, keepdims=0)
+    picture = _normalised(graph, _mel_power(graph, heard, settings), settings.top_db)
+    shape = settings.n_mels, settings.n_frames
+    return graph.model(
+        "features",
+        {"samples": (length,)},
+        {picture: shape, energy: ()},
+        {SETTINGS: json.dumps(settings.to_dict())},
+    )
+
+
+# -- resampling, as `Polyphase` does -------------------------------------------------------------
+
+
+def _resampled(graph: GraphWriter, how: Polyphase, length: int, wanted: int) -> str:
+    """`samples`, (length,), at the lower rate: (wanted,)."""
+    blocks = -(-wanted // how.up)
+    rows = _padded(graph, "samples", length, 0, blocks * how.down)
+    rows = graph.shaped(rows, blocks, how.down)
+    outputs = []
+    for start, matrix in zip(how.starts, how.matrices, strict=True):
+        first = start - how.before
+        given = _columns(graph, rows, blocks, how.down, first, first + len(matrix))
+        outputs.append(graph.add("MatMul", given, graph.constant(matrix)))
+    joined = graph.add("Concat", *outputs, axis=1)
+    return _padded(graph, graph.shaped(joined, -1), blocks * how.up, 0, wanted)
+
+
+def _columns(graph: GraphWriter, rows: str, count: int, width: int, start: int, end: int) -> str:
+    """Samples `start` to `end` from where each row begins, (count, end - start).
+
+    Before its beginning and after its end a row goes on in its neighbours, the first and the last
+    one in zeros.
+    """
+    parts = []
+    for beside in (-1, 0, 1):
+        first, last = max(start, beside * width), min(end, (beside + 1) * width)
+        if first >= last:
+            continue
+        part = graph.cut(rows, 1, first - beside * width, last - beside * width)
+        if beside:
+            nothing = graph.constant(np.zeros((1, last - first)))
+            kept = graph.cut(part, 0, max(0, beside), count + min(0, beside))
+            part = graph.add(
+                "Concat", *((nothing, kept) if beside < 0 else (kept, nothing)), axis=0
+            )
+        parts.append(part)
+    return parts[0] if len(parts) == 1 else graph.add("Concat", *parts, axis=1)
+
+
+# -- mel power, as `mel_power` does --------------------------------------------------------------
+
+
+def _mel_power(graph: GraphWriter, heard: str, settings: FeatureSettings) -> str:
+    """Of samples at the model's rate, (n_samples,): (n_frames, n_mels)."""
+    frames = settings.n_frames * settings.pool
+    rows, columns = _factors(settings.n_fft)
+    framed = _framed(graph, heard, frames, settings)
+    framed = graph.add("Mul", framed, graph.constant(hann(settings.n_fft)))
+    framed = graph.shaped(framed, frames, rows, columns)
+    # Frequencies k = remainder + rows * multiple; those of other remainders mirror these.
+    remainders = rows // 2 + 1
+    sums = np.exp(-2j * np.pi / rows * np.outer(np.arange(remainders), np.arange(rows)))
+    first = graph.constant(np.concatenate([sums.real, sums.imag]))
+    halfway = graph.shaped(
+        graph.add("MatMul", first, framed), frames, 2, remainders, columns
+    )  # real and imaginary
+    halfway = graph.add("Transpose", halfway, perm=(2, 0, 1, 3))
+    halfway = graph.shaped(halfway, remainders, frames, 2 * columns)
+    spectrum = graph.add("MatMul", halfway, graph.constant(_second_step(rows, columns)))
+    squares = graph.add("Mul", spectrum, spectrum)
+    power = graph.add(
+        "Add", graph.cut(squares, 2, 0, columns), graph.cut(squares, 2, columns, 2 * columns)
+    )  # (remainders, frames, multiples)
+    filters = graph.constant(_scattered_filters(rows, columns, settings))
+    mel = graph.add("MatMul", power, filters)  # the parts of a band that each remainder adds
+    mel = graph.add("ReduceSum", mel, graph.constant([0], "int64"), keepdims=0)
+    if settings.pool > 1:
+        mel = graph.shaped(mel, settings.n_frames, settings.pool, settings.n_mels)
+        mel = graph.add("ReduceMean", mel, graph.constant([1], "int64"), keepdims=0)
+    return mel
+
+
+def _framed(graph: GraphWriter, heard: str, frames: int, settings: FeatureSettings) -> str:
+    """Overlapping frames, (frames, n_fft): each begins in a row of a hop and goes on below."""
+    hop, size = settings.hop_length, settings.n_fft
+    spanned = math.ceil(size / hop)
+    rows = frames + spanned - 1
+    padded = _padded(graph, heard, settings.n_samples, settings.padding[0], rows * hop)
+    padded = graph.shaped(padded, rows, hop)
+    parts = []
+    for number in range(spanned):
+        part, width = graph.cut(padded, 0, number, number + frames), size - number * hop
+        parts.append(part if width >= hop else graph.cut(part, 1, 0, width))
+    return graph.add("Concat", *parts, axis=1)
+
+
+def _padded(graph: GraphWriter, samples: str, length: int, before: int, whole: int) -> str:
+    """`samples`, (length,), behind `before` zeros and with as many after as make it (whole,)."""
+    after = max(0, whole - before - length)
+    if before or after:
+        samples = graph.add("Pad", samples, graph.constant((before, after), "int64"))
+    return samples if before + length <= whole else graph.cut(samples, 0, 0, whole)
+
+
+def _factors(size: int) -> tuple[int, int]:
+    """Two factors of `size` as near to each other as there are, the smaller first."""
+    small = next(n for n in range(math.isqrt(size), 0, -1) if size % n == 0)
+    return small, size // small
+
+
+def _second_step(rows: int, columns: int) -> Float:
+    """(remainders, 2 * columns, 2 * columns): real above and left, imaginary below and right."""
+    remainder = np.arange(rows // 2 + 1)[:, None, None]
+    given, multiple = np.arange(columns)[None, :, None], np.arange(columns)[None, None, :]
+    turns = given * remainder / (rows * columns) + given * multiple / columns
+    waves = np.exp(-2j * np.pi * turns)
+    real = np.concatenate([waves.real, waves.imag], axis=2)
+    imaginary = np.concatenate([-waves.imag, waves.real], axis=2)
+    return np.concatenate([real, imaginary], axis=1).astype(np.float32)
+
+
+def _scattered_filters(rows: int, columns: int, settings: FeatureSettings) -> Float:
+    """The mel filterbank as (remainders, multiples, n_mels), each frequency in one of its places.
+
+    The power at a frequency over half the rate is that of its mirror image.
+    """
+    filters = mel_filterbank(settings)
+    scattered = np.zeros((rows // 2 + 1, columns, settings.n_mels), np.float32)
+    for frequency in range(settings.n_fft // 2 + 1):
+        place = frequency if frequency % rows <= rows // 2 else settings.n_fft - frequency
+        scattered[place % rows, place // rows] = filters[:, frequency]
+    return scattered
+
+
+# -- the picture, as `normalise` makes it --------------------------------------------------------
+
+
+def _normalised(graph: GraphWriter, power: str, top_db: float) -> str:
+    """Of mel power, (n_frames, n_mels), in decibels: (n_mels, n_frames).
+
+    Logarithms are of how far a cell is over the floor, so that it is exactly 0: the mean and the
+    scale of what comes before make no difference to the picture.
+    """
+    peak = graph.add("ReduceMax", power, keepdims=1)
+    peak = graph.add("Max", peak, graph.constant(np.finfo(np.float32).tiny))
+    relative = graph.add("Div", power, peak)
+    scaled = graph.add("Mul", relative, graph.constant(10 ** (top_db / 10)))
+    shown = graph.add("Log", graph.add("Max", scaled, graph.constant(1)))
+    centred = graph.add("Sub", shown, graph.add("ReduceMean", shown, keepdims=1))
+    variance = graph.add("ReduceMean", graph.add("Mul", centred, centred), keepdims=1)
+    some = graph.add("Greater", variance, graph.constant(0))
+    deviation = graph.add("Sqrt", variance)
+    deviation = graph.add("Where", some, deviation, graph.constant(np.inf))
+    return graph.add("Transpose", graph.add("Div", centred, deviation), perm=(1, 0))
