@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from daemon.host.mounts import is_remote
 from daemon.host.taking import is_private
@@ -30,7 +30,8 @@ from daemon.monitoring.service_thread import ServiceThread
 from daemon.pipeline.file_job import FileJob
 from daemon.pipeline.job import JobContext, Outcome
 from daemon.pipeline.queue import JobQueue
-from daemon.protocol.messages import FileEnd, Source, file_end
+from daemon.protocol.messages import Error, file_end, file_source
+from daemon.protocol.states import FolderState
 from daemon.settings.schema import Folder
 from daemon.sources.folder.changes import Hint, Hints
 from daemon.sources.folder.disposal import Disposal
@@ -76,7 +77,7 @@ class FolderSource(ServiceThread):
         self.folder = folder
         self.root = os.fsencode(folder.path)
         self._state_dir, self._jobs, self._context, self._say = state, jobs, context, say
-        self._source = Source("file", folder.name, self.root)
+        self._source = file_source(folder.name, self.root)
         self._hints = Hints()
         self._lock = threading.Lock()  # over the two below, which the delivery thread touches
         self._active: set[bytes] = set()
@@ -107,18 +108,17 @@ class FolderSource(ServiceThread):
         super().stop()
         self._hints.wake()
 
-    def snapshot(self) -> dict[str, Any]:
+    def snapshot(self) -> FolderState:
         """What `status` and the heartbeat say of this source."""
-        return {
-            "kind": "file",
-            "name": self.folder.name,
-            "path": self.folder.path,
-            "state": self.state,
-            "degraded": self._degraded or self._stays,
-            "scanning": self._walk is not None,
-            "waiting": self.waiting,
-            "ignored": dict(self._ignored),
-        }
+        return FolderState(
+            name=self.folder.name,
+            path=self.folder.path,
+            state=self.state,
+            degraded=self._degraded or self._stays,
+            scanning=self._walk is not None,
+            waiting=self.waiting,
+            ignored=dict(self._ignored),
+        )
 
     @property
     def waiting(self) -> int:
@@ -318,8 +318,8 @@ class FolderSource(ServiceThread):
                 self._end_unfinished(row, "vanished", "it was gone before it was read to its end")
 
     def _end_unfinished(self, row: LedgerRow, code: str, text: str) -> None:
-        end = FileEnd("incomplete", row.windows, code=code, text=text)
-        message = file_end(Source("file", row.source, row.path), row.file_id, end)
+        source = file_source(row.source, row.path)
+        message = file_end(source, row.file_id, "incomplete", row.windows, Error(code, text))
         self._context.deliver(Delivery(Record([message], replace(row, state="incomplete"))))
 
     # Files
