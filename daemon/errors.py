@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import errno
 
-# errno values that mean a system problem, not a bad file; the operation is retried.
-MACHINE_FAULTS = {errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EINTR}
+# errno values that are about the file itself. Any other means a problem of the system that may
+# pass, such as a network that is down, a full disk or too many open files: the daemon tries again.
+GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+FORBIDDEN = frozenset({errno.EACCES, errno.EPERM})
+DAMAGED = frozenset({errno.EIO, errno.EUCLEAN, errno.EBADMSG})  # its medium, or a passing problem
+_OWN_FAULTS = GONE | FORBIDDEN | {errno.EISDIR, errno.EINVAL, errno.EFBIG, errno.EOVERFLOW}
+
+
+def is_passing(error: OSError) -> bool:
+    """Whether what failed with `error` may succeed later without any change to the file."""
+    return error.errno not in _OWN_FAULTS
 
 
 class DaemonError(Exception):

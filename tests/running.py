@@ -172,8 +172,7 @@ class Daemon:
         return [r.message for r in heard]
 
     def status(self) -> dict[str, Any]:
-        status: dict[str, Any] = ask_status(self.replay)
-        return status
+        return ask_status(self.replay)
 
     def logged(self) -> list[dict[str, Any]]:
         """Log lines, which are JSON as standard error is no terminal."""

@@ -9,9 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TextIO
-
-from msgspec.structs import replace
+from typing import Any, TextIO
 
 from daemon.commands.classify_output import CSV_FIELDS, ROWS, Result, finished_in, shown
 from daemon.errors import SettingsError
@@ -19,10 +17,10 @@ from daemon.host.files import opened
 from daemon.journal.ledger import Identity, claim
 from daemon.monitoring.logging import printable
 from daemon.pipeline.decision import check_labels
-from daemon.pipeline.prediction import RecordingReader, Rules
-from daemon.protocol.messages import file_source, now
+from daemon.pipeline.prediction import Listening, Rules
+from daemon.protocol.messages import SCHEMA, Source, now, prediction, source_fields
 from daemon.settings.schema import Folder, Settings
-from daemon.sources.folder.scan import walk
+from daemon.sources.folder.scan import Scope, Walk
 from tinyast.audio.content import Content
 from tinyast.audio.decoding import FORMATS
 from tinyast.classifier import Classifier
@@ -48,12 +46,12 @@ def run_batch(
     keep_freed_memory(settings.worker_count)
     classifier = Classifier.load(settings.checkpoint_path, settings.engine)
     check_labels(settings.decision, classifier.labels)
-    rules = Rules.of(settings)
+    rules = Rules(settings.decision, settings.audio.hop, settings.audio.max_duration, settings.top)
 
     def windows_of(path: bytes) -> int:
         with suppress(OSError, AudioError), opened(path) as fd:
             content = Content(fd, os.fstat(fd).st_size, header_only=True)
-            return len(RecordingReader(content, path, folder, classifier, rules).plan)
+            return len(Listening(content, path, folder, classifier, rules).plan)
         return -1
 
     finished: set[str] = set()
@@ -144,13 +142,12 @@ def _progress(total: int) -> Iterator[Callable[[], None]]:
 
 def find(paths: Sequence[Path], folder: Folder) -> list[bytes]:
     """The files named, and those in the folders named, in order. Raises SettingsError."""
-    from collections import Counter
 
     found: list[bytes] = []
     for path in paths:
         whole = os.fsencode(os.path.abspath(path))
         if os.path.isdir(whole):
-            found += sorted(walk(whole, folder, Counter()))
+            found += sorted(Walk(Scope(whole, folder)))
         elif os.path.exists(whole):
             found.append(whole)
         else:
@@ -162,19 +159,34 @@ def classify_file(
     path: bytes, folder: Folder, classifier: Classifier, rules: Rules, node: str
 ) -> Result:
     """Classify every window of one file."""
-    source = file_source(SOURCE, path)
     try:
         with opened(path) as fd:
             stat = os.fstat(fd)
-            reader = RecordingReader(Content(fd, stat.st_size), path, folder, classifier, rules)
+            listening = Listening(Content(fd, stat.st_size), path, folder, classifier, rules)
             file_id = claim(path, SOURCE, Identity.of(stat), None).file_id
-            messages = [reader.predict(window, source, file_id) for window in reader.plan]
+            source = Source("file", SOURCE, path)
+            bodies = [listening.predict(window) for window in listening.plan]
     except AudioError as error:
         return Result(path, [], f"{error} ({error.code})")
     except OSError as error:
         return Result(path, [], error.strerror or str(error))
-    # As the daemon publishes them, without their place in a stream.
-    return Result(path, [replace(each, node=node, published_at=now()) for each in messages])
+    return Result(path, [_object(source, file_id, i, b, node) for i, b in enumerate(bodies)])
+
+
+def _object(
+    source: Source, file_id: str, index: int, body: dict[str, Any], node: str
+) -> dict[str, Any]:
+    """A prediction as the daemon publishes it, less its place in a stream."""
+    message = prediction(source, file_id, index, body, None)
+    return {
+        "schema": SCHEMA,
+        "type": message.type,
+        "node": node,
+        "id": message.id,
+        "published_at": now(),
+        "source": source_fields(source),
+        **message.body,
+    }
 
 
 def classify_all(

@@ -16,7 +16,7 @@ from pathlib import Path
 import zmq
 import zmq.auth
 
-from daemon.errors import MACHINE_FAULTS, SettingsError
+from daemon.errors import SettingsError, is_passing
 from daemon.host.files import give_to_owner_of
 
 SERVER, CLIENTS = "server", "clients"
@@ -132,7 +132,7 @@ def allowed(clients: Path) -> frozenset[bytes]:
             if name.endswith(".key"):
                 keys.update(_public_key(clients / name))
     except OSError as error:
-        if error.errno in MACHINE_FAULTS:
+        if is_passing(error):
             raise
         return frozenset()
     return frozenset(keys)
@@ -143,7 +143,7 @@ def _public_key(file: Path) -> list[bytes]:
     try:
         return [zmq.auth.load_certificate(file)[0]]
     except OSError as error:
-        if error.errno in MACHINE_FAULTS:
+        if is_passing(error):
             raise
         return []
     except ValueError:

@@ -22,7 +22,7 @@ from daemon.client import Client
 from daemon.errors import SettingsError
 from daemon.protocol.decoding import Refused
 from daemon.settings.loading import TABLES, load
-from daemon.sources.folder.readiness import Growing, Whole, look
+from daemon.sources.folder.readiness import Evidence, Growing, Whole, look
 
 # Only what never comes has failed: an hour of fuzzing runs beside other work, and may have to wait.
 PATIENCE_S = 120
@@ -96,7 +96,7 @@ def test_audio_headers(tmp_path: Path) -> None:
 
     def check(data: bytes) -> None:
         path.write_bytes(data)
-        assert isinstance(look(bytes(path), closed=True, settled=None), Whole | Growing)
+        assert isinstance(look(bytes(path), Evidence(closed=True)), Whole | Growing)
         ended.add(read_windows(path, None))
 
     fuzz(recording(), check)

@@ -1,73 +1,26 @@
-"""What a folder's watcher leaves for its scanner: paths to look at, and reasons to scan."""
+"""The changes that a folder's watch reports."""
 
 from __future__ import annotations
 
-import threading
-import time
-from dataclasses import dataclass
-
-MAX_HINTS = 4_096  # paths; beyond that a scan is cheaper
+from enum import Enum
+from typing import Protocol
 
 
-@dataclass(frozen=True)
-class Hint:
-    """One path to look at."""
+class Change(Enum):
+    """What happened to one file."""
 
-    path: bytes
-    closed: bool  # its writer was seen to close it
-    at: float  # time.monotonic() of the newest event
-    made: bool = False  # it has just been made, and no more is known: its writer still has it open
+    MADE = "made"  # by its writer, who may still have it open, or by a hard link
+    CLOSED = "closed"  # by its writer, or it was moved in
+    OTHER = "other"  # such as new permissions, or somebody asks for a look
 
 
-class Hints:
-    """Bounded, filled from any thread, emptied by one."""
+class Listener(Protocol):
+    """Takes changes from any thread, and returns at once."""
 
-    def __init__(self) -> None:
-        self._paths: dict[bytes, Hint] = {}
-        self._scan: str | None = None
-        self._changed = threading.Condition()
-
-    def look(self, path: bytes, closed: bool = False, made: bool = False) -> None:
-        """Ask for a look at one path; `made`: soon, if nothing more is heard of it."""
-        with self._changed:
-            before = self._paths.get(path)
-            if before is None and len(self._paths) >= MAX_HINTS:
-                self._scan = self._scan or "more changes than could be remembered"
-            else:
-                seen_closed = closed or (before is not None and before.closed)
-                just_made = made and before is None
-                self._paths[path] = Hint(path, seen_closed, time.monotonic(), just_made)
-            self._changed.notify()
+    def notice(self, path: bytes, change: Change) -> None:
+        """Look at one file."""
+        ...
 
     def scan(self, reason: str) -> None:
-        """Ask for a scan of the whole folder."""
-        with self._changed:
-            self._scan = reason
-            self._changed.notify()
-
-    def take(self) -> Hint | None:
-        """The oldest path to look at."""
-        with self._changed:
-            if not self._paths:
-                return None
-            return self._paths.pop(next(iter(self._paths)))
-
-    def take_scan(self) -> str | None:
-        """Why a scan is asked for, if one is."""
-        with self._changed:
-            reason, self._scan = self._scan, None
-            return reason
-
-    def wake(self) -> None:
-        """End a `wait` now."""
-        with self._changed:
-            self._changed.notify()
-
-    def wait(self, timeout: float) -> None:
-        """Return when there is something to take, or after `timeout` seconds."""
-        with self._changed:
-            if not self._paths and self._scan is None:
-                self._changed.wait(timeout)
-
-    def __len__(self) -> int:
-        return len(self._paths)
+        """Look at everything: changes were lost, or there were too many to name."""
+        ...

@@ -24,9 +24,6 @@ from daemon.sources.folder.readiness import has_writer
 log = logging.getLogger(__name__)
 
 DONE, FAILED = b"done", b"failed"  # where `after = "move"` puts files
-UNSURE_FOR = (
-    10  # times `settle` that a file stays if the system cannot tell whether it has a writer
-)
 
 
 @dataclass(frozen=True)
@@ -35,7 +32,6 @@ class Disposed:
 
     done: bool = False  # it was moved or deleted
     look_at: bytes | None = None  # absolute path to look at: another file was found in its place
-    wait_s: float = 0.0  # it stays for so long, since a writer may still be there
     problem: str | None = None  # why it could not be moved or deleted, and how to fix that
 
 
@@ -53,11 +49,11 @@ class Disposal:
         self._root = os.fsencode(folder.path)
         self._own: set[tuple[int, int]] = set()  # device and inode of done/ and failed/
 
-    def put_away(self, row: LedgerRow, now: float) -> Disposed:
+    def put_away(self, row: LedgerRow) -> Disposed:
         """Move or delete the file of `row` if it is still the one that was classified.
 
         Only a file that is `done` is deleted; one that failed stays for a person to look at. No
-        other file is ever replaced. `now` is in seconds since 1970.
+        other file is ever replaced. The caller knows of no writer.
         """
         after = self._folder.after
         if after == "keep" or (after == "delete" and row.state != "done"):
@@ -67,8 +63,6 @@ class Disposal:
             with opened_folder(self._root) as root, opened_folder(directory, root) as parent:
                 if not _is_same(os.stat(name, dir_fd=parent, follow_symlinks=False), row):
                     return _NOTHING_TO_SAY
-                if (wait_s := self._wait_s(parent, name, now)) > 0:
-                    return Disposed(wait_s=wait_s)
                 return self._dispose(root, parent, directory, name, row)
         except FileNotFoundError:
             return _NOTHING_TO_SAY
@@ -136,13 +130,6 @@ class Disposal:
         return paths
 
     # -- steps ---------------------------------------------------------------------------------
-
-    def _wait_s(self, parent: int, name: bytes, now: float) -> float:
-        """For how long a file stays because the system cannot tell whether it has a writer."""
-        if _has_writer(parent, name) is not None:
-            return 0.0
-        found = os.stat(name, dir_fd=parent, follow_symlinks=False)
-        return found.st_ctime + UNSURE_FOR * self._folder.settle - now
 
     def _dispose(
         self, root: int, parent: int, directory: bytes, name: bytes, row: LedgerRow

@@ -1,14 +1,16 @@
-"""Hints from the operating system that something in a folder changed. The home of watchdog.
+"""Changes in a folder as inotify reports them. The home of watchdog.
 
-Events are hints and nothing else: a path is put into a bounded set. What does not fit, what the
-kernel dropped and what could not be watched ask for a scan instead, which is the truth.
+A change names one path to look at. When the kernel drops events, or a directory cannot be watched,
+this module asks for a scan instead, and the scan is the truth.
 
-Three habits of watchdog 7 are dealt with here. It holds back every event for half a second after a
-file was renamed out of the folder, to pair it with where it went; so moves out are not asked for,
-and a move inside the folder arrives as a creation. It reports our own reading unless opened and
-closed-unwritten are left out, which an explicit mask does. And an event passes through three of
-its threads, which takes longer than all else until a file is claimed; so what happens to a file is
-taken from the first of them, and only what happens to directories goes the whole way.
+It also follows which files are being written: a file that was made empty, or modified, and not
+closed since, has a writer. It keeps that when the file is renamed within the folder.
+
+watchdog 7 has three habits that get in the way. After a file was renamed out of the folder it holds
+every event back for half a second, to pair both halves of the move. It reports the daemon's own
+reading. And it passes an event through three threads, which takes longer than all other steps until
+a file is claimed. So `_Events` handles what happens to files in the first thread, and passes only
+events about directories on, without their moves out.
 """
 
 from __future__ import annotations
@@ -16,8 +18,10 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import stat
 import threading
 from collections.abc import Callable
+from typing import TypeVar
 
 from watchdog.events import (
     DirCreatedEvent,
@@ -37,49 +41,106 @@ from watchdog.observers.inotify_c import (
     WatchDescriptor,
 )
 
-from daemon.sources.folder.changes import Hints
+from daemon.sources.folder.changes import Change, Listener
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+MOST_WRITTEN = 10_000  # files in writing that are followed at once; `settle` decides on others
+
+
+class _Written:
+    """Which files have a writer, as far as events tell."""
+
+    def __init__(self) -> None:
+        self._open: set[bytes] = set()
+        self._moved: set[int] = set()  # cookies of moves of files with a writer
+
+    def __contains__(self, path: object) -> bool:
+        return path in self._open
+
+    def clear(self) -> None:
+        """Events were lost: nothing is known any more."""
+        self._open.clear()
+        self._moved.clear()
+
+    def take(self, path: bytes, event: InotifyEvent) -> Change | None:
+        """Follow one event of a file; the change that it is, if any."""
+        if event.is_create:
+            if _is_new(path):
+                _add(self._open, path)
+            return Change.MADE
+        if event.is_modify:
+            _add(self._open, path)
+            return None
+        if event.is_moved_from and path in self._open:
+            _add(self._moved, event.cookie)
+        if event.is_moved_to and event.cookie in self._moved:
+            self._moved.discard(event.cookie)
+            _add(self._open, path)
+            return Change.OTHER
+        if event.is_attrib:
+            return Change.OTHER
+        self._open.discard(path)  # it was closed, deleted or moved
+        return Change.CLOSED if event.is_close_write or event.is_moved_to else None
+
+
+def _is_new(path: bytes) -> bool:
+    """Whether a file was made by open(2), and its writer will close it; not by link(2)."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return False
+    return stat.S_ISREG(found.st_mode) and found.st_size == 0 and found.st_nlink == 1
+
+
+def _add(known: set[T], item: T) -> None:
+    if len(known) < MOST_WRITTEN:
+        known.add(item)
 
 
 class _Handler(FileSystemEventHandler):
-    """What watchdog itself is left to tell of."""
+    """Takes the events that pass through all of watchdog."""
 
-    def __init__(self, hints: Hints) -> None:
-        self._hints = hints
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
 
     def dispatch(self, event: FileSystemEvent) -> None:
         if isinstance(event, DirCreatedEvent | DirMovedEvent):
-            self._hints.scan("a directory appeared")
+            self._listener.scan("a directory appeared")
 
 
-class _Fd(InotifyFD):
-    """An inotify instance that tells of files by itself, and of what it could not see."""
+class _Events(InotifyFD):
+    """An inotify instance that reports changes of files by itself, and what it could not see."""
 
-    def __init__(self, hints: Hints, unwatched: Callable[[OSError], None]) -> None:
+    def __init__(self, listener: Listener, unwatched: Callable[[OSError], None]) -> None:
         super().__init__()
-        self._hints, self._unwatched = hints, unwatched
+        self._listener, self._unwatched = listener, unwatched
         self._directories: dict[WatchDescriptor, bytes] = {}
+        self.written = _Written()
 
     def handle_event(self, event: InotifyEvent) -> None:
         try:
             self._handle(event)
-        except Exception:  # a dead thread would leave us deaf
+        except Exception:  # without this thread no event would arrive any more
             log.exception("a file event could not be handled")
-            self._hints.scan("a file event could not be handled")
+            self._listener.scan("a file event could not be handled")
 
     def _handle(self, event: InotifyEvent) -> None:
         if event.is_queue_overflow:
-            self._hints.scan("the system dropped file events")
-        if event.is_ignored:  # it is watched no more
+            self.written.clear()
+            self._listener.scan("the system dropped file events")
+        if event.is_ignored:  # the directory is watched no more
             self._directories.pop(event.wd, None)
         if event.is_directory or not event.name:
-            super().handle_event(event)
+            if not event.mask & _OF_FILES:
+                super().handle_event(event)
         elif directory := self._directories.get(event.wd):
             path = os.path.join(directory, event.name)
-            self._hints.look(path, closed=event.is_close_write, made=event.is_create)
-        else:  # of what is watched no more
-            self._hints.scan("a file changed in an unknown directory")
+            if (change := self.written.take(path, event)) is not None:
+                self._listener.notice(path, change)
+        else:  # the directory is watched no more
+            self._listener.scan("a file changed in an unknown directory")
 
     def _add_callback(
         self, path: bytes, mask: Mask, callback: WatchCallback, id_: CallbackId
@@ -90,10 +151,14 @@ class _Fd(InotifyFD):
             if error.errno != errno.ENOENT:
                 self._unwatched(error)
             raise
-        # A directory that was moved has its old descriptor, and is watched as it was.
+        # A directory that was moved keeps its descriptor, and is watched as before.
         watch.callbacks[id_] = callback
         self._directories[watch.wd] = path
         return watch.wd
+
+
+# Events that only matter for files.
+_OF_FILES = InotifyConstants.IN_MODIFY | InotifyConstants.IN_MOVED_FROM | InotifyConstants.IN_DELETE
 
 
 class _Emitter(InotifyEmitter):
@@ -102,8 +167,9 @@ class _Emitter(InotifyEmitter):
             InotifyConstants.IN_CLOSE_WRITE
             | InotifyConstants.IN_MOVED_TO
             | InotifyConstants.IN_CREATE
-            | InotifyConstants.IN_ATTRIB  # a chmod can mend a file that might not be read
+            | InotifyConstants.IN_ATTRIB  # a chmod can make a file readable
             | InotifyConstants.IN_DELETE_SELF
+            | _OF_FILES
         )
 
 
@@ -120,28 +186,34 @@ class _Observer(BaseObserver):
 
 
 class Watch:
-    """Events of one folder, as hints, from construction to `close`.
+    """Reports changes of one folder to `listener` from construction to `close`.
 
-    Raises OSError where the folder cannot be watched: EMFILE and ENOSPC are the system's limits.
+    `degraded` is called, from any thread, with the reason if a directory cannot be watched.
+    Raises OSError if the folder cannot be watched (EMFILE and ENOSPC are the system's limits), and
+    RuntimeError if no thread can be started.
     """
 
     def __init__(
-        self, root: bytes, recursive: bool, hints: Hints, degraded: Callable[[str], None]
+        self, root: bytes, recursive: bool, listener: Listener, degraded: Callable[[str], None]
     ) -> None:
         def unwatched(error: OSError) -> None:
             degraded(error.strerror or str(error))
 
-        self._fd = _Fd(hints, unwatched)
+        self._fd = _Events(listener, unwatched)
         self._observer = _Observer(self._fd)
-        self._observer.schedule(_Handler(hints), os.fsdecode(root), recursive=recursive)
+        self._observer.schedule(_Handler(listener), os.fsdecode(root), recursive=recursive)
         try:
             self._observer.start()
-        except OSError:
+        except (OSError, RuntimeError):
             self.close()
             raise
 
+    def is_written(self, path: bytes) -> bool:
+        """Whether a writer is known to have the file open."""
+        return path in self._fd.written
+
     def is_alive(self) -> bool:
-        """Whether every thread that events pass through still runs."""
+        """Whether every thread that handles events still runs."""
         threads: list[threading.Thread] = [self._fd, self._observer, *self._observer.emitters]
         return all(thread.is_alive() for thread in threads)
 

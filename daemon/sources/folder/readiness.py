@@ -1,7 +1,7 @@
-"""Is this file whole, still growing, or none of our business?
+"""Whether a file is complete, still being written, or not one that the daemon reads.
 
-Answered from the name, the kind of file, who holds it open and what its header promises; nothing
-is decoded. Files are opened by descriptor, never through a symbolic link, never blocking.
+Its name, its kind, its writers and its header decide; nothing is decoded. Files are opened by
+descriptor, never through a symbolic link, and never so that opening blocks.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import stat
 from dataclasses import dataclass
 
-from daemon.errors import MACHINE_FAULTS
+from daemon.errors import is_passing
 from daemon.host.files import opened
 from daemon.journal.ledger import Identity
 from tinyast.audio.content import Content
@@ -26,18 +26,36 @@ _LEASE_SAYS_WRITER = {errno.EAGAIN, errno.EBUSY}
 
 
 @dataclass(frozen=True)
+class Evidence:
+    """What is known about a file before it is opened."""
+
+    closed: bool = False  # its writer was seen to close it, or it was moved or linked in
+    written: bool = False  # events say that a writer has it open
+    settled: Identity | None = None  # its identity, if unchanged for the folder's `settle`
+    old: bool = False  # unchanged for much longer than that
+    remote: bool = False  # other machines may write it, and a lease says nothing about them
+
+
+@dataclass(frozen=True)
 class Whole:
-    """Ready to be read. `promised_more` where its header says that bytes are missing."""
+    """Ready to be read."""
 
     identity: Identity
-    promised_more: bool = False
+    promised_more: bool = False  # its header says that bytes are missing
+    sure: bool = True  # it has no writer; False: none was noticed for as long as it settled
 
 
 @dataclass(frozen=True)
 class Growing:
-    """Not whole yet as far as can be told; look again when it changes or has settled."""
+    """Not complete as far as is known; to be looked at again when it changes or has settled."""
 
     identity: Identity
+    has_writer: bool = False
+
+    @property
+    def empty(self) -> bool:
+        """A placeholder, perhaps, which a download or upload fills later."""
+        return self.identity.size == 0
 
 
 @dataclass(frozen=True)
@@ -49,16 +67,18 @@ class Ignored:
 
 @dataclass(frozen=True)
 class Faulty:
-    """The machine would not let it be looked at; try again later."""
+    """The system would not let it be looked at; to be tried again later."""
 
     text: str
+    errno: int = 0
+    identity: Identity | None = None  # if that much is known
 
 
 Finding = Whole | Growing | Ignored | Faulty
 
 
 def ignored_name(name: bytes, suffixes: tuple[str, ...]) -> str | None:
-    """Why a file of this name is not looked at; None if it is."""
+    """Why a file of this name is not read; None if it is."""
     text = os.fsdecode(name).lower()
     if text.startswith("."):
         return "hidden"
@@ -71,74 +91,92 @@ def ignored_name(name: bytes, suffixes: tuple[str, ...]) -> str | None:
 
 def look(
     path: bytes,
-    closed: bool,
-    settled: Identity | None,
+    evidence: Evidence,
     found: os.stat_result | None = None,
     root: bytes | None = None,
 ) -> Finding:
-    """Look at one file, of which `found` is what `os.lstat` just said, if it was asked.
+    """Look at one file, through no symbolic link below the folder `root`.
 
-    It is opened through no symbolic link below the folder `root`.
-
-    `closed`: an event said that its writer is done. `settled`: its identity if it has been the
-    same for the folder's `settle`, which counts as closed too.
+    `found` is the result of `os.lstat`, if there is one already.
     """
     try:
         found = found or os.lstat(path)
         if not stat.S_ISREG(found.st_mode):
             return Ignored(_kind(found.st_mode))
         with opened(path, root) as fd:
-            return _look_inside(fd, closed, settled)
+            return _look_inside(fd, evidence)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             return Ignored("gone")
         if error.errno == errno.ELOOP:
             return Ignored("symbolic link")
-        if found is None or error.errno in MACHINE_FAULTS:
-            return Faulty(error.strerror or str(error))
-        # Forbidden, say. The reading worker meets the same error and says so in its own words.
-        identity = Identity.of(found)
-        return Whole(identity) if settled == identity else Growing(identity)
+        identity = None if found is None else Identity.of(found)
+        if identity is None or is_passing(error):
+            return Faulty(error.strerror or str(error), error.errno or 0, identity)
+        # Forbidden, for one. The worker that reads it meets the same error and reports it.
+        settled = _has_settled(identity, evidence)
+        return Whole(identity, sure=False) if settled else Growing(identity)
 
 
-def _look_inside(fd: int, closed: bool, settled: Identity | None) -> Finding:
+def _look_inside(fd: int, evidence: Evidence) -> Finding:
     found = os.fstat(fd)
     if not stat.S_ISREG(found.st_mode):
         return Ignored(_kind(found.st_mode))
     identity = Identity.of(found)
-    if settled == identity:
-        return Whole(identity, promised_more=missing_bytes(fd, identity.size) > 0)
-    held = has_writer(fd)
-    if held or (held is None and not closed):
+    held = has_writer(fd, evidence)
+    if held:
+        return Growing(identity, has_writer=True)
+    settled = _has_settled(identity, evidence)
+    closed = evidence.closed or held is False
+    if not (settled or closed):
         return Growing(identity)
-    return Growing(identity) if missing_bytes(fd, identity.size) > 0 else Whole(identity)
+    missing = missing_bytes(fd, identity.size) > 0
+    if missing and not (settled and (identity.size or evidence.old)):
+        return Growing(identity)
+    return Whole(identity, missing, sure=closed)
+
+
+def _has_settled(identity: Identity, evidence: Evidence) -> bool:
+    return evidence.settled is not None and evidence.settled.same_times(identity)
 
 
 def missing_bytes(fd: int, size: int) -> int:
-    """How many bytes an open file lacks: those its header promises, or those of its header."""
+    """How many bytes an open file lacks of what its header promises, or of its header."""
     if size == 0:
-        return 1  # made, and not yet written
+        return 1  # it was made, and is to be written
     content = Content(fd, size, header_only=True)
     if sniff(content) not in ("wav", None):
         return 0
     try:
         header = read_header(content)
     except AudioError:
-        return 0  # bad for good: for the reader to say
+        return 0  # no further byte can help; the worker that reads it reports it
     return 1 if header is None else header.missing(size)
 
 
-def has_writer(fd: int) -> bool | None:
-    """Whether anyone has the file open for writing; None where the system cannot tell.
+NO_EVIDENCE = Evidence()
 
-    A read lease is granted only while no writer has the file open (fcntl(2)); it is given back
-    at once. The daemon ignores SIGIO, which announces a writer that came in between.
+
+def may_have_writer(path: bytes, evidence: Evidence, root: bytes) -> bool | None:
+    """`has_writer` of the file at `path`. Raises OSError."""
+    with opened(path, root) as fd:
+        return has_writer(fd, evidence)
+
+
+def has_writer(fd: int, evidence: Evidence = NO_EVIDENCE) -> bool | None:
+    """Whether any process has the file open for writing; None if there is no way to know.
+
+    A read lease is granted only while no process of this machine has the file open for writing,
+    and only to the file's owner or with CAP_LEASE (fcntl(2)); it is given back at once. The daemon
+    ignores SIGIO, which announces a writer that came in between. Where leases fail, events decide.
     """
     try:
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
     except OSError as error:
-        return True if error.errno in _LEASE_SAYS_WRITER else None
+        return True if error.errno in _LEASE_SAYS_WRITER or evidence.written else None
     fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    if evidence.remote:
+        return True if evidence.written else None
     return False
 
 

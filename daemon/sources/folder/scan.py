@@ -1,7 +1,8 @@
-"""Walking a watched folder: every file in it whose name is looked at, one at a time."""
+"""Which files of a folder are looked at, and a walk over them."""
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from collections import Counter
@@ -14,42 +15,94 @@ from daemon.sources.folder.readiness import ignored_name
 
 log = logging.getLogger(__name__)
 
+_GONE = (errno.ENOENT, errno.ENOTDIR)
 
-def walk(
-    root: bytes, folder: Folder, ignored: Counter[str], disposal: Disposal | None = None
-) -> Iterator[bytes]:
-    """Paths of the files under `root`, in no order; what is passed over is counted in `ignored`.
 
-    What an interrupted `disposal` left under a private name gets its own name back.
-    A directory that vanishes meanwhile or may not be read is passed over too. The memory used
-    grows with the depth of the tree, not with the number of files.
+class Scope:
+    """The one rule for what belongs to a folder, whether a scan or an event names it.
+
+    `disposal` knows the daemon's own folders; without one there are none.
     """
-    suffixes = folder.looks_at()
-    stack = [root]
-    while stack:
-        directory = stack.pop()
-        try:
-            entries = os.scandir(directory)
-        except OSError as error:
-            ignored["unreadable directory"] += 1
-            log.warning("cannot list %s: %s", os.fsdecode(directory), error.strerror)
-            continue
-        with entries:
-            for entry in entries:
-                if disposal is not None and is_private(entry.name):
-                    yield from disposal.restore(entry.path)
-                elif entry.is_dir(follow_symlinks=False):
-                    if folder.recursive and not _set_aside(entry, disposal):
+
+    def __init__(self, root: bytes, folder: Folder, disposal: Disposal | None = None) -> None:
+        self.root, self.disposal = root, disposal
+        self._recursive, self._suffixes = folder.recursive, folder.looks_at()
+
+    def is_own(self, path: bytes) -> bool:
+        """Whether the daemon itself put a file there: under a private name, or in done/."""
+        if is_private(os.path.basename(path)):
+            return True
+        return self.disposal is not None and self.disposal.owns(path)
+
+    def ignores(self, path: bytes) -> str | None:
+        """Why a file at `path`, which is not the daemon's own, is not looked at; None if it is."""
+        *parents, name = path.removeprefix(self.root).lstrip(b"/").split(b"/")
+        if parents and not self._recursive:
+            return "directory"
+        if any(parent.startswith(b".") for parent in parents):
+            return "hidden"
+        return self.ignores_name(name)
+
+    def ignores_name(self, name: bytes) -> str | None:
+        """Why a file of this name is not looked at, wherever it lies; None if it is."""
+        return ignored_name(name, self._suffixes)
+
+    def enters(self, directory: bytes) -> bool:
+        """Whether files in a directory belong to the folder if those in its parent do."""
+        hidden = os.path.basename(directory).startswith(b".")
+        return self._recursive and not hidden and not self.is_own(directory)
+
+
+class Walk:
+    """One walk: iterates over the paths of the files under a root, in no order.
+
+    The memory used grows with the depth of the tree, not with the number of files. A directory
+    that cannot be listed is left out; `fault` says why, if another attempt may succeed.
+    """
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+        self.ignored: Counter[str] = Counter()
+        self.fault: str | None = None
+
+    def __iter__(self) -> Iterator[bytes]:
+        stack = [self._scope.root]
+        while stack:
+            directory = stack.pop()
+            for entry in self._list(directory):
+                if is_private(entry.name):
+                    yield from self._restore(entry.path)
+                elif _is_directory(entry):
+                    if self._scope.enters(entry.path):
                         stack.append(entry.path)
                     else:
-                        ignored["directory"] += 1
-                elif reason := ignored_name(entry.name, suffixes):
-                    ignored[reason] += 1
+                        self.ignored["directory"] += 1
+                elif reason := self._scope.ignores_name(entry.name):
+                    self.ignored[reason] += 1
                 else:
                     yield entry.path
 
+    def _restore(self, path: bytes) -> list[bytes]:
+        """Give a file that an interrupted disposal left under a private name its own name back."""
+        disposal = self._scope.disposal
+        return [] if disposal is None else disposal.restore(path)
 
-def _set_aside(entry: os.DirEntry[bytes], disposal: Disposal | None) -> bool:
-    if entry.name.startswith(b"."):
-        return True
-    return disposal is not None and disposal.owns(entry.path)
+    def _list(self, directory: bytes) -> Iterator[os.DirEntry[bytes]]:
+        try:
+            with os.scandir(directory) as entries:
+                yield from entries
+        except OSError as error:
+            if error.errno in _GONE and directory != self._scope.root:
+                return
+            self.ignored["unreadable directory"] += 1
+            text = f"cannot list {os.fsdecode(directory)}: {error.strerror or error}"
+            log.warning("%s", text)
+            if error.errno not in (errno.EACCES, errno.EPERM):
+                self.fault = text
+
+
+def _is_directory(entry: os.DirEntry[bytes]) -> bool:
+    try:
+        return entry.is_dir(follow_symlinks=False)
+    except OSError:  # the look at it finds out why
+        return False

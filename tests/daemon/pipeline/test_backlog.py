@@ -15,6 +15,7 @@ from daemon.journal.reader import JournalReader
 from daemon.journal.records import Delivery, Record
 from daemon.journal.writer import Journal
 from daemon.monitoring.metrics import Tally
+from daemon.pipeline.job import Step
 from daemon.pipeline.queue import AT_ONCE, ROOM, JobQueue
 from daemon.protocol.messages import status
 from daemon.settings.schema import JournalLimits
@@ -25,14 +26,9 @@ class Short:
 
     steps = 1
 
-    def prepare(self) -> None:
-        return None
-
-    def finish(self, logits: object) -> list[Delivery]:
-        return []
-
-    def more(self) -> bool:
+    def step(self) -> Step:
         return False
+        yield
 
     def close(self) -> None:
         pass

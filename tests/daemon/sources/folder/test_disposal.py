@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -44,7 +43,7 @@ def row_of(path: Path, state: str = "done") -> LedgerRow:
 
 
 def put_away(root: Path, path: Path, after: str = "move", state: str = "done") -> Disposed:
-    return disposal(root, after).put_away(row_of(path, state), time.time())
+    return disposal(root, after).put_away(row_of(path, state))
 
 
 def files(root: Path) -> dict[str, bytes]:
@@ -113,22 +112,9 @@ def test_a_file_that_a_writer_has_open_stays(inside: Path) -> None:
     path.write_bytes(b"heard")
     row = row_of(path)
     with path.open("ab"):
-        result = disposal(inside, "delete").put_away(row, time.time())
+        result = disposal(inside, "delete").put_away(row)
     assert result == Disposed(look_at=os.fsencode(path))
     assert files(inside) == {"a.wav": b"heard"}
-
-
-def test_a_file_whose_writers_cannot_be_known_stays_ten_times_settle(
-    inside: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("daemon.sources.folder.disposal.has_writer", lambda fd: None)
-    path = inside / "a.wav"
-    path.write_bytes(b"heard")
-    row, one = row_of(path), disposal(inside, "delete")
-    changed = path.stat().st_ctime
-    assert one.put_away(row, changed + 99).wait_s == pytest.approx(1, abs=0.01)
-    assert path.exists()
-    assert one.put_away(row, changed + 101).done
 
 
 def test_another_file_of_the_name_is_left_alone(inside: Path) -> None:
@@ -137,7 +123,7 @@ def test_another_file_of_the_name_is_left_alone(inside: Path) -> None:
     row = row_of(path)
     path.unlink()
     path.write_bytes(b"newer")
-    assert disposal(inside, "delete").put_away(row, time.time()) == Disposed()
+    assert disposal(inside, "delete").put_away(row) == Disposed()
     assert files(inside) == {"a.wav": b"newer"}
 
 
@@ -267,7 +253,7 @@ def test_no_replacement_is_moved_or_deleted_unheard(
             except FileNotFoundError:
                 continue
             row = LedgerRow(os.fsencode(path), "in", identity, 1, "0" * 32, "done", 1, None)
-            if one.put_away(row, time.time()).done:
+            if one.put_away(row).done:
                 heard.add(number)
     assert writer.returncode == 0
     on_disk = {*files(inside).values(), *files(kept).values()}
@@ -311,7 +297,7 @@ def test_nothing_outside_is_touched_when_parents_are_swapped_for_links(
         found = Identity.of(os.stat("a.wav", dir_fd=sub))
         path = os.fsencode(inside / "sub" / "a.wav")
         row = LedgerRow(path, "in", found, 1, "0" * 32, "done", 1, None)
-        done = one.put_away(row, time.time()).done
+        done = one.put_away(row).done
         assert os.listdir(victims) == ["a.wav"], "the daemon reached outside its folder"
         os.unlink("a.wav", dir_fd=victims)
         acted, refused = acted + done, refused + (not done)

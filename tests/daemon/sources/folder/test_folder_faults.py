@@ -6,7 +6,6 @@ import os
 import shutil
 import socket
 import subprocess
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
@@ -16,9 +15,7 @@ from running import Daemon, of_type
 from sounds import short_wav, write_wav
 
 from daemon.host.mounts import is_remote
-from daemon.sources.folder.changes import MAX_HINTS, Hint, Hints
-from daemon.sources.folder.inotify import Watch
-from daemon.sources.folder.readiness import Faulty, look
+from daemon.sources.folder.readiness import Evidence, Faulty, look
 
 MakeDaemon = Callable[..., Daemon]
 
@@ -41,123 +38,6 @@ def statuses(listening: Daemon, what: str, count: int = 1) -> list[str]:
         lambda r: [m["status"] for m in of_type(r, "status")].count(what) >= count
     )
     return [m["text"] for m in of_type(heard, "status") if m["status"] == what]
-
-
-def test_hints_are_bounded_and_what_does_not_fit_asks_for_a_scan() -> None:
-    hints = Hints()
-    for number in range(20_000):
-        hints.look(b"%d" % number, closed=True)
-    assert len(hints) == MAX_HINTS
-    assert hints.take_scan()
-    taken = [hint.path for hint in iter(hints.take, None)]
-    assert taken == [b"%d" % number for number in range(MAX_HINTS)]
-
-
-def test_a_handler_that_raises_leaves_the_observer_alive(tmp_path: Path) -> None:
-    class Failing(Hints):
-        failed = False
-
-        def look(self, path: bytes, closed: bool = False, made: bool = False) -> None:
-            if not self.failed:
-                self.failed = True
-                raise RuntimeError("a bug in the handler")
-            super().look(path, closed, made)
-
-    hints = Failing()
-    watch = Watch(os.fsencode(tmp_path), False, hints, lambda reason: None)
-    try:
-        (tmp_path / "a.wav").write_bytes(b"x")
-        hints.wait(10)
-        assert hints.failed
-        (tmp_path / "b.wav").write_bytes(b"x")
-        seen = set()
-        while os.fsencode(tmp_path / "b.wav") not in seen:
-            hints.wait(10)
-            while (hint := hints.take()) is not None:
-                seen.add(hint.path)
-        assert watch.is_alive()
-        assert hints.take_scan()
-    finally:
-        watch.close()
-
-
-def test_a_file_that_is_just_made_is_told_from_one_that_is_there(tmp_path: Path) -> None:
-    hints = Hints()
-    watch = Watch(os.fsencode(tmp_path), False, hints, lambda reason: None)
-
-    def next_hint(path: Path) -> Hint:
-        while (hint := hints.take()) is None or hint.path != os.fsencode(path):
-            hints.wait(10)
-        return hint
-
-    try:
-        with (tmp_path / "a.wav").open("wb"):
-            hint = next_hint(tmp_path / "a.wav")
-            assert (hint.made, hint.closed) == (True, False)
-        hint = next_hint(tmp_path / "a.wav")
-        assert (hint.made, hint.closed) == (False, True)
-        os.rename(tmp_path / "a.wav", tmp_path / "b.wav")
-        assert not next_hint(tmp_path / "b.wav").made
-    finally:
-        watch.close()
-
-
-def test_a_hint_is_of_a_file_just_made_only_while_nothing_else_is_known() -> None:
-    hints = Hints()
-    hints.look(b"a", made=True)
-    hints.look(b"a", closed=True)
-    hints.look(b"b")
-    hints.look(b"b", made=True)
-    hints.look(b"c", made=True)
-    taken = {hint.path: (hint.made, hint.closed) for hint in iter(hints.take, None)}
-    assert taken == {b"a": (False, True), b"b": (False, False), b"c": (True, False)}
-
-
-def test_a_file_moved_out_holds_no_event_back(tmp_path: Path) -> None:
-    folder = tmp_path / "in"
-    folder.mkdir()
-    hints = Hints()
-    watch = Watch(os.fsencode(folder), False, hints, lambda reason: None)
-    closed = False
-    try:
-        (folder / "old.wav").write_bytes(b"x")
-        while not closed:
-            hints.wait(10)
-            for hint in iter(hints.take, None):
-                closed |= hint.closed
-        os.rename(folder / "old.wav", tmp_path / "old.wav")
-        (folder / "new.wav").write_bytes(b"x")
-        # watchdog pairs moves for 0.5 s and would deliver nothing until then.
-        hints.wait(0.4)
-        assert [h.path for h in iter(hints.take, None)] == [os.fsencode(folder / "new.wav")]
-    finally:
-        watch.close()
-
-
-def test_a_directory_that_is_moved_takes_its_files_along(tmp_path: Path) -> None:
-    (tmp_path / "before").mkdir()
-    hints = Hints()
-    watch = Watch(os.fsencode(tmp_path), True, hints, lambda reason: None)
-
-    def told_of(directory: Path, number: int) -> bool:
-        """Whether a file closed in it is hinted at, now or, while it is not watched yet, not."""
-        path = directory / f"{number}.wav"
-        path.write_bytes(b"x")
-        hints.take_scan()  # what asks for one would end the wait at once
-        hints.wait(1)
-        return any(hint.path == os.fsencode(path) for hint in iter(hints.take, None))
-
-    try:
-        for directory in (tmp_path / "before", tmp_path / "behind", tmp_path / "beyond"):
-            if not directory.exists():
-                (tmp_path / "before").rename(directory)
-                (tmp_path / "before").mkdir()
-            assert any(told_of(directory, number) for number in range(100))
-        shutil.rmtree(tmp_path / "behind")
-        assert any(told_of(tmp_path / "beyond", number) for number in range(100, 200))
-        assert watch.is_alive()
-    finally:
-        watch.close()
 
 
 def test_links_pipes_devices_sockets_and_temporary_names_are_ignored_and_counted(
@@ -365,13 +245,8 @@ def _limit_descriptors(pid: int, soft: int) -> None:
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_no_thread_of_a_watch_is_left(tmp_path: Path) -> None:
-    before = threading.active_count()
-    Watch(os.fsencode(tmp_path), True, Hints(), lambda reason: None).close()
-    assert threading.active_count() == before
-
-
 def test_a_file_that_may_not_even_be_asked_about_is_tried_again(tmp_path: Path) -> None:
     name = b"n" * 300  # longer than file systems take
-    found = look(os.fsencode(tmp_path) + b"/" + name, closed=True, settled=None)
-    assert found == Faulty("File name too long")
+    found = look(os.fsencode(tmp_path) + b"/" + name, Evidence(closed=True))
+    assert isinstance(found, Faulty)
+    assert found.text == "File name too long"

@@ -1,0 +1,135 @@
+"""The root of a watched folder: whether it is there, and how changes in it are noticed."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from daemon.host.mounts import is_remote
+from daemon.protocol.messages import Source
+from daemon.settings.schema import Folder
+from daemon.sources.folder.changes import Listener
+
+if TYPE_CHECKING:
+    from daemon.sources.folder.inotify import Watch
+
+log = logging.getLogger(__name__)
+
+CHECK_S = 1.0  # between checks whether the folder is still the one being watched
+
+
+class Root:
+    """The directory of one `[[folder]]`. Every method but `degrade` belongs to one thread.
+
+    `listener` receives the changes, and is asked for a scan whenever the directory is there anew.
+    """
+
+    def __init__(self, folder: Folder, listener: Listener, say: Callable[..., None]) -> None:
+        self.path = os.fsencode(folder.path)
+        self._folder, self._listener, self._say = folder, listener, say
+        self._source = Source("file", folder.name, self.path)
+        self._identity: tuple[int, int] | None = None  # device and inode
+        self._watch: Watch | None = None
+        self._checked = -CHECK_S
+        self.state = "starting"  # then watching, polling or lost
+        self.degraded: str | None = None  # why events alone will not do
+        self.remote = False  # whether other machines may write here
+
+    @property
+    def is_there(self) -> bool:
+        return self._identity is not None
+
+    @property
+    def check_due(self) -> float:
+        """time.monotonic() at which `check` has something to do."""
+        return self._checked + CHECK_S
+
+    @property
+    def scan_every(self) -> float:
+        """Seconds from one scan to the next."""
+        polled = self._watch is None or self.degraded is not None
+        return self._folder.poll if polled else self._folder.rescan
+
+    def is_written(self, path: bytes) -> bool:
+        """Whether events say that a writer has a file open."""
+        return self._watch is not None and self._watch.is_written(path)
+
+    def check(self, now: bool = False) -> bool:
+        """Notice that the directory is gone, was replaced or came back; whether it is there.
+
+        Does nothing if the last check is less than `CHECK_S` ago, unless it is to be `now`.
+        """
+        if not now and time.monotonic() < self.check_due:
+            return self.is_there
+        self._checked = time.monotonic()
+        why = "it is gone or was replaced"
+        try:
+            found = os.stat(self.path)
+            identity: tuple[int, int] | None = (found.st_dev, found.st_ino)
+        except OSError as error:
+            identity, why = None, error.strerror or str(error)
+        if identity is not None and identity == self._identity:
+            if self._watch is not None and not self._watch.is_alive():
+                log.error("the watch on %s stopped; starting another", self._folder.path)
+                self._connect(identity)
+            return True
+        if self._identity is not None:
+            self._lose(why)
+        if identity is not None:
+            self._connect(identity)
+        return self.is_there
+
+    def close(self) -> None:
+        """Stop watching."""
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
+
+    def _lose(self, why: str) -> None:
+        self._identity = None
+        self.close()
+        self.state = "lost"
+        text = f"folder {self._folder.path} is lost ({why}); waiting for it to come back"
+        log.error("%s", text)
+        self._say("source_lost", text, self._source)
+
+    def _connect(self, identity: tuple[int, int]) -> None:
+        back = self.state == "lost"
+        self._identity = identity
+        self.close()
+        self.degraded = None
+        self.remote = is_remote(self.path)
+        self._watch = self._open_watch()
+        self.state = "polling" if self._watch is None else "watching"
+        self._listener.scan("the folder is watched from now on")
+        if back:
+            log.info("folder %s is back", self._folder.path)
+            self._say("source_back", f"folder {self._folder.path} is back", self._source)
+
+    def _open_watch(self) -> Watch | None:
+        if self._folder.watch == "poll":
+            return None
+        if self._folder.watch == "auto" and self.remote:
+            log.info("%s is on a network file system: polling it", self._folder.path)
+            return None
+        try:
+            from daemon.sources.folder.inotify import Watch
+
+            return Watch(self.path, self._folder.recursive, self._listener, self.degrade)
+        except ImportError:
+            self.degrade("this system has no inotify")
+        except (OSError, RuntimeError) as error:  # RuntimeError: no thread could be started
+            self.degrade(getattr(error, "strerror", None) or str(error))
+        return None
+
+    def degrade(self, reason: str) -> None:
+        """Scan from now on, since events do not cover everything. May be called from any thread."""
+        if self.degraded is not None:
+            return
+        self.degraded = reason
+        text = f"folder {self._folder.path} is scanned every {self._folder.poll:g} s"
+        log.warning("%s, since events do not cover all of it: %s", text, reason)
+        self._say("source_degraded", f"{text}: {reason}", self._source)

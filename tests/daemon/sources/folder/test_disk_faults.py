@@ -1,0 +1,151 @@
+"""Disks and mounts that fail or hang: no passing error ends a file, no folder holds up another."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from failing_disk import FailingDisk
+from running import Daemon, of_type, stress
+from sounds import noise, short_wav, wav_bytes, write_wav
+
+MakeDaemon = Callable[..., Daemon]
+
+MOST_THREADS = 25
+PASSING = ("ESTALE", "ETIMEDOUT", "ENOTCONN", "EREMOTEIO", "EHOSTDOWN", "ENOSPC", "EAGAIN", "EBADF")
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[FailingDisk]:
+    with FailingDisk(tmp_path) as disk:
+        yield disk
+
+
+def config(base: Path, more: str = "") -> str:
+    file = base / "settings.toml"
+    folder = f'[[folder]]\npath = "{base}/in"\nname = "in"\nsettle = 0.5\npoll = 0.2\n'
+    file.write_text(f'workers = 1\n{folder}watch = "poll"\n{more}')
+    return str(file)
+
+
+def source(listening: Daemon, name: str = "in") -> dict[str, Any]:
+    (found,) = [s for s in listening.status()["sources"] if s["name"] == name]
+    return dict(found)
+
+
+def threads(listening: Daemon) -> int:
+    return len(os.listdir(f"/proc/{listening.process.pid}/task"))
+
+
+def by_name(ends: list[dict[str, Any]]) -> dict[str, tuple[str, int, str | None]]:
+    """State, windows and error code of each file."""
+    return {
+        Path(end["source"]["path"]).name: (
+            end["state"],
+            end["windows"],
+            end["error"] and end["error"]["code"],
+        )
+        for end in ends
+    }
+
+
+def test_errors_of_the_disk_are_retried_and_only_damage_that_stays_ends_a_file(
+    daemon: MakeDaemon, disk: FailingDisk, tmp_path: Path
+) -> None:
+    count, sound = stress(3_000), short_wav()
+    for number in range(count):
+        (disk.source / f"f{number}.wav").write_bytes(sound)
+    for number, error in enumerate(PASSING):
+        (disk.source / f"passing-{number}.wav").write_bytes(sound)
+        disk.fail("read" if number % 2 else "open", error, names=f"passing-{number}")
+    (disk.source / "bad-header.wav").write_bytes(sound)
+    long = wav_bytes(noise(60))
+    (disk.source / "bad-sector.wav").write_bytes(long)
+    disk.fail("read", "EIO", names="/bad-header")
+    disk.fail("read", "EIO", names="/bad-sector", start=len(long) // 2)
+    disk.fail("read", "EIO", names="/f")
+    listening = daemon("--config", config(tmp_path)).start()
+
+    total = count + len(PASSING) + 2
+    listening.wait_for(lambda: listening.status()["backlog"]["files"] == total, "all found")
+    assert source(listening)["files"]["retry"] > 0
+    assert source(listening)["fault"]
+    assert threads(listening) <= MOST_THREADS
+    disk.works()
+    disk.fail("read", "EIO", names="/bad-header")
+    disk.fail("read", "EIO", names="/bad-sector", start=len(long) // 2)
+    disk.fail("stat", "EIO", names="/entry")
+    disk.fail("readdir", "EIO")
+    (disk.source / "entry.wav").write_bytes(sound)
+    listening.wait_for(lambda: "cannot list" in str(source(listening)["fault"]), "not listed")
+
+    ends = by_name(listening.ends(total))
+    assert ends.pop("bad-header.wav") == ("failed", 0, "unreadable")
+    state, windows, code = ends.pop("bad-sector.wav")
+    assert (state, code) == ("incomplete", "unreadable")
+    assert 1 <= windows <= 6
+    assert set(ends.values()) == {("done", 1, None)}
+    assert threads(listening) <= MOST_THREADS
+
+    disk.works()
+    fixed = disk.source / "bad-header.wav"
+    os.utime(fixed)  # it changed, so it is tried again
+    more = by_name(listening.ends(total + 2)[-2:])
+    assert more == {"bad-header.wav": ("done", 1, None), "entry.wav": ("done", 1, None)}
+    assert source(listening)["fault"] is None
+    assert listening.stop() == 0
+
+
+def test_other_inodes_make_no_new_version_and_other_content_does(
+    daemon: MakeDaemon, disk: FailingDisk, tmp_path: Path
+) -> None:
+    paths = [write_wav(disk.source / f"{number}.wav", seed=number) for number in range(3)]
+    listening = daemon("--config", config(tmp_path)).start()
+    first = listening.ends(3)
+    inodes = {path.name: path.stat().st_ino for path in disk.mount.iterdir()}
+    assert listening.stop() == 0
+    disk.detach()
+
+    changed, before = paths[0], paths[0].stat()
+    with changed.open("r+b") as out:
+        out.seek(1_000)
+        out.write(b"\x11\x22\x33\x44")
+    os.utime(changed, ns=(before.st_atime_ns, before.st_mtime_ns))
+    disk.attach("reversed")
+    assert {path.name: path.stat().st_ino for path in disk.mount.iterdir()} != inodes
+    listening.start()
+    ends = listening.quiet(write_wav(disk.source / "marker.wav", seed=9))
+    again = [m for m in ends if m["type"] == "file"][len(first) :]
+    assert sorted(by_name(again)) == [changed.name, "marker.wav"]
+
+
+def test_a_hung_mount_is_reported_and_holds_up_nothing_else(
+    daemon: MakeDaemon, disk: FailingDisk, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    for number in range(3):
+        write_wav(disk.source / f"{number}.wav", seed=number)
+    disk.fail("read", "hang")
+    more = f'[[folder]]\npath = "{other}"\nname = "other"\nsettle = 0.5\n'
+    listening = daemon("--config", config(tmp_path, more)).start()
+    listening.wait_for(lambda: source(listening)["state"] == "blocked", "blocked")
+    for number in range(3):
+        write_wav(other / f"{number}.wav", seed=number)
+    ends = listening.ends(3)
+    assert {Path(end["source"]["path"]).parent for end in ends} == {other}
+    beats = listening.hear(lambda r: len(of_type(r, "heartbeat")) >= 2)
+    states = {s["name"]: s["state"] for s in of_type(beats, "heartbeat")[-1]["sources"]}
+    assert states == {"in": "blocked", "other": "watching"}
+    assert b"no progress" not in listening.log.read_bytes()
+
+    disk.works()
+    listening.wait_for(lambda: source(listening)["state"] == "polling", "back")
+    assert len(listening.ends(6)) == 6
+    disk.fail("stat", "hang")
+    listening.send(signal.SIGTERM)
+    assert listening.process.wait(30) == 0

@@ -1,0 +1,177 @@
+"""What a watch reports of a folder, on real files."""
+
+from __future__ import annotations
+
+import os
+import queue
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from daemon.sources.folder.changes import Change
+from daemon.sources.folder.inotify import Watch
+
+SOON_S = 10.0
+
+
+class Heard:
+    """A listener that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.changes: queue.Queue[tuple[bytes, Change]] = queue.Queue()
+        self.scans: list[str] = []
+
+    def notice(self, path: bytes, change: Change) -> None:
+        self.changes.put((path, change))
+
+    def scan(self, reason: str) -> None:
+        self.scans.append(reason)
+
+    def next_of(self, path: Path, timeout: float = SOON_S) -> Change:
+        """The next change of `path`; others are skipped."""
+        while (found := self.changes.get(timeout=timeout))[0] != os.fsencode(path):
+            pass
+        return found[1]
+
+
+@pytest.fixture
+def heard() -> Heard:
+    return Heard()
+
+
+@pytest.fixture
+def watched(tmp_path: Path, heard: Heard) -> Iterator[Callable[..., Watch]]:
+    """Make watches of `tmp_path`."""
+    made: list[Watch] = []
+
+    def make(folder: Path = tmp_path, recursive: bool = False) -> Watch:
+        made.append(Watch(os.fsencode(folder), recursive, heard, lambda reason: None))
+        return made[-1]
+
+    yield make
+    for watch in made:
+        watch.close()
+
+
+def test_a_handler_that_raises_leaves_the_observer_alive(tmp_path: Path) -> None:
+    class Failing(Heard):
+        failed = False
+
+        def notice(self, path: bytes, change: Change) -> None:
+            if not self.failed:
+                self.failed = True
+                raise RuntimeError("a bug in the handler")
+            super().notice(path, change)
+
+    heard = Failing()
+    watch = Watch(os.fsencode(tmp_path), False, heard, lambda reason: None)
+    try:
+        (tmp_path / "a.wav").write_bytes(b"x")
+        heard.next_of(tmp_path / "a.wav")
+        assert heard.failed
+        (tmp_path / "b.wav").write_bytes(b"x")
+        heard.next_of(tmp_path / "b.wav")
+        assert watch.is_alive()
+        assert heard.scans
+    finally:
+        watch.close()
+
+
+def test_a_file_that_is_just_made_is_told_from_one_that_is_there(
+    tmp_path: Path, heard: Heard, watched: Callable[..., Watch]
+) -> None:
+    watched()
+    with (tmp_path / "a.wav").open("wb"):
+        assert heard.next_of(tmp_path / "a.wav") is Change.MADE
+    assert heard.next_of(tmp_path / "a.wav") is Change.CLOSED
+    os.rename(tmp_path / "a.wav", tmp_path / "b.wav")
+    assert heard.next_of(tmp_path / "b.wav") is Change.CLOSED
+    (tmp_path / "b.wav").chmod(0o600)
+    assert heard.next_of(tmp_path / "b.wav") is Change.OTHER
+
+
+def test_a_writer_is_known_until_it_closes_the_file(
+    tmp_path: Path, heard: Heard, watched: Callable[..., Watch]
+) -> None:
+    watch, path, final = watched(), tmp_path / "a.wav.part", tmp_path / "a.wav"
+    outside = tmp_path / "outside"
+    outside.write_bytes(b"x")
+
+    def written(which: Path, marker: str) -> bool:
+        """Whether a writer is known once all events so far have been handled."""
+        (tmp_path / marker).mkdir()
+        (tmp_path / marker).rename(tmp_path / f"{marker}.wav")
+        (tmp_path / f"{marker}-file").touch()
+        heard.next_of(tmp_path / f"{marker}-file")
+        return watch.is_written(os.fsencode(which))
+
+    with path.open("wb") as writer:
+        assert written(path, "made"), "open(2) made it"
+        writer.write(b"x")
+        writer.flush()
+        assert written(path, "modified")
+        with path.open("rb") as reader:
+            reader.read()
+        assert written(path, "read"), "a reader that closes it is not the writer"
+        os.rename(path, final)
+        assert written(final, "renamed"), "the writer goes with the file"
+        assert not watch.is_written(os.fsencode(path))
+    assert not written(final, "closed")
+    with final.open("ab"):
+        assert not written(final, "appending"), "nothing was written yet"
+    with final.open("wb") as writer:
+        assert written(final, "truncated")
+        final.unlink()
+        assert not written(final, "deleted")
+    os.link(outside, final)
+    with final.open("rb"):
+        assert not written(final, "linked"), "a hard link has no writer"
+
+
+def test_a_file_moved_out_holds_no_event_back(
+    tmp_path: Path, heard: Heard, watched: Callable[..., Watch]
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    watched(folder)
+    (folder / "old.wav").write_bytes(b"x")
+    while heard.next_of(folder / "old.wav") is not Change.CLOSED:
+        pass
+    os.rename(folder / "old.wav", tmp_path / "old.wav")
+    (folder / "new.wav").write_bytes(b"x")
+    # watchdog pairs moves for 0.5 s and would deliver nothing until then.
+    assert heard.changes.get(timeout=0.4) == (os.fsencode(folder / "new.wav"), Change.MADE)
+
+
+def test_a_directory_that_is_moved_takes_its_files_along(
+    tmp_path: Path, heard: Heard, watched: Callable[..., Watch]
+) -> None:
+    (tmp_path / "before").mkdir()
+    watch = watched(recursive=True)
+
+    def reported(directory: Path, number: int) -> bool:
+        """Whether a file closed in it is reported, now or, while it is not watched yet, not."""
+        path = directory / f"{number}.wav"
+        path.write_bytes(b"x")
+        try:
+            return bool(heard.next_of(path, 1))
+        except queue.Empty:
+            return False
+
+    for directory in (tmp_path / "before", tmp_path / "behind", tmp_path / "beyond"):
+        if not directory.exists():
+            (tmp_path / "before").rename(directory)
+            (tmp_path / "before").mkdir()
+        assert any(reported(directory, number) for number in range(100))
+    shutil.rmtree(tmp_path / "behind")
+    assert any(reported(tmp_path / "beyond", number) for number in range(100, 200))
+    assert watch.is_alive()
+
+
+def test_no_thread_of_a_watch_is_left(tmp_path: Path, heard: Heard) -> None:
+    before = threading.active_count()
+    Watch(os.fsencode(tmp_path), True, heard, lambda reason: None).close()
+    assert threading.active_count() == before
