@@ -34,8 +34,8 @@ def fetch(
     """Download `url` to the file `target`, resuming an earlier attempt.
 
     `trouble` receives the reason for each further attempt. Raises DataError if the server refuses,
-    if it cannot be reached or sends no new bytes `attempts` times in a row, if the disk is full, or
-    if the file has another SHA-256.
+    if it cannot be reached or sends no new bytes `attempts` times in a row, or if the disk is full;
+    ChecksumError if the file has another SHA-256.
     """
     if not url.startswith(("http://", "https://")):
         raise DataError(f"{url!r} is no web address: it begins with http:// or https://")
@@ -60,20 +60,24 @@ def fetch(
     _tag_file(part).unlink(missing_ok=True)
     try:
         check_sum(part, sha256)
-    except DataError as error:
+    except ChecksumError as error:
         part.unlink()
-        raise DataError(f"{url}: {error}. It was thrown away") from error
+        raise ChecksumError(f"{url}: {error}. It was deleted") from error
     os.replace(part, target)
 
 
 def check_sum(path: Path, sha256: str | None) -> None:
-    """Raise DataError if a SHA-256 is given and the file has another."""
+    """Raise ChecksumError if a SHA-256 is given and the file has another."""
     if sha256 is None:
         return
     with path.open("rb") as handle:
         found = hashlib.file_digest(handle, "sha256").hexdigest()
     if found != sha256.lower():
-        raise DataError(f"{path.name} has the SHA-256 {found}, not {sha256}")
+        raise ChecksumError(f"{path.name} has the SHA-256 {found}, not {sha256}")
+
+
+class ChecksumError(DataError):
+    """A file that is not the one it should be."""
 
 
 @contextmanager
