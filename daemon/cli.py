@@ -28,6 +28,7 @@ from daemon.commands.options import (
 )
 from daemon.errors import DaemonError, SettingsError
 from tinyast.errors import TinyASTError
+from tinyast.threads import one_maths_thread
 
 if TYPE_CHECKING:
     from daemon.client import ClientKeys
@@ -355,6 +356,7 @@ def doctor(
 
 def main() -> None:
     """The entry point: print errors meant for people as one line."""
+    one_maths_thread()
     try:
         app()
     except (DaemonError, TinyASTError) as error:

@@ -46,8 +46,24 @@ def test_classifying_loads_the_runtime_and_nothing_that_only_training_needs() ->
     assert not loaded & {*HEAVY, *LATE}
 
 
-def test_math_libraries_are_held_to_one_thread_before_they_are_loaded() -> None:
-    code = "import daemon, os\nassert os.environ['OPENBLAS_NUM_THREADS'] == '1'"
+def test_the_command_limits_math_libraries_to_one_thread_and_the_client_changes_nothing() -> None:
+    code = """
+import os, sys
+for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.pop(name, None)
+before = dict(os.environ)
+from daemon.client import Client
+import tinyast
+assert dict(os.environ) == before
+from daemon.cli import main
+sys.argv[1:] = ["labels", "--help"]
+sys.stdout = open(os.devnull, "w")
+try:
+    main()
+except SystemExit:
+    sys.stdout = sys.__stdout__
+assert os.environ["OPENBLAS_NUM_THREADS"] == "1"
+"""
     assert "numpy" not in loaded_by(code)
 
 

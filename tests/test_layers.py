@@ -32,7 +32,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {  # top first; one row's names
         ("model",),
         ("features",),
         ("audio",),
-        ("onnx_session", "arrays", "errors"),
+        ("onnx_session", "threads", "arrays", "errors"),
     ),
 }
 SUBSCRIBERS = ("page", "mqtt", "notify")

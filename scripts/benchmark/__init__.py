@@ -8,8 +8,6 @@ It starts real daemons on temporary folders and subscribes to them like any othe
 on an idle machine: it prints with the figures how busy the machine was before.
 """
 
-import os
+from tinyast.threads import one_maths_thread
 
-# Before numpy is loaded, as in the daemon: one thread for each window.
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(_name, "1")
+one_maths_thread()  # before numpy is loaded, as the daemon does

@@ -16,8 +16,10 @@ from typing import Annotated
 
 import typer
 
-from scripts.benchmark import floor, growth, idle, load, machine, peers, stages, starting, workers
+from scripts.benchmark import machine
 from scripts.benchmark.figures import FULL, QUICK, Figure
+from scripts.benchmark.parts import floor, growth, idle, load, stages, starting, workers
+from scripts.benchmark.peers import comparison
 from scripts.benchmark.report import Parts, check_place, table, write_into, write_json
 from scripts.benchmark.served import Bed
 from scripts.frontend import needs_train, plainly
@@ -64,7 +66,7 @@ def main(
     bed = Bed(Path(tempfile.gettempdir()) if dir is None else dir, checkpoint, engine)
     parts: Parts = {}
     measures: dict[Part, Callable[[], list[Figure]]] = {
-        Part.peers: lambda: peers.measure(bed, counts, yamnet),
+        Part.peers: lambda: comparison.measure(bed, counts, yamnet),
         Part.stages: lambda: stages.measure(bed, counts),
         Part.floor: lambda: floor.measure(bed, parts.get("stages") or stages.measure(bed, counts)),
         Part.start: lambda: starting.measure(bed, counts),

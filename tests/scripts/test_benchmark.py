@@ -136,10 +136,10 @@ def test_panns_have_as_many_parameters_as_published(
     module: Any, name: str, parameters: int
 ) -> None:
     torch = pytest.importorskip("torch")
-    network = getattr(module("panns"), name)().eval()
+    network = getattr(module("peers.panns"), name)().eval()
     assert sum(weights.numel() for weights in network.parameters()) == parameters
     with torch.inference_mode():
-        assert network(module("panns").log_mel(torch.zeros(32_000))).shape == (1, 527)
+        assert network(module("peers.panns").log_mel(torch.zeros(32_000))).shape == (1, 527)
 
 
 def test_multiply_adds_are_counted_as_by_hand(module: Any, tmp_path: Path) -> None:
@@ -161,4 +161,6 @@ def test_multiply_adds_are_counted_as_by_hand(module: Any, tmp_path: Path) -> No
         weights,
     )
     onnx.save(helper.make_model(graph), tmp_path / "a.onnx")
-    assert module("floor").multiply_adds(str(tmp_path / "a.onnx")) == 64 * 4 * 2 * 9 + 256 * 10
+    assert (
+        module("parts.floor").multiply_adds(str(tmp_path / "a.onnx")) == 64 * 4 * 2 * 9 + 256 * 10
+    )

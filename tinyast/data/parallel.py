@@ -16,6 +16,7 @@ from typing import TypeVar
 from threadpoolctl import threadpool_limits
 
 from tinyast.errors import DataError
+from tinyast.threads import LIMITS
 
 T = TypeVar("T")
 
@@ -34,9 +35,8 @@ def shared_out(
         with threadpool_limits(1, user_api="blas"):
             yield map
         return
-    names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "1"))
+    before = {name: os.environ.get(name) for name in LIMITS}
+    os.environ.update(dict.fromkeys(LIMITS, "1"))
     try:
         with ProcessPoolExecutor(
             workers,

@@ -1,6 +1,6 @@
 """One classifier from a WAV file to scores, in a separate process with one thread.
 
-    python -m scripts.benchmark.peer yamnet a.wav --yamnet yamnet.tflite
+    python -m scripts.benchmark.peers.peer yamnet a.wav --yamnet yamnet.tflite
 
 prints `ready` when it is loaded, and then, for every line that it reads, how many milliseconds the
 file took. Start, memory and speed are thus measured per classifier, and several can take turns.
@@ -16,8 +16,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[_name] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"  # weights are random, so no download is needed
 
 Classify = Callable[[str], object]
@@ -89,14 +87,14 @@ def ast(given: argparse.Namespace) -> Classify:
 
 def cnn14(given: argparse.Namespace) -> Classify:
     """PANNs' Cnn14 in its published layer sizes, with random weights."""
-    from scripts.benchmark.panns import Cnn14
+    from scripts.benchmark.peers.panns import Cnn14
 
     return _panns(Cnn14())
 
 
 def mobilenetv2(given: argparse.Namespace) -> Classify:
     """PANNs' MobileNetV2 in its published layer sizes, with random weights."""
-    from scripts.benchmark.panns import MobileNetV2
+    from scripts.benchmark.peers.panns import MobileNetV2
 
     return _panns(MobileNetV2())
 
@@ -104,8 +102,8 @@ def mobilenetv2(given: argparse.Namespace) -> Classify:
 def _panns(network: Any) -> Classify:
     import torch
 
-    from scripts.benchmark.panns import RATE as PANNS_RATE
-    from scripts.benchmark.panns import log_mel
+    from scripts.benchmark.peers.panns import RATE as PANNS_RATE
+    from scripts.benchmark.peers.panns import log_mel
 
     torch.set_num_threads(1)
     network.eval()

@@ -64,7 +64,7 @@ def started(peer: Peer, wav: Path, bed: Bed, yamnet: Path, core: int) -> Iterato
     command = [
         sys.executable,
         "-m",
-        "scripts.benchmark.peer",
+        "scripts.benchmark.peers.peer",
         *peer.words,
         str(wav),
         "--core",

@@ -1,6 +1,6 @@
 """Bare classification: WAV to scores on one core, as often as possible.
 
-    python -m scripts.benchmark.bare FOLDER SECONDS CORE [--engine E] [--checkpoint DIR]
+    python -m scripts.benchmark.parts.bare FOLDER SECONDS CORE [--engine E] [--checkpoint DIR]
 
 prints how many files it classified per second. It begins when it reads a line, so that several
 processes can begin together.

@@ -142,7 +142,7 @@ def _touch(served: Served, name: str) -> None:
 
 def _bare(bed: Bed, folder: Path, seconds: float, cores: list[int]) -> float:
     """Files a second on all these cores together, with one process per core."""
-    command = [sys.executable, "-m", "scripts.benchmark.bare", str(folder), str(seconds)]
+    command = [sys.executable, "-m", "scripts.benchmark.parts.bare", str(folder), str(seconds)]
     options = ["--engine", bed.engine]
     if bed.checkpoint is not None:
         options += ["--checkpoint", str(bed.checkpoint)]

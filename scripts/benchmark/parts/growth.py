@@ -10,9 +10,9 @@ from contextlib import closing
 from pathlib import Path
 
 from scripts.benchmark.figures import Counts, Figure
-from scripts.benchmark.idle import shares
-from scripts.benchmark.load import heard, written
 from scripts.benchmark.machine import cpu_s, memory_mb
+from scripts.benchmark.parts.idle import shares
+from scripts.benchmark.parts.load import heard, written
 from scripts.benchmark.served import FILES, Bed, Served, ask, listening
 from scripts.benchmark.sound import SECONDS, recording
 

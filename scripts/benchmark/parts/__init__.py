@@ -1,0 +1,1 @@
+"""The parts of a measurement: each gives a list of figures."""
