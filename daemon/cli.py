@@ -245,12 +245,22 @@ def status(
 
     from daemon.client import NoAnswer, ask_status
     from daemon.commands.status import describe
+    from daemon.protocol.states import DaemonStatus
 
     try:
         answer = ask_status(settings.replay, _client_keys(server_key, own_key), ANSWER_S)
     except NoAnswer as error:
         raise DaemonError(f"{error}; start one with `tinyastd run`") from error
-    typer.echo(msgspec.json.encode(answer).decode() if json else describe(answer))
+    if json:
+        typer.echo(msgspec.json.encode(answer).decode())
+        return
+    try:
+        typer.echo(describe(msgspec.convert(answer, DaemonStatus)))
+    except msgspec.ValidationError as error:
+        raise DaemonError(
+            f"the daemon is of another version, and its status is not understood ({error}); "
+            "use --json"
+        ) from error
 
 
 @app.command()

@@ -27,7 +27,7 @@ import msgspec
 import zmq
 
 from daemon.host.tcp import keep_alive
-from daemon.protocol.decoding import Page, read_live, read_page
+from daemon.protocol.decoding import Page, ReceivedBeat, read_live, read_page
 from daemon.protocol.decoding import Received as Received  # what a Client gives out
 from daemon.protocol.keys import load_pair, load_public
 from daemon.protocol.messages import HEARTBEAT_TOPIC, PREFIX, TYPES
@@ -107,7 +107,7 @@ class Client:
         self._cursor: int | None = NEVER if since is None else since  # replay goes on from here
         self.malformed = 0  # messages and replies that were none
         self.lost = 0  # messages that the daemon no longer keeps
-        self.heartbeat: dict[str, Any] | None = None  # the newest
+        self.beat: ReceivedBeat | None = None  # the newest heartbeat
         self.silent = False  # whether the daemon hangs, is gone or cannot be reached
         self._heard_at = self._left_at = time.monotonic()
 
@@ -159,8 +159,13 @@ class Client:
                 return None
         return self._ready.popleft()
 
-    def status(self, timeout: float = REPLY_S) -> dict[str, Any]:
-        """What the daemon says of itself. Raises NoAnswer."""
+    @property
+    def heartbeat(self) -> Any:
+        """The newest heartbeat as plain Python values; None before the first."""
+        return None if self.beat is None else self.beat.message
+
+    def status(self, timeout: float = REPLY_S) -> Any:
+        """The daemon's status as plain Python values. Raises NoAnswer."""
         return ask_status(self._replay_endpoint, self._keys, timeout)
 
     def _wants(self, prefix: str) -> bool:
@@ -193,21 +198,25 @@ class Client:
         if received is None:
             self._pass_over("a message")
             return
-        message = received.message
-        if message["journal"] != self.journal:
-            self._begin_journal(message["journal"])
-        elif message["type"] == "heartbeat":
-            self.heartbeat = message
-            last = message["last"]
-            behind = [seen for kind, seen in self._seen.items() if last.get(kind, 0) > seen]
-            self._cursor = min(behind, default=None)
-        elif message["prev"] > self._seen.get(message["type"], NEVER):
-            self._cursor = self._seen[message["type"]]
+        if isinstance(received, ReceivedBeat):
+            self._take_beat(received)
+        elif received.head.journal != self.journal:
+            self._begin_journal(received.head.journal)
+        elif received.head.prev > self._seen.get(received.head.type, NEVER):
+            self._cursor = self._seen[received.head.type]
         else:
             self._give(received)
 
+    def _take_beat(self, beat: ReceivedBeat) -> None:
+        if beat.journal != self.journal:
+            self._begin_journal(beat.journal)
+            return
+        self.beat = beat
+        behind = [seen for kind, seen in self._seen.items() if beat.last.get(kind, 0) > seen]
+        self._cursor = min(behind, default=None)
+
     def _give(self, received: Received) -> None:
-        kind, seq = received.message["type"], received.message["seq"]
+        kind, seq = received.head.type, received.head.seq
         if kind not in self._seen or seq <= self._seen[kind]:
             return
         self._seen[kind] = seq
@@ -273,18 +282,15 @@ class Client:
         return _connect_dealer(self._context, self._replay_endpoint, self._keys)
 
 
-def ask_status(
-    replay: str, keys: ClientKeys | None = None, timeout: float = REPLY_S
-) -> dict[str, Any]:
-    """What a daemon says of itself, asked without subscribing. Raises NoAnswer."""
+def ask_status(replay: str, keys: ClientKeys | None = None, timeout: float = REPLY_S) -> Any:
+    """The status of a daemon as plain Python values, without subscribing. Raises NoAnswer."""
     context = zmq.Context()
     try:
         dealer = _connect_dealer(context, replay, keys)
         dealer.send(msgspec.json.encode({"status": True}))
         if not dealer.poll(_ms(timeout)):
             raise NoAnswer(f"no daemon answers at {replay}")
-        answer: dict[str, Any] = _decode(dealer.recv())
-        return answer
+        return _decode(dealer.recv())
     finally:
         context.destroy(linger=0)
 

@@ -160,4 +160,4 @@ def _serve(source: str, mount: str, control: str, backwards: bool) -> None:
 
 
 if __name__ == "__main__":
-    _serve(*sys.argv[1:4], backwards="reversed" in sys.argv[4:])
+    _serve(sys.argv[1], sys.argv[2], sys.argv[3], backwards="reversed" in sys.argv[4:])

@@ -172,7 +172,8 @@ class Daemon:
         return [r.message for r in heard]
 
     def status(self) -> dict[str, Any]:
-        return ask_status(self.replay)
+        status: dict[str, Any] = ask_status(self.replay)
+        return status
 
     def logged(self) -> list[dict[str, Any]]:
         """Log lines, which are JSON as standard error is no terminal."""

@@ -10,47 +10,49 @@ from types import TracebackType
 from running import Daemon
 
 from daemon.delivery.endpoints import bind
-from daemon.delivery.publisher import DeliveryThread, Heartbeat
+from daemon.delivery.publisher import DeliveryThread
 from daemon.delivery.replay import ReplayThread
 from daemon.journal.records import Delivery, Record
 from daemon.journal.writer import Journal
 from daemon.monitoring.metrics import Tally
 from daemon.monitoring.service_thread import Running
-from daemon.protocol.messages import FileEnd, Message, Source, file_end, prediction
+from daemon.protocol.messages import (
+    FileEnd,
+    Judgement,
+    Message,
+    Model,
+    Prediction,
+    Ranked,
+    Window,
+    file_end,
+    file_source,
+    prediction,
+)
+from daemon.protocol.states import Backlog, DaemonStatus, Heartbeat
 from daemon.settings.schema import JournalLimits
 
-SOURCE = Source("file", "in", b"/sounds/in/one.wav")
+SOURCE = file_source("in", b"/sounds/in/one.wav")
 
 
-def predictions(count: int, first: int = 0, label: str = "dog") -> list[Message]:
+def predictions(count: int, first: int = 0, label: str = "dog") -> list[Prediction]:
     """Predictions of the size that real ones have."""
-    top = [{"label": f"label_{n}", "score": 0.123456} for n in range(5)]
-    body = {
-        "window": {
-            "index": 0,
-            "start_s": 0.0,
-            "end_s": 5.0,
-            "padded_s": 0.0,
-            "started_at": "2026-01-01T00:00:00.000Z",
-            "clock": "mtime",
-        },
-        "label": label,
-        "score": 0.912345,
-        "threshold": 0.5,
-        "decision": "accepted",
-        "reason": None,
-        "top": top,
-        "rms_dbfs": -20.0,
-        "model": {"name": "esc50", "version": "1", "sha256": "0" * 64},
-    }
-    return [
-        prediction(SOURCE, f"{n:032x}", n, body, noticed=0.0) for n in range(first, first + count)
-    ]
+    judgement = Judgement(
+        label=label,
+        score=0.912345,
+        threshold=0.5,
+        decision="accepted",
+        reason=None,
+        top=tuple(Ranked(f"label_{n}", 0.123456) for n in range(5)),
+        rms_dbfs=-20.0,
+        model=Model("esc50", "1", "0" * 64),
+    )
+    window = Window(0, 0.0, 5.0, 0.0, "2026-01-01T00:00:00.000Z", "mtime")
+    return [prediction(SOURCE, f"{n:032x}", window, judgement) for n in range(first, first + count)]
 
 
-def ends(count: int, first: int = 0) -> list[Message]:
+def ends(count: int, first: int = 0) -> list[FileEnd]:
     return [
-        file_end(SOURCE, f"{n:032x}", FileEnd("done", 1, 5.0, 16_000))
+        file_end(SOURCE, f"{n:032x}", "done", 1, None, 5.0, 16_000)
         for n in range(first, first + count)
     ]
 
@@ -61,7 +63,7 @@ def fill(state: Path, messages: Iterable[Message]) -> None:
     journal = Journal(state, "test", "run")
     waiting = list(messages)
     for start in range(0, len(waiting), 1_000):
-        journal.commit([Record(waiting[start : start + 1_000])])
+        journal.commit([Record(waiting[start : start + 1_000], noticed=0.0)])
     journal.close()
 
 
@@ -71,6 +73,10 @@ def started(daemon: Daemon) -> Daemon:
     with daemon.client(0, "tinyast.v1.status.started") as client:
         next(iter(client))
     return daemon
+
+
+def _no_status() -> DaemonStatus:
+    raise NotImplementedError  # a station has no sources to tell about
 
 
 class Station:
@@ -89,7 +95,7 @@ class Station:
         journal = Journal(state, "test", "run")
         tally = Tally()
         self.delivery = DeliveryThread(journal, self._endpoints.publisher, JournalLimits(), tally)
-        self.replayer = ReplayThread(state, self._endpoints.router, journal.uuid, dict, tally)
+        self.replayer = ReplayThread(state, self._endpoints.router, journal.uuid, _no_status, tally)
 
     def __enter__(self) -> Station:
         self._stack.enter_context(Running([self.delivery, self.replayer]))
@@ -105,7 +111,8 @@ class Station:
 
     def say(self, messages: Iterable[Message]) -> None:
         for message in messages:
-            self.delivery.put(Delivery(Record([message])))
+            self.delivery.put(Delivery(Record([message], noticed=0.0)))
 
     def beat(self) -> None:
-        self.delivery.put(Heartbeat())
+        beat = Heartbeat(run_id="run", node="test", sources=[], backlog=Backlog(0, 0), blocked=None)
+        self.delivery.put(beat)

@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
+
+from msgspec.structs import replace
 
 from daemon.commands.classify_output import CSV_FIELDS, ROWS, Result, finished_in, shown
 from daemon.errors import SettingsError
@@ -17,8 +19,8 @@ from daemon.host.files import opened
 from daemon.journal.ledger import Identity, claim
 from daemon.monitoring.logging import printable
 from daemon.pipeline.decision import check_labels
-from daemon.pipeline.prediction import Listening, Rules
-from daemon.protocol.messages import SCHEMA, Source, now, prediction, source_fields
+from daemon.pipeline.prediction import RecordingReader, Rules
+from daemon.protocol.messages import file_source, now
 from daemon.settings.schema import Folder, Settings
 from daemon.sources.folder.scan import Scope, Walk
 from tinyast.audio.content import Content
@@ -46,12 +48,12 @@ def run_batch(
     keep_freed_memory(settings.worker_count)
     classifier = Classifier.load(settings.checkpoint_path, settings.engine)
     check_labels(settings.decision, classifier.labels)
-    rules = Rules(settings.decision, settings.audio.hop, settings.audio.max_duration, settings.top)
+    rules = Rules.of(settings)
 
     def windows_of(path: bytes) -> int:
         with suppress(OSError, AudioError), opened(path) as fd:
             content = Content(fd, os.fstat(fd).st_size, header_only=True)
-            return len(Listening(content, path, folder, classifier, rules).plan)
+            return len(RecordingReader(content, path, folder, classifier, rules).plan)
         return -1
 
     finished: set[str] = set()
@@ -159,34 +161,19 @@ def classify_file(
     path: bytes, folder: Folder, classifier: Classifier, rules: Rules, node: str
 ) -> Result:
     """Classify every window of one file."""
+    source = file_source(SOURCE, path)
     try:
         with opened(path) as fd:
             stat = os.fstat(fd)
-            listening = Listening(Content(fd, stat.st_size), path, folder, classifier, rules)
+            reader = RecordingReader(Content(fd, stat.st_size), path, folder, classifier, rules)
             file_id = claim(path, SOURCE, Identity.of(stat), None).file_id
-            source = Source("file", SOURCE, path)
-            bodies = [listening.predict(window) for window in listening.plan]
+            messages = [reader.predict(window, source, file_id) for window in reader.plan]
     except AudioError as error:
         return Result(path, [], f"{error} ({error.code})")
     except OSError as error:
         return Result(path, [], error.strerror or str(error))
-    return Result(path, [_object(source, file_id, i, b, node) for i, b in enumerate(bodies)])
-
-
-def _object(
-    source: Source, file_id: str, index: int, body: dict[str, Any], node: str
-) -> dict[str, Any]:
-    """A prediction as the daemon publishes it, less its place in a stream."""
-    message = prediction(source, file_id, index, body, None)
-    return {
-        "schema": SCHEMA,
-        "type": message.type,
-        "node": node,
-        "id": message.id,
-        "published_at": now(),
-        "source": source_fields(source),
-        **message.body,
-    }
+    # As the daemon publishes them, without their place in a stream.
+    return Result(path, [replace(each, node=node, published_at=now()) for each in messages])
 
 
 def classify_all(

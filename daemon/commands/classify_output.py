@@ -9,10 +9,11 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from daemon.errors import SettingsError
-from daemon.protocol.messages import path_fields
+from daemon.protocol.messages import Prediction, file_source, to_json
 
 CSV_FIELDS = ("path", "start_s", "end_s", "label", "score", "decision", "reason")
 CSV_HEADER = ",".join(CSV_FIELDS).encode() + b"\n"
@@ -23,7 +24,7 @@ class Result:
     """What became of one file: its predictions, or why there are none."""
 
     path: bytes
-    predictions: list[dict[str, Any]]
+    predictions: list[Prediction]
     error: str | None = None
 
 
@@ -33,19 +34,18 @@ def csv_rows(result: Result) -> str:
     plain = csv.writer(text, lineterminator="\n")
     quoted = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
     for item in result.predictions:
-        window = item["window"]
-        path = item["source"]["path"]
+        window, path = item.window, item.source.path or ""
         # Python before 3.13 leaves a carriage return unquoted, which no reader takes.
         writer = plain if "\r" not in path else quoted
         writer.writerow(
             [
                 path,
-                window["start_s"],
-                window["end_s"],
-                item["label"],
-                item["score"],
-                item["decision"],
-                item["reason"] or "",
+                window.start_s,
+                window.end_s,
+                item.label,
+                item.score,
+                item.decision,
+                item.reason or "",
             ]
         )
     return text.getvalue()
@@ -53,7 +53,8 @@ def csv_rows(result: Result) -> str:
 
 def jsonl_rows(result: Result) -> str:
     """JSON lines of one file."""
-    return "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in result.predictions)
+    spaced = (msgspec.json.format(to_json(item), indent=0) for item in result.predictions)
+    return "".join(line.decode() + "\n" for line in spaced)
 
 
 def table_rows(result: Result) -> str:
@@ -62,11 +63,10 @@ def table_rows(result: Result) -> str:
 
     lines = []
     for item in result.predictions:
-        window = item["window"]
-        span = f"{window['start_s']:g}-{window['end_s']:g} s"
-        verdict = item["reason"] or "accepted"
-        name = printable(item["source"]["path"])
-        lines.append(f"{item['label']:<18} {item['score']:6.1%}  {verdict:<16} {span:<14} {name}\n")
+        span = f"{item.window.start_s:g}-{item.window.end_s:g} s"
+        verdict = item.reason or "accepted"
+        name = printable(item.source.path or "")
+        lines.append(f"{item.label:<18} {item.score:6.1%}  {verdict:<16} {span:<14} {name}\n")
     return "".join(lines)
 
 
@@ -126,4 +126,4 @@ def _path_of(row: bytes, kind: str) -> str:
 
 def shown(path: bytes) -> str:
     """A path as results show it."""
-    return path_fields(path)["path"]
+    return file_source("", path).path or ""

@@ -6,47 +6,56 @@ import logging
 import shutil
 from collections import deque
 from datetime import UTC, datetime
-from typing import Any, TextIO
+from typing import TextIO
+
+from msgspec.structs import replace
 
 from daemon.client import Client
 from daemon.monitoring.logging import printable
+from daemon.protocol.messages import Event, FileEnd, Gap, Message, Prediction, Status
+from daemon.protocol.states import MicrophoneState
 
 REDRAW_S = 0.5  # between looks for a heartbeat
 METER = 20  # characters
 FLOOR_DBFS = -60.0  # level at which a meter shows nothing
 LAST_LABELS = 3
-UNKNOWN = {"state": "unknown", "degraded": "nothing is heard of the daemon"}
+UNKNOWN = "unknown"  # a state that only the screen knows
 UP, ERASE_BELOW = "\x1b[A", "\r\x1b[J"  # ECMA-48: CUU, ED
 
 
-def line(message: dict[str, Any]) -> str:
+def line(message: Message) -> str:
     """One message as one line for people."""
-    clock = message["published_at"][11:19]
+    clock = str(message.published_at)[11:19]
     return f"{clock}  {printable(_words(message))}"
 
 
-def _words(message: dict[str, Any]) -> str:
-    kind = message["type"]
-    place = (message.get("source") or {}).get("path") or (message.get("source") or {}).get("name")
-    if kind == "prediction":
-        window = message["window"]
-        verdict = "" if message["reason"] is None else f"  ({message['reason']})"
-        span = f"{window['start_s']:g}-{window['end_s']:g} s"
-        if message["source"]["kind"] == "mic":
-            span = f"at {window['started_at'][11:23]}"
-        return f"{message['label']:<18} {message['score']:6.1%}  {place}  {span}{verdict}"
-    if kind == "file":
-        why = f": {message['error']['text']}" if message["error"] else ""
-        return f"{message['state']:<18} {message['windows']} windows  {place}{why}"
-    if kind == "status":
-        return f"{message['status']:<18} {message['text']}"
-    if kind == "event":
-        what = f"{message['label']} {message['state']}"
-        why = "" if message["reason"] is None else f"  ({message['reason']})"
-        return f"{what:<18} {message['peak_score']:6.1%}  {place}  {message['duration_s']:g} s{why}"
-    if kind == "gap":
-        return f"{kind:<18} {message['duration_s']:g} s of {place} were lost: {message['reason']}"
-    return f"{kind:<18} {place}"
+def _words(message: Message) -> str:
+    source = message.source
+    place = None if source is None else source.path or source.name
+    match message:
+        case Prediction():
+            window = message.window
+            span = f"{window.start_s:g}-{window.end_s:g} s"
+            if message.source.kind == "mic":
+                span = f"at {window.started_at[11:23]}"
+            return f"{message.label:<18} {message.score:6.1%}  {place}  {span}{_why(message)}"
+        case FileEnd():
+            why = f": {message.error.text}" if message.error else ""
+            return f"{message.state:<18} {message.windows} windows  {place}{why}"
+        case Status():
+            return f"{message.status:<18} {message.text}"
+        case Event():
+            what, why = f"{message.label} {message.state}", _why(message)
+            return f"{what:<18} {message.peak_score:6.1%}  {place}  {message.duration_s:g} s{why}"
+        case Gap():
+            lost = f"{message.duration_s:g} s of {place} were lost: {message.reason}"
+            return f"{message.type:<18} {lost}"
+        case _:
+            return f"{message.type:<18} {place}"
+
+
+def _why(message: Prediction | Event) -> str:
+    return "" if message.reason is None else f"  ({message.reason})"
 
 
 class _Notices(logging.Handler):
@@ -74,7 +83,7 @@ class Screen:
     def __init__(self, out: TextIO) -> None:
         self._out = out
         self._notices = _Notices()
-        self._microphones: dict[str, dict[str, Any]] = {}  # by name, as heartbeats tell
+        self._microphones: dict[str, MicrophoneState] = {}  # by name, from heartbeats
         self._labels: dict[str, deque[str]] = {}
         self._drawn = 0  # lines
 
@@ -85,28 +94,30 @@ class Screen:
         while True:
             received = client.receive(REDRAW_S)
             lines = self._notices.take()
-            if received is not None and self._note(received.message):
-                lines.append(line(received.message))
-            if client.heartbeat is not shown and client.heartbeat is not None:
-                shown = client.heartbeat
-                self._microphones = {s["name"]: s for s in shown["sources"] if s["kind"] == "mic"}
+            if received is not None and self._note(received.content):
+                lines.append(line(received.content))
+            if client.beat is not shown and client.beat is not None:
+                shown = client.beat
+                states = shown.content.sources
+                self._microphones = {s.name: s for s in states if isinstance(s, MicrophoneState)}
             elif received is None and not lines:
                 continue
             if client.silent:  # what was known of them is old by now
-                self._microphones = {n: s | UNKNOWN for n, s in self._microphones.items()}
+                self._microphones = {n: _unknown(s) for n, s in self._microphones.items()}
             self._draw(lines)
 
-    def _note(self, message: dict[str, Any]) -> bool:
-        """Take in a message; whether it gets a line of its own."""
-        if message["type"] != "prediction" or message["source"]["kind"] != "mic":
+    def _note(self, message: Message) -> bool:
+        """Take in a message; whether it gets a line."""
+        if not isinstance(message, Prediction) or message.source.kind != "mic":
             return True
-        name = message["source"]["name"]
+        name = message.source.name
         if name in self._microphones:
-            self._microphones[name] |= {"level_dbfs": message["rms_dbfs"]}
-        if message["reason"] != "silence":
+            level = replace(self._microphones[name], level_dbfs=message.rms_dbfs)
+            self._microphones[name] = level
+        if message.reason != "silence":
             labels = self._labels.setdefault(name, deque(maxlen=LAST_LABELS))
-            labels.appendleft(f"{message['label']} {message['score']:.0%}")
-        return bool(message["decision"] == "accepted")
+            labels.appendleft(f"{message.label} {message.score:.0%}")
+        return message.decision == "accepted"
 
     def _draw(self, lines: list[str]) -> None:
         meters = [meter(s, self._labels.get(n, ())) for n, s in self._microphones.items()]
@@ -126,14 +137,18 @@ class Screen:
             self._out.flush()
 
 
-def meter(source: dict[str, Any], labels: deque[str] | tuple[str, ...]) -> str:
-    """The line of one microphone, from what a heartbeat says of it."""
-    level = source["level_dbfs"]
+def _unknown(source: MicrophoneState) -> MicrophoneState:
+    return replace(source, state=UNKNOWN, degraded="no sign of life from the daemon")
+
+
+def meter(source: MicrophoneState, labels: deque[str] | tuple[str, ...]) -> str:
+    """The line of one microphone, from its state in a heartbeat."""
+    level = source.level_dbfs
     full = round(METER * min(1.0, max(0.0, 1 - level / FLOOR_DBFS)))
     bar = "#" * full + "-" * (METER - full)
-    name = printable(source["name"])
-    if source["state"] in ("lost", "unknown"):
-        why = printable(source["degraded"] or "")
-        return f"{name} [{'-' * METER}] {source['state']}: {why}"
-    loud = "exact zeros" if source["silent"] else f"{level:.1f} dBFS"
+    name = printable(source.name)
+    if source.state in ("lost", UNKNOWN):
+        why = printable(source.degraded or "")
+        return f"{name} [{'-' * METER}] {source.state}: {why}"
+    loud = "exact zeros" if source.silent else f"{level:.1f} dBFS"
     return f"{name} [{bar}] {loud:<11} {', '.join(map(printable, labels))}"

@@ -2,46 +2,51 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
 
 from daemon.monitoring.logging import printable
+from daemon.protocol.states import DaemonStatus, FolderState, MicrophoneState
 
 
-def describe(answer: dict[str, Any]) -> str:
+def describe(status: DaemonStatus) -> str:
     """Format a daemon's status as lines of text."""
-    model, last = answer["model"], answer["last"]
-    counts = answer["published"]
+    model, counts = status.model, status.published
     files = ", ".join(f"{counts.get(f'file.{s}', 0)} {s}" for s in ("done", "failed", "incomplete"))
     lines = [
-        f"tinyastd {answer['version']} on {answer['node']}, process {answer['pid']}, "
-        f"up {_span(answer['uptime_s'])}",
-        f"  model       {model['name']} {model['version']} ({model['sha256'][:12]}, "
-        f"{model['engine']})",
-        f"  publishing  {answer['publish']}, replay {answer['replay']}",
-        f"  journal     {answer['state']}, last seq {max(last.values())}",
+        f"tinyastd {status.version} on {status.node}, process {status.pid}, "
+        f"up {_span(status.uptime_s)}",
+        f"  model       {model.name} {model.version} ({model.sha256[:12]}, {model.engine})",
+        f"  publishing  {status.publish}, replay {status.replay}",
+        f"  journal     {status.state}, last seq {max(status.last.values())}",
         f"  this run    {counts.get('prediction', 0)} windows, {files}",
-        f"  now         {answer['windows_per_second']:g} windows/s, "
-        f"{answer['backlog']['files']} files waiting or in work",
+        f"  now         {status.windows_per_second:g} windows/s, "
+        f"{status.backlog.files} files waiting or in work",
     ]
-    for name, who in answer.get("connections", {}).items():
-        lines.append(f"  {name:<11} {who['subscribers']} connected, {who['refused']} refused")
-    if answer["blocked"]:
-        lines.append(f"  BLOCKED     the journal cannot be written: {answer['blocked']}")
-    for source in answer["sources"]:
-        place = source["path"] or source.get("device") or "default input"
-        lines.append(f"  {source['name']:<11} {source['state']}, {printable(place)}")
-        if source["kind"] == "mic":
-            silent = ", exact zeros" if source["silent"] else ""
-            lines.append(f"{'':<14}{source['level_dbfs']:.1f} dBFS{silent}, {source['gaps']} gaps")
-        if source["degraded"]:
-            lines.append(f"{'':<14}degraded: {source['degraded']}")
-        if source.get("fault"):
-            retried = source["files"]["retry"]
-            lines.append(f"{'':<14}retrying {retried} files: {printable(source['fault'])}")
-        if source.get("ignored"):
-            ignored = ", ".join(f"{n} {why}" for why, n in sorted(source["ignored"].items()))
-            lines.append(f"{'':<14}ignored: {ignored}")
+    for name, seen in status.connections.items():
+        lines.append(f"  {name:<11} {seen['subscribers']} connected, {seen['refused']} refused")
+    if status.blocked:
+        lines.append(f"  BLOCKED     the journal cannot be written: {status.blocked}")
+    for source in status.sources:
+        lines += _source(source)
     return "\n".join(lines)
+
+
+def _source(source: FolderState | MicrophoneState) -> Iterator[str]:
+    match source:
+        case FolderState():
+            yield f"  {source.name:<11} {source.state}, {printable(source.path)}"
+        case MicrophoneState():
+            device = printable(source.device or "default input")
+            silent = ", exact zeros" if source.silent else ""
+            yield f"  {source.name:<11} {source.state}, {device}"
+            yield f"{'':<14}{source.level_dbfs:.1f} dBFS{silent}, {source.gaps} gaps"
+    if source.degraded:
+        yield f"{'':<14}degraded: {source.degraded}"
+    if isinstance(source, FolderState) and source.fault:
+        yield f"{'':<14}retrying {source.files['retry']} files: {printable(source.fault)}"
+    if isinstance(source, FolderState) and source.ignored:
+        ignored = ", ".join(f"{n} {why}" for why, n in sorted(source.ignored.items()))
+        yield f"{'':<14}ignored: {ignored}"
 
 
 def _span(seconds: float) -> str:

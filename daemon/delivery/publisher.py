@@ -12,17 +12,18 @@ import queue
 import sqlite3
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import zmq
+from msgspec.structs import replace
 
 from daemon.delivery.endpoint import Endpoint
 from daemon.journal.records import Abandoned, Delivery
 from daemon.journal.writer import Journal
 from daemon.monitoring.metrics import Tally
 from daemon.monitoring.service_thread import ServiceThread
-from daemon.protocol.messages import HEARTBEAT_TOPIC, SCHEMA, now, to_json
+from daemon.protocol.messages import HEARTBEAT_TOPIC, now, to_json
+from daemon.protocol.states import Heartbeat
 from daemon.settings.schema import JournalLimits
 
 log = logging.getLogger(__name__)
@@ -33,13 +34,6 @@ GATHER_S = 0.05  # from one commit to the next while files queue up
 PRUNE_S, PRUNE_MOST = 1.0, 1_000  # how often old messages are deleted, and how many at most
 STALL_S = 60.0  # for one commit, on the slowest of disks
 RETRY_S = 1.0  # between attempts while the disk refuses
-
-
-@dataclass(frozen=True)
-class Heartbeat:
-    """Something to publish now and not to keep."""
-
-    fields: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -177,7 +171,7 @@ class DeliveryThread(ServiceThread):
             socket.send(message.body)
         for record in records:
             for said in record.messages:
-                self._tally.message(said)
+                self._tally.message(said, record.noticed)
         for delivery in deliveries:
             if delivery.committed is not None:
                 delivery.committed()
@@ -204,12 +198,10 @@ class DeliveryThread(ServiceThread):
             raise Abandoned
 
     def _send_heartbeat(self, heartbeat: Heartbeat) -> None:
-        body = {
-            "schema": SCHEMA,
-            "type": "heartbeat",
-            "published_at": now(),
-            "journal": self._journal.uuid,
-            **heartbeat.fields,
-            "last": self._journal.newest,
-        }
-        self._endpoint.socket.send_multipart((HEARTBEAT_TOPIC.encode(), to_json(body)))
+        beat = replace(
+            heartbeat,
+            published_at=now(),
+            journal=self._journal.uuid,
+            last=self._journal.newest,
+        )
+        self._endpoint.socket.send_multipart((HEARTBEAT_TOPIC.encode(), to_json(beat)))

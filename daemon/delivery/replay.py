@@ -13,11 +13,9 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Annotated, Any
 
 import msgspec
 import zmq
-from msgspec import Meta, Struct
 
 from daemon.delivery.endpoint import MAX_MESSAGE, Endpoint
 from daemon.delivery.publisher import Upkeep
@@ -25,24 +23,17 @@ from daemon.journal.reader import JournalReader
 from daemon.journal.records import Page
 from daemon.monitoring.metrics import Tally
 from daemon.monitoring.service_thread import ServiceThread
-from daemon.protocol.messages import to_json
+from daemon.protocol.messages import Error, to_json
+from daemon.protocol.replay import MAX_MESSAGES, PageHead, Refusal, Request
+from daemon.protocol.states import DaemonStatus
 
 log = logging.getLogger(__name__)
 
-MAX_MESSAGES = 1_000
 MAX_BYTES = 1_000_000  # in one reply
 MAX_UNSENT = 16_000_000  # bytes of replies not yet on the wire, over all clients
 MIN_BYTES = 16_000  # what a reply may hold however many are unsent
 POLL_MS = 250
 STALL_S = 60.0  # for one reply
-
-
-class _Request(Struct, forbid_unknown_fields=True):
-    # No seq is beyond 2**63 - 1, and SQLite takes nothing larger.
-    since: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None
-    limit: Annotated[int, Meta(ge=1)] = MAX_MESSAGES
-    topic: str = ""
-    status: bool = False
 
 
 class BadRequest(Exception):
@@ -61,7 +52,7 @@ class ReplayThread(ServiceThread):
         state: Path,
         endpoint: Endpoint,
         journal: str,
-        status: Callable[[], dict[str, Any]],
+        status: Callable[[], DaemonStatus],
         tally: Tally,
     ) -> None:
         super().__init__("replay", STALL_S)
@@ -100,7 +91,7 @@ class ReplayThread(ServiceThread):
             self.answered += 1
         except BadRequest as error:
             self.refused += 1
-            reply = [to_json({"error": {"code": error.code, "text": str(error)}})]
+            reply = [to_json(Refusal(Error(error.code, str(error))))]
         *front, last = envelope + reply
         size = sum(map(len, reply))
         for frame in front:
@@ -108,7 +99,7 @@ class ReplayThread(ServiceThread):
         tracker = self._endpoint.socket.send(last, copy=False, track=True)
         self._unsent.append((tracker, size))
 
-    def _reply(self, reader: JournalReader, request: _Request) -> list[bytes]:
+    def _reply(self, reader: JournalReader, request: Request) -> list[bytes]:
         if request.status:
             return [to_json(self._status())]
         assert request.since is not None
@@ -124,19 +115,13 @@ class ReplayThread(ServiceThread):
 
 
 def _frames(journal: str, page: Page) -> list[bytes]:
-    header = {
-        "journal": journal,
-        "next": page.next,
-        "oldest": page.oldest,
-        "newest": page.newest,
-    }
-    frames = [to_json(header)]
+    frames = [to_json(PageHead(journal, page.next, page.oldest, page.newest))]
     for message in page.messages:
         frames += (message.topic.encode(), message.body)
     return frames
 
 
-def _parse(frames: list[bytes]) -> _Request:
+def _parse(frames: list[bytes]) -> Request:
     if len(frames) != 1:
         raise BadRequest("bad_request", f"expected one JSON frame, got {len(frames)} frames")
     if len(frames[0]) > MAX_MESSAGE:
@@ -152,4 +137,4 @@ def _parse(frames: list[bytes]) -> _Request:
     return request
 
 
-_decode = msgspec.json.Decoder(_Request).decode
+_decode = msgspec.json.Decoder(Request).decode

@@ -26,6 +26,7 @@ class Record:
     row: LedgerRow | None = None
     forget: bytes | None = None  # a path to classify again
     events: Sequence[OpenEvent] = ()  # sounds that began, go on or ended
+    noticed: float | None = None  # time.monotonic() when the sound of its predictions was whole
 
 
 @dataclass(frozen=True)

@@ -122,7 +122,7 @@ class Journal:
             for record in records:
                 for message in record.messages:
                     seq += 1
-                    body = seal(message, envelope, seq, newest[message.type])
+                    body = seal(message, envelope, seq, newest[message.type], record.noticed)
                     newest[message.type] = seq
                     published.append(Published(seq, message.topic, body))
                     messages.append((seq, bytes.fromhex(message.id), at, message.topic, body))

@@ -21,6 +21,7 @@ from daemon.host.tcp import holder_of_port, is_loopback
 from daemon.monitoring.metrics import Tally
 from daemon.monitoring.prometheus import TEXT, exposition
 from daemon.monitoring.service_thread import ServiceThread
+from daemon.protocol.states import DaemonStatus
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ class Web(ServiceThread):
         self,
         address: tuple[str, int],
         tally: Tally,
-        status: Callable[[], dict[str, Any]],
+        status: Callable[[], DaemonStatus],
         unwell: Callable[[], str | None],
     ) -> None:
         super().__init__("web", STALL_S)
@@ -189,7 +190,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, format: str, *args: object) -> None:
         pass  # a scrape is no event
 
 
@@ -197,9 +198,9 @@ def _verdict(why_not: str | None) -> tuple[int, bytes]:
     return (200, b"ok\n") if why_not is None else (503, f"{why_not}\n".encode())
 
 
-def _not_ready(status: dict[str, Any]) -> str | None:
+def _not_ready(status: DaemonStatus) -> str | None:
     """The reason why a new file would not be classified soon; None if it would."""
-    if status["blocked"]:
-        return f"the journal cannot be written: {status['blocked']}"
-    lost = [source["name"] for source in status["sources"] if source["state"] == "lost"]
+    if status.blocked:
+        return f"the journal cannot be written: {status.blocked}"
+    lost = [source.name for source in status.sources if source.state == "lost"]
     return f"lost: {', '.join(lost)}" if lost else None

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
-from daemon.protocol.messages import Message
+from daemon.protocol.messages import FileEnd, Message, Prediction
 
 # How a connection's handshake may end.
 HANDSHAKES = ("succeeded", "refused", "broken", "given_up")
@@ -50,18 +50,20 @@ class Tally:
         self.stages: dict[str, Histogram] = defaultdict(Histogram)
         self.progress = time.time()  # of the last commit
 
-    def message(self, message: Message) -> None:
-        """Count a message that was committed. From the delivery thread."""
-        body = message.body
-        kind = f"file.{body['state']}" if message.type == "file" else message.type
+    def message(self, message: Message, noticed: float | None) -> None:
+        """Count a message that was committed. From the delivery thread.
+
+        `noticed`: time.monotonic() when the sound of a prediction was whole.
+        """
+        kind = f"file.{message.state}" if isinstance(message, FileEnd) else message.type
         self.messages[kind] += 1
-        if message.type == "prediction":
-            if body["reason"] is None:
-                self.accepted[body["label"]] += 1
+        if isinstance(message, Prediction):
+            if message.reason is None:
+                self.accepted[message.label] += 1
             else:
-                self.rejected[body["reason"]] += 1
-        if message.noticed is not None:
-            self.latency.add(time.monotonic() - message.noticed)
+                self.rejected[message.reason] += 1
+            if noticed is not None:
+                self.latency.add(time.monotonic() - noticed)
         self.progress = time.time()
 
     def stage(self, name: str) -> AbstractContextManager[None]:

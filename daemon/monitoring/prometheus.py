@@ -6,8 +6,8 @@ The home of prometheus_client, which is imported only if the setting `metrics` n
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
 
+from msgspec.structs import asdict
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -18,11 +18,12 @@ from prometheus_client.core import (
 )
 
 from daemon.monitoring.metrics import BOUNDS, HANDSHAKES, Histogram, Tally
+from daemon.protocol.states import DaemonStatus, MicrophoneState
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"  # Prometheus' exposition format
 
 
-def exposition(tally: Tally, status: Callable[[], dict[str, Any]]) -> Callable[[], bytes]:
+def exposition(tally: Tally, status: Callable[[], DaemonStatus]) -> Callable[[], bytes]:
     """A function that gives the metrics as they are when it is called."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Collector(tally, status))
@@ -33,7 +34,7 @@ def exposition(tally: Tally, status: Callable[[], dict[str, Any]]) -> Callable[[
 class _Collector:
     """Reads the tally and the status only when it is scraped."""
 
-    def __init__(self, tally: Tally, status: Callable[[], dict[str, Any]]) -> None:
+    def __init__(self, tally: Tally, status: Callable[[], DaemonStatus]) -> None:
         self._tally, self._status = tally, status
 
     def collect(self) -> Iterator[Metric]:
@@ -70,42 +71,45 @@ class _Collector:
             _add_histogram(stages, [name], histogram)
         yield stages
 
-    def _state(self, status: dict[str, Any]) -> Iterator[Metric]:
+    def _state(self, status: DaemonStatus) -> Iterator[Metric]:
         yield InfoMetricFamily(
             "tinyast",
             "Version and model.",
-            {"version": status["version"], **{f"model_{k}": v for k, v in status["model"].items()}},
+            {
+                "version": status.version,
+                **{f"model_{k}": v for k, v in asdict(status.model).items()},
+            },
         )
-        backlog = status["backlog"]
+        backlog = status.backlog
         for name, text, value in (
-            ("backlog_files", "Files without an end state.", backlog["files"]),
-            ("backlog_messages", "Messages to be committed.", backlog["messages"]),
-            ("blocked", "1 while the journal cannot be written.", bool(status["blocked"])),
-            ("seq", "The newest message's number.", max(status["last"].values())),
-            ("journal_bytes", "Size of the journal's file.", status["journal_bytes"]),
+            ("backlog_files", "Files without an end state.", backlog.files),
+            ("backlog_messages", "Messages to be committed.", backlog.messages),
+            ("blocked", "1 while the journal cannot be written.", bool(status.blocked)),
+            ("seq", "The newest message's number.", max(status.last.values())),
+            ("journal_bytes", "Size of the journal's file.", status.journal_bytes),
             (
                 "progress_timestamp_seconds",
                 "Time of the last commit.",
-                status["progress"],
+                status.progress,
             ),
         ):
             yield GaugeMetricFamily(f"tinyast_{name}", text, value=value)
         jobs = GaugeMetricFamily("tinyast_jobs", "Jobs waiting for a worker.", labels=["line"])
-        for line, depth in status["jobs"].items():
+        for line, depth in status.jobs.items():
             jobs.add_metric([line], depth)
         yield jobs
-        yield _counter("tinyast_replays", "Replay requests.", "result", status["replays"])
+        yield _counter("tinyast_replays", "Replay requests.", "result", asdict(status.replays))
         up, gaps = (
             GaugeMetricFamily("tinyast_source_up", "0 while a source is lost.", labels=["source"]),
             CounterMetricFamily("tinyast_gaps", "Gaps of live audio.", labels=["source"]),
         )
-        for source in status["sources"]:
-            up.add_metric([source["name"]], source["state"] != "lost")
-            if source["kind"] == "mic":
-                gaps.add_metric([source["name"]], source["gaps"])
+        for source in status.sources:
+            up.add_metric([source.name], source.state != "lost")
+            if isinstance(source, MicrophoneState):
+                gaps.add_metric([source.name], source.gaps)
         yield up
         yield gaps
-        yield from _connections(status["connections"])
+        yield from _connections(status.connections)
 
 
 def _connections(endpoints: dict[str, dict[str, int]]) -> Iterator[Metric]:

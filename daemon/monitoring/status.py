@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Any
 
-from daemon.protocol.messages import timestamp
-from tinyast import __version__
+from daemon.protocol.states import RunningModel
 
 RATE_S = 60.0  # over which windows a second are counted
 
@@ -44,23 +41,11 @@ class Identity:
     publish: str
     replay: str
     state: str
-    model: dict[str, str]
+    model: RunningModel
     workers: int
     started: float = field(default_factory=time.time)
     began: float = field(default_factory=time.monotonic)  # the same moment
 
-    def fields(self) -> dict[str, Any]:
-        return {
-            "version": __version__,
-            "pid": os.getpid(),
-            "node": self.node,
-            "run_id": self.run_id,
-            "journal": self.journal,
-            "started_at": timestamp(self.started),
-            "uptime_s": round(time.monotonic() - self.began, 1),
-            "publish": self.publish,
-            "replay": self.replay,
-            "state": self.state,
-            "model": self.model,
-            "workers": self.workers,
-        }
+    @property
+    def uptime_s(self) -> float:
+        return round(time.monotonic() - self.began, 1)

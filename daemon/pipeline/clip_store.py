@@ -24,7 +24,7 @@ AGE_CHECK_S = 600.0  # between looks for files that are too old
 FULL_SCALE = 1 << 23  # of 24 bits
 
 
-class Store:
+class ClipStore:
     """The kept audio of one microphone. For one thread at a time."""
 
     def __init__(self, state: Path, settings: Microphone) -> None:

@@ -22,7 +22,7 @@ class Heard:
 
 
 @dataclass(frozen=True)
-class Event:
+class Detection:
     """A sound that was heard, as it stands now."""
 
     id: str
@@ -41,9 +41,9 @@ class Tracker:
 
     rules: Events
     _recent: deque[Heard] = field(default_factory=deque)
-    _open: dict[str, Event] = field(default_factory=dict)
+    _open: dict[str, Detection] = field(default_factory=dict)
 
-    def hear(self, window: Heard) -> tuple[bool, list[Event]]:
+    def hear(self, window: Heard) -> tuple[bool, list[Detection]]:
         """Take in the next window: whether it is confirmed, and what that means for events."""
         self._recent.append(window)
         while len(self._recent) > self.rules.longest:
@@ -79,10 +79,10 @@ class Tracker:
         enough = window.heeded and len(alike) >= rule.confirm_count
         return enough and any(w.passed for w in alike)
 
-    def _begin(self, window: Heard) -> Event:
+    def _begin(self, window: Heard) -> Detection:
         """An event begins with the earliest recent window that heard it."""
         alike = self._alike(window)
-        return Event(
+        return Detection(
             str(uuid.uuid4()),
             window.label,
             "start",
@@ -92,7 +92,7 @@ class Tracker:
             len(alike),
         )
 
-    def _end_quiet(self, window: Heard) -> list[Event]:
+    def _end_quiet(self, window: Heard) -> list[Detection]:
         """End what has not been heard for long enough, unless it is heard in this window."""
         ended = []
         for label, event in list(self._open.items()):
@@ -101,12 +101,12 @@ class Tracker:
                 ended.append(self._end(label, "quiet"))
         return ended
 
-    def end_all(self, reason: str) -> list[Event]:
+    def end_all(self, reason: str) -> list[Detection]:
         """End what goes on: nothing more is heard from this source, or not for a while."""
         self._recent.clear()
         return [self._end(label, reason) for label in list(self._open)]
 
-    def _end(self, label: str, reason: str) -> Event:
+    def _end(self, label: str, reason: str) -> Detection:
         # What has ended is not begun again by the windows that belonged to it.
         self._recent = deque(replace(w, heeded=w.heeded and w.label != label) for w in self._recent)
         return replace(self._open.pop(label), state="end", reason=reason)

@@ -1,4 +1,4 @@
-"""Working one version of a file through to its end state, one window at a time."""
+"""Classify one version of a file up to its end state, one window in each step."""
 
 from __future__ import annotations
 
@@ -6,87 +6,107 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from typing import TypeVar
 
 from daemon.errors import DAMAGED, FORBIDDEN, GONE, is_passing
 from daemon.host.beneath import open_file
 from daemon.journal.ledger import Claim, Identity, LedgerRow
 from daemon.journal.records import Delivery, Record
 from daemon.pipeline.digest import Digest
-from daemon.pipeline.job import JobContext, Outcome, Step
-from daemon.pipeline.prediction import Listening
-from daemon.protocol.messages import FileEnd, Message, Source, file_end, prediction
+from daemon.pipeline.job import JobContext, Outcome
+from daemon.pipeline.prediction import Features, RecordingReader
+from daemon.protocol.messages import Error, Message, file_end, file_source
 from daemon.settings.schema import Folder
+from tinyast.arrays import Float
 from tinyast.audio.content import Content
+from tinyast.audio.windows import Window
 from tinyast.errors import AudioError
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
+_CHANGED = Error("changed", "it was changed while it was read")
+_DELETED = Error("vanished", "it was deleted while it was read")
+_VANISHED = Error("vanished", "it was gone before it was read to its end")
+
 
 class FileJob:
-    """A `Job`. `left` is called once, from any thread, when the file is out of its hands."""
+    """A `Job`. It calls `on_done` exactly once, from any thread."""
 
     def __init__(
         self,
         claim: Claim,
         folder: Folder,
         context: JobContext,
-        left: Callable[[bytes, Outcome], None],
+        on_done: Callable[[bytes, Outcome], None],
     ) -> None:
         self.claim, self.steps = claim, 0
-        self._folder, self._context, self._left = folder, context, left
-        self._source = Source("file", claim.source, claim.path)
+        self._folder, self._context, self._on_done = folder, context, on_done
+        self._source = file_source(claim.source, claim.path)
         self._windows = claim.resume  # predictions handed to delivery
         self._fd: int | None = None
         self._content: Content | None = None
-        self._listening: Listening | None = None
+        self._reader: RecordingReader | None = None
         self._digest: Digest | None = None
-        self._then: Callable[[], bool] | None = None  # the step that waits for the digest
+        self._asked: tuple[Window, Features] | None = None  # the window that the model is given
+        self._then: Callable[[], None] | None = None  # to be done once the digest is complete
+        self._results: list[Delivery] = []  # of this step
+        self._ended = False
 
-    def step(self) -> Step:
-        """Classify the next window."""
+    # -- a step --------------------------------------------------------------------------------
+
+    def prepare(self) -> Float | None:
+        """Read the next window."""
         self.steps += 1
-        try:
-            more = yield from self._step()
-        except OSError as error:
-            more = self._machine_or_file(error)
-        if not more:
+        return self._guarded(self._prepare)
+
+    def finish(self, logits: Float | None) -> list[Delivery]:
+        """Its prediction, and the file's end state after the last one."""
+        if logits is not None:
+            self._guarded(partial(self._predict, logits))
+        if self._then is not None and not self._ended:
+            self._guarded(self._once_digested)
+        results, self._results = self._results, []
+        return results
+
+    def more(self) -> bool:
+        if self._ended:
             self.close()
-        return more
+        return not self._ended
 
     def close(self) -> None:
-        """Let go of the file. What is committed stays; a restart goes on from there."""
+        """Close the file. Committed windows stay; a restart resumes after them."""
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
-        # Until its last message is committed the job is held on to, and what it has read is large.
-        self._content = self._listening = self._digest = None
+        # The job lives until its last message is committed, and what it has read is large.
+        self._content = self._reader = self._digest = self._asked = None
 
-    def _step(self) -> Step:
-        if self._fd is None:
-            self._fd = open_file(os.fsencode(self._folder.path), self.claim.path)
-            opened = Identity.of(os.fstat(self._fd))
-            if opened.same_times(self.claim.identity):  # some file systems make inodes up
-                self.claim = replace(self.claim, identity=opened)
-            if self._changed():
-                return self._give_up()
-            self._content = Content(self._fd, self.claim.identity.size)
-            self._digest = Digest(self._content)
-            if self.claim.same_if is not None:
-                self._then = self._compare
-        if self._then is not None:
-            return self._once_digested(self._then)
+    def _guarded(self, work: Callable[[], T]) -> T | None:
+        """Do part of a step; a file that cannot be read or heard gets its end state."""
         try:
-            return (yield from self._classify())
-        except AudioError as error:
-            if self._changed():
-                return self._give_up()
-            return self._end("failed", error.code, str(error))
+            try:
+                return work()
+            except AudioError as error:
+                if self._changed():
+                    self._give_up()
+                else:
+                    self._end("failed", Error(error.code, str(error)))
+        except OSError as error:
+            self._machine_or_file(error)
+        return None
 
-    def _classify(self) -> Step:
+    def _prepare(self) -> Float | None:
+        if self._fd is None and not self._open():
+            return None
+        if self._then is not None:
+            return None
         assert self._content is not None
         assert self._digest is not None
-        if self._listening is None:
-            self._listening = Listening(
+        if self._reader is None:
+            self._reader = RecordingReader(
                 self._content,
                 self.claim.path,
                 self._folder,
@@ -94,65 +114,98 @@ class FileJob:
                 self._context.rules,
                 self._context.stage,
             )
-        plan = self._listening.plan
-        if self._windows >= len(plan):
-            return self._finish([])
+        plan = self._reader.plan
+        if self._windows >= len(plan):  # a restart came between the last window and the end
+            self._end_whole([])
+            return None
         window = plan[self._windows]
-        picture, level = self._listening.hear(window)
+        features = self._reader.features(window)
+        self._asked = window, features
         self._digest.advance((self._windows + 1) / len(plan))
-        self._content.let_go()  # others may be heard before this goes on
-        logits = yield picture
+        self._content.let_go()  # other files may take their turns before this one goes on
+        return features.picture
+
+    def _open(self) -> bool:
+        """Open the file that was claimed; whether it still is that file."""
+        self._fd = open_file(os.fsencode(self._folder.path), self.claim.path)
+        opened = Identity.of(os.fstat(self._fd))
+        if opened.same_times(self.claim.identity):  # some file systems invent inodes
+            self.claim = replace(self.claim, identity=opened)
         if self._changed():
-            return self._give_up()
-        body = self._listening.tell(window, logits, level)
-        message = prediction(
-            self._source, self.claim.file_id, self._windows, body, self.claim.noticed
-        )
-        self._windows += 1
-        if self._windows == len(plan):
-            return self._finish([message])
-        self._context.deliver(Delivery(Record([message], self._row("open", None))))
+            self._give_up()
+            return False
+        self._content = Content(self._fd, self.claim.identity.size)
+        self._digest = Digest(self._content)
+        if self.claim.same_if is not None:
+            self._then = self._compare
         return True
 
-    def _finish(self, last: list[Message]) -> bool:
+    def _predict(self, logits: Float) -> None:
+        assert self._reader is not None
+        assert self._asked is not None
+        if self._changed():
+            self._give_up()
+            return
+        window, features = self._asked
+        message = self._reader.result(window, features, logits, self._source, self.claim.file_id)
+        self._windows += 1
+        if self._windows == len(self._reader.plan):
+            self._end_whole([message])
+        else:
+            self._commit([message], self._row("open", None))
+
+    def _once_digested(self) -> None:
+        """Go on when the file has been read to its end, a piece in each step."""
+        assert self._then is not None
+        if self._digest is None or self._digest.advance(1):
+            then, self._then = self._then, None
+            then()
+
+    # -- how it ends ---------------------------------------------------------------------------
+
+    def _end_whole(self, last: list[Message]) -> None:
+        """Every window was read."""
         if self.claim.missing:
-            return self._end(
-                "incomplete",
-                "cut_short",
+            text = (
                 "its header promises more than there is, and nothing was added for "
-                f"{self._folder.settle:g} s",
-                last,
+                f"{self._folder.settle:g} s"
             )
-        return self._end("done", None, None, last)
+            self._end("incomplete", Error("cut_short", text), last)
+        else:
+            self._end("done", None, last)
 
-    def _end(
-        self, state: str, code: str | None, text: str | None, last: list[Message] | None = None
-    ) -> bool:
+    def _end(self, state: str, error: Error | None, last: list[Message] | None = None) -> None:
         """Commit the end state, with the last prediction if there is one."""
-        return self._once_digested(lambda: self._commit_end(state, code, text, last or []))
+        self._then = partial(self._commit_end, state, error, last or [])
 
-    def _commit_end(
-        self, state: str, code: str | None, text: str | None, last: list[Message]
-    ) -> bool:
-        heard = self._listening
-        end = FileEnd(
+    def _commit_end(self, state: str, error: Error | None, last: list[Message]) -> None:
+        reader = self._reader
+        end = file_end(
+            self._source,
+            self.claim.file_id,
             state,
             self._windows,
-            None if heard is None else round(heard.duration_s, 6),
-            None if heard is None else heard.rate,
-            code,
-            text,
+            error,
+            None if reader is None else round(reader.duration_s, 6),
+            None if reader is None else reader.rate,
         )
-        messages = [*last, file_end(self._source, self.claim.file_id, end)]
         digest = None if self._digest is None else self._digest.value()
-        again = code in ("changed", "vanished")
-        self._context.deliver(
-            Delivery(
-                Record(messages, self._row(state, digest)),
-                lambda: self._left(self.claim.path, Outcome(look_again=again)),
-            )
-        )
-        return False
+        again = error is not None and error.code in ("changed", "vanished")
+        self._commit([*last, end], self._row(state, digest), Outcome(look_again=again))
+
+    def _commit(
+        self, messages: list[Message], row: LedgerRow | None, outcome: Outcome | None = None
+    ) -> None:
+        """Have something committed; with `outcome` as the last thing, after which it is done."""
+        record = Record(messages, row, noticed=self.claim.noticed)
+        done = None if outcome is None else partial(self._on_done, self.claim.path, outcome)
+        self._results.append(Delivery(record, done))
+        self._ended = outcome is not None
+
+    def _leave(self, outcome: Outcome) -> None:
+        """End without a word: nothing was published about this version."""
+        self._ended = True
+        self._on_done(self.claim.path, outcome)
 
     def _row(self, state: str, digest: bytes | None) -> LedgerRow:
         claim = self.claim
@@ -175,58 +228,42 @@ class FileJob:
             return True
         return not Identity.of(now).same_content(self.claim.identity)
 
-    def _once_digested(self, then: Callable[[], bool]) -> bool:
-        """Go on with `then` when the file has been read to its end, a piece in each step."""
-        self._then = then
-        if self._digest is not None and not self._digest.advance(1):
-            return True
-        self._then = None
-        return then()
-
-    def _compare(self) -> bool:
-        """If only the file's ctime changed, the ledger takes note, and that is all."""
+    def _compare(self) -> None:
+        """If only the file's ctime changed, update the ledger, and that is all."""
         row = self.claim.same_if
         assert row is not None
         assert self._digest is not None
-        if self._digest.value() != row.digest:
-            return True
-        self._context.deliver(
-            Delivery(
-                Record(row=replace(row, identity=self.claim.identity)),
-                lambda: self._left(self.claim.path, Outcome()),
-            )
-        )
-        return False
+        if self._digest.value() == row.digest:
+            self._commit([], replace(row, identity=self.claim.identity), Outcome())
 
-    def _give_up(self) -> bool:
-        """It changed or vanished under our hands: what was said of it ends here."""
+    def _give_up(self) -> None:
+        """The file changed or vanished while it was read: end what was published about it."""
         if self._windows == 0:
-            self._left(self.claim.path, Outcome(look_again=True))
-            return False
+            self._leave(Outcome(look_again=True))
+            return
         assert self._fd is not None
-        if os.fstat(self._fd).st_nlink == 0:
-            return self._end("incomplete", "vanished", "it was deleted while it was read")
-        return self._end("incomplete", "changed", "it was changed while it was read")
+        self._end("incomplete", _DELETED if os.fstat(self._fd).st_nlink == 0 else _CHANGED)
 
-    def _machine_or_file(self, error: OSError) -> bool:
-        text = str(error.strerror)
-        if error.errno in DAMAGED and self.claim.last_try:
-            self._digest = None  # to read the file to its end would fail in the same way
-            state = "incomplete" if self._windows else "failed"
-            return self._end(state, "unreadable", f"{text}; it was tried several times")
-        if is_passing(error):
-            log.warning("cannot read %s now: %s", os.fsdecode(self.claim.path), text)
-            outcome = Outcome(retry=True, errno=error.errno or 0, text=text)
-            # Behind the windows handed over before, so that the ledger has them when it is retried.
-            self._context.deliver(Delivery(Record(), lambda: self._left(self.claim.path, outcome)))
-            return False
-        if error.errno in GONE:
-            if self._windows == 0:
-                self._left(self.claim.path, Outcome(look_again=True))
-                return False
-            return self._end("incomplete", "vanished", "it was gone before it was read to its end")
-        self._digest = None
-        if error.errno in FORBIDDEN:
-            why = f"{text}; it has to be readable for the user that the daemon runs as"
-            return self._end("failed", "permission_denied", why)
-        return self._end("failed", "unreadable", text)
+    def _machine_or_file(self, error: OSError) -> None:
+        if error.errno in GONE and self._windows == 0:
+            self._leave(Outcome(look_again=True))
+        elif error.errno in GONE:
+            self._end("incomplete", _VANISHED)
+        elif is_passing(error) and not (error.errno in DAMAGED and self.claim.last_try):
+            log.warning("cannot read %s now: %s", os.fsdecode(self.claim.path), error.strerror)
+            # Queued behind the windows delivered before, so that a retry finds them in the ledger.
+            outcome = Outcome(retry=True, errno=error.errno or 0, text=str(error.strerror))
+            self._commit([], None, outcome)
+        else:
+            self._digest = None  # the content cannot be read to its end
+            damaged = error.errno in DAMAGED and self._windows > 0
+            self._end("incomplete" if damaged else "failed", _unreadable(error))
+
+
+def _unreadable(error: OSError) -> Error:
+    if error.errno in FORBIDDEN:
+        return Error(
+            "permission_denied",
+            f"{error.strerror}; the user that the daemon runs as needs permission to read it",
+        )
+    return Error("unreadable", str(error.strerror))

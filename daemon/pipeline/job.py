@@ -1,8 +1,8 @@
-"""What a worker does: jobs in steps, the context they share, and how they end."""
+"""The work of a worker: jobs in steps, the context that they share, and how they end."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -25,31 +25,34 @@ class JobContext:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job left its file, for the source that claimed it."""
+    """How a job ended, for the source that claimed its file."""
 
-    look_again: bool = False  # it changed meanwhile
+    look_again: bool = False  # the file changed meanwhile
     retry: bool = False  # the system failed, not the file
     errno: int = 0  # how it failed
     text: str = ""
 
 
-# One step of a job. It may ask for the logits of a window by yielding its picture, once, and is
-# sent them; it returns whether there is more to do.
-Step = Generator[Float, Float, bool]
-
-
 class Job(Protocol):
-    """Work that is done in steps."""
+    """Work that is done in steps: `prepare`, the model if that gave a picture, `finish`, `more`."""
 
     @property
     def steps(self) -> int:
-        """Steps done so far in this run."""
+        """Steps begun so far in this run."""
         ...
 
-    def step(self) -> Step:
-        """Do one step."""
+    def prepare(self) -> Float | None:
+        """Begin a step: the picture of a window, (mel bands, frames), or None if it needs none."""
+        ...
+
+    def finish(self, logits: Float | None) -> list[Delivery]:
+        """Go on with the step, given the logits of its picture, (labels,): what to commit."""
+        ...
+
+    def more(self) -> bool:
+        """End the step, once its results are handed over: whether there is another."""
         ...
 
     def close(self) -> None:
-        """Let go of whatever it holds; it is stepped no more."""
+        """Release all resources; no further step follows."""
         ...

@@ -1,24 +1,29 @@
-"""Live windows of one microphone on their way to messages, in order, before all files."""
+"""Turn live windows of one microphone into messages, in order, before all files."""
 
 from __future__ import annotations
 
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
 
 from daemon.journal.records import Delivery, OpenEvent, Record
-from daemon.pipeline.clip_store import Store
-from daemon.pipeline.events import Event, Heard, Tracker
-from daemon.pipeline.job import JobContext, Step
-from daemon.pipeline.prediction import judge
+from daemon.pipeline.clip_store import ClipStore
+from daemon.pipeline.events import Detection, Heard, Tracker
+from daemon.pipeline.job import JobContext
+from daemon.pipeline.prediction import Features, describe_window, judge
 from daemon.protocol.messages import (
-    Gap,
+    Event,
+    Judgement,
+    Loss,
     Message,
+    Prediction,
     Source,
-    event,
+    event_message_id,
     live_prediction,
     timestamp,
     to_json,
@@ -30,7 +35,7 @@ from tinyast.errors import AudioError
 
 log = logging.getLogger(__name__)
 
-MAX_WAITING = 12  # windows; beyond that live audio cannot be kept up with
+MAX_WAITING = 12  # windows; beyond that the workers cannot keep up with live audio
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,9 +50,13 @@ class LiveWindow:
     start_s: float  # s since the run's first frame was captured
     complete: float  # time.monotonic() when the last sample was captured
 
+    @property
+    def length_s(self) -> float:
+        return len(self.samples) / self.rate
+
 
 class LiveJob:
-    """A `Job` that is there as long as its microphone, and put in line when it has windows."""
+    """A `Job` that exists as long as its microphone, and is in line while it has windows."""
 
     steps = 0
 
@@ -57,15 +66,19 @@ class LiveJob:
         run_id: str,
         context: JobContext,
         tracker: Tracker,
-        store: Store,
-        tell_gap: Callable[[Gap], None],
+        store: ClipStore,
+        tell_gap: Callable[[Loss], None],
     ) -> None:
         self._source, self._run_id, self._context = source, run_id, context
         self._tracker, self._store, self._tell_gap = tracker, store, tell_gap
-        self._waiting: deque[LiveWindow | str] = deque()  # a string: why what goes on ends
+        self._waiting: deque[LiveWindow | str] = deque()  # a string: why ongoing events end
         self._lock = threading.Lock()
         self._in_line = False
-        self._numbers: dict[str, int] = {}  # messages said of each open event
+        self._asked: tuple[LiveWindow, Features] | None = None  # what the model is given
+        self._ending: str | None = None  # why this step ends all events
+        self._numbers: dict[str, int] = {}  # messages published about each open event
+
+    # -- any thread ----------------------------------------------------------------------------
 
     def add(self, item: LiveWindow | str, put: Callable[[LiveJob], None]) -> LiveWindow | None:
         """Queue a window, or the end of all events; the oldest window if it had to be dropped."""
@@ -81,13 +94,47 @@ class LiveJob:
                 put(self)
         return dropped
 
-    def step(self) -> Step:
+    def go_by(self, rules: Events) -> None:
+        """Judge events by other rules from the next window on."""
+        self._tracker.rules = rules
+
+    # -- a step, by one worker at a time -------------------------------------------------------
+
+    def prepare(self) -> Float | None:
         with self._lock:
             item = self._waiting.popleft() if self._waiting else None
-        if isinstance(item, LiveWindow):
-            yield from self._classify(item)
-        elif item is not None:
-            self._deliver([], self._tracker.end_all(item))
+        self._asked = self._ending = None
+        if not isinstance(item, LiveWindow):
+            self._ending = item
+            return None
+        try:
+            with self._context.stage("features"):
+                heard = self._context.classifier.hear(checked(item.samples), item.rate)
+        except AudioError as error:
+            self._lose(item, error)
+            return None
+        features = Features(*heard)
+        self._asked = item, features
+        return features.picture
+
+    def finish(self, logits: Float | None) -> list[Delivery]:
+        if self._ending is not None:
+            return self._deliver([], self._tracker.end_all(self._ending))
+        if self._asked is None or logits is None:
+            return []
+        window, features = self._asked
+        try:
+            judgement = judge(
+                self._context.classifier, self._context.rules, logits, features.rms_dbfs
+            )
+        except AudioError as error:
+            self._lose(window, error)
+            return []
+        judgement, detections = self._confirm(window, judgement)
+        message = self._predict(window, judgement)
+        return self._deliver([message], detections, window.complete)
+
+    def more(self) -> bool:
         with self._lock:
             self._in_line = bool(self._waiting)
             return self._in_line
@@ -95,90 +142,131 @@ class LiveJob:
     def close(self) -> None:
         pass
 
-    def go_by(self, rules: Events) -> None:
-        """Judge events by other rules from the next window on."""
-        self._tracker.rules = rules
+    def _lose(self, window: LiveWindow, error: AudioError) -> None:
+        """A driver gave infinities: the window is a gap."""
+        log.error("a window of %s cannot be classified: %s", self._source.name, error)
+        lost = Loss(window.started, window.length_s, len(window.samples), "unusable")
+        self._tell_gap(lost)
 
-    def _classify(self, window: LiveWindow) -> Generator[Float, Float, None]:
-        classifier = self._context.classifier
-        length = len(window.samples) / window.rate
-        try:
-            with self._context.stage("features"):
-                picture, level = classifier.hear(checked(window.samples), window.rate)
-            logits = yield picture
-            body = judge(classifier, self._context.rules, logits, level)
-        except AudioError as error:
-            # A driver that gives infinities: there is nothing else to be said of this window.
-            log.error("a window of %s cannot be classified: %s", self._source.name, error)
-            self._tell_gap(Gap(window.started, length, len(window.samples), "unusable"))
-            return
-        passed = body["decision"] == "accepted"
+    def _confirm(
+        self, window: LiveWindow, judgement: Judgement
+    ) -> tuple[Judgement, list[Detection]]:
+        """Feed the tracker: the judgement, rejected if no event confirms it, and what changed."""
+        passed = judgement.decision == "accepted"
         heard = Heard(
-            body["label"],
-            body["score"],
+            judgement.label,
+            judgement.score,
             passed=passed,
-            heeded=body["reason"] in (None, "below_threshold"),
+            heeded=judgement.reason in (None, "below_threshold"),
             starts=window.started,
-            ends=window.started + length,
+            ends=window.started + window.length_s,
         )
-        confirmed, events = self._tracker.hear(heard)
+        confirmed, detections = self._tracker.hear(heard)
         if passed and not confirmed:
-            body |= {"decision": "rejected", "reason": "unconfirmed"}
-        if self._store.wants(confirmed):
-            body["audio"] = self._store.save(
-                window.samples, window.rate, window.started, body["label"]
+            judgement = msgspec.structs.replace(
+                judgement, decision="rejected", reason="unconfirmed"
             )
-        body["window"] = {
-            "index": window.index,
-            "start_s": round(window.start_s, 6),
-            "end_s": round(window.start_s + length, 6),
-            "padded_s": round(max(0.0, classifier.checkpoint.features.window_s - length), 6),
-            "started_at": timestamp(window.started),
-            "clock": "capture",
-        }
-        message = live_prediction(
-            self._source, self._run_id, window.first_frame, body, window.complete
-        )
-        self._deliver([message], events)
+        return judgement, detections
 
-    def _deliver(self, messages: list[Message], events: list[Event]) -> None:
+    def _predict(self, window: LiveWindow, judgement: Judgement) -> Prediction:
+        audio: str | UnsetType | None = UNSET
+        if self._store.wants(judgement.decision == "accepted"):
+            audio = self._store.save(window.samples, window.rate, window.started, judgement.label)
+        length = window.length_s
+        whole = self._context.classifier.checkpoint.features.window_s
+        place = describe_window(
+            window.index,
+            window.start_s,
+            window.start_s + length,
+            max(0.0, whole - length),
+            window.started,
+            "capture",
+        )
+        return live_prediction(
+            self._source, self._run_id, window.first_frame, place, judgement, audio
+        )
+
+    def _deliver(
+        self, messages: list[Message], detections: list[Detection], noticed: float | None = None
+    ) -> list[Delivery]:
         rows = []
-        for one in events:
+        for one in detections:
             self._numbers[one.id] = number = self._numbers.get(one.id, 0) + 1
-            body = event_body(one)
-            messages.append(event(self._source, one.id, one.state, number, body))
+            message = event(self._source, one, number)
+            messages.append(message)
             if one.state == "end":
                 del self._numbers[one.id]
                 rows.append(OpenEvent(one.id, None))
             else:
-                kept: dict[str, Any] = {"source": self._source.name, "number": number, **body}
-                rows.append(OpenEvent(one.id, to_json(kept)))
-        if messages:
-            self._context.deliver(Delivery(Record(messages, events=rows)))
+                rows.append(OpenEvent(one.id, to_json(_Ongoing.of(message, number))))
+        return [Delivery(Record(messages, events=rows, noticed=noticed))] if messages else []
 
 
-def event_body(one: Event) -> dict[str, Any]:
-    """What a message says of an event."""
-    return {
-        "label": one.label,
-        "started_at": timestamp(one.started),
-        "heard_until": timestamp(one.heard),
-        "duration_s": round(one.heard - one.started, 3),
-        "peak_score": round(one.peak, 6),
-        "windows": one.windows,
-        "reason": one.reason,
-    }
+def event(source: Source, one: Detection, number: int) -> Event:
+    """The message about a detection; `number` counts the messages about it."""
+    return Event(
+        id=event_message_id(one.id, number, one.state),
+        source=source,
+        event_id=one.id,
+        state=one.state,
+        label=one.label,
+        started_at=timestamp(one.started),
+        heard_until=timestamp(one.heard),
+        duration_s=round(one.heard - one.started, 3),
+        peak_score=round(one.peak, 6),
+        windows=one.windows,
+        reason=one.reason,
+    )
+
+
+class _Ongoing(msgspec.Struct, frozen=True):
+    """The last message about an open event, as the journal keeps it for the next start."""
+
+    source: str
+    number: int
+    label: str
+    started_at: str
+    heard_until: str
+    duration_s: float
+    peak_score: float
+    windows: int
+    reason: str | None
+
+    @classmethod
+    def of(cls, message: Event, number: int) -> _Ongoing:
+        return cls(
+            message.source.name,
+            number,
+            message.label,
+            message.started_at,
+            message.heard_until,
+            message.duration_s,
+            message.peak_score,
+            message.windows,
+            message.reason,
+        )
+
+    def end(self, event_id: str) -> Event:
+        """The message that ends the event after a kill."""
+        return Event(
+            id=event_message_id(event_id, self.number + 1, "end"),
+            source=Source("mic", self.source),
+            event_id=event_id,
+            state="end",
+            label=self.label,
+            started_at=self.started_at,
+            heard_until=self.heard_until,
+            duration_s=self.duration_s,
+            peak_score=self.peak_score,
+            windows=self.windows,
+            reason="restart",
+        )
 
 
 def end_left_open(rows: list[OpenEvent]) -> Record:
-    """What ends the events that went on when the daemon was last killed."""
-    import msgspec
-
+    """End the events that were open when the daemon was last killed."""
     messages = []
     for row in rows:
         assert row.body is not None
-        body = msgspec.json.decode(row.body)
-        source, number = Source("mic", body.pop("source")), body.pop("number")
-        ended = {**body, "reason": "restart"}
-        messages.append(event(source, row.id, "end", number + 1, ended))
+        messages.append(msgspec.json.decode(row.body, type=_Ongoing).end(row.id))
     return Record(messages, events=[replace(row, body=None) for row in rows])

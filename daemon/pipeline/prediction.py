@@ -1,16 +1,24 @@
-"""From one window of a file to what is said about it: the daemon's and `classify`'s alike."""
+"""From one window of sound to its prediction: the same for the daemon and for `classify`."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any
 
 from daemon.monitoring.metrics import Stage, untimed
 from daemon.pipeline.decision import decide
 from daemon.pipeline.recording_time import began
-from daemon.protocol.messages import timestamp
-from daemon.settings.schema import Decision, Folder
+from daemon.protocol.messages import (
+    Judgement,
+    Model,
+    Prediction,
+    Ranked,
+    Source,
+    prediction,
+    timestamp,
+)
+from daemon.protocol.messages import Window as MessageWindow
+from daemon.settings.schema import Decision, Folder, Settings
 from tinyast.arrays import Float
 from tinyast.audio.content import Content
 from tinyast.audio.decoding import open_recording
@@ -22,18 +30,31 @@ from tinyast.inference.engine import softmax
 
 @dataclass(frozen=True)
 class Rules:
-    """What shapes predictions, apart from the model."""
+    """The settings that shape predictions."""
 
     decision: Decision
     hop_s: float
     max_duration_s: float
     top: int  # labels listed
 
+    @classmethod
+    def of(cls, settings: Settings) -> Rules:
+        audio = settings.audio
+        return cls(settings.decision, audio.hop, audio.max_duration, settings.top)
 
-class Listening:
-    """An open recording being classified, window by window.
 
-    The descriptor stays the caller's. Raises AudioError where it cannot be read as audio.
+@dataclass(frozen=True, eq=False)
+class Features:
+    """What a model needs of one window."""
+
+    picture: Float  # (mel bands, frames)
+    rms_dbfs: float
+
+
+class RecordingReader:
+    """Reads an open recording and predicts window by window.
+
+    The descriptor stays the caller's. Raises AudioError if the file cannot be read as audio.
     """
 
     def __init__(
@@ -65,60 +86,71 @@ class Listening:
             path, os.fstat(file.fd).st_mtime_ns, self.duration_s, self._recording.bext, folder
         )
 
-    def predict(self, window: Window) -> dict[str, Any]:
-        """The body of a prediction for one window of `plan`, by itself. Raises AudioError."""
-        picture, level = self.hear(window)
-        return self.tell(window, self._classifier.engine.logits(picture[None])[0], level)
+    def predict(self, window: Window, source: Source, file_id: str) -> Prediction:
+        """The prediction for one window of `plan`, by itself. Raises AudioError."""
+        features = self.features(window)
+        logits = self._classifier.engine.logits(features.picture[None])[0]
+        return self.result(window, features, logits, source, file_id)
 
-    def hear(self, window: Window) -> tuple[Float, float]:
-        """What the model is shown of one window of `plan`, and its level in dBFS.
-
-        Raises AudioError.
-        """
+    def features(self, window: Window) -> Features:
+        """Read one window of `plan` and compute its features. Raises AudioError."""
         with self._stage("read"):
             samples = self._recording.read(window.start, window.end)
         with self._stage("features"):
-            return self._classifier.hear(samples, self.rate)
+            return Features(*self._classifier.hear(samples, self.rate))
 
-    def tell(self, window: Window, logits: Float, level: float) -> dict[str, Any]:
-        """The body of a prediction for that window, given the engine's logits, (labels,).
+    def result(
+        self, window: Window, features: Features, logits: Float, source: Source, file_id: str
+    ) -> Prediction:
+        """The prediction for that window, given the engine's logits, (labels,).
 
-        Raises AudioError.
+        Raises AudioError if they are not finite.
         """
-        return {
-            "window": {
-                "index": window.index,
-                "start_s": round(window.start_s, 6),
-                "end_s": round(window.end_s, 6),
-                "padded_s": round(window.padded_s, 6),
-                "started_at": timestamp(self._began + window.start_s),
-                "clock": self._clock,
-            },
-            **judge(self._classifier, self._rules, logits, level),
-        }
+        place = describe_window(
+            window.index,
+            window.start_s,
+            window.end_s,
+            window.padded_s,
+            self._began + window.start_s,
+            self._clock,
+        )
+        judgement = judge(self._classifier, self._rules, logits, features.rms_dbfs)
+        return prediction(source, file_id, place, judgement)
 
 
-def judge(classifier: Classifier, rules: Rules, logits: Float, rms_dbfs: float) -> dict[str, Any]:
-    """What one window sounds like and whether that is accepted, wherever it came from.
+def describe_window(
+    index: int, start_s: float, end_s: float, padded_s: float, started: float, clock: str
+) -> MessageWindow:
+    """The `window` of a prediction; `started` in seconds since 1970, according to `clock`."""
+    return MessageWindow(
+        index,
+        round(start_s, 6),
+        round(end_s, 6),
+        round(padded_s, 6),
+        timestamp(started),
+        clock,
+    )
 
-    `logits`, (labels,), are the engine's. Raises AudioError where they are not finite.
+
+def judge(classifier: Classifier, rules: Rules, logits: Float, rms_dbfs: float) -> Judgement:
+    """Score one window from any source and decide whether to accept it.
+
+    `logits`, (labels,), are the engine's. Raises AudioError if they are not finite.
     """
     scores = softmax(classifier.checked(logits))
     order = scores.argsort()[::-1][: rules.top].tolist()
     labels, each = classifier.labels, scores.tolist()
     label, score = labels[order[0]], each[order[0]]
     verdict = decide(label, score, rms_dbfs, classifier.is_unknown(logits), rules.decision)
-    return {
-        "label": label,
-        "score": round(score, 6),
-        "threshold": verdict.threshold,
-        "decision": "accepted" if verdict.accepted else "rejected",
-        "reason": verdict.reason,
-        "top": [{"label": labels[i], "score": round(each[i], 6)} for i in order],
-        "rms_dbfs": round(rms_dbfs, 2),
-        "model": {
-            "name": classifier.checkpoint.name,
-            "version": classifier.checkpoint.version,
-            "sha256": classifier.engine.sha256,
-        },
-    }
+    return Judgement(
+        label=label,
+        score=round(score, 6),
+        threshold=verdict.threshold,
+        decision="accepted" if verdict.accepted else "rejected",
+        reason=verdict.reason,
+        top=tuple([Ranked(labels[i], round(each[i], 6)) for i in order]),
+        rms_dbfs=round(rms_dbfs, 2),
+        model=Model(
+            classifier.checkpoint.name, classifier.checkpoint.version, classifier.engine.sha256
+        ),
+    )

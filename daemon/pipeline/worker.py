@@ -1,8 +1,8 @@
-"""A worker: the next window, of whichever source is due, or a few of them where many wait.
+"""A worker: classifies the next window of the source whose turn it is, or several if many wait.
 
 While the model runs, Python's code and objects fall out of the processor's caches, and to fetch
-them again takes longer than to run them. So what several windows need before the model is done for
-all of them first, and what they need after it last.
+them again takes longer than to run them. So a worker prepares all its windows before the model
+runs, and finishes all of them after it.
 """
 
 from __future__ import annotations
@@ -11,10 +11,9 @@ import numpy as np
 
 from daemon.monitoring.metrics import Tally
 from daemon.monitoring.service_thread import ServiceThread
-from daemon.pipeline.job import Step
+from daemon.pipeline.job import JobContext
 from daemon.pipeline.queue import JobQueue, Turn
 from tinyast.arrays import Float
-from tinyast.inference.engine import Engine
 
 STALL_S = 120.0  # for a few steps: windows, and perhaps digests of large files
 TOGETHER = 2  # pictures in one call of the model: with more it needs more memory, and is no faster
@@ -23,9 +22,9 @@ TOGETHER = 2  # pictures in one call of the model: with more it needs more memor
 class Worker(ServiceThread):
     """Takes turns from `jobs` until they are closed."""
 
-    def __init__(self, number: int, jobs: JobQueue, engine: Engine, tally: Tally) -> None:
+    def __init__(self, number: int, jobs: JobQueue, context: JobContext, tally: Tally) -> None:
         super().__init__(f"worker-{number}", STALL_S)
-        self._jobs, self._engine, self._tally = jobs, engine, tally
+        self._jobs, self._context, self._tally = jobs, context, tally
 
     def work(self) -> None:
         while turns := self._jobs.get():
@@ -36,21 +35,22 @@ class Worker(ServiceThread):
 
     def _work(self, turns: list[Turn]) -> None:
         """One step of each."""
-        asking: list[tuple[Turn, Step]] = []
+        waiting: list[Turn] = []
         pictures: list[Float] = []
         for turn in turns:
-            step = turn.job.step()
-            try:
-                pictures.append(next(step))
-            except StopIteration as end:
-                self._jobs.give_back(turn, end.value)
+            picture = turn.job.prepare()
+            if picture is None:
+                self._finish(turn, None)
             else:
-                asking.append((turn, step))
-        for (turn, step), logits in zip(asking, self._classify(pictures), strict=True):
-            try:
-                step.send(logits)
-            except StopIteration as end:
-                self._jobs.give_back(turn, end.value)
+                waiting.append(turn)
+                pictures.append(picture)
+        for turn, logits in zip(waiting, self._classify(pictures), strict=True):
+            self._finish(turn, logits)
+
+    def _finish(self, turn: Turn, logits: Float | None) -> None:
+        for delivery in turn.job.finish(logits):
+            self._context.deliver(delivery)
+        self._jobs.give_back(turn, turn.job.more())
 
     def _classify(self, pictures: list[Float]) -> list[Float]:
         """The logits of each picture, (mel bands, frames): (labels,)."""
@@ -58,5 +58,5 @@ class Worker(ServiceThread):
         for start in range(0, len(pictures), TOGETHER):
             batch = np.stack(pictures[start : start + TOGETHER])
             with self._tally.stage("model"):
-                answers.extend(self._engine.logits(batch))
+                answers.extend(self._context.classifier.engine.logits(batch))
         return answers

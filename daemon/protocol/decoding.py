@@ -1,22 +1,34 @@
-"""Is what came over the wire a message, or a page of replay? What is neither is None.
+"""Parse and validate frames from the wire; None if malformed.
 
-A subscriber goes by a few fields; the rest of a message is for whoever reads it.
+A subscriber depends on the few fields of a `Head`. The rest of a message is for its reader: as a
+typed struct (`Received.content`) or as plain values (`Received.message`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from functools import cached_property
+from typing import Any
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Struct
 
-Seq = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+from daemon.protocol.messages import Event, FileEnd, Gap, Message, Prediction, Status
+from daemon.protocol.replay import PageHead, Refusal, Seq
+from daemon.protocol.states import Heartbeat
+
+KINDS: dict[str, type[Message]] = {
+    "prediction": Prediction,
+    "file": FileEnd,
+    "event": Event,
+    "gap": Gap,
+    "status": Status,
+}
 
 
-class _Head(Struct):
-    """What orders a message."""
+class Head(Struct, frozen=True):
+    """The fields that order a message."""
 
     type: str
     journal: str
@@ -24,23 +36,10 @@ class _Head(Struct):
     prev: Seq
 
 
-class _Beat(Struct):
+class _Beat(Struct, frozen=True):
+    type: str
     journal: str
     last: dict[str, Seq]
-
-
-class _Refusal(Struct):
-    code: str
-    text: str
-
-
-class PageHead(Struct, frozen=True):
-    """The header of a page of replay."""
-
-    journal: str
-    next: Seq
-    oldest: Seq
-    newest: Seq
 
 
 @dataclass(frozen=True)
@@ -48,8 +47,28 @@ class Received:
     """One message, as published."""
 
     topic: str
-    message: dict[str, Any]
-    body: bytes  # the JSON that `message` was read from
+    head: Head
+    message: Any  # its JSON as plain Python values
+    body: bytes  # the JSON itself
+
+    @cached_property
+    def content(self) -> Message:
+        """The message as a struct. Raises msgspec.ValidationError if it breaks the contract."""
+        return msgspec.convert(self.message, KINDS[self.head.type])
+
+
+@dataclass(frozen=True)
+class ReceivedBeat:
+    """One heartbeat, as published."""
+
+    journal: str
+    last: dict[str, int]  # newest seq of each type
+    message: Any  # its JSON as plain Python values
+
+    @cached_property
+    def content(self) -> Heartbeat:
+        """The heartbeat as a struct. Raises msgspec.ValidationError if it breaks the contract."""
+        return msgspec.convert(self.message, Heartbeat)
 
 
 @dataclass(frozen=True)
@@ -61,21 +80,32 @@ class Page:
 
 
 class Refused(Exception):
-    """Replay will not answer what it was asked; the text says why."""
+    """Replay refused a request; the text says why."""
 
 
-def read_live(frames: Sequence[bytes]) -> Received | None:
+def read_message(body: bytes) -> Message:
+    """A journalled or published message as a struct. Raises msgspec.MsgspecError."""
+    kind = msgspec.json.decode(body, type=_Kind).type
+    return msgspec.json.decode(body, type=KINDS[kind])
+
+
+class _Kind(Struct):
+    type: str
+
+
+def read_live(frames: Sequence[bytes]) -> Received | ReceivedBeat | None:
     """A message or heartbeat as it was published."""
     if len(frames) != 2:
         return None
     try:
         topic = str(frames[0], "utf-8")
         message = _decode(frames[1])
-        beats = isinstance(message, dict) and message.get("type") == "heartbeat"
-        msgspec.convert(message, _Beat if beats else _Head)
+        if isinstance(message, dict) and message.get("type") == "heartbeat":
+            beat = msgspec.convert(message, _Beat)
+            return ReceivedBeat(beat.journal, beat.last, message)
+        return Received(topic, msgspec.convert(message, Head), message, frames[1])
     except _BAD:
         return None
-    return Received(topic, message, frames[1])
 
 
 def read_page(frames: Sequence[bytes], since: int) -> Page | None:
@@ -85,16 +115,16 @@ def read_page(frames: Sequence[bytes], since: int) -> Page | None:
     try:
         answer = _decode(frames[0])
         if isinstance(answer, dict) and "error" in answer:
-            error = msgspec.convert(answer["error"], _Refusal)
+            error = msgspec.convert(answer, Refusal).error
             raise Refused(f"replay refused ({error.code}): {error.text}")
         head = msgspec.convert(answer, PageHead)
     except _BAD:
         return None
     if since < head.next < head.newest or head.next >= head.newest or head.newest < since:
         messages = [read_live(pair) for pair in zip(frames[1::2], frames[2::2], strict=True)]
-        whole = [each for each in messages if each and each.message["type"] != "heartbeat"]
+        whole = [each for each in messages if isinstance(each, Received)]
         return Page(head, whole) if len(whole) == len(messages) else None
-    return None  # who believed it would ask for the same again, for ever
+    return None  # a client that believed it would send the same request for ever
 
 
 _BAD = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)

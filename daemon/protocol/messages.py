@@ -1,85 +1,49 @@
-"""What the daemon says: the message contract, version 1, in one place.
+"""The messages that the daemon publishes: the contract, version 1, as types.
 
-A `Message` is made without its place in the stream; `seal` gives it the envelope when the journal
-commits it. docs/messages.md is the reference for readers in any language.
+A source makes a message without its place in the stream (`seq`, `prev`, `journal`, …); `seal` sets
+it when the journal commits the message. docs/messages.md describes the fields for readers in any
+language, and docs/messages.schema.json is made from these types (`daemon.protocol.schema`). The
+order of the fields is the order on the wire. Fields are added, never renamed or removed.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from typing import Annotated, TypedDict, Unpack
 from urllib.parse import quote_from_bytes
 
 import msgspec
+from msgspec import UNSET, Struct, UnsetType, defstruct
+from msgspec.structs import asdict, replace
+
+from daemon.protocol.fields import (
+    Count,
+    Hash,
+    Level,
+    Path,
+    Positive,
+    Score,
+    Seconds,
+    Sha256,
+    Text,
+    Time,
+    Uuid,
+    Word,
+    at_least,
+    const,
+    min_items,
+    more_than,
+    one_of,
+)
 
 SCHEMA = "tinyast/1"
 PREFIX = "tinyast.v1."
 TYPES = ("prediction", "file", "event", "gap", "status")  # journalled; each counts its own `prev`
 HEARTBEAT_TOPIC = PREFIX + "heartbeat"
-
-_encode = msgspec.json.Encoder().encode
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where a message's sound came from."""
-
-    kind: str  # "file" or "mic"
-    name: str  # as in the settings
-    path: bytes | None = None  # absolute, for a file
-
-
-@dataclass(frozen=True)
-class Message:
-    """One message, all but its envelope."""
-
-    type: str
-    topic: str
-    id: str  # 32 hexadecimal digits, unique in the journal
-    source: Source | None
-    body: dict[str, Any] = field(default_factory=dict)
-    noticed: float | None = None  # time.monotonic() when its sound was whole; gives latency_ms
-
-
-@dataclass(frozen=True)
-class Envelope:
-    """What the messages of one commit have in common."""
-
-    journal: str
-    run_id: str
-    node: str
-    published_at: str  # as `now` gives it
-
-
-def seal(message: Message, envelope: Envelope, seq: int, prev: int) -> bytes:
-    """The JSON object as it is journalled and published.
-
-    `prev` is the seq of the message of the same type before it; 0 for the first.
-    """
-    body = {
-        "schema": SCHEMA,
-        "type": message.type,
-        "seq": seq,
-        "prev": prev,
-        "journal": envelope.journal,
-        "run_id": envelope.run_id,
-        "node": envelope.node,
-        "id": message.id,
-        "published_at": envelope.published_at,
-        "source": source_fields(message.source),
-        **message.body,
-    }
-    if message.noticed is not None:
-        body["latency_ms"] = round(1000 * (time.monotonic() - message.noticed), 3)
-    return _encode(body)
-
-
-def to_json(body: dict[str, Any]) -> bytes:
-    return _encode(body)
 
 
 def now() -> str:
@@ -105,125 +69,357 @@ def topic(*parts: str) -> str:
     )
 
 
-def path_fields(path: bytes) -> dict[str, str]:
-    """A path as JSON can carry it: as it is, or percent-encoded where it is not UTF-8."""
+# -- what messages have in common ----------------------------------------------------------------
+
+
+class Source(Struct, frozen=True):
+    """Where the sound of a message came from."""
+
+    kind: Annotated[str, one_of("file", "mic")]
+    name: Text  # as in the settings
+    path: Path | None = None  # absolute; for a file or, in a status, a folder
+    path_encoding: Annotated[str, const("percent")] | UnsetType = UNSET
+
+
+def file_source(name: str, path: bytes) -> Source:
+    """The source of a file or folder at `path`: percent-encoded where it is not UTF-8."""
     try:
-        return {"path": path.decode("utf-8")}
+        return Source("file", name, path.decode("utf-8"))
     except UnicodeDecodeError:
-        return {"path": quote_from_bytes(path), "path_encoding": "percent"}
+        return Source("file", name, quote_from_bytes(path), "percent")
 
 
-def source_fields(source: Source | None) -> dict[str, Any] | None:
-    if source is None:
-        return None
-    path = {"path": None} if source.path is None else path_fields(source.path)
-    return {"kind": source.kind, "name": source.name, **path}
+class Message(Struct, frozen=True, kw_only=True):
+    """The envelope. `seal` sets the fields that are UNSET here."""
+
+    schema: Annotated[str, const(SCHEMA)] = SCHEMA
+    type: Annotated[str, one_of(*TYPES)]
+    seq: Positive | UnsetType = UNSET  # numbers all messages of one journal from 1
+    prev: Count | UnsetType = UNSET  # seq of the message of this type before it; 0 for the first
+    journal: Uuid | UnsetType = UNSET
+    run_id: Uuid | UnsetType = UNSET
+    node: Text | UnsetType = UNSET
+    id: Hash  # unique in the journal
+    published_at: Time | UnsetType = UNSET
+    source: Source | None
+
+    @property
+    def topic(self) -> str:
+        raise NotImplementedError
 
 
-def prediction(
-    source: Source, file_id: str, index: int, body: dict[str, Any], noticed: float | None
-) -> Message:
-    """What one window sounds like. `body` comes from `daemon.pipeline.prediction`."""
-    return Message(
-        "prediction",
-        topic("prediction", source.kind, source.name, body["label"]),
-        digest(file_id, index, "prediction"),
-        source,
-        {"file_id": file_id, **body},
-        noticed,
+PLACE = ("seq", "prev", "journal", "run_id", "latency_ms")  # what a line of `classify` lacks
+
+
+# -- prediction ----------------------------------------------------------------------------------
+
+
+class Window(Struct, frozen=True):
+    """Where the window lies that a prediction is about."""
+
+    index: Count  # in its file, or in this run of its microphone
+    start_s: float  # s from the file's start, or from the first sample that the run captured
+    end_s: Annotated[float, more_than(0)]
+    padded_s: Seconds  # zeros added to make it a whole window
+    started_at: Time  # when its first sample was recorded
+    clock: Annotated[str, one_of("capture", "bext", "name", "mtime")]  # what says so
+
+
+class Model(Struct, frozen=True):
+    """The checkpoint that judged a window."""
+
+    name: Text
+    version: Text
+    sha256: Sha256  # of the file that holds the weights
+
+
+class Ranked(Struct, frozen=True):
+    """A label and its score."""
+
+    label: Text
+    score: Score
+
+
+REASONS = ("silence", "unknown", "below_threshold", "denied", "unconfirmed")
+
+
+class Judgement(Struct, frozen=True, kw_only=True):
+    """What one window sounds like, and whether that is accepted."""
+
+    label: str  # the best one
+    score: float  # 0 to 1
+    threshold: float
+    decision: str  # accepted or rejected
+    reason: str | None  # one of REASONS; None if accepted
+    top: tuple[Ranked, ...]  # best first
+    rms_dbfs: float
+    model: Model
+
+
+class Prediction(Message, frozen=True, kw_only=True):
+    """What one window sounds like; once per window."""
+
+    type: Annotated[str, const("prediction")] = "prediction"
+    source: Source
+    file_id: Hash | None  # names the version of the file; None for a microphone
+    window: Window
+    label: Text
+    score: Score
+    threshold: Score
+    decision: Annotated[str, one_of("accepted", "rejected")]
+    reason: Annotated[str | None, one_of(None, *REASONS)]
+    top: Annotated[tuple[Ranked, ...], min_items(1)]
+    rms_dbfs: Level
+    model: Model
+    # Path of the kept FLAC file of a live window; None if it could not be written.
+    audio: str | UnsetType | None = UNSET
+    latency_ms: float | UnsetType = UNSET  # from whole sound to commit
+
+    @property
+    def topic(self) -> str:
+        return topic("prediction", self.source.kind, self.source.name, self.label)
+
+
+def prediction(source: Source, file_id: str, window: Window, judgement: Judgement) -> Prediction:
+    """The prediction for one window of a file."""
+    return Prediction(
+        id=digest(file_id, window.index, "prediction"),
+        source=source,
+        file_id=file_id,
+        window=window,
+        **asdict(judgement),
     )
 
 
 def live_prediction(
-    source: Source, run_id: str, first_frame: int, body: dict[str, Any], noticed: float
-) -> Message:
-    """What one live window sounds like; `first_frame` counts from the start of this run."""
-    return Message(
-        "prediction",
-        topic("prediction", source.kind, source.name, body["label"]),
-        digest(run_id, source.name, first_frame, "prediction"),
-        source,
-        {"file_id": None, **body},
-        noticed,
+    source: Source,
+    run_id: str,
+    first_frame: int,
+    window: Window,
+    judgement: Judgement,
+    audio: str | UnsetType | None = UNSET,
+) -> Prediction:
+    """The prediction for one live window; `first_frame` counts from the start of this run."""
+    return Prediction(
+        id=digest(run_id, source.name, first_frame, "prediction"),
+        source=source,
+        file_id=None,
+        window=window,
+        audio=audio,
+        **asdict(judgement),
     )
 
 
-def event(source: Source, event_id: str, state: str, number: int, body: dict[str, Any]) -> Message:
-    """A sound starts, goes on (`update`) or ends; `number` counts the messages of one event."""
-    return Message(
-        "event",
-        topic("event", source.kind, source.name, body["label"]),
-        digest(event_id, number, state, "event"),
-        source,
-        {"event_id": event_id, "state": state, **body},
+# Live predictions have had `window` near their end since the first version.
+_LIVE_ORDER = sorted(
+    Prediction.__struct_fields__, key=lambda name: (name == "latency_ms", name == "window")
+)
+_Live = defstruct("_Live", _LIVE_ORDER)
+
+
+# -- file ----------------------------------------------------------------------------------------
+
+
+class Error(Struct, frozen=True):
+    """Why something failed."""
+
+    code: Word  # for programs
+    text: Text  # for people
+
+
+class FileEnd(Message, frozen=True, kw_only=True):
+    """How one version of a file ended; once per version, after its predictions."""
+
+    type: Annotated[str, const("file")] = "file"
+    source: Source
+    file_id: Hash
+    state: Annotated[str, one_of("done", "failed", "incomplete")]
+    windows: Count  # predictions published
+    duration_s: Annotated[float | None, more_than(0)]
+    sample_rate: Annotated[int | None, at_least(1)]  # Hz
+    error: Error | None  # why it is not `done`
+
+    @property
+    def topic(self) -> str:
+        return topic("file", self.state)
+
+
+def file_end(
+    source: Source,
+    file_id: str,
+    state: str,
+    windows: int,
+    error: Error | None = None,
+    duration_s: float | None = None,
+    sample_rate: int | None = None,
+) -> FileEnd:
+    """The one end state of a file version."""
+    return FileEnd(
+        id=digest(file_id, "end", "file"),
+        source=source,
+        file_id=file_id,
+        state=state,
+        windows=windows,
+        duration_s=duration_s,
+        sample_rate=sample_rate,
+        error=error,
     )
 
 
-@dataclass(frozen=True)
-class Gap:
-    """Live audio that was lost."""
+# -- event ---------------------------------------------------------------------------------------
+
+
+class Event(Message, frozen=True, kw_only=True):
+    """A sound starts, goes on (`update`) or ends."""
+
+    type: Annotated[str, const("event")] = "event"
+    source: Source
+    event_id: Uuid
+    state: Annotated[str, one_of("start", "update", "end")]
+    label: Text
+    started_at: Time
+    heard_until: Time
+    duration_s: Seconds
+    peak_score: Score
+    windows: Positive  # in which it was heard
+    reason: Annotated[str | None, one_of(None, "quiet", "stopped", "source_lost", "restart")]
+
+    @property
+    def topic(self) -> str:
+        return topic("event", self.source.kind, self.source.name, self.label)
+
+
+def event_message_id(event_id: str, number: int, state: str) -> str:
+    """The `id` of an event's message; `number` counts the messages of one event."""
+    return digest(event_id, number, state, "event")
+
+
+# -- gap -----------------------------------------------------------------------------------------
+
+
+class Gap(Message, frozen=True, kw_only=True):
+    """Live audio was lost."""
+
+    type: Annotated[str, const("gap")] = "gap"
+    source: Source
+    began_at: Time
+    duration_s: Seconds
+    frames: Count
+    reason: Annotated[
+        str, one_of("source_lost", "lost_frames", "capture_overflow", "overload", "unusable")
+    ]
+
+    @property
+    def topic(self) -> str:
+        return topic("gap", self.source.kind)
+
+
+class Loss(Struct, frozen=True):
+    """Live audio that was lost, before it is a message."""
 
     began: float  # s since 1970
     duration_s: float
     frames: int
-    reason: str  # source_lost, lost_frames, capture_overflow or overload
+    reason: str  # as in a Gap
 
 
-def gap(source: Source, run_id: str, number: int, lost: Gap) -> Message:
+def gap(source: Source, run_id: str, number: int, lost: Loss) -> Gap:
     """Live audio was lost; `number` counts the gaps of one run and source."""
-    return Message(
-        "gap",
-        topic("gap", source.kind),
-        digest(run_id, source.name, number, "gap"),
-        source,
-        {
-            "began_at": timestamp(lost.began),
-            "duration_s": round(lost.duration_s, 3),
-            "frames": lost.frames,
-            "reason": lost.reason,
-        },
+    return Gap(
+        id=digest(run_id, source.name, number, "gap"),
+        source=source,
+        began_at=timestamp(lost.began),
+        duration_s=round(lost.duration_s, 3),
+        frames=lost.frames,
+        reason=lost.reason,
     )
 
 
-@dataclass(frozen=True)
-class FileEnd:
-    """How one version of a file ended."""
-
-    state: str  # done, failed or incomplete
-    windows: int  # predictions published
-    duration_s: float | None = None
-    sample_rate: int | None = None  # Hz
-    code: str | None = None  # why it is not `done`, for programs
-    text: str | None = None  # and for people
+# -- status --------------------------------------------------------------------------------------
 
 
-def file_end(source: Source, file_id: str, end: FileEnd) -> Message:
-    """The one end state of a file version."""
-    error = None if end.code is None else {"code": end.code, "text": end.text}
-    return Message(
-        "file",
-        topic("file", end.state),
-        digest(file_id, "end", "file"),
-        source,
-        {
-            "file_id": file_id,
-            "state": end.state,
-            "windows": end.windows,
-            "duration_s": end.duration_s,
-            "sample_rate": end.sample_rate,
-            "error": error,
-        },
-    )
+class StatusDetails(TypedDict, total=False):
+    """What a status may say besides its text."""
+
+    code: str
+    file: str
+    connections: int
+    step_s: float
+    applied: Sequence[str]
+    restart: Sequence[str]
+
+
+class Status(Message, frozen=True, kw_only=True):
+    """Something about the daemon or one of its sources changed."""
+
+    type: Annotated[str, const("status")] = "status"
+    status: Word
+    text: Text
+    code: Word | UnsetType = UNSET  # source_lost: why
+    file: str | UnsetType = UNSET  # journal_replaced: where the journal was put
+    connections: Count | UnsetType = UNSET  # crowded
+    step_s: float | UnsetType = UNSET  # clock_set: by how much, s
+    applied: Sequence[str] | UnsetType = UNSET  # reloaded: settings that count from now on
+    restart: Sequence[str] | UnsetType = UNSET  # and those that count after a restart
+
+    @property
+    def topic(self) -> str:
+        return topic("status", self.status)
 
 
 def status(
-    run_id: str, number: int, what: str, text: str, source: Source | None = None, **details: Any
-) -> Message:
+    run_id: str,
+    number: int,
+    what: str,
+    text: str,
+    source: Source | None = None,
+    **details: Unpack[StatusDetails],
+) -> Status:
     """Something about the daemon itself; `number` counts the statuses of one run."""
-    return Message(
-        "status",
-        topic("status", what),
-        digest(run_id, number, "status"),
-        source,
-        {"status": what, "text": text, **details},
+    return Status(
+        id=digest(run_id, number, "status"), source=source, status=what, text=text, **details
     )
+
+
+# -- on the way out ------------------------------------------------------------------------------
+
+
+class Envelope(Struct, frozen=True):
+    """What the messages of one commit have in common."""
+
+    journal: str
+    run_id: str
+    node: str
+    published_at: str  # as `now` gives it
+
+
+def seal(
+    message: Message, envelope: Envelope, seq: int, prev: int, noticed: float | None = None
+) -> bytes:
+    """The JSON object as it is journalled and published.
+
+    `prev` is the seq of the message of the same type before it, 0 for the first; `noticed` the
+    time.monotonic() when the sound of a prediction was whole.
+    """
+    place = {
+        "seq": seq,
+        "prev": prev,
+        "journal": envelope.journal,
+        "run_id": envelope.run_id,
+        "node": envelope.node,
+        "published_at": envelope.published_at,
+    }
+    if noticed is not None and isinstance(message, Prediction):
+        latency = round(1000 * (time.monotonic() - noticed), 3)
+        return to_json(replace(message, **place, latency_ms=latency))
+    return to_json(replace(message, **place))
+
+
+def to_json(message: object) -> bytes:
+    """A message, or any other struct, as JSON."""
+    if isinstance(message, Prediction) and message.source.kind == "mic":
+        return _encode(_Live(*(getattr(message, name) for name in _LIVE_ORDER)))
+    return _encode(message)
+
+
+_encode = msgspec.json.Encoder().encode

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 from daemon.delivery.endpoints import Endpoints, bind
 from daemon.delivery.publisher import DeliveryThread
@@ -30,7 +30,8 @@ from daemon.pipeline.queue import JobQueue
 from daemon.pipeline.recording_time import zone
 from daemon.pipeline.worker import Worker
 from daemon.protocol.keys import load_server
-from daemon.protocol.messages import Source, status
+from daemon.protocol.messages import Source, StatusDetails, status
+from daemon.protocol.states import DaemonStatus, RunningModel
 from daemon.settings.schema import Settings
 from daemon.sources.folder.source import FolderSource
 from daemon.sources.microphone.source import MicrophoneSource
@@ -72,10 +73,10 @@ class Components:
             lambda: self.jobs.is_backlog,
         )
         self.context = JobContext(
-            held.classifier, _rules(settings), self.delivery.put, self.tally.stage
+            held.classifier, Rules.of(settings), self.delivery.put, self.tally.stage
         )
         self.workers = [
-            Worker(number, self.jobs, held.classifier.engine, self.tally)
+            Worker(number, self.jobs, self.context, self.tally)
             for number in range(settings.worker_count)
         ]
         self.folders = [
@@ -121,7 +122,13 @@ class Components:
         stalled = self.stalled()
         return f"no progress in {', '.join(stalled)}" if stalled else None
 
-    def say(self, what: str, text: str, source: Source | None = None, **details: Any) -> None:
+    def say(
+        self,
+        what: str,
+        text: str,
+        source: Source | None = None,
+        **details: Unpack[StatusDetails],
+    ) -> None:
         """Publish a status. Raises Abandoned if the daemon stops and the disk takes no more."""
         message = status(self._run_id, next(self._numbers), what, text, source, **details)
         self.delivery.put(Delivery(Record([message])))
@@ -134,7 +141,7 @@ class Components:
 
     def apply(self, settings: Settings) -> None:
         """Use other settings from the next file and the next live window on."""
-        self.context.rules = _rules(settings)
+        self.context.rules = Rules.of(settings)
         for microphone in self.microphones:
             microphone.go_by(settings.events)
         logs.configure(settings.log)
@@ -173,14 +180,14 @@ def assemble(
     stack: ExitStack,
     settings: Settings,
     run_id: str,
-    status: Callable[[Components], dict[str, Any]],
+    status: Callable[[Components], DaemonStatus],
     on_fault: OnFault,
 ) -> Components:
     """Make the components of a daemon; `stack` releases what they hold. Raises DaemonError."""
     held = _hold(stack, settings, run_id, on_fault)
     components = Components(held, settings, run_id)
 
-    def answer() -> dict[str, Any]:
+    def answer() -> DaemonStatus:
         return status(components)
 
     components.replay = ReplayThread(
@@ -254,20 +261,11 @@ def _load_classifier(settings: Settings) -> Classifier:
     return classifier
 
 
-def _describe(classifier: Classifier) -> dict[str, str]:
-    return {
-        "name": classifier.checkpoint.name,
-        "version": classifier.checkpoint.version,
-        "sha256": classifier.engine.sha256,
-        "engine": classifier.engine.name,
-    }
+def _describe(classifier: Classifier) -> RunningModel:
+    checkpoint, engine = classifier.checkpoint, classifier.engine
+    return RunningModel(checkpoint.name, checkpoint.version, engine.sha256, engine.name)
 
 
 def _check_labels(settings: Settings, classifier: Classifier) -> None:
     check_labels(settings.decision, classifier.labels)
     check_known("events.labels", settings.events.labels, classifier.labels)
-
-
-def _rules(settings: Settings) -> Rules:
-    audio = settings.audio
-    return Rules(settings.decision, audio.hop, audio.max_duration, settings.top)

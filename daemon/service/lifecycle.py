@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from functools import partial
 
 from daemon.delivery.endpoint import Endpoint
-from daemon.delivery.publisher import Heartbeat, Upkeep
+from daemon.delivery.publisher import Upkeep
 from daemon.errors import Abandoned, DaemonError
 from daemon.host.clock import SteadyClock
 from daemon.host.systemd import is_managed, notify, reloading
@@ -214,4 +214,4 @@ class Service:
             log.error("no progress in %s", ", ".join(stalled))
         else:
             notify("WATCHDOG=1")
-        self._components.delivery.offer(Heartbeat(self._report.heartbeat(self._components)))
+        self._components.delivery.offer(self._report.heartbeat(self._components))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+import os
 
 from daemon.monitoring.status import Rate
+from daemon.protocol.messages import timestamp
+from daemon.protocol.states import Backlog, DaemonStatus, Heartbeat, Replays
 from daemon.service.components import Components
+from tinyast import __version__
 
 
 class Report:
@@ -14,36 +17,46 @@ class Report:
     def __init__(self) -> None:
         self._rate = Rate()
 
-    def heartbeat(self, components: Components) -> dict[str, Any]:
-        """The fields of a heartbeat that this module knows."""
+    def heartbeat(self, components: Components) -> Heartbeat:
         self._rate.sample(components.tally.messages["prediction"])
-        return {
-            "run_id": components.identity.run_id,
-            "node": components.identity.node,
-            "sources": [source.snapshot() for source in components.sources],
-            "backlog": _backlog(components),
-            "blocked": components.delivery.blocked,
-        }
+        return Heartbeat(
+            run_id=components.identity.run_id,
+            node=components.identity.node,
+            sources=[source.snapshot() for source in components.sources],
+            backlog=_backlog(components),
+            blocked=components.delivery.blocked,
+        )
 
-    def status(self, components: Components) -> dict[str, Any]:
+    def status(self, components: Components) -> DaemonStatus:
         """The answer to `tinyastd status`."""
-        delivery, replay = components.delivery, components.replay
-        return {
-            **components.identity.fields(),
-            "sources": [source.snapshot() for source in components.sources],
-            "backlog": _backlog(components),
-            "blocked": delivery.blocked,
-            "last": delivery.newest,
-            "published": dict(components.tally.messages),
-            "progress": round(components.tally.progress, 3),
-            "journal_bytes": delivery.journal_bytes,
-            "windows_per_second": self._rate.per_second,
-            "replays": {"answered": replay.answered, "refused": replay.refused},
-            "connections": components.endpoints.monitor.snapshot(),
-            "jobs": components.jobs.depths(),
-        }
+        delivery, replay, identity = components.delivery, components.replay, components.identity
+        return DaemonStatus(
+            version=__version__,
+            pid=os.getpid(),
+            node=identity.node,
+            run_id=identity.run_id,
+            journal=identity.journal,
+            started_at=timestamp(identity.started),
+            uptime_s=identity.uptime_s,
+            publish=identity.publish,
+            replay=identity.replay,
+            state=identity.state,
+            model=identity.model,
+            workers=identity.workers,
+            sources=[source.snapshot() for source in components.sources],
+            backlog=_backlog(components),
+            blocked=delivery.blocked,
+            last=delivery.newest,
+            published=dict(components.tally.messages),
+            progress=round(components.tally.progress, 3),
+            journal_bytes=delivery.journal_bytes,
+            windows_per_second=self._rate.per_second,
+            replays=Replays(replay.answered, replay.refused),
+            connections=components.endpoints.monitor.snapshot(),
+            jobs=components.jobs.depths(),
+        )
 
 
-def _backlog(components: Components) -> dict[str, int]:
+def _backlog(components: Components) -> Backlog:
     waiting = sum(source.waiting for source in components.sources)
-    return {"files": waiting, "messages": components.delivery.waiting}
+    return Backlog(waiting, components.delivery.waiting)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from daemon.host.mounts import is_remote
-from daemon.protocol.messages import Source
+from daemon.protocol.messages import file_source
 from daemon.settings.schema import Folder
 from daemon.sources.folder.changes import Listener
 
@@ -30,7 +30,7 @@ class Root:
     def __init__(self, folder: Folder, listener: Listener, say: Callable[..., None]) -> None:
         self.path = os.fsencode(folder.path)
         self._folder, self._listener, self._say = folder, listener, say
-        self._source = Source("file", folder.name, self.path)
+        self._source = file_source(folder.name, self.path)
         self._identity: tuple[int, int] | None = None  # device and inode
         self._watch: Watch | None = None
         self._checked = -CHECK_S

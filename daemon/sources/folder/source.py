@@ -20,7 +20,6 @@ from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from daemon.errors import GONE
 from daemon.journal.ledger import Identity, LedgerRow, claim, is_known
@@ -30,7 +29,8 @@ from daemon.monitoring.service_thread import ServiceThread
 from daemon.pipeline.file_job import FileJob
 from daemon.pipeline.job import JobContext, Outcome
 from daemon.pipeline.queue import JobQueue
-from daemon.protocol.messages import FileEnd, Source, file_end
+from daemon.protocol.messages import Error, file_end, file_source
+from daemon.protocol.states import FolderState
 from daemon.settings.schema import Folder
 from daemon.sources.folder.changes import Change
 from daemon.sources.folder.disposal import Disposal
@@ -69,7 +69,7 @@ class FolderSource(ServiceThread):
         self.folder = folder
         self.root = os.fsencode(folder.path)
         self._state_dir, self._jobs, self._context, self._say = state, jobs, context, say
-        self._source = Source("file", folder.name, self.root)
+        self._source = file_source(folder.name, self.root)
         self._tracker = FileTracker(folder.settle)
         self._disposal = Disposal(folder, self.liveness.progress)
         self._stays: str | None = None  # why finished files are not moved or deleted
@@ -102,20 +102,19 @@ class FolderSource(ServiceThread):
         """starting, watching, polling, lost or blocked."""
         return "blocked" if self.blocked else self._root.state
 
-    def snapshot(self) -> dict[str, Any]:
+    def snapshot(self) -> FolderState:
         """The state of this source, for `status` and heartbeats."""
-        return {
-            "kind": "file",
-            "name": self.folder.name,
-            "path": self.folder.path,
-            "state": self.state,
-            "degraded": self._root.degraded or self._stays,
-            "scanning": self._walk is not None,
-            "waiting": self.waiting,
-            "ignored": dict(self._ignored),
-            "files": self._tracker.counts(),
-            "fault": self._scan_fault or self._tracker.fault,
-        }
+        return FolderState(
+            name=self.folder.name,
+            path=self.folder.path,
+            state=self.state,
+            degraded=self._root.degraded or self._stays,
+            scanning=self._walk is not None,
+            waiting=self.waiting,
+            ignored=dict(self._ignored),
+            files=self._tracker.counts(),
+            fault=self._scan_fault or self._tracker.fault,
+        )
 
     @property
     def waiting(self) -> int:
@@ -306,8 +305,8 @@ class FolderSource(ServiceThread):
         self._end_unfinished(row, "vanished", "it was gone before it was read to its end")
 
     def _end_unfinished(self, row: LedgerRow, code: str, text: str) -> None:
-        end = FileEnd("incomplete", row.windows, code=code, text=text)
-        message = file_end(Source("file", row.source, row.path), row.file_id, end)
+        source = file_source(row.source, row.path)
+        message = file_end(source, row.file_id, "incomplete", row.windows, Error(code, text))
         self._context.deliver(Delivery(Record([message], replace(row, state="incomplete"))))
 
 

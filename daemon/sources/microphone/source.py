@@ -14,17 +14,17 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 from daemon.host.clock import clock
 from daemon.journal.records import Delivery, Record
 from daemon.monitoring.service_thread import ServiceThread
-from daemon.pipeline.clip_store import Store
+from daemon.pipeline.clip_store import ClipStore
 from daemon.pipeline.events import Tracker
 from daemon.pipeline.job import JobContext
 from daemon.pipeline.live_job import LiveJob, LiveWindow
 from daemon.pipeline.queue import JobQueue
-from daemon.protocol.messages import Gap, Source, gap
+from daemon.protocol.messages import Loss, Source, gap
+from daemon.protocol.states import MicrophoneState
 from daemon.settings.schema import Events, Microphone
 from daemon.sources.microphone.framing import Block, Failure, Hello, Item, Missed
 from daemon.sources.microphone.level import SILENT_S, LevelMeter
@@ -55,7 +55,7 @@ class MicrophoneSource(ServiceThread):
         self.settings = settings
         self._run_id, self._jobs, self._context, self._say = run_id, jobs, context, say
         self._source = Source("mic", settings.name)
-        store = Store(state, settings)
+        store = ClipStore(state, settings)
         self._job = LiveJob(self._source, run_id, context, Tracker(events), store, self._tell_gap)
         self._wake_r, self._wake_w = os.pipe()
         self._device = settings.device  # pinned once a default one was opened
@@ -85,20 +85,17 @@ class MicrophoneSource(ServiceThread):
         """Judge events by other rules from the next window on."""
         self._job.go_by(rules)
 
-    def snapshot(self) -> dict[str, Any]:
+    def snapshot(self) -> MicrophoneState:
         """What `status` and the heartbeat say of this source."""
-        return {
-            "kind": "mic",
-            "name": self.settings.name,
-            "path": None,
-            "device": self._device or None,
-            "state": self.state,
-            "degraded": self._outage,
-            "silent": self._level.silent,
-            "level_dbfs": round(self._level.dbfs, 1),
-            "gaps": self._gaps,
-            "waiting": 0,
-        }
+        return MicrophoneState(
+            name=self.settings.name,
+            device=self._device or None,
+            state=self.state,
+            degraded=self._outage,
+            silent=self._level.silent,
+            level_dbfs=round(self._level.dbfs, 1),
+            gaps=self._gaps,
+        )
 
     # -- this thread ---------------------------------------------------------------------------
 
@@ -209,7 +206,7 @@ class MicrophoneSource(ServiceThread):
             if dropped is not None:
                 seconds = min(self.settings.hop, len(dropped.samples) / dropped.rate)
                 frames = round(seconds * dropped.rate)
-                self._tell_gap(Gap(dropped.started, seconds, frames, "overload"))
+                self._tell_gap(Loss(dropped.started, seconds, frames, "overload"))
 
     def _tell_silence(self) -> None:
         name = self.settings.name
@@ -249,15 +246,15 @@ class MicrophoneSource(ServiceThread):
         assert self._clock is not None
         seconds = max(0.0, at - self._heard_until)
         frames = round(seconds * self._clock.rate)
-        self._tell_gap(Gap(_utc(self._heard_until), seconds, frames, "source_lost"))
+        self._tell_gap(Loss(_utc(self._heard_until), seconds, frames, "source_lost"))
 
     def _tell_lost(self, after: int, frames: int, reason: str) -> None:
         """`frames` of this stream are missing after so many."""
         assert self._clock is not None
         seconds = frames / self._clock.rate
-        self._tell_gap(Gap(_utc(self._clock.when(after)), seconds, frames, reason))
+        self._tell_gap(Loss(_utc(self._clock.when(after)), seconds, frames, reason))
 
-    def _tell_gap(self, lost: Gap) -> None:
+    def _tell_gap(self, lost: Loss) -> None:
         """Publish a gap; from any thread."""
         number = next(self._gap_numbers)
         self._gaps = number

@@ -20,12 +20,15 @@ from typing import Any
 
 import pytest
 from conftest import ROOT
+from msgspec.structs import replace
 from running import Daemon, free_port, of_type
+from saying import predictions
 from sounds import header, noise, wav_bytes, write_wav
 
 from daemon.commands.classify_output import CSV_FIELDS, ROWS, Result, finished_in
 from daemon.errors import SettingsError
 from daemon.monitoring.logging import printable
+from daemon.protocol.messages import Prediction, file_source
 from tinyast.inference.checkpoint import default_path
 
 COMMANDS = (
@@ -377,16 +380,10 @@ def result(path: str, windows: int) -> Result:
     return Result(path.encode(), [prediction(path, index) for index in range(windows)])
 
 
-def prediction(path: str, index: int) -> dict[str, Any]:
-    return {
-        "schema": "tinyast/1",
-        "source": {"path": path},
-        "window": {"start_s": 5.0 * index, "end_s": 5.0 * index + 5},
-        "label": "dog",
-        "score": 0.5,
-        "decision": "accepted",
-        "reason": None,
-    }
+def prediction(path: str, index: int) -> Prediction:
+    (made,) = predictions(1)
+    window = replace(made.window, start_s=5.0 * index, end_s=5.0 * index + 5)
+    return replace(made, source=file_source("classify", path.encode()), window=window)
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])

@@ -20,30 +20,37 @@ from typing import Any
 
 import pytest
 from live import is_live, is_status, listening, noise
+from msgspec.structs import replace
+from saying import predictions
 from virtual_mic import what_is_missing
 
 from daemon.commands.listen import ERASE_BELOW, UP, Screen, line, meter
+from daemon.pipeline.events import Detection
+from daemon.pipeline.live_job import event
+from daemon.protocol.messages import Loss, Message, Prediction, Source, gap
+from daemon.protocol.states import MicrophoneState
 
-SOURCE = {
-    "kind": "mic",
-    "name": "mic",
-    "path": None,
-    "state": "hearing",
-    "degraded": None,
-    "silent": False,
-    "level_dbfs": -30.0,
-}
+STATE = MicrophoneState(
+    name="mic",
+    device=None,
+    state="hearing",
+    degraded=None,
+    silent=False,
+    level_dbfs=-30.0,
+    gaps=0,
+)
+SOURCE = Source("mic", "mic")
 
 
 def test_a_meter() -> None:
-    assert meter(SOURCE, ()) == "mic [##########----------] -30.0 dBFS  "
-    assert meter(SOURCE | {"level_dbfs": 0.0}, ("dog 87%", "rain 40%")) == (
+    assert meter(STATE, ()) == "mic [##########----------] -30.0 dBFS  "
+    assert meter(replace(STATE, level_dbfs=0.0), ("dog 87%", "rain 40%")) == (
         "mic [####################] 0.0 dBFS    dog 87%, rain 40%"
     )
     assert "[--------------------] exact zeros" in meter(
-        SOURCE | {"level_dbfs": -200.0, "silent": True}, ()
+        replace(STATE, level_dbfs=-200.0, silent=True), ()
     )
-    lost = meter(SOURCE | {"state": "lost", "degraded": "unplugged\x1b[2J"}, ("dog 87%",))
+    lost = meter(replace(STATE, state="lost", degraded="unplugged\x1b[2J"), ("dog 87%",))
     assert lost == "mic [--------------------] lost: unplugged\\x1b[2J"
 
 
@@ -51,37 +58,22 @@ def test_a_meter() -> None:
     ("message", "words"),
     [
         (
-            {
-                "type": "event",
-                "label": "dog",
-                "state": "end",
-                "reason": "quiet",
-                "peak_score": 0.91,
-                "duration_s": 12.5,
-                "source": SOURCE,
-            },
+            event(SOURCE, Detection("e", "dog", "end", 0.0, 12.5, 0.91, 3, "quiet"), 2),
             "12:00:00  dog end             91.0%  mic  12.5 s  (quiet)",
         ),
         (
-            {"type": "gap", "duration_s": 2.5, "reason": "overload", "source": SOURCE},
+            gap(SOURCE, "run", 1, Loss(0.0, 2.5, 40_000, "overload")),
             "12:00:00  gap                2.5 s of mic were lost: overload",
         ),
     ],
 )
-def test_lines(message: dict[str, Any], words: str) -> None:
-    assert line(message | {"published_at": "2026-01-01T12:00:00.000Z"}) == words
+def test_lines(message: Message, words: str) -> None:
+    assert line(replace(message, published_at="2026-01-01T12:00:00.000Z")) == words
 
 
-def prediction(label: str, decision: str, reason: str | None) -> dict[str, Any]:
-    return {
-        "type": "prediction",
-        "label": label,
-        "score": 0.9,
-        "decision": decision,
-        "reason": reason,
-        "source": SOURCE,
-        "rms_dbfs": -12.0,
-    }
+def prediction(label: str, decision: str, reason: str | None) -> Prediction:
+    (made,) = predictions(1, label=label)
+    return replace(made, source=SOURCE, score=0.9, decision=decision, reason=reason)
 
 
 def test_what_scrolls_and_what_stays() -> None:
@@ -90,7 +82,7 @@ def test_what_scrolls_and_what_stays() -> None:
     assert not screen._note(prediction("cat", "rejected", "below_threshold"))
     assert not screen._note(prediction("rain", "rejected", "silence"))
     assert list(screen._labels["mic"]) == ["cat 90%", "dog 90%"]
-    assert screen._note({"type": "gap", "source": SOURCE})
+    assert screen._note(gap(SOURCE, "run", 1, Loss(0.0, 2.5, 40_000, "overload")))
 
 
 class Terminal:

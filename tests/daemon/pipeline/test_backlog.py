@@ -15,7 +15,6 @@ from daemon.journal.reader import JournalReader
 from daemon.journal.records import Delivery, Record
 from daemon.journal.writer import Journal
 from daemon.monitoring.metrics import Tally
-from daemon.pipeline.job import Step
 from daemon.pipeline.queue import AT_ONCE, ROOM, JobQueue
 from daemon.protocol.messages import status
 from daemon.settings.schema import JournalLimits
@@ -26,9 +25,14 @@ class Short:
 
     steps = 1
 
-    def step(self) -> Step:
+    def prepare(self) -> None:
+        return None
+
+    def finish(self, logits: object) -> list[Delivery]:
+        return []
+
+    def more(self) -> bool:
         return False
-        yield
 
     def close(self) -> None:
         pass

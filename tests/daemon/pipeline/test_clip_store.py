@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from daemon.pipeline.clip_store import Store
+from daemon.pipeline.clip_store import ClipStore
 from daemon.settings.schema import Microphone
 
 RATE = 44_100
@@ -24,13 +24,13 @@ def window(seed: int = 0, seconds: float = 1.0) -> np.ndarray[tuple[int], np.dty
     return (whole / 32768).astype(np.float32)
 
 
-def kept(store: Store) -> list[Path]:
+def kept(store: ClipStore) -> list[Path]:
     return sorted(store.folder.rglob("*.flac"))
 
 
 def test_16_bit_sound_is_kept_to_the_bit(tmp_path: Path) -> None:
     samples = window()
-    path = Store(tmp_path, Microphone(keep="all")).save(samples, RATE, START, "dog")
+    path = ClipStore(tmp_path, Microphone(keep="all")).save(samples, RATE, START, "dog")
     assert path is not None
     back, rate = soundfile.read(path, dtype="float32")
     assert rate == RATE
@@ -40,17 +40,17 @@ def test_16_bit_sound_is_kept_to_the_bit(tmp_path: Path) -> None:
 
 def test_float_sound_is_kept_to_24_bits_and_clipped_beyond(tmp_path: Path) -> None:
     samples = np.array([0.1, -0.3333333, 1e-9, 1.5, -1.5, 1.0, -1.0], np.float32)
-    path = Store(tmp_path, Microphone(keep="all")).save(samples, RATE, START, "dog")
+    path = ClipStore(tmp_path, Microphone(keep="all")).save(samples, RATE, START, "dog")
     assert path is not None
     back, _ = soundfile.read(path, dtype="float64")
     assert np.abs(back - np.clip(samples, -1, 1 - 2**-23)).max() <= 2**-24
 
 
 def test_a_name_tells_when_and_what(tmp_path: Path) -> None:
-    store = Store(tmp_path, Microphone(name="garden", keep="all"))
+    store = ClipStore(tmp_path, Microphone(name="garden", keep="all"))
     path = store.save(window(), RATE, START, "dog")
     assert path == str(tmp_path / "audio/garden/20260301/20260301_235958_250_dog.flac")
-    odd = Store(tmp_path, Microphone(name="../../up", keep="all"))
+    odd = ClipStore(tmp_path, Microphone(name="../../up", keep="all"))
     path = odd.save(window(), RATE, START, "a/b .. c")
     assert path is not None
     assert Path(path).resolve().is_relative_to((tmp_path / "audio").resolve())
@@ -59,7 +59,7 @@ def test_a_name_tells_when_and_what(tmp_path: Path) -> None:
 
 def test_what_is_kept(tmp_path: Path) -> None:
     assert [
-        Store(tmp_path, Microphone(keep=keep)).wants(accepted)
+        ClipStore(tmp_path, Microphone(keep=keep)).wants(accepted)
         for keep in ("none", "accepted", "all")
         for accepted in (False, True)
     ] == [False, False, False, True, True, True]
@@ -67,7 +67,7 @@ def test_what_is_kept(tmp_path: Path) -> None:
 
 def test_bounded_by_size(tmp_path: Path) -> None:
     size = 0
-    store = Store(tmp_path, Microphone(keep="all", keep_mb=1.0))
+    store = ClipStore(tmp_path, Microphone(keep="all", keep_mb=1.0))
     for number in range(40):
         path = store.save(window(number), RATE, START + 3600 * number, "dog")
         assert path is not None
@@ -82,31 +82,31 @@ def test_bounded_by_size(tmp_path: Path) -> None:
 
 def test_what_an_earlier_run_left_counts(tmp_path: Path) -> None:
     settings = Microphone(keep="all", keep_mb=1.0)
-    first = Store(tmp_path, settings)
+    first = ClipStore(tmp_path, settings)
     for number in range(6):
         first.save(window(number), RATE, START + number, "dog")
     (first.folder / "20260301" / "unfinished.flac.part").write_bytes(b"x" * 900_000)
-    second = Store(tmp_path, settings)
+    second = ClipStore(tmp_path, settings)
     for number in range(6, 9):
         second.save(window(number), RATE, START + number, "dog")
     assert sum(p.stat().st_size for p in second.folder.rglob("*.*")) <= 1_000_000
 
 
 def test_bounded_by_age(tmp_path: Path) -> None:
-    store = Store(tmp_path, Microphone(keep="all", keep_days=2.0))
+    store = ClipStore(tmp_path, Microphone(keep="all", keep_days=2.0))
     paths = [store.save(window(n, 0.1), RATE, START + n, "dog") for n in range(3)]
     assert all(paths)
     for path in paths[:2]:
         old = time.time() - 3 * 86_400
         os.utime(str(path), (old, old))
-    again = Store(tmp_path, Microphone(keep="all", keep_days=2.0))
+    again = ClipStore(tmp_path, Microphone(keep="all", keep_days=2.0))
     newest = again.save(window(3, 0.1), RATE, START + 3, "dog")
     assert [str(p) for p in kept(again)] == [paths[2], newest]
 
 
 def test_a_disk_that_takes_nothing_is_no_end(tmp_path: Path) -> None:
     (tmp_path / "audio").write_text("in the way")
-    store = Store(tmp_path, Microphone(keep="all"))
+    store = ClipStore(tmp_path, Microphone(keep="all"))
     assert store.save(window(), RATE, START, "dog") is None
     (tmp_path / "audio").unlink()
     assert store.save(window(), RATE, START, "dog") is not None
@@ -114,6 +114,6 @@ def test_a_disk_that_takes_nothing_is_no_end(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rate", [8_000, 16_000, 44_100, 48_000, 96_000, 192_000, 384_000])
 def test_every_rate(tmp_path: Path, rate: int) -> None:
-    path = Store(tmp_path, Microphone(keep="all")).save(window(), rate, START, "dog")
+    path = ClipStore(tmp_path, Microphone(keep="all")).save(window(), rate, START, "dog")
     assert path is not None
     assert soundfile.info(path).samplerate == rate

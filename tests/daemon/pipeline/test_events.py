@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.errors import SettingsError
-from daemon.pipeline.events import Event, Heard, Tracker
+from daemon.pipeline.events import Detection, Heard, Tracker
 from daemon.settings.loading import load
 from daemon.settings.schema import EventRule, Events
 
@@ -29,7 +29,7 @@ class Sounds:
 
     def events(
         self, label: str, score: float = 0.6, passed: bool = True
-    ) -> tuple[bool, list[Event]]:
+    ) -> tuple[bool, list[Detection]]:
         starts = self.number * HOP
         self.number += 1
         heeded = passed or label != "silence"
@@ -167,7 +167,7 @@ def test_every_event_starts_once_and_ends_once(
     windows: list[tuple[str, float, bool, bool]],
 ) -> None:
     sounds = Sounds()
-    told: list[Event] = []
+    told: list[Detection] = []
     for label, score, passed, lost in windows:
         confirmed, events = sounds.events(label, score, passed)
         told += events
@@ -176,7 +176,7 @@ def test_every_event_starts_once_and_ends_once(
         if lost:
             told += sounds.tracker.end_all("source_lost")
     told += sounds.tracker.end_all("stopped")
-    going: dict[str, Event] = {}  # by label: never two of one label at once
+    going: dict[str, Detection] = {}  # by label: never two of one label at once
     for event in told:
         if event.state == "start":
             assert event.label not in going

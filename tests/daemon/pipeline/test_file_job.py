@@ -14,10 +14,11 @@ from daemon.journal.ledger import Identity, claim
 from daemon.journal.records import Delivery
 from daemon.monitoring.metrics import Tally
 from daemon.pipeline.file_job import FileJob
-from daemon.pipeline.job import JobContext, Outcome, Step
+from daemon.pipeline.job import JobContext, Outcome
 from daemon.pipeline.prediction import Rules
 from daemon.pipeline.queue import JobQueue
 from daemon.pipeline.worker import Worker
+from daemon.protocol.messages import Prediction
 from daemon.settings.schema import Decision, Folder
 from tinyast import Classifier
 from tinyast.audio.content import BEGINNING, Content
@@ -50,14 +51,14 @@ def held() -> list[int]:
     return [found.held for found in gc.get_objects() if type(found) is Content]
 
 
-def do(step: Step, classifier: Classifier) -> bool:
+def do(job: FileJob, classifier: Classifier, deliveries: list[Delivery] | None = None) -> bool:
     """One step, as a worker does it; whether there are more."""
-    try:
-        picture = next(step)
-        step.send(classifier.engine.logits(picture[None])[0])
-    except StopIteration as end:
-        return bool(end.value)
-    raise AssertionError("a step asks once")
+    picture = job.prepare()
+    logits = None if picture is None else classifier.engine.logits(picture[None])[0]
+    results = job.finish(logits)
+    if deliveries is not None:
+        deliveries += results
+    return job.more()
 
 
 def test_what_waits_to_be_committed_holds_on_to_no_sound(
@@ -68,7 +69,7 @@ def test_what_waits_to_be_committed_holds_on_to_no_sound(
     left: list[bytes] = []
     path = write_wav(tmp_path / "a.wav")
     job = job_on(path, classifier, deliveries, left)
-    while do(job.step(), classifier):
+    while do(job, classifier, deliveries):
         pass
     del job
     assert held() == []
@@ -83,7 +84,7 @@ def test_a_file_of_several_windows_is_not_held_from_one_to_the_next(
 ) -> None:
     """More than a hundred of them take turns."""
     job = job_on(write_wav(tmp_path / "a.wav", seconds=20.0), classifier, [], [])
-    assert do(job.step(), classifier)
+    assert do(job, classifier)
     assert held() == [BEGINNING]
     job.close()
 
@@ -93,18 +94,16 @@ def test_a_file_is_not_held_while_the_model_is_asked(
 ) -> None:
     """A worker hears several before it asks for all of them."""
     path = write_wav(tmp_path / "a.wav")
-    do(job_on(path, classifier, [], []).step(), classifier)  # what is made once is made
+    do(job_on(path, classifier, [], []), classifier)  # what is made once is made
     job = job_on(path, classifier, [], [])
     tracemalloc.start()
     try:
-        step = job.step()
-        next(step)
+        assert job.prepare() is not None
         in_memory, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     assert held() == [BEGINNING]
     assert in_memory < path.stat().st_size / 2 < most
-    step.close()
     job.close()
 
 
@@ -119,24 +118,22 @@ def test_one_that_vanished_or_changed_harms_none_that_is_taken_with_it(
         jobs.put(job_on(path, classifier, deliveries, left))
     paths[1].unlink()
     paths[2].write_bytes(b"no sound at all")
-    worker = Worker(0, jobs, classifier.engine, Tally())
+    context = JobContext(classifier, Rules(Decision(), 5.0, 3600.0, 5), deliveries.append)
+    worker = Worker(0, jobs, context, Tally())
     worker.start()
     while len(deliveries) < 6 or len(left) < 2:
         assert worker.is_alive()
     jobs.close()
     worker.join()
     said = {
-        message.source.path: message.body
+        message.source.path or "": message
         for delivery in deliveries
         for message in delivery.record.messages
-        if message.type == "prediction" and message.source is not None
+        if isinstance(message, Prediction)
     }
-    assert list(said) == [
-        os.fsencode(path) for number, path in enumerate(paths) if number not in (1, 2)
-    ]
-    for name, body in said.items():
-        assert name is not None
-        (alone,) = classifier.predict(*read_file(os.fsdecode(name)))
-        assert [(one["label"], one["score"]) for one in body["top"]] == [
+    assert list(said) == [str(path) for number, path in enumerate(paths) if number not in (1, 2)]
+    for name, message in said.items():
+        (alone,) = classifier.predict(*read_file(name))
+        assert [(one.label, one.score) for one in message.top] == [
             (label, round(score, 6)) for label, score in alone.top(5)
         ]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
+import msgspec
 import pytest
 import zmq
 from conftest import ROOT
@@ -22,9 +23,19 @@ from jsonschema import Draft202012Validator
 from running import Daemon
 from sounds import header, noise, wav_bytes, write_wav
 
-from daemon.pipeline.events import Event
-from daemon.pipeline.live_job import event_body
-from daemon.protocol.messages import Envelope, Gap, Source, event, gap, live_prediction, seal
+from daemon.pipeline.events import Detection
+from daemon.pipeline.live_job import event
+from daemon.protocol import schema
+from daemon.protocol.messages import (
+    Envelope,
+    Judgement,
+    Loss,
+    Source,
+    Window,
+    gap,
+    live_prediction,
+    seal,
+)
 
 Frames = tuple[str, bytes]
 Body = dict[str, Any]
@@ -59,7 +70,8 @@ FROZEN = {
     "status_request": {"status"},
     "status_reply": {"version", "pid", "node", "run_id", "journal", "started_at", "uptime_s"}
     | {"publish", "replay", "state", "model", "workers", "sources", "backlog", "blocked", "last"}
-    | {"published", "windows_per_second", "replays", "connections", "jobs"},
+    | {"published", "windows_per_second", "replays", "connections", "jobs"}
+    | {"progress", "journal_bytes"},
     "classify_line": JUDGEMENT
     | {"schema", "type", "node", "id", "published_at", "source", "file_id"},
 }
@@ -212,6 +224,11 @@ def test_the_schema_is_a_schema() -> None:
     Draft202012Validator.check_schema(SCHEMA)
 
 
+def test_the_schema_is_the_one_that_the_types_give() -> None:
+    """If not: `python -m daemon.protocol.schema > docs/messages.schema.json`."""
+    assert schema.make() == SCHEMA
+
+
 def test_all_that_is_said_is_as_the_schema_says(heard: Heard) -> None:
     for _, body in [*heard.live, *heard.beats, *heard.replayed]:
         message = json.loads(body)
@@ -329,14 +346,15 @@ PLACE = (
 
 def test_live_messages_are_as_the_schema_says(heard: Heard) -> None:
     body = next(m for m in heard.bodies if m["type"] == "prediction")
-    judged = {key: body[key] for key in JUDGEMENT}
-    judged["window"] = {**judged["window"], "clock": "capture"}
-    check(json.loads(seal(live_prediction(MIC, "run", 0, judged, 0.0), *PLACE)), "prediction")
+    judged = msgspec.convert(body, Judgement)
+    window = msgspec.convert({**body["window"], "clock": "capture"}, Window)
+    live = live_prediction(MIC, "run", 0, window, judged)
+    check(json.loads(seal(live, *PLACE, noticed=0.0)), "prediction")
     for state, reason in (("start", None), ("update", None), ("end", "quiet"), ("end", "restart")):
-        one = Event(PLACE[0].run_id, "dog", state, 0.0, 5.0, 0.9, 2, reason)
-        check(json.loads(seal(event(MIC, one.id, state, 1, event_body(one)), *PLACE)), "event")
+        one = Detection(PLACE[0].run_id, "dog", state, 0.0, 5.0, 0.9, 2, reason)
+        check(json.loads(seal(event(MIC, one, 1), *PLACE)), "event")
     for reason in ("source_lost", "lost_frames", "capture_overflow", "overload", "unusable"):
-        lost = Gap(0.0, 1.5, 24_000, reason)
+        lost = Loss(0.0, 1.5, 24_000, reason)
         check(json.loads(seal(gap(MIC, "run", 1, lost), *PLACE)), "gap")
 
 
@@ -435,7 +453,7 @@ def test_the_reference_has_every_field_and_word() -> None:
 def test_the_reference_has_every_code() -> None:
     text = (ROOT / "docs" / "messages.md").read_text()
     patterns = (
-        r'(?:AudioError|CannotCapture|Silence|BadRequest)\(\s*"(\w+)"',
+        r'(?:AudioError|CaptureFailed|BadRequest|Error)\(\s*"(\w+)"',
         r'(?:_end|_end_unfinished)\(\s*(?:row, )?(?:"\w+",\s*)?"(\w+)"',
         r'"(permission_denied)"|"(unreadable)"',
         r'say\(\s*"(\w+)"',

@@ -63,11 +63,11 @@ def test_what_is_unknown_is_published_as_rejected(tmp_path: Path) -> None:
         Classifier.load(checkpoint(tmp_path / str(limit), limit)) for limit in (1e9, -1e9)
     ]
     said = [judge(one, rules, *one.logits(noise, 16_000)) for one in classifiers]
-    assert [(m["decision"], m["reason"]) for m in said] == [
+    assert [(m.decision, m.reason) for m in said] == [
         ("rejected", "unknown"),
         ("accepted", None),
     ]
-    assert said[0]["top"] == said[1]["top"]
+    assert said[0].top == said[1].top
 
 
 def test_a_limit_that_is_no_number_is_an_error(tmp_path: Path) -> None:

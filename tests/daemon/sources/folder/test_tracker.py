@@ -9,10 +9,12 @@ from contextlib import contextmanager
 import pytest
 
 from daemon.journal.ledger import Identity
-from daemon.pipeline.job import Outcome, Step
+from daemon.journal.records import Delivery
+from daemon.pipeline.job import Outcome
 from daemon.sources.folder.changes import Change
 from daemon.sources.folder.readiness import Growing
 from daemon.sources.folder.tracker import MADE_WAIT_S, OLD, FileTracker, Look
+from tinyast.arrays import Float
 
 SETTLE_S = 8.0
 PATH = b"/in/a.wav"
@@ -32,7 +34,13 @@ class Work:
     def __init__(self) -> None:
         self.steps = 0
 
-    def step(self) -> Step:
+    def prepare(self) -> Float | None:
+        raise NotImplementedError
+
+    def finish(self, logits: Float | None) -> list[Delivery]:
+        raise NotImplementedError
+
+    def more(self) -> bool:
         raise NotImplementedError
 
     def close(self) -> None:

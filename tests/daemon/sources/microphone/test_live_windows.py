@@ -11,18 +11,19 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import UNSET
 from sounds import noise
 
 from daemon.journal.records import Delivery
 from daemon.monitoring.metrics import Tally
-from daemon.pipeline.clip_store import Store
+from daemon.pipeline.clip_store import ClipStore
 from daemon.pipeline.events import Tracker
 from daemon.pipeline.job import JobContext
 from daemon.pipeline.live_job import MAX_WAITING, LiveJob, LiveWindow
 from daemon.pipeline.prediction import Rules
 from daemon.pipeline.queue import JobQueue
 from daemon.pipeline.worker import Worker
-from daemon.protocol.messages import Gap, Message, Source
+from daemon.protocol.messages import Loss, Message, Prediction, Source
 from daemon.settings.schema import Decision, Events, Microphone
 from daemon.sources.microphone.windowing import Cutter, Piece
 from tinyast import Classifier
@@ -109,7 +110,7 @@ class Desk:
     events: Events = field(default_factory=Events)
     decision: Decision = field(default_factory=Decision)
     said: list[Message] = field(default_factory=list)
-    gaps: list[Gap] = field(default_factory=list)
+    gaps: list[Loss] = field(default_factory=list)
     rows: list[Any] = field(default_factory=list)
     queue: JobQueue = field(default_factory=lambda: JobQueue(1))
 
@@ -123,7 +124,7 @@ class Desk:
             "run",
             self.context,
             Tracker(self.events),
-            Store(self.state, settings),
+            ClipStore(self.state, settings),
             self.gaps.append,
         )
         self.number = 0
@@ -144,13 +145,13 @@ class Desk:
     def work(self) -> None:
         """Do all that waits, as a worker would."""
         self.queue.close()
-        self.worker().run()
+        self.worker().work()
 
     def worker(self) -> Worker:
-        return Worker(0, self.queue, self.context.classifier.engine, Tally())
+        return Worker(0, self.queue, self.context, Tally())
 
-    def predictions(self) -> list[dict[str, Any]]:
-        return [m.body for m in self.said if m.type == "prediction"]
+    def predictions(self) -> list[Prediction]:
+        return [m for m in self.said if isinstance(m, Prediction)]
 
 
 def test_the_oldest_is_dropped_where_it_cannot_keep_up(tmp_path: Path) -> None:
@@ -159,7 +160,7 @@ def test_the_oldest_is_dropped_where_it_cannot_keep_up(tmp_path: Path) -> None:
     assert [w.index for w in dropped if w is not None] == [0, 1, 2]
     assert dropped[:MAX_WAITING] == [None] * MAX_WAITING
     desk.work()
-    indexes = [p["window"]["index"] for p in desk.predictions()]
+    indexes = [p.window.index for p in desk.predictions()]
     assert indexes == list(range(3, MAX_WAITING + 3))
 
 
@@ -171,7 +172,7 @@ def test_ending_events_keeps_its_place_among_windows(tmp_path: Path) -> None:
     desk.job.add("source_lost", desk.queue.put_live)
     desk.add(sound)
     desk.work()
-    states = [(m.type, m.body.get("state"), m.body.get("reason")) for m in desk.said]
+    states = [(m.type, getattr(m, "state", None), getattr(m, "reason", None)) for m in desk.said]
     assert states == [
         ("prediction", None, None),
         ("event", "start", None),
@@ -193,10 +194,11 @@ def test_unconfirmed_windows_are_said_and_not_accepted(tmp_path: Path) -> None:
     desk.add(sound)
     desk.work()
     first, second = desk.predictions()
-    assert (first["decision"], first["reason"]) == ("rejected", "unconfirmed")
-    assert (second["decision"], second["reason"]) == ("accepted", None)
-    assert "audio" not in first
-    assert Path(second["audio"]).exists()
+    assert (first.decision, first.reason) == ("rejected", "unconfirmed")
+    assert (second.decision, second.reason) == ("accepted", None)
+    assert first.audio is UNSET
+    assert isinstance(second.audio, str)
+    assert Path(second.audio).exists()
 
 
 def test_a_window_that_cannot_be_classified_is_a_gap(tmp_path: Path) -> None:
@@ -208,7 +210,7 @@ def test_a_window_that_cannot_be_classified_is_a_gap(tmp_path: Path) -> None:
     desk.work()
     (gap,) = desk.gaps
     assert (gap.reason, gap.frames, gap.duration_s) == ("unusable", 80_000, 5.0)
-    assert [p["window"]["index"] for p in desk.predictions()] == [1]
+    assert [p.window.index for p in desk.predictions()] == [1]
 
 
 @pytest.mark.parametrize("frames", [1, 2, 100, 79_999])
@@ -217,9 +219,9 @@ def test_what_is_left_where_a_stream_broke_off(tmp_path: Path, frames: int) -> N
     desk.add(noise(5.0)[:frames])
     desk.work()
     (body,) = desk.predictions()
-    window = body["window"]
-    assert window["padded_s"] == pytest.approx(5.0 - frames / 16_000, abs=1e-5)
-    assert window["end_s"] - window["start_s"] == pytest.approx(frames / 16_000, abs=1e-5)
+    window = body.window
+    assert window.padded_s == pytest.approx(5.0 - frames / 16_000, abs=1e-5)
+    assert window.end_s - window.start_s == pytest.approx(frames / 16_000, abs=1e-5)
 
 
 def test_windows_come_in_order_with_many_workers(tmp_path: Path) -> None:
@@ -235,4 +237,4 @@ def test_windows_come_in_order_with_many_workers(tmp_path: Path) -> None:
     desk.queue.close()
     for worker in workers:
         worker.join()
-    assert [p["window"]["index"] for p in desk.predictions()] == list(range(20))
+    assert [p.window.index for p in desk.predictions()] == list(range(20))

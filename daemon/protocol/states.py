@@ -1,0 +1,112 @@
+"""How the daemon is, as heartbeats and the status reply say; neither is journalled."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from daemon.protocol.fields import Count, Positive, Seconds, Sha256, Text, Time, Uuid, const, one_of
+from daemon.protocol.messages import SCHEMA, TYPES
+
+SourceState = Annotated[
+    str, one_of("starting", "watching", "polling", "hearing", "lost", "blocked")
+]
+
+
+Last = Annotated[dict[str, Count], Meta(extra_json_schema={"required": list(TYPES)})]
+"""The newest seq of each type."""
+
+
+class FolderState(Struct, frozen=True, kw_only=True, tag_field="kind", tag="file"):
+    """One `[[folder]]`."""
+
+    name: Text
+    path: str
+    state: SourceState
+    degraded: str | None  # why events alone do not do
+    scanning: bool
+    waiting: Count  # files without an end state
+    ignored: dict[str, Count]  # names passed over, by reason
+    files: dict[str, Count] = {}  # known files by their state: settling, queued, and so on
+    fault: str | None = None  # why files are retried, or a directory cannot be listed
+
+
+class MicrophoneState(Struct, frozen=True, kw_only=True, tag_field="kind", tag="mic"):
+    """One `[[microphone]]` or `[[stream]]`."""
+
+    name: Text
+    path: None = None
+    device: str | None
+    state: SourceState
+    degraded: str | None  # why there is no sound
+    silent: bool  # it gives exact zeros
+    level_dbfs: float
+    gaps: Count
+    waiting: Count = 0
+
+
+class Backlog(Struct, frozen=True):
+    """What waits."""
+
+    files: Count  # without an end state
+    messages: Count  # to be committed
+
+
+class Heartbeat(Struct, frozen=True, kw_only=True):
+    """Published every 5 s. The thread that publishes it sets the fields that are UNSET here."""
+
+    schema: Annotated[str, const(SCHEMA)] = SCHEMA
+    type: Annotated[str, const("heartbeat")] = "heartbeat"
+    published_at: Time | UnsetType = UNSET
+    journal: Uuid | UnsetType = UNSET
+    run_id: Uuid
+    node: Text
+    sources: list[FolderState | MicrophoneState]
+    backlog: Backlog
+    blocked: str | None  # why nothing can be committed
+    last: Last | UnsetType = UNSET
+
+
+class RunningModel(Struct, frozen=True):
+    """The checkpoint that judges windows, and the engine that runs it."""
+
+    name: Text
+    version: Text
+    sha256: Sha256
+    engine: Annotated[str, one_of("onnx", "int8", "torch")]
+
+
+class Replays(Struct, frozen=True):
+    """Requests to replay."""
+
+    answered: Count
+    refused: Count
+
+
+class DaemonStatus(Struct, frozen=True, kw_only=True):
+    """The reply to `{"status": true}`."""
+
+    version: Text
+    pid: Positive
+    node: Text
+    run_id: Uuid
+    journal: Uuid
+    started_at: Time
+    uptime_s: float
+    publish: Text  # endpoints
+    replay: Text
+    state: Text  # directory
+    model: RunningModel
+    workers: Positive
+    sources: list[FolderState | MicrophoneState]
+    backlog: Backlog
+    blocked: str | None
+    last: Last
+    published: dict[str, Count]  # messages of this run, by type; files by end state
+    progress: float  # s since 1970 of the last commit
+    journal_bytes: Count
+    windows_per_second: Seconds
+    replays: Replays
+    connections: dict[str, dict[str, Count]]  # by endpoint
+    jobs: dict[str, Count]  # waiting in each line
