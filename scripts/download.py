@@ -44,7 +44,7 @@ def command(
         bool, typer.Option("--pretrained", help="Fetch the weights that training starts from.")
     ] = False,
     extra: Annotated[
-        bool, typer.Option("--extra", help="Fetch and make sounds of no kind: about 700 MB.")
+        bool, typer.Option("--extra", help="Fetch and make sounds of no kind: about 930 MB.")
     ] = False,
     without: Annotated[
         list[str] | None,

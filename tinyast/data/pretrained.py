@@ -35,11 +35,11 @@ def fetch_pretrained(
         return False
     try:
         fetch(url, target, PRETRAINED_SHA256, attempts, pause_s, progress, trouble)
-    except ChecksumError:
-        raise
+    except ChecksumError as error:
+        raise ChecksumError(f"{error}: try the default URL, {PRETRAINED_URL}") from error
     except DataError as error:
         raise DataError(
-            f"{error}. To get it by hand, download {PRETRAINED_URL} on a machine that is online,"
-            f" and copy it to {target.resolve()}"
+            f"{error} (by hand: download {PRETRAINED_URL} on a machine that is online, and copy it"
+            f" to {target.resolve()})"
         ) from error
     return True

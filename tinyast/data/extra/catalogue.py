@@ -69,13 +69,15 @@ _MUSIC = (
         "sonic-pi-samples", "music", "CC0-1.0", 60, "val", only="/(loop|bass|tabla|guit|drum|bd)_"
     ),
 )
+_FREEDESKTOP = "CC-BY-SA-3.0, CC-BY-3.0, GPL-2, GPL-2+"  # by file
+_LOMIRI = "CC-BY-SA-3.0, CC-BY-4.0, CC-BY-3.0, CC0-1.0"
 _INTERFACE = (
-    Package("sound-theme-freedesktop", "interface", "CC-BY-SA-3.0", 30, without="phone"),
-    Package("lomiri-sounds", "interface", "CC-BY-SA-3.0", 40, without="[Ww]ind"),
+    Package("sound-theme-freedesktop", "interface", _FREEDESKTOP, 30, without="phone"),
+    Package("lomiri-sounds", "interface", _LOMIRI, 40, without="[Ww]ind"),
     Package("psi-plus-sounds", "interface", "GPL-2+", 20),
     Package("pidgin-data", "interface", "GPL-2+", 5),
     Package("eiskaltdcpp-sounds", "interface", "GPL-3+", 8),
-    Package("deepin-sound-theme", "interface", "GPL-3+", 21),
+    Package("deepin-sound-theme", "interface", "GPL-3", 21),
     Package("jami-daemon", "interface", "GPL-3+", 20, cuts=2),
     Package("sound-icons", "interface", "GPL-2+", 32),
     Package("kanagram", "interface", "GPL-2+", 2, only="ogg$"),

@@ -68,3 +68,18 @@ def read_rows(path: Path) -> list[Row]:
             return [Row(**row) for row in csv.DictReader(file)]
     except TypeError as error:
         raise DataError(f"{path} is no list of sounds of no kind: {error}") from error
+
+
+def paths_of(folder: Path, split: str) -> list[Path]:
+    """The clips of a split, `train` or `val`, sorted.
+
+    Raises:
+        DataError: The folder has no labels.csv, or a clip that it lists is missing.
+    """
+    labels = folder / LABELS
+    if not labels.exists():
+        raise DataError(f"{labels} is missing: python -m scripts.download --extra makes it")
+    paths = sorted(folder / row.path for row in read_rows(labels) if row.split == split)
+    if missing := [path for path in paths if not path.is_file()]:
+        raise DataError(f"{missing[0]} is missing: delete {labels} and run the download again")
+    return paths

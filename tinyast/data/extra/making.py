@@ -105,6 +105,7 @@ def make_all(
                 left_out(str(error))
                 continue
         rows += read_rows(part)
+    progress("", len(found))
     write_labels(rows, folder)
     shutil.rmtree(parts)
     return rows

@@ -17,8 +17,9 @@ from sounds import noise, write_wav
 from tinyast.data.extra import debian, making
 from tinyast.data.extra.catalogue import Package
 from tinyast.data.extra.clips import ExtraError
-from tinyast.data.extra.folder import read_rows
+from tinyast.data.extra.folder import paths_of, read_rows
 from tinyast.data.extra.making import Amounts, make_all, makers
+from tinyast.errors import DataError
 
 PACKAGE = Package("tinyast-test-sounds", "effect", "CC0-1.0", 8, "val", without="secret", cuts=2)
 FEW = Amounts(noise=4, tone=4)
@@ -76,6 +77,8 @@ def test_labels_list_every_clip_with_its_source_and_licence(debs: Path, tmp_path
         assert float(row["seconds"]) == pytest.approx(info.duration, abs=0.006)
         assert row["path"].startswith(f"{row['split']}/{row['group']}-")
         assert row["licence"] == "CC0-1.0"
+    halves = [paths_of(tmp_path / "extra", split) for split in ("train", "val")]
+    assert sorted(halves[0] + halves[1]) == sorted((tmp_path / "extra").glob("*/*.flac"))
     cut = [row for row in rows if row["group"] == "effect"]
     names = sorted(row["source"].rsplit("/", 1)[-1] for row in cut)
     assert names == ["long.wav", "long.wav", "short.wav"]
@@ -120,6 +123,18 @@ def test_without_apt_the_error_lists_the_packages(
     assert makers(tmp_path, ["noise", "tone"])
     with pytest.raises(ExtraError, match="sudo apt install espeak-ng flite"):
         makers(tmp_path, ["speech"])
+
+
+def test_a_folder_that_is_not_whole_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"scripts\.download --extra makes it"):
+        paths_of(tmp_path, "train")
+    columns = "path,group,source,licence,split,seconds\n"
+    (tmp_path / "labels.csv").write_text(f"{columns}train/a.flac,noise,a,b,train,1.00\n")
+    with pytest.raises(DataError, match=r"a\.flac is missing"):
+        paths_of(tmp_path, "train")
+    (tmp_path / "labels.csv").write_text("file,label\na.wav,none\n")
+    with pytest.raises(DataError, match="no list of sounds of no kind"):
+        paths_of(tmp_path, "train")
 
 
 def test_a_broken_package_is_named(tmp_path: Path) -> None:
