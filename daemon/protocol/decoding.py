@@ -34,6 +34,7 @@ class Head(Struct, frozen=True):
     journal: str
     seq: Seq
     prev: Seq
+    id: str
 
 
 class _Beat(Struct, frozen=True):

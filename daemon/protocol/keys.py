@@ -32,6 +32,26 @@ class ServerKeys:
     clients: Path
 
 
+@dataclass(frozen=True)
+class ClientKeys:
+    """The keys with which a subscriber connects to a daemon that has keys: Z85, 40 characters."""
+
+    server: bytes  # the daemon's public key
+    public: bytes
+    secret: bytes
+
+    @classmethod
+    def load(cls, server: Path | str, own: Path | str) -> ClientKeys:
+        """Read `server.key` and one's own `NAME.key_secret`. Raises SettingsError."""
+        public, secret = load_pair(Path(own))
+        return cls(load_public(Path(server)), public, secret)
+
+    def use_on(self, socket: zmq.Socket[bytes]) -> None:
+        """Have a socket that is not connected yet use these keys."""
+        socket.curve_serverkey = self.server
+        socket.curve_publickey, socket.curve_secretkey = self.public, self.secret
+
+
 def make_server(folder: Path) -> Path:
     """Make the daemon's key pair and an empty client folder; return the public key's file.
 

@@ -6,9 +6,12 @@
  * docs/messages.md is the contract. The parts that matter here:
  *
  * - Every message is two frames, a topic and a JSON object.
- * - `seq` numbers all messages, and `prev` is the seq of the previous message of the same type.
- *   A `prev` that we have not seen reveals a loss; so does a `last` in the heartbeat beyond our seq.
- * - A second socket sends lost messages again: ask it for everything after the last seq we have.
+ * - `seq` numbers all messages: 1, 2, 3, ... We keep one number, up to which we have had every
+ *   message. If the next message is not the one after it, or a heartbeat names a newer one, some
+ *   were lost.
+ * - A second socket sends lost messages again: ask it for everything after our number. We ask for
+ *   the newest message that we have, too: if another is in its place, the daemon's journal was put
+ *   back (a restored snapshot, say), and we go back to where the two part.
  * - A heartbeat comes every 5 s. If none comes, the daemon hangs or is gone, or the connection is.
  * - A daemon with keys accepts only clients it knows: both sockets send our key and check its key.
  */
@@ -28,26 +31,30 @@
 #define ANSWER_MS 5000 /* a running daemon answers far sooner */
 #define SILENT_MS 15000 /* three heartbeats */
 #define NOTHING (-1)
+#define REMEMBERED 10000 /* messages whose id we keep, in case the journal is put back */
+#define ID_SIZE 33 /* with the zero at its end */
 #define KEY_SIZE 41 /* Z85, with the final zero */
-
-/* All except the heartbeat, which has no seq. */
-static const char *const TYPES[] = {"prediction", "file", "event", "gap", "status"};
-enum { N_TYPES = sizeof TYPES / sizeof *TYPES };
 
 struct keys {
     bool used;
     char server[KEY_SIZE], public[KEY_SIZE], secret[KEY_SIZE];
 };
 
+struct had {
+    int64_t seq; /* 0 where there is none */
+    char id[ID_SIZE];
+};
+
 struct listener {
     void *context;
     struct keys keys;
-    const char *replay;    /* endpoint */
-    char journal[40];      /* seq counts within one journal; empty before the first answer */
-    int64_t seen[N_TYPES]; /* of each type, the newest seq we have had */
-    int64_t missing;       /* replay has to give what comes after this seq, or NOTHING */
-    int64_t files;         /* end states of files printed so far */
-    int64_t count;         /* after how many to stop, or NOTHING */
+    const char *replay;          /* endpoint */
+    char journal[40];            /* seq counts within one journal; empty before the first answer */
+    int64_t position;            /* we have had every message up to this seq */
+    bool behind;                 /* whether replay has messages that we have not had */
+    struct had had[REMEMBERED];  /* the newest of them; that of `seq` at seq % REMEMBERED */
+    int64_t files;               /* end states of files printed so far */
+    int64_t count;               /* after how many to stop, or NOTHING */
 };
 
 /* `what` holds one %s for `detail`. */
@@ -94,14 +101,6 @@ static int64_t whole(const cJSON *object, const char *name)
 
 /* -- Messages --------------------------------------------------------------------------------- */
 
-static int type_of(const cJSON *message)
-{
-    for (int type = 0; type < N_TYPES; type++)
-        if (strcmp(TYPES[type], text(message, "type")) == 0)
-            return type;
-    return -1; /* of a later version */
-}
-
 /* seq, what it says, path. The path stays JSON, so that no name breaks the line. */
 static void print_line(zmq_msg_t *topic, const cJSON *message)
 {
@@ -119,40 +118,84 @@ static void print_line(zmq_msg_t *topic, const cJSON *message)
     cJSON_free(quoted);
 }
 
-static void begin_at(struct listener *self, int64_t seq)
+/* The id of the message `seq` if we have had it and still know; NULL otherwise. */
+static const char *known_id(const struct listener *self, int64_t seq)
 {
-    for (int type = 0; type < N_TYPES; type++)
-        self->seen[type] = seq;
-    self->missing = seq;
+    const struct had *slot = &self->had[seq % REMEMBERED];
+    return seq > 0 && slot->seq == seq ? slot->id : NULL;
 }
 
-/* A heartbeat names the newest message of each type: ask for those we have not had. */
-static void take_heartbeat(struct listener *self, const cJSON *message)
+static bool is_known(const struct listener *self, int64_t seq, const cJSON *message)
 {
-    for (int type = 0; type < N_TYPES; type++) {
-        bool late = whole(get(message, "last"), TYPES[type]) > self->seen[type];
-        if (late && (self->missing == NOTHING || self->seen[type] < self->missing))
-            self->missing = self->seen[type];
+    const char *known = known_id(self, seq);
+    return known != NULL && strcmp(known, text(message, "id")) == 0;
+}
+
+/* Note a message as had, and print it if it is new. */
+static void note(struct listener *self, zmq_msg_t *topic, const cJSON *message, bool is_new)
+{
+    int64_t seq = whole(message, "seq");
+    struct had *slot = &self->had[seq % REMEMBERED];
+
+    slot->seq = seq;
+    snprintf(slot->id, sizeof slot->id, "%s", text(message, "id"));
+    if (is_new) {
+        self->files += strcmp(text(message, "type"), "file") == 0;
+        print_line(topic, message);
     }
 }
 
-/* Print a message unless we had it before; note where it shows that one before it was lost. */
-static void take(struct listener *self, zmq_msg_t *topic, zmq_msg_t *body, bool live)
+static void begin_at(struct listener *self, int64_t seq)
+{
+    memset(self->had, 0, sizeof self->had);
+    self->position = seq;
+    self->behind = true;
+}
+
+/* The journal was put back: go on from the oldest message that we know, or else from the start. */
+static void go_back(struct listener *self)
+{
+    int64_t oldest = 0;
+
+    fputs("listen: the daemon's journal was put back; reading on from where it parts from ours\n",
+          stderr);
+    for (int i = 0; i < REMEMBERED; i++)
+        if (self->had[i].seq > 0 && (oldest == 0 || self->had[i].seq < oldest))
+            oldest = self->had[i].seq;
+    if (0 < oldest && oldest < self->position)
+        self->position = oldest;
+    else
+        begin_at(self, 0);
+}
+
+/* A heartbeat names the newest message of each type. */
+static void take_heartbeat(struct listener *self, const cJSON *message)
+{
+    int64_t newest = 0;
+    const cJSON *last;
+
+    cJSON_ArrayForEach(last, get(message, "last"))
+        if ((int64_t)last->valuedouble > newest)
+            newest = (int64_t)last->valuedouble;
+    self->behind = newest != self->position || strcmp(text(message, "journal"), self->journal) != 0;
+}
+
+/* Print a published message if it is the next one; note if replay has to tell. */
+static void take_live(struct listener *self, zmq_msg_t *topic, zmq_msg_t *body)
 {
     cJSON *message = parse(body);
-    int type = type_of(message);
+    int64_t seq = whole(message, "seq");
 
-    if (strcmp(text(message, "journal"), self->journal) != 0) {
-        self->missing = 0;
-    } else if (strcmp(text(message, "type"), "heartbeat") == 0) {
+    if (strcmp(text(message, "type"), "heartbeat") == 0) {
         take_heartbeat(self, message);
-    } else if (type >= 0 && whole(message, "seq") > self->seen[type]) {
-        if (live && whole(message, "prev") > self->seen[type]) {
-            self->missing = self->seen[type];
-        } else {
-            self->seen[type] = whole(message, "seq");
-            self->files += strcmp(TYPES[type], "file") == 0;
-            print_line(topic, message);
+    } else if (seq > 0) { /* pictures have none */
+        bool ours = strcmp(text(message, "journal"), self->journal) == 0;
+        if (ours && seq == self->position + 1) {
+            self->position = seq;
+            note(self, topic, message, true);
+        } else if (!ours || seq > self->position ||
+                   (known_id(self, seq) != NULL && !is_known(self, seq, message))) {
+            self->behind = true;
         }
     }
     cJSON_Delete(message);
@@ -221,7 +264,8 @@ static void *connect_to(const struct listener *self, int kind, const char *endpo
 }
 
 /* Ask replay for what comes after `since`, at most `limit`. Gives back the header of its answer;
- * the messages are left to be received from `*socket`, which is the caller's to close. */
+ * the messages are left to be received from `*socket`, which is the caller's to close. NULL, and
+ * nothing to close, if no answer came. */
 static cJSON *ask(struct listener *self, int64_t since, int limit, void **socket)
 {
     char request[80];
@@ -235,9 +279,10 @@ static cJSON *ask(struct listener *self, int64_t since, int limit, void **socket
 
     zmq_msg_init(&frame);
     if (zmq_msg_recv(&frame, *socket, 0) < 0) {
-        if (errno == EAGAIN)
-            fail("no daemon answers at %s; start one with `tinyastd run`", self->replay);
-        fail("cannot receive: %s", zmq_strerror(errno));
+        if (errno != EAGAIN)
+            fail("cannot receive: %s", zmq_strerror(errno));
+        zmq_close(*socket);
+        return NULL;
     }
     cJSON *header = parse(&frame);
     zmq_msg_close(&frame);
@@ -254,7 +299,7 @@ static void wait_for_next(void *subscriber, const char *publish)
         if (found < 0 && errno != EINTR)
             fail("cannot wait: %s", zmq_strerror(errno));
         if (found == 0) {
-            fputs("listen: nothing is heard of the daemon; connecting again\n", stderr);
+            fputs("listen: no sign of life from the daemon; connecting again\n", stderr);
             zmq_disconnect(subscriber, publish);
             if (zmq_connect(subscriber, publish) != 0)
                 fail("cannot connect again: %s", zmq_strerror(errno));
@@ -262,42 +307,68 @@ static void wait_for_next(void *subscriber, const char *publish)
     }
 }
 
-/* Take the topic and body that are next on `socket`; true if more follow in the same message. */
-static bool take_pair(struct listener *self, void *socket, bool live)
+/* Receive the topic and body that are next on `socket`; true if more follow in the same message. */
+static bool receive_pair(void *socket, zmq_msg_t *topic, zmq_msg_t *body)
 {
-    zmq_msg_t topic, body;
-    zmq_msg_init(&topic);
-    zmq_msg_init(&body);
-    receive(socket, &topic);
-    receive(socket, &body);
-    take(self, &topic, &body, live);
-    bool more = zmq_msg_more(&body);
-    zmq_msg_close(&topic);
-    zmq_msg_close(&body);
-    return more;
+    zmq_msg_init(topic);
+    zmq_msg_init(body);
+    receive(socket, topic);
+    receive(socket, body);
+    return zmq_msg_more(body);
 }
 
-/* One page of what is missing; `missing` is then where to go on, or NOTHING. */
+/* Take the messages of an answer; false if the first is not the one that we have at our position. */
+static bool take_page(struct listener *self, void *socket, bool compare)
+{
+    int more;
+    size_t size = sizeof more;
+    zmq_msg_t topic, body;
+
+    zmq_getsockopt(socket, ZMQ_RCVMORE, &more, &size);
+    if (compare && !more)
+        return false;
+    while (more && !enough(self)) {
+        more = receive_pair(socket, &topic, &body);
+        cJSON *message = parse(&body);
+        int64_t seq = whole(message, "seq");
+        bool known = is_known(self, seq, message);
+        if (!compare || known)
+            note(self, &topic, message, seq > self->position && !known);
+        cJSON_Delete(message);
+        zmq_msg_close(&topic);
+        zmq_msg_close(&body);
+        if (compare && !known)
+            return false;
+        compare = false;
+    }
+    return true;
+}
+
+/* One page of what we have not had. We ask for the message at our position again if we know it. */
 static void catch_up(struct listener *self)
 {
     void *socket;
-    cJSON *header = ask(self, self->missing, 1000, &socket);
+    bool compare = known_id(self, self->position) != NULL;
+    cJSON *header = ask(self, self->position - compare, 1000, &socket);
+    if (header == NULL) {
+        fputs("listen: the daemon does not answer; asking again\n", stderr);
+        return;
+    }
     int64_t next = whole(header, "next"), newest = whole(header, "newest");
+    int64_t lost = whole(header, "oldest") - self->position - 1;
     bool other = *self->journal && strcmp(self->journal, text(header, "journal")) != 0;
 
     snprintf(self->journal, sizeof self->journal, "%s", text(header, "journal"));
-    if (other || self->missing > newest) {
-        begin_at(self, 0); /* the daemon counts anew, so do we */
+    if (other) {
+        fputs("listen: the daemon has begun a new journal; reading it from its start\n", stderr);
+        begin_at(self, 0);
+    } else if (newest < self->position || !take_page(self, socket, compare && lost < 0)) {
+        go_back(self);
     } else {
-        int more;
-        size_t size = sizeof more;
-        zmq_getsockopt(socket, ZMQ_RCVMORE, &more, &size);
-        while (more && !enough(self))
-            more = take_pair(self, socket, false);
-        self->missing = next < newest ? next : NOTHING;
-        for (int type = 0; type < N_TYPES; type++) /* we have had all up to the newest */
-            if (next >= newest && self->seen[type] < newest)
-                self->seen[type] = newest;
+        if (lost > 0)
+            fprintf(stderr, "listen: %" PRId64 " messages were lost: they are deleted\n", lost);
+        self->position = next;
+        self->behind = next < newest;
     }
     cJSON_Delete(header);
     zmq_close(socket);
@@ -307,6 +378,8 @@ static int64_t newest_seq(struct listener *self)
 {
     void *socket;
     cJSON *header = ask(self, 0, 1, &socket);
+    if (header == NULL)
+        fail("no daemon answers at %s; start one with `tinyastd run`", self->replay);
     int64_t newest = whole(header, "newest");
     cJSON_Delete(header);
     zmq_close(socket);
@@ -317,14 +390,19 @@ static void listen_from(struct listener *self, const char *publish, int64_t sinc
 {
     /* Before asking replay, so that nothing falls between the two. */
     void *subscriber = connect_to(self, ZMQ_SUB, publish);
+    int64_t newest = newest_seq(self);
+    zmq_msg_t topic, body;
 
-    begin_at(self, since == NOTHING ? newest_seq(self) : since);
+    begin_at(self, since == NOTHING ? newest : since);
     while (!enough(self)) {
-        if (self->missing != NOTHING) {
+        if (self->behind) {
             catch_up(self);
         } else {
             wait_for_next(subscriber, publish);
-            take_pair(self, subscriber, true);
+            receive_pair(subscriber, &topic, &body);
+            take_live(self, &topic, &body);
+            zmq_msg_close(&topic);
+            zmq_msg_close(&body);
         }
     }
     zmq_close(subscriber);
@@ -350,7 +428,7 @@ int main(int argc, char **argv)
         {"count", required_argument, NULL, 'c'},      /* stop after this many files */
         {NULL, 0, NULL, 0},
     };
-    struct listener self = {.replay = "tcp://127.0.0.1:5756", .count = NOTHING};
+    static struct listener self = {.replay = "tcp://127.0.0.1:5756", .count = NOTHING};
     const char *publish = "tcp://127.0.0.1:5755", *server_key = NULL, *own_key = NULL;
     int64_t since = NOTHING;
 

@@ -6,9 +6,12 @@
 // docs/messages.md is the contract. The parts that matter here:
 //
 // - Every message is two frames, a topic and a JSON object.
-// - `seq` numbers all messages, and `prev` is the seq of the previous message of the same type.
-//   A `prev` that we have not seen reveals a loss; so does a `last` in the heartbeat beyond our seq.
-// - A second socket sends lost messages again: ask it for everything after the last seq we have.
+// - `seq` numbers all messages: 1, 2, 3, … We keep one number, up to which we have had every
+//   message. If the next message is not the one after it, or a heartbeat names a newer one, some
+//   were lost.
+// - A second socket sends lost messages again: ask it for everything after our number. We ask for
+//   the newest message that we have, too: if another is in its place, the daemon's journal was put
+//   back (a restored snapshot, say), and we go back to where the two part.
 // - A heartbeat comes every 5 s. If none comes, the daemon hangs or is gone, or the connection is.
 // - A daemon with keys accepts only clients it knows: both sockets send our key and check its key.
 
@@ -16,7 +19,7 @@ import { readFileSync } from "node:fs"
 import { parseArgs } from "node:util"
 import * as zmq from "zeromq"
 
-const TYPES = ["prediction", "file", "event", "gap", "status"] // except the heartbeat, which has no seq
+const REMEMBERED = 10_000 // messages whose id we keep, in case the journal is put back
 const ANSWER_MS = 5_000 // a running daemon answers far sooner
 const SILENT_MS = 15_000 // three heartbeats
 
@@ -38,7 +41,7 @@ function showKeys(server, own) {
   keys = { curveServerKey: readKeys(server).public, curvePublicKey, curveSecretKey }
 }
 
-/** Ask replay: its header, and [topic, body] of each message as it was published. */
+/** Ask replay: its header, and [topic, body] of each message as published; null: no answer. */
 async function ask(endpoint, request) {
   const socket = new zmq.Request({ receiveTimeout: ANSWER_MS, linger: 0, ...keys })
   socket.connect(endpoint)
@@ -52,13 +55,81 @@ async function ask(endpoint, request) {
     return [answer, messages]
   } catch (error) {
     if (error.code !== "EAGAIN") throw error
-    throw new Error(`no daemon answers at ${endpoint}; start one with \`tinyastd run\``)
+    return null
   } finally {
     socket.close()
   }
 }
 
-const allAt = (seq) => new Map(TYPES.map((type) => [type, seq]))
+const warn = (text) => console.error(`listen.mjs: ${text}`)
+
+/** Our place in the stream: we have had every message up to `position`. */
+class Place {
+  journal = null // seq counts within one journal
+  ids = new Map() // by seq, of the messages that we have had; newest last
+
+  constructor(position) {
+    this.position = position
+  }
+
+  note({ seq, id }) {
+    this.ids.delete(seq)
+    this.ids.set(seq, id)
+    if (this.ids.size > REMEMBERED) this.ids.delete(this.ids.keys().next().value)
+  }
+
+  /** Whether a published message is the next one; null if replay has to tell. */
+  isNext(message) {
+    const { seq, id } = message
+    if (message.journal !== this.journal || seq > this.position + 1) return null
+    if (seq === this.position + 1) {
+      this.note(message)
+      this.position = seq
+      return true
+    }
+    return (this.ids.get(seq) ?? id) === id ? false : null
+  }
+
+  /** What to ask replay for: from the newest message that we have, if we know its id. */
+  since() {
+    return this.ids.has(this.position) ? this.position - 1 : this.position
+  }
+
+  /** The new messages in an answer of replay, as [topic, message]; null: ask from elsewhere. */
+  take(header, batch) {
+    if (this.journal !== null && this.journal !== header.journal) {
+      warn("the daemon has begun a new journal; reading it from its start")
+      this.journal = header.journal
+      this.position = 0
+      this.ids.clear()
+      return null
+    }
+    this.journal = header.journal
+    if (this.wasPutBack(header, batch)) {
+      warn("the daemon's journal was put back; reading on from where it parts from ours")
+      const oldest = this.ids.size === 0 ? 0 : Math.min(...this.ids.keys())
+      const known = 0 < oldest && oldest < this.position // else further than we remember
+      if (!known) this.ids.clear()
+      this.position = known ? oldest : 0
+      return null
+    }
+    const lost = header.oldest - this.position - 1
+    if (lost > 0) warn(`${lost} messages were lost: they are deleted`)
+    const fresh = batch.filter(
+      ([, { seq, id }]) => seq > this.position && this.ids.get(seq) !== id,
+    )
+    for (const [, message] of batch) this.note(message)
+    this.position = header.next
+    return fresh
+  }
+
+  wasPutBack(header, batch) {
+    if (header.newest < this.position) return true
+    const known = this.ids.get(this.position)
+    if (known === undefined || header.oldest > this.position) return false
+    return batch.length === 0 || batch[0][1].id !== known
+  }
+}
 
 /** Every message after seq `since`, each once, as [topic, message]; undefined: from now on. */
 async function* listen(publish, replay, since) {
@@ -66,8 +137,10 @@ async function* listen(publish, replay, since) {
   subscriber.subscribe("tinyast.v1.")
   subscriber.connect(publish) // before asking replay, so that nothing falls between the two
   try {
-    since ??= (await ask(replay, { since: 0, limit: 1 }))[0].newest
-    yield* follow(subscriber, publish, replay, since)
+    const answer = await ask(replay, { since: 0, limit: 1 })
+    if (answer === null)
+      throw new Error(`no daemon answers at ${replay}; start one with \`tinyastd run\``)
+    yield* follow(subscriber, publish, replay, new Place(since ?? answer[0].newest))
   } finally {
     subscriber.close()
   }
@@ -80,56 +153,41 @@ async function receive(subscriber, publish) {
       return await subscriber.receive()
     } catch (error) {
       if (error.code !== "EAGAIN") throw error
-      console.error("listen.mjs: nothing is heard of the daemon; connecting again")
+      warn("no sign of life from the daemon; connecting again")
       subscriber.disconnect(publish)
       subscriber.connect(publish)
     }
   }
 }
 
-async function* follow(subscriber, publish, replay, since) {
-  let seen = allAt(since) // of each type, the newest seq we have had
-  let journal = null // seq counts within one journal
-  let missing = since // replay has to give what comes after this seq; null: nothing
+async function* follow(subscriber, publish, replay, place) {
+  let behind = true // whether replay has messages that we have not had
 
   for (;;) {
-    let header = null
-    let batch
-    if (missing === null) {
-      batch = [await receive(subscriber, publish)]
-    } else {
-      ;[header, batch] = await ask(replay, { since: missing })
-      const other = journal !== null && journal !== header.journal
-      journal = header.journal
-      if (other || missing > header.newest) {
-        seen = allAt(0) // the daemon counts anew, so do we
-        missing = 0
+    if (behind) {
+      const answer = await ask(replay, { since: place.since() })
+      if (answer === null) {
+        warn("the daemon does not answer; asking again")
         continue
       }
-      missing = header.next
-    }
-
-    for (const [topic, body] of batch) {
-      const message = JSON.parse(body)
-      const { type, seq, prev } = message
-      if (message.journal !== journal) {
-        missing = 0
-      } else if (type === "heartbeat") {
-        const late = TYPES.filter((each) => message.last[each] > seen.get(each))
-        if (late.length > 0) missing = Math.min(...late.map((each) => seen.get(each)))
-      } else if (!seen.has(type) || seq <= seen.get(type)) {
-        continue // of a later version, or had before
-      } else if (header === null && prev > seen.get(type)) {
-        missing = seen.get(type)
-      } else {
-        seen.set(type, seq)
-        yield [topic.toString(), message]
+      const [header, pairs] = answer
+      const batch = pairs.map(([topic, body]) => [topic.toString(), JSON.parse(body)])
+      const fresh = place.take(header, batch)
+      if (fresh !== null) {
+        yield* fresh
+        behind = place.position < header.newest
       }
+      continue
     }
-
-    if (header !== null && header.next === header.newest) {
-      for (const [type, seq] of seen) seen.set(type, Math.max(seq, header.newest))
-      missing = null // all is there; go on with what is published
+    const [topic, body] = await receive(subscriber, publish)
+    const message = JSON.parse(body)
+    if (message.type === "heartbeat") {
+      const newest = Math.max(...Object.values(message.last))
+      behind = message.journal !== place.journal || newest !== place.position
+    } else if (message.seq !== undefined) {
+      const isNext = place.isNext(message) // pictures have no seq
+      behind = isNext === null
+      if (isNext) yield [topic.toString(), message]
     }
   }
 }

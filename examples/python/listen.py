@@ -6,9 +6,11 @@ Prints one line for each message: its seq, a summary, and the path of the sound,
 docs/messages.md is the contract. The parts that matter here:
 
 * Every message is two frames, a topic and a JSON object.
-* `seq` numbers all messages, and `prev` is the seq of the previous message of the same type.
-  A `prev` that we have not seen reveals a loss; so does a `last` in the heartbeat beyond our seq.
-* A second socket sends lost messages again: ask it for everything after the last seq we have.
+* `seq` numbers all messages: 1, 2, 3, … We keep one number, up to which we have had every message.
+  If the next message is not the one after it, or a heartbeat names a newer one, some were lost.
+* A second socket sends lost messages again: ask it for everything after our number. We ask for the
+  newest message that we have, too: if another is in its place, the daemon's journal was put back
+  (a restored snapshot, say), and we go back to where the two part.
 * A heartbeat comes every 5 s. If none comes, the daemon hangs or is gone, or the connection is.
 * A daemon with keys accepts only clients it knows: both sockets send our key and check its key.
 """
@@ -22,11 +24,12 @@ from typing import Any
 import zmq
 import zmq.auth
 
-TYPES = ("prediction", "file", "event", "gap", "status")  # except the heartbeat, which has no seq
+REMEMBERED = 10_000  # messages whose id we keep, in case the journal is put back
 ANSWER_MS = 5_000  # a running daemon answers far sooner
 SILENT_MS = 15_000  # three heartbeats
 
 Message = dict[str, Any]
+Batch = list[tuple[str, Message]]  # with their topics
 
 context = zmq.Context()
 
@@ -41,19 +44,87 @@ def read_keys(server: str, own: str) -> None:
     context.setsockopt(zmq.CURVE_SECRETKEY, secret)
 
 
-def ask(endpoint: str, **request: Any) -> tuple[Message, list[tuple[bytes, bytes]]]:
+def ask(endpoint: str, **request: Any) -> tuple[Message, list[tuple[bytes, bytes]]] | None:
     """Ask replay: its header, and a list of (topic, body) as they were published."""
     with context.socket(zmq.REQ) as socket:
         socket.linger = 0
         socket.connect(endpoint)
         socket.send_json(request)
         if not socket.poll(ANSWER_MS):
-            sys.exit(f"listen.py: no daemon answers at {endpoint}; start one with `tinyastd run`")
+            return None
         header, *frames = socket.recv_multipart()
     answer = json.loads(header)
     if "error" in answer:
         sys.exit(f"listen.py: the daemon refuses: {answer['error']['text']}")
     return answer, list(zip(frames[::2], frames[1::2], strict=True))
+
+
+class Place:
+    """Our place in the stream: we have had every message up to `position`."""
+
+    def __init__(self, position: int) -> None:
+        self.position = position
+        self.journal: str | None = None  # seq counts within one journal
+        self.ids: dict[int, str] = {}  # by seq, of the messages that we have had; newest last
+
+    def note(self, message: Message) -> None:
+        self.ids.pop(message["seq"], None)
+        self.ids[message["seq"]] = message["id"]
+        if len(self.ids) > REMEMBERED:
+            del self.ids[next(iter(self.ids))]
+
+    def is_next(self, message: Message) -> bool | None:
+        """Whether a published message is the next one; None if replay has to tell."""
+        seq, id = message["seq"], message["id"]
+        if message["journal"] != self.journal or seq > self.position + 1:
+            return None
+        if seq == self.position + 1:
+            self.note(message)
+            self.position = seq
+            return True
+        return False if self.ids.get(seq, id) == id else None
+
+    def since(self) -> int:
+        """What to ask replay for: from the newest message that we have, if we know its id."""
+        return self.position - (self.position in self.ids)
+
+    def take(self, header: Message, batch: Batch) -> Batch | None:
+        """The new messages in an answer of replay; None if it has to be asked from elsewhere."""
+        if self.journal not in (None, header["journal"]):
+            warn("the daemon has begun a new journal; reading it from its start")
+            self.journal, self.position, self.ids = header["journal"], 0, {}
+            return None
+        self.journal = header["journal"]
+        if self.was_put_back(header, batch):
+            warn("the daemon's journal was put back; reading on from where it parts from ours")
+            oldest = min(self.ids, default=0)
+            if not 0 < oldest < self.position:  # it was put back further than we remember
+                oldest, self.ids = 0, {}
+            self.position = oldest
+            return None
+        if header["oldest"] > self.position + 1:
+            warn(f"{header['oldest'] - self.position - 1} messages were lost: they are deleted")
+        new = [(topic, message) for topic, message in batch if self.is_new(message)]
+        for _, message in batch:
+            self.note(message)
+        self.position = header["next"]
+        return new
+
+    def was_put_back(self, header: Message, batch: Batch) -> bool:
+        if header["newest"] < self.position:
+            return True
+        known = self.ids.get(self.position)
+        if known is None or header["oldest"] > self.position:
+            return False
+        return not batch or batch[0][1]["id"] != known
+
+    def is_new(self, message: Message) -> bool:
+        seq: int = message["seq"]
+        return seq > self.position and self.ids.get(seq) != message["id"]
+
+
+def warn(text: str) -> None:
+    print(f"listen.py: {text}", file=sys.stderr)
 
 
 def listen(publish: str, replay: str, since: int | None) -> Iterator[tuple[str, Message]]:
@@ -62,48 +133,39 @@ def listen(publish: str, replay: str, since: int | None) -> Iterator[tuple[str, 
     subscriber.subscribe("tinyast.v1.")
     subscriber.connect(publish)  # before asking replay, so that nothing falls between the two
 
-    if since is None:
-        since = ask(replay, since=0, limit=1)[0]["newest"]
-    seen = dict.fromkeys(TYPES, since)  # of each type, the newest seq we have had
-    journal = None  # seq counts within one journal
-    missing: int | None = since  # replay has to give what comes after this seq; None: nothing
+    answer = ask(replay, since=0, limit=1)
+    if answer is None:
+        sys.exit(f"listen.py: no daemon answers at {replay}; start one with `tinyastd run`")
+    place = Place(answer[0]["newest"] if since is None else since)
+    behind = True  # whether replay has messages that we have not had
 
     while True:
-        if missing is not None:
-            header, batch = ask(replay, since=missing)
-            if journal not in (None, header["journal"]) or missing > header["newest"]:
-                seen, missing = dict.fromkeys(TYPES, 0), 0  # the daemon counts anew, so do we
-                journal = header["journal"]
+        if behind:
+            answer = ask(replay, since=place.since())
+            if answer is None:
+                warn("the daemon does not answer; asking again")
                 continue
-            journal, missing = header["journal"], header["next"]
+            header, pairs = answer
+            batch = [(topic.decode(), json.loads(body)) for topic, body in pairs]
+            new = place.take(header, batch)
+            if new is not None:
+                yield from new
+                behind = place.position < header["newest"]
         elif subscriber.poll(SILENT_MS):
             topic, body = subscriber.recv_multipart()
-            header, batch = None, [(topic, body)]
+            message = json.loads(body)
+            if message["type"] == "heartbeat":
+                behind = place.journal != message["journal"]
+                behind |= place.position != max(message["last"].values())
+            elif "seq" in message:  # pictures have none
+                is_next = place.is_next(message)
+                behind = is_next is None
+                if is_next:
+                    yield topic.decode(), message
         else:
-            print("listen.py: nothing is heard of the daemon; connecting again", file=sys.stderr)
+            warn("no sign of life from the daemon; connecting again")
             subscriber.disconnect(publish)
             subscriber.connect(publish)
-            continue
-
-        for topic, body in batch:
-            message = json.loads(body)
-            kind = message["type"]
-            if message["journal"] != journal:
-                missing = 0
-            elif kind == "heartbeat":
-                late = [seen[t] for t, seq in message["last"].items() if seq > seen.get(t, seq)]
-                missing = min(late, default=None)
-            elif kind not in TYPES or message["seq"] <= seen[kind]:
-                pass  # of a later version, or had before
-            elif header is None and message["prev"] > seen[kind]:
-                missing = seen[kind]
-            else:
-                seen[kind] = message["seq"]
-                yield topic.decode(), message
-
-        if header is not None and header["next"] == header["newest"]:
-            seen = {kind: max(seq, header["newest"]) for kind, seq in seen.items()}
-            missing = None  # all is there; go on with what is published
 
 
 def line(topic: str, message: Message) -> str:

@@ -114,7 +114,7 @@ def test_a_frozen_daemon_is_noticed_and_an_idle_one_is_not(
             assert bored.receive(0.5) is None
         took = time.monotonic() - began
         assert not bored.silent
-        assert f"nothing has been heard of the daemon at {frozen.publish}" in caplog.text
+        assert f"no sign of life from the daemon at {frozen.publish}" in caplog.text
         frozen.send(signal.SIGCONT)
         write_wav(frozen.folder / "a.wav")
         assert seqs(take(client, 2)) == [2, 3]

@@ -194,7 +194,7 @@ def test_a_frozen_daemon_is_noticed(daemon: MakeDaemon, start_all: StartAll) -> 
         listener.take(1)
     running.send(signal.SIGSTOP)
     for listener in listeners:
-        assert "nothing is heard of the daemon" in listener.error()
+        assert "no sign of life from the daemon" in listener.error()
     running.send(signal.SIGCONT)
     write_wav(running.folder / "a.wav")
     for listener in listeners:

@@ -204,6 +204,7 @@ MESSAGE = st.fixed_dictionaries(
     optional={
         "seq": NUMBERS,
         "prev": NUMBERS,
+        "id": st.text(max_size=3) | JSON,
         "last": st.dictionaries(KINDS, NUMBERS, max_size=5) | JSON,
     },
 )
@@ -266,7 +267,7 @@ def false_daemon(tmp_path: Path) -> Iterator[FalseDaemon]:
 def hears_again(client: Client, daemon: FalseDaemon, seq: int) -> bool:
     """Whether a client gets a true message from a daemon that has come to its senses."""
     head = {"journal": "true", "next": seq, "oldest": 1, "newest": seq}
-    true = {"type": "file", "journal": "true", "seq": seq, "prev": 0}
+    true = {"type": "file", "journal": "true", "seq": seq, "prev": 0, "id": str(seq)}
     message = [b"tinyast.v1.file.done", json.dumps(true).encode()]
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:

@@ -147,8 +147,8 @@ def test_on_a_terminal(tmp_path: Path) -> None:
             assert UP not in terminal.written, "there is one microphone, and one line of it"
             assert ERASE_BELOW in terminal.written
             daemon.send(signal.SIGSTOP)
-            terminal.wait_for(lambda text: "nothing has been heard of the daemon" in text)
-            terminal.wait_for(lambda text: re.search(r"mic \[-+\] unknown: nothing is heard", text))
+            terminal.wait_for(lambda text: "no sign of life from the daemon" in text)
+            terminal.wait_for(lambda text: re.search(r"mic \[-+\] unknown: no sign of life", text))
             daemon.send(signal.SIGCONT)
             terminal.wait_for(lambda text: re.search(r"is heard again\s(.*\s)*.*mic \[", text))
             terminal.process.send_signal(signal.SIGINT)
