@@ -225,7 +225,8 @@ def ask_status(replay: str, keys: ClientKeys | None = None, timeout: float = REP
     """The status of a daemon as plain Python values, without subscribing. Raises NoAnswer."""
     context = zmq.Context()
     try:
-        answer = Asker(context, replay, keys).ask(StatusRequest(), timeout, timeout)
+        asker = Asker(context, replay, keys)
+        answer = asker.ask(StatusRequest(), timeout, timeout)
         if answer is None:
             raise NoAnswer(f"no daemon answers at {replay}")
         return msgspec.json.decode(answer[0])
