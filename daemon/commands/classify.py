@@ -88,7 +88,7 @@ def run_batch(
 
 
 def find_watched(settings: Settings, paths: Sequence[Path]) -> list[bytes]:
-    """Files under `paths`, each of which has to lie in a watched folder."""
+    """Files under `paths`, which must all lie in watched folders."""
     found: list[bytes] = []
     for path in paths:
         whole = os.path.realpath(path)
@@ -103,7 +103,7 @@ def find_watched(settings: Settings, paths: Sequence[Path]) -> list[bytes]:
 
 
 def _folder(settings: Settings, formats: str | None) -> Folder:
-    """How files are read: as the first configured folder is, but recursive."""
+    """Settings for reading files: those of the first configured folder, but recursive."""
     import msgspec
 
     first = settings.folder[0] if settings.folder else Folder(path=".")
@@ -129,7 +129,7 @@ def _opened_output(output: Path | None, go_on: bool) -> Iterator[TextIO]:
 
 @contextmanager
 def _progress(total: int) -> Iterator[Callable[[], None]]:
-    """A progress bar where a person watches, nothing elsewhere."""
+    """A progress bar, on a terminal only."""
     if not sys.stderr.isatty():
         yield lambda: None
         return

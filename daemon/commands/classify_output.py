@@ -1,4 +1,4 @@
-"""The output of `tinyastd classify`: tables, CSV and JSON lines, and what a file of them holds."""
+"""The output of `tinyastd classify`: tables, CSV and JSON lines, written and read back."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CSV_HEADER = ",".join(CSV_FIELDS).encode() + b"\n"
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one file: its predictions, or why there are none."""
+    """The result of one file: its predictions, or the reason for a failure."""
 
     path: bytes
     predictions: list[Prediction]
@@ -74,10 +74,10 @@ ROWS = {"csv": csv_rows, "jsonl": jsonl_rows, "table": table_rows}
 
 
 def finished_in(output: Path, kind: str, windows_of: Callable[[bytes], int]) -> set[str]:
-    """Paths that `output` of an earlier run holds whole; what it holds of others is cut off.
+    """Paths that are complete in the `output` of an earlier run; removes other lines.
 
     Each file's lines are written at once and in order, so only the last file can be cut short.
-    `windows_of` tells how many lines a whole file has.
+    `windows_of` returns the number of lines of a complete file.
     """
     data = output.read_bytes()
     rows = _whole_rows(data, kind)
@@ -125,5 +125,5 @@ def _path_of(row: bytes, kind: str) -> str:
 
 
 def shown(path: bytes) -> str:
-    """A path as results show it."""
+    """A path in the form that results show."""
     return file_source("", path).path or ""

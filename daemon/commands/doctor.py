@@ -1,4 +1,4 @@
-"""`tinyastd doctor`: check what a daemon with these settings needs, and suggest fixes."""
+"""`tinyastd doctor`: check the prerequisites of these settings, and suggest fixes."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Check:
 
 
 def examine(settings: Settings) -> Iterator[Check]:
-    """Run every check, in the order in which a starting daemon would notice the problem."""
+    """Run all checks, in the order of a daemon's start."""
     yield package_clash()
     for folder in settings.folder:
         yield check_folder(folder)
@@ -264,7 +264,7 @@ def check_metrics(settings: Settings, running: str | None) -> Check:
 
 
 def _running(settings: Settings) -> str | None:
-    """Describe the daemon that already runs with these settings; None if there is none."""
+    """Describe the daemon that already runs with these settings; None without one."""
     if settings.keys:  # it would not answer a client without a key
         pid = holder(lock_path(settings.state_path))
         return f"a daemon already runs here (process {pid})" if pid else None

@@ -1,4 +1,4 @@
-"""`tinyastd listen`: a daemon's messages, and on a terminal how loud its microphones are."""
+"""`tinyastd listen`: print messages, and on a terminal the levels of microphones."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from daemon.monitoring.logging import printable
 from daemon.protocol.messages import Event, FileEnd, Gap, Message, Prediction, Status
 from daemon.protocol.states import MicrophoneState
 
-REDRAW_S = 0.5  # between looks for a heartbeat
+REDRAW_S = 0.5  # between checks for a heartbeat
 METER = 20  # characters
-FLOOR_DBFS = -60.0  # level at which a meter shows nothing
+FLOOR_DBFS = -60.0  # level of an empty meter
 LAST_LABELS = 3
 UNKNOWN = "unknown"  # a state that only the screen knows
 UP, ERASE_BELOW = "\x1b[A", "\r\x1b[J"  # ECMA-48: CUU, ED
@@ -59,7 +59,7 @@ def _why(message: Prediction | Event) -> str:
 
 
 class _Notices(logging.Handler):
-    """What the client logs, until there is a place on the screen for it."""
+    """Collects the client's log lines until the screen can show them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -76,8 +76,8 @@ class _Notices(logging.Handler):
 class Screen:
     """A terminal: messages that scroll, above a line for each microphone that stays.
 
-    The line has its level and what was heard last. Live windows that are not accepted are seen
-    only there. What the client has to say itself scrolls too.
+    The line has its level and its last labels. Rejected live windows appear only there. The
+    client's log lines scroll too.
     """
 
     def __init__(self, out: TextIO) -> None:
@@ -88,7 +88,7 @@ class Screen:
         self._drawn = 0  # lines
 
     def follow(self, client: Client) -> None:
-        """Show what a client hears until it is interrupted."""
+        """Show a client's messages until interrupted."""
         logging.getLogger("daemon").addHandler(self._notices)
         shown = None
         while True:
@@ -102,12 +102,12 @@ class Screen:
                 self._microphones = {s.name: s for s in states if isinstance(s, MicrophoneState)}
             elif received is None and not lines:
                 continue
-            if client.silent:  # what was known of them is old by now
+            if client.silent:  # their last known state is outdated
                 self._microphones = {n: _unknown(s) for n, s in self._microphones.items()}
             self._draw(lines)
 
     def _note(self, message: Message) -> bool:
-        """Take in a message; whether it gets a line."""
+        """Take in a message; return whether it gets a line."""
         if not isinstance(message, Prediction) or message.source.kind != "mic":
             return True
         name = message.source.name
@@ -130,7 +130,7 @@ class Screen:
         self._out.flush()
 
     def leave(self) -> None:
-        """Leave the cursor where a shell goes on."""
+        """Leave the cursor below the output, for the shell."""
         logging.getLogger("daemon").removeHandler(self._notices)
         if self._drawn:
             self._out.write("\n")

@@ -1,13 +1,13 @@
 """Open, make and rename files beneath a folder without ever following a symbolic link.
 
 Linux 5.6 and newer resolve a whole path in one call, openat2(2), with RESOLVE_BENEATH and
-RESOLVE_NO_SYMLINKS. Where that call is missing (an older kernel, another system) or forbidden (a
+RESOLVE_NO_SYMLINKS. If that call is missing (an older kernel, another system) or forbidden (a
 seccomp filter answers EPERM), each component is opened in turn with O_NOFOLLOW from the descriptor
 of the one before it. Both refuse a link anywhere in the path with ELOOP, and a path that would
 leave the folder with EXDEV.
 
-Renaming without replacing uses renameat2(2) with RENAME_NOREPLACE. Where the file system or the
-system does not offer that, a hard link and an unlink do the same.
+Renaming without replacing uses renameat2(2) with RENAME_NOREPLACE. If the file system or kernel
+does not offer that, a hard link and an unlink do the same.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def rename_new(source: int, name: bytes, target: int, new_name: bytes) -> None:
 
 
 def _openat2(folder: int, path: bytes, flags: int, mode: int) -> int | None:
-    """A descriptor; None where the call is missing or forbidden."""
+    """A descriptor; None if the call is missing or forbidden."""
     resolve = _RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS | _RESOLVE_NO_MAGICLINKS
     how = _OpenHow(flags, mode if flags & os.O_CREAT else 0, resolve)
     for _ in range(_TRIES):

@@ -11,7 +11,7 @@ from daemon.host.beneath import open_file
 
 
 def give_to_owner_of(folder: Path, fd: int) -> None:
-    """Give an open file or directory to the owner of `folder`, where this is root's to do.
+    """Give an open file or directory to the owner of `folder`, if the process runs as root.
 
     Raises OSError.
     """

@@ -205,7 +205,7 @@ def _copy(
                 os.fchown(new, before.st_uid, before.st_gid)
             os.utime(new, ns=(before.st_atime_ns, before.st_mtime_ns))
             os.fsync(new)
-            if hasattr(os, "posix_fadvise"):  # what is read below then comes from the disk
+            if hasattr(os, "posix_fadvise"):  # later reads then come from the disk
                 os.posix_fadvise(new, 0, 0, os.POSIX_FADV_DONTNEED)
             after = os.fstat(old)
             as_it_was = (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
@@ -218,7 +218,7 @@ def _copy(
 
 
 def _digest(fd: int, progress: Callable[[], None], into: int | None = None) -> bytes:
-    """Digest what is left of a file, and write it to `into` if given."""
+    """Digest the rest of a file, and write it to `into` if given."""
     content = xxhash.xxh3_128()
     while block := os.read(fd, _BLOCK):
         content.update(block)
@@ -230,7 +230,7 @@ def _digest(fd: int, progress: Callable[[], None], into: int | None = None) -> b
 
 
 def _sync(folder: int) -> None:
-    """Sync a folder's names to disk, where the system can."""
+    """Sync a folder's names to disk, if the system can."""
     with suppress(OSError), _opened(folder, b"", os.O_RDONLY | os.O_DIRECTORY) as fd:
         os.fsync(fd)
 

@@ -1,4 +1,4 @@
-"""Keeping what was heard: live windows as FLAC files beside the state, bounded by size and age."""
+"""Store live windows as FLAC files in the state directory, limited in size and age."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ from tinyast.arrays import Float
 log = logging.getLogger(__name__)
 
 FOLDER = "audio"
-SLACK = 0.95  # of the size that is left after making room, so that it is not made every time
-AGE_CHECK_S = 600.0  # between looks for files that are too old
+SLACK = (
+    0.95  # evict down to this fraction of the limit, so that eviction does not run on every save
+)
+AGE_CHECK_S = 600.0  # between checks for files that are too old
 FULL_SCALE = 1 << 23  # of 24 bits
 
 
 class ClipStore:
-    """The kept audio of one microphone. For one thread at a time."""
+    """The saved audio of one microphone. For one thread at a time."""
 
     def __init__(self, state: Path, settings: Microphone) -> None:
         self.folder = state / FOLDER / _safe(settings.name)
@@ -38,7 +40,7 @@ class ClipStore:
         return self._settings.keep == "all" or (self._settings.keep == "accepted" and accepted)
 
     def save(self, samples: Float, rate: int, started: float, label: str) -> str | None:
-        """Write one window; its path, or None where the disk would not take it."""
+        """Write one window; return its path, or None if the disk refuses it."""
         clock = time.strftime("%Y%m%d_%H%M%S", time.gmtime(started))
         name = f"{clock}_{int(started % 1 * 1000):03d}_{_safe(label)}.flac"
         path = self.folder / clock[:8] / name
@@ -52,7 +54,7 @@ class ClipStore:
         return str(path)
 
     def _make_room(self, added: int) -> None:
-        """Delete what is too old, and the oldest of what is too much."""
+        """Delete files that are too old, and the oldest ones beyond the size limit."""
         if self._bytes is None:
             self._bytes = sum(_size(path) for path in self._files())
         else:
@@ -69,13 +71,13 @@ class ClipStore:
                 if self._bytes <= goal and found.st_mtime >= oldest:
                     return
                 path.unlink()
-            except FileNotFoundError:  # somebody else made room
+            except FileNotFoundError:  # someone else deleted it
                 continue
             except OSError as error:
                 log.error("cannot delete kept audio: %s", error)
                 return
             self._bytes -= found.st_size
-            with suppress(OSError):  # it holds more
+            with suppress(OSError):  # the folder is not empty
                 path.parent.rmdir()
 
     def _files(self) -> Iterator[Path]:
@@ -87,7 +89,7 @@ class ClipStore:
 
 def _write(path: Path, samples: Float, rate: int) -> int:
     """Write a FLAC file that is whole or not there; its size in bytes. Raises OSError."""
-    import soundfile  # only where audio is kept
+    import soundfile  # only if audio is saved
 
     # 24 bits hold 16-bit sound exactly, and float sound to -144 dBFS. libsndfile's own conversion
     # from float is by 2^23 - 1, and would not be exact.

@@ -1,4 +1,4 @@
-"""One sound is one event: when it is confirmed, goes on and ends."""
+"""Group the live windows of one sound into an event: confirm it, continue it, end it."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from daemon.settings.schema import Events
 
 @dataclass(frozen=True)
 class Heard:
-    """One live window as the decision left it."""
+    """One live window after the decision."""
 
     label: str
     score: float
-    passed: bool  # it would be accepted, but for being confirmed
-    heeded: bool  # it counts for its label all the same: it is neither silence nor denied
+    passed: bool  # accepted, if an event confirms it
+    heeded: bool  # it counts for its label: neither silence nor denied
     starts: float  # s since 1970
     ends: float
 
 
 @dataclass(frozen=True)
 class Detection:
-    """A sound that was heard, as it stands now."""
+    """The current state of one event."""
 
     id: str
     label: str
     state: str  # start, update or end
-    started: float  # s since 1970, of the first window in which it was heard
-    heard: float  # s since 1970, the end of the last one
+    started: float  # s since 1970, start of the first window
+    heard: float  # s since 1970, end of the last window
     peak: float  # best score
-    windows: int  # in which it was heard
+    windows: int  # of this sound so far
     reason: str | None = None  # of an end: quiet, source_lost, stopped or restart
 
 
@@ -44,7 +44,7 @@ class Tracker:
     _open: dict[str, Detection] = field(default_factory=dict)
 
     def hear(self, window: Heard) -> tuple[bool, list[Detection]]:
-        """Take in the next window: whether it is confirmed, and what that means for events."""
+        """Take in the next window; return whether it is confirmed, and the events that change."""
         self._recent.append(window)
         while len(self._recent) > self.rules.longest:
             self._recent.popleft()
@@ -66,12 +66,12 @@ class Tracker:
         return window.passed, [*changes, event]
 
     def _alike(self, window: Heard) -> list[Heard]:
-        """The recent windows of its label, and itself, oldest first."""
+        """The recent windows of its label, including itself, oldest first."""
         recent = list(self._recent)[-self.rules.of(window.label).confirm_of :]
         return [w for w in recent if w.heeded and w.label == window.label]
 
     def _confirmed(self, window: Heard) -> bool:
-        """At once by its score, or by others of its label, one of which would do by itself."""
+        """By its score, or by enough windows of its label, at least one of them accepted."""
         rule = self.rules.of(window.label)
         if window.passed and window.score >= rule.confirm_at:
             return True
@@ -80,7 +80,7 @@ class Tracker:
         return enough and any(w.passed for w in alike)
 
     def _begin(self, window: Heard) -> Detection:
-        """An event begins with the earliest recent window that heard it."""
+        """Begin an event with the earliest recent window of its label."""
         alike = self._alike(window)
         return Detection(
             str(uuid.uuid4()),
@@ -93,7 +93,7 @@ class Tracker:
         )
 
     def _end_quiet(self, window: Heard) -> list[Detection]:
-        """End what has not been heard for long enough, unless it is heard in this window."""
+        """End events whose label has been quiet for long enough and is not in this window."""
         ended = []
         for label, event in list(self._open.items()):
             again = window.passed and window.label == label
@@ -102,11 +102,11 @@ class Tracker:
         return ended
 
     def end_all(self, reason: str) -> list[Detection]:
-        """End what goes on: nothing more is heard from this source, or not for a while."""
+        """End all events, because the source stops or is lost."""
         self._recent.clear()
         return [self._end(label, reason) for label in list(self._open)]
 
     def _end(self, label: str, reason: str) -> Detection:
-        # What has ended is not begun again by the windows that belonged to it.
+        # Windows of an ended event must not begin another.
         self._recent = deque(replace(w, heeded=w.heeded and w.label != label) for w in self._recent)
         return replace(self._open.pop(label), state="end", reason=reason)

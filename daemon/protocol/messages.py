@@ -73,7 +73,7 @@ def topic(*parts: str) -> str:
 
 
 class Source(Struct, frozen=True):
-    """Where the sound of a message came from."""
+    """The source of the sound."""
 
     kind: Annotated[str, one_of("file", "mic")]
     name: Text  # as in the settings
@@ -82,7 +82,7 @@ class Source(Struct, frozen=True):
 
 
 def file_source(name: str, path: bytes) -> Source:
-    """The source of a file or folder at `path`: percent-encoded where it is not UTF-8."""
+    """The source of a file or folder at `path`: percent-encoded if it is not UTF-8."""
     try:
         return Source("file", name, path.decode("utf-8"))
     except UnicodeDecodeError:
@@ -108,21 +108,21 @@ class Message(Struct, frozen=True, kw_only=True):
         raise NotImplementedError
 
 
-PLACE = ("seq", "prev", "journal", "run_id", "latency_ms")  # what a line of `classify` lacks
+PLACE = ("seq", "prev", "journal", "run_id", "latency_ms")  # fields missing in a line of `classify`
 
 
 # -- prediction ----------------------------------------------------------------------------------
 
 
 class Window(Struct, frozen=True):
-    """Where the window lies that a prediction is about."""
+    """The position of a prediction's window."""
 
     index: Count  # in its file, or in this run of its microphone
     start_s: float  # s from the file's start, or from the first sample that the run captured
     end_s: Annotated[float, more_than(0)]
     padded_s: Seconds  # zeros added to make it a whole window
     started_at: Time  # when its first sample was recorded
-    clock: Annotated[str, one_of("capture", "bext", "name", "mtime")]  # what says so
+    clock: Annotated[str, one_of("capture", "bext", "name", "mtime")]  # source of that time
 
 
 class Model(Struct, frozen=True):
@@ -144,7 +144,7 @@ REASONS = ("silence", "unknown", "below_threshold", "denied", "unconfirmed")
 
 
 class Judgement(Struct, frozen=True, kw_only=True):
-    """What one window sounds like, and whether that is accepted."""
+    """The classification of one window, and the decision about it."""
 
     label: str  # the best one
     score: float  # 0 to 1
@@ -157,7 +157,7 @@ class Judgement(Struct, frozen=True, kw_only=True):
 
 
 class Prediction(Message, frozen=True, kw_only=True):
-    """What one window sounds like; once per window."""
+    """The classification of one window; once per window."""
 
     type: Annotated[str, const("prediction")] = "prediction"
     source: Source
@@ -228,7 +228,7 @@ class Error(Struct, frozen=True):
 
 
 class FileEnd(Message, frozen=True, kw_only=True):
-    """How one version of a file ended; once per version, after its predictions."""
+    """The end state of one version of a file; once per version, after its predictions."""
 
     type: Annotated[str, const("file")] = "file"
     source: Source
@@ -270,7 +270,7 @@ def file_end(
 
 
 class Event(Message, frozen=True, kw_only=True):
-    """A sound starts, goes on (`update`) or ends."""
+    """A sound starts, continues (`update`) or ends."""
 
     type: Annotated[str, const("event")] = "event"
     source: Source
@@ -281,7 +281,7 @@ class Event(Message, frozen=True, kw_only=True):
     heard_until: Time
     duration_s: Seconds
     peak_score: Score
-    windows: Positive  # in which it was heard
+    windows: Positive  # number of windows with this sound
     reason: Annotated[str | None, one_of(None, "quiet", "stopped", "source_lost", "restart")]
 
     @property
@@ -339,7 +339,7 @@ def gap(source: Source, run_id: str, number: int, lost: Loss) -> Gap:
 
 
 class StatusDetails(TypedDict, total=False):
-    """What a status may say besides its text."""
+    """The optional details of a status."""
 
     code: str
     file: str
@@ -356,7 +356,7 @@ class Status(Message, frozen=True, kw_only=True):
     status: Word
     text: Text
     code: Word | UnsetType = UNSET  # source_lost: why
-    file: str | UnsetType = UNSET  # journal_replaced: where the journal was put
+    file: str | UnsetType = UNSET  # journal_replaced: path of the old journal
     connections: Count | UnsetType = UNSET  # crowded
     step_s: float | UnsetType = UNSET  # clock_set: by how much, s
     applied: Sequence[str] | UnsetType = UNSET  # reloaded: settings that count from now on
@@ -385,7 +385,7 @@ def status(
 
 
 class Envelope(Struct, frozen=True):
-    """What the messages of one commit have in common."""
+    """The fields that all messages of one commit share."""
 
     journal: str
     run_id: str

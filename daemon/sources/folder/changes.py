@@ -7,11 +7,11 @@ from typing import Protocol
 
 
 class Change(Enum):
-    """What happened to one file."""
+    """A kind of change of one file."""
 
     MADE = "made"  # by its writer, who may still have it open, or by a hard link
     CLOSED = "closed"  # by its writer, or it was moved in
-    OTHER = "other"  # such as new permissions, or somebody asks for a look
+    OTHER = "other"  # such as new permissions, or a request to look
 
 
 class Listener(Protocol):

@@ -2,7 +2,7 @@
 
 Every step works on a descriptor beneath the watched folder and follows no symbolic link. The file
 is taken out of every writer's reach before it is compared with what was classified, so that a
-newer file of the same name is never moved or deleted unheard.
+newer file of the same name is never moved or deleted unclassified.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ DONE, FAILED = b"done", b"failed"  # where `after = "move"` puts files
 
 @dataclass(frozen=True)
 class Disposed:
-    """What became of a finished file."""
+    """The result of disposing of a finished file."""
 
     done: bool = False  # it was moved or deleted
     look_at: bytes | None = None  # absolute path to look at: another file was found in its place

@@ -50,7 +50,7 @@ MOST_WRITTEN = 10_000  # files in writing that are followed at once; `settle` de
 
 
 class _Written:
-    """Which files have a writer, as far as events tell."""
+    """Files that have a writer, according to events."""
 
     def __init__(self) -> None:
         self._open: set[bytes] = set()
@@ -60,12 +60,12 @@ class _Written:
         return path in self._open
 
     def clear(self) -> None:
-        """Events were lost: nothing is known any more."""
+        """Forget all files, because events were lost."""
         self._open.clear()
         self._moved.clear()
 
     def take(self, path: bytes, event: InotifyEvent) -> Change | None:
-        """Follow one event of a file; the change that it is, if any."""
+        """Follow one event of a file; return the change to report, if any."""
         if event.is_create:
             if _is_new(path):
                 _add(self._open, path)
@@ -111,7 +111,7 @@ class _Handler(FileSystemEventHandler):
 
 
 class _Events(InotifyFD):
-    """An inotify instance that reports changes of files by itself, and what it could not see."""
+    """An inotify instance that reports changes of files, and gaps in its events."""
 
     def __init__(self, listener: Listener, unwatched: Callable[[OSError], None]) -> None:
         super().__init__()
@@ -122,7 +122,7 @@ class _Events(InotifyFD):
     def handle_event(self, event: InotifyEvent) -> None:
         try:
             self._handle(event)
-        except Exception:  # without this thread no event would arrive any more
+        except Exception:  # without this thread, no more events would arrive
             log.exception("a file event could not be handled")
             self._listener.scan("a file event could not be handled")
 
@@ -151,7 +151,7 @@ class _Events(InotifyFD):
             if error.errno != errno.ENOENT:
                 self._unwatched(error)
             raise
-        # A directory that was moved keeps its descriptor, and is watched as before.
+        # A moved directory keeps its descriptor and stays watched.
         watch.callbacks[id_] = callback
         self._directories[watch.wd] = path
         return watch.wd

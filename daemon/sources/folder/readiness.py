@@ -1,4 +1,4 @@
-"""Whether a file is complete, still being written, or not one that the daemon reads.
+"""Decide whether a file is complete, still being written, or to be ignored.
 
 Its name, its kind, its writers and its header decide; nothing is decoded. Files are opened by
 descriptor, never through a symbolic link, and never so that opening blocks.
@@ -20,20 +20,20 @@ from tinyast.audio.decoding import sniff
 from tinyast.audio.wav_header import read_header
 from tinyast.errors import AudioError
 
-# Names that programs give to files they have not finished (browsers, rsync, editors, sync tools).
+# Names of unfinished files (browsers, rsync, editors, sync tools).
 TEMPORARY = (".tmp", ".temp", ".part", ".partial", ".crdownload", ".download", ".swp", "~")
 _LEASE_SAYS_WRITER = {errno.EAGAIN, errno.EBUSY}
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known about a file before it is opened."""
+    """Facts about a file before it is opened."""
 
     closed: bool = False  # its writer was seen to close it, or it was moved or linked in
     written: bool = False  # events say that a writer has it open
     settled: Identity | None = None  # its identity, if unchanged for the folder's `settle`
     old: bool = False  # unchanged for much longer than that
-    remote: bool = False  # other machines may write it, and a lease says nothing about them
+    remote: bool = False  # other machines may write it, and a lease cannot detect that
 
 
 @dataclass(frozen=True)
@@ -42,19 +42,19 @@ class Whole:
 
     identity: Identity
     promised_more: bool = False  # its header says that bytes are missing
-    sure: bool = True  # it has no writer; False: none was noticed for as long as it settled
+    sure: bool = True  # it has no writer; False: no writer was noticed while it settled
 
 
 @dataclass(frozen=True)
 class Growing:
-    """Not complete as far as is known; to be looked at again when it changes or has settled."""
+    """Probably not complete; look again when it changes or has settled."""
 
     identity: Identity
     has_writer: bool = False
 
     @property
     def empty(self) -> bool:
-        """A placeholder, perhaps, which a download or upload fills later."""
+        """Perhaps a placeholder that a download or upload fills later."""
         return self.identity.size == 0
 
 
@@ -67,11 +67,11 @@ class Ignored:
 
 @dataclass(frozen=True)
 class Faulty:
-    """The system would not let it be looked at; to be tried again later."""
+    """The system refused to show it; try again later."""
 
     text: str
     errno: int = 0
-    identity: Identity | None = None  # if that much is known
+    identity: Identity | None = None  # if known
 
 
 Finding = Whole | Growing | Ignored | Faulty
@@ -113,7 +113,7 @@ def look(
         identity = None if found is None else Identity.of(found)
         if identity is None or is_passing(error):
             return Faulty(error.strerror or str(error), error.errno or 0, identity)
-        # Forbidden, for one. The worker that reads it meets the same error and reports it.
+        # For example forbidden. The worker that reads it gets the same error and reports it.
         settled = _has_settled(identity, evidence)
         return Whole(identity, sure=False) if settled else Growing(identity)
 
@@ -141,16 +141,16 @@ def _has_settled(identity: Identity, evidence: Evidence) -> bool:
 
 
 def missing_bytes(fd: int, size: int) -> int:
-    """How many bytes an open file lacks of what its header promises, or of its header."""
+    """How many bytes are missing from an open file, according to its header."""
     if size == 0:
-        return 1  # it was made, and is to be written
+        return 1  # it was created but not written yet
     content = Content(fd, size, header_only=True)
     if sniff(content) not in ("wav", None):
         return 0
     try:
         header = read_header(content)
     except AudioError:
-        return 0  # no further byte can help; the worker that reads it reports it
+        return 0  # more bytes cannot help; the worker that reads it reports the fault
     return 1 if header is None else header.missing(size)
 
 
@@ -167,7 +167,7 @@ def has_writer(fd: int, evidence: Evidence = NO_EVIDENCE) -> bool | None:
     """Whether any process has the file open for writing; None if there is no way to know.
 
     A read lease is granted only while no process of this machine has the file open for writing,
-    and only to the file's owner or with CAP_LEASE (fcntl(2)); it is given back at once. The daemon
+    and only to the file's owner or with CAP_LEASE (fcntl(2)); it is returned at once. The daemon
     ignores SIGIO, which announces a writer that came in between. Where leases fail, events decide.
     """
     try:

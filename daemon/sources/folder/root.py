@@ -1,4 +1,4 @@
-"""The root of a watched folder: whether it is there, and how changes in it are noticed."""
+"""The root of a watched folder: detect that it is lost or back, and watch it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CHECK_S = 1.0  # between checks whether the folder is still the one being watche
 class Root:
     """The directory of one `[[folder]]`. Every method but `degrade` belongs to one thread.
 
-    `listener` receives the changes, and is asked for a scan whenever the directory is there anew.
+    `listener` receives the changes, and a request to scan whenever the directory appears.
     """
 
     def __init__(self, folder: Folder, listener: Listener, say: Callable[..., None]) -> None:
@@ -35,7 +35,7 @@ class Root:
         self._watch: Watch | None = None
         self._checked = -CHECK_S
         self.state = "starting"  # then watching, polling or lost
-        self.degraded: str | None = None  # why events alone will not do
+        self.degraded: str | None = None  # why events alone are not enough
         self.remote = False  # whether other machines may write here
 
     @property
@@ -44,7 +44,7 @@ class Root:
 
     @property
     def check_due(self) -> float:
-        """time.monotonic() at which `check` has something to do."""
+        """time.monotonic() at which the next `check` is due."""
         return self._checked + CHECK_S
 
     @property
@@ -58,9 +58,9 @@ class Root:
         return self._watch is not None and self._watch.is_written(path)
 
     def check(self, now: bool = False) -> bool:
-        """Notice that the directory is gone, was replaced or came back; whether it is there.
+        """Detect that the directory is gone, was replaced or came back; return whether it is there.
 
-        Does nothing if the last check is less than `CHECK_S` ago, unless it is to be `now`.
+        Skips the check if the last one is less than `CHECK_S` ago, unless `now` is true.
         """
         if not now and time.monotonic() < self.check_due:
             return self.is_there
@@ -126,7 +126,7 @@ class Root:
         return None
 
     def degrade(self, reason: str) -> None:
-        """Scan from now on, since events do not cover everything. May be called from any thread."""
+        """Scan from now on, because events do not cover everything. From any thread."""
         if self.degraded is not None:
             return
         self.degraded = reason

@@ -1,4 +1,4 @@
-"""Which files of a folder are looked at, and a walk over them."""
+"""Decide which files belong to a folder, and walk over them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _GONE = (errno.ENOENT, errno.ENOTDIR)
 class Scope:
     """The one rule for what belongs to a folder, whether a scan or an event names it.
 
-    `disposal` knows the daemon's own folders; without one there are none.
+    `disposal` knows the daemon's own folders; None if it has no such folders.
     """
 
     def __init__(self, root: bytes, folder: Folder, disposal: Disposal | None = None) -> None:
@@ -104,5 +104,5 @@ class Walk:
 def _is_directory(entry: os.DirEntry[bytes]) -> bool:
     try:
         return entry.is_dir(follow_symlinks=False)
-    except OSError:  # the look at it finds out why
+    except OSError:  # the later check finds the reason
         return False

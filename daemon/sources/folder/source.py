@@ -1,11 +1,11 @@
 """A watched folder: finds every file that is complete and hands out each version once.
 
-One thread owns it. Changes name paths to look at; a scan, at the start, after changes were lost and
-from time to time, is the truth. Files wait on disk: the source claims no more than the workers have
+One thread owns it. Changes name paths to check; a scan at the start, after lost changes and from
+time to time is the truth. Files wait on disk: the source claims only as many as the workers have
 room for.
 
 Every call that may hang on a dead network mount or a broken disk is made by this thread or by a
-worker, so that other sources, heartbeats and the watchdog go on without it.
+worker, so that it cannot block other sources, heartbeats or the watchdog.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from daemon.sources.folder.tracker import FileTracker, Look
 log = logging.getLogger(__name__)
 
 BLOCKED_S = 10.0  # for one step; a system call that takes longer hangs
-SLICE = 200  # files of a scan about which the ledger is asked at once: some 2 ms
+SLICE = 200  # files of a scan in one query to the ledger: some 2 ms
 FAULTY_SCAN_S = 30.0  # until the next scan, if a directory could not be listed
 
 
@@ -76,8 +76,8 @@ class FolderSource(ServiceThread):
         self._scope = Scope(self.root, folder, self._disposal)
         self._root = Root(folder, self._tracker, say)
         self._walk: Walk | None = None
-        self._unfinished: Iterator[bytes] = iter(())  # files of the walk that are to be looked at
-        self._walk_at = 0.0  # time.monotonic() of the next walk that nothing asks for
+        self._unfinished: Iterator[bytes] = iter(())  # files of the walk to check
+        self._walk_at = 0.0  # time.monotonic() of the next regular walk
         self._ignored: Counter[str] = Counter()
         self._scan_fault: str | None = None
         self.ready = threading.Event()  # the folder is watched
@@ -85,7 +85,7 @@ class FolderSource(ServiceThread):
     # -- any thread ----------------------------------------------------------------------------
 
     def look(self, path: bytes) -> None:
-        """Ask for a look at one path."""
+        """Request a check of one path."""
         self._tracker.notice(path, Change.OTHER)
 
     def stop(self) -> None:
@@ -142,7 +142,7 @@ class FolderSource(ServiceThread):
             self._reader.close()
 
     def _advance(self) -> bool:
-        """Look at the file that is due, and at the next of a scan; whether there was one."""
+        """Check the file that is due and the next one of a scan; return whether there was one."""
         due = self._tracker.take()
         if due is not None:
             self._check(due, self._ignored)
@@ -193,9 +193,9 @@ class FolderSource(ServiceThread):
             self._end_vanished()
 
     def _select(self, paths: Iterator[bytes]) -> Iterator[bytes]:
-        """Those of `paths` at which there may be something to do."""
+        """Those of `paths` that may need work."""
         while some := list(islice(paths, SLICE)):
-            if self.folder.after == "keep":  # else a finished one may still be put away
+            if self.folder.after == "keep":  # otherwise a finished file may still have to be moved
                 some = self._not_finished(some)
             yield from some
 
@@ -208,13 +208,13 @@ class FolderSource(ServiceThread):
         return [path for path in paths if path not in finished]
 
     def _scan_in(self, seconds: float) -> None:
-        """More files wait than can be remembered: a scan finds them again."""
+        """Scan soon, because the tracker has no room for more files."""
         self._walk_at = min(self._walk_at, time.monotonic() + seconds)
 
     # Files
 
     def _check(self, due: Look, ignored: Counter[str]) -> None:
-        """Look at one file and do what is to be done; if it is ignored, count it in `ignored`."""
+        """Check one file and act on the result; count it in `ignored` if the daemon ignores it."""
         path = due.path
         if self._scope.is_own(path):
             self._tracker.drop(path)
@@ -226,7 +226,7 @@ class FolderSource(ServiceThread):
         try:
             found = os.lstat(path)
         except OSError:
-            found = None  # `look` meets the same error, and says why
+            found = None  # `look` gets the same error, and reports it
         row = self._reader.row(path)
         if found is not None and row is not None and is_known(row, Identity.of(found)):
             self._dispose(due, row, found)
@@ -286,17 +286,17 @@ class FolderSource(ServiceThread):
     def _has_writer(self, due: Look, found: os.stat_result) -> bool | None:
         try:
             return may_have_writer(due.path, self._evidence(due, found), self.root)
-        except OSError:  # a file that nobody may read is moved all the same
+        except OSError:  # move a file even if it cannot be read
             return None
 
     def _say_stays(self, problem: str | None) -> None:
-        """Say once why finished files stay where they are."""
+        """Report once why finished files are not moved or deleted."""
         if problem is not None and self._stays is None:
             self._say("source_degraded", problem, self._source)
         self._stays = problem
 
     def _end_vanished(self) -> None:
-        """End files that were begun before a restart and are no longer there."""
+        """End files that were begun before a restart and have vanished."""
         for row in self._reader.open_rows(self.folder.name):
             if not self._tracker.in_work(row.path) and _is_gone(row.path):
                 self._end_vanished_file(row)
@@ -311,7 +311,7 @@ class FolderSource(ServiceThread):
 
 
 def _is_gone(path: bytes) -> bool:
-    """Whether there is surely no file; an error that may pass says nothing."""
+    """Whether the file is certainly gone; a passing error does not prove it."""
     try:
         os.lstat(path)
     except OSError as error:

@@ -1,7 +1,7 @@
 """The state of every file that a folder source knows and has not finished.
 
-Any thread may report a change or return a file; one thread, which owns the folder, takes the files
-that are due and says what it found. Due times are kept in one heap, so no file needs a timer.
+Any thread may report a change or return a file. The folder's thread takes the files that are due
+and reports its findings. One heap holds all due times, so no file needs a timer.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from daemon.pipeline.job import Job, Outcome
 from daemon.sources.folder.changes import Change
 from daemon.sources.folder.readiness import Growing
 
-MOST_FILES = 10_000  # known at once, besides those in work; a scan finds the others again
-MADE_WAIT_S = 0.05  # for a new file's writer to close it, or for a hard link to be all there is
-LEAST_WAIT_S = 0.02  # between two looks at a file of which no change is reported
+MOST_FILES = 10_000  # known at once, not counting those in work; a scan finds the others again
+MADE_WAIT_S = 0.05  # for a new file's writer to close it, unless it is a hard link
+LEAST_WAIT_S = 0.02  # between two checks of a file without reported changes
 # A file that may still have a writer is moved or deleted, and an empty one ends, only when it has
 # been unchanged for this many times `settle`.
 OLD = 10
@@ -34,18 +34,18 @@ MOST_TRIES, GIVE_UP_AFTER_S = 5, 30.0
 
 
 class State(Enum):
-    """Where a file stands."""
+    """The state of a file."""
 
-    SETTLING = "settling"  # to be looked at, now or when it may have settled
+    SETTLING = "settling"  # to be checked, now or when it may have settled
     QUEUED = "queued"  # whole; its job waits for a worker
     WORKING = "working"  # a worker has begun it
     RETRY = "retry"  # the system would not let it be read
-    HELD = "held"  # finished, and not moved or deleted yet in case it still has a writer
+    HELD = "held"  # finished, but not moved or deleted yet, because it may have a writer
 
 
 @dataclass(frozen=True)
 class Look:
-    """A file that is due, and what is known about it."""
+    """A file that is due, with the known facts about it."""
 
     path: bytes
     noticed: float  # clock time of the change that asks for this look
@@ -59,7 +59,7 @@ class Look:
 
 @dataclass
 class _File:
-    """What is remembered about one file."""
+    """The tracker's memory of one file."""
 
     due: float = math.inf  # clock time of the next look
     state: State = State.SETTLING
@@ -98,7 +98,7 @@ class FileTracker:
     # -- any thread ----------------------------------------------------------------------------
 
     def notice(self, path: bytes, change: Change) -> None:
-        """Look at `path`: soon if it was just made, else now."""
+        """Make `path` due: soon if it was just made, else now."""
         now = self._clock()
         with self._woken:
             file = self._files.get(path)
@@ -127,7 +127,7 @@ class FileTracker:
             self._woken.notify()
 
     def release(self, path: bytes, outcome: Outcome, look_again: bool = False) -> None:
-        """Take back a file whose job has ended. `look_again`: even if nothing else asks for it."""
+        """Take back a file whose job has ended. `look_again`: check it again in any case."""
         with self._woken:
             file = self._files.get(path)
             if file is None or file.job is None:
@@ -188,7 +188,7 @@ class FileTracker:
                     self._woken.wait(left)
 
     def take_scan(self) -> str | None:
-        """The reason for which a scan is asked for, if one is."""
+        """The reason of a requested scan; None without a request."""
         with self._woken:
             reason, self._scan = self._scan, None
             return reason
@@ -215,7 +215,7 @@ class FileTracker:
             return Look(path, noticed=now)
 
     def settle(self, look: Look, growing: Growing) -> bool:
-        """Look again when the file may be whole. False if there is no room to remember it."""
+        """Check again when the file may be whole. False if there is no room to remember it."""
         with self._woken:
             file = self._known(look.path)
             if file is None:
@@ -249,7 +249,7 @@ class FileTracker:
             self._become(file, State.QUEUED)
 
     def hold(self, look: Look, identity: Identity, has_writer: bool) -> bool:
-        """Keep a finished file where it is for now. False if there is no room to remember it."""
+        """Leave a finished file in place for now. False if there is no room to remember it."""
         with self._woken:
             if self._count[State.HELD] >= self._most:
                 return False
@@ -265,7 +265,7 @@ class FileTracker:
             return True
 
     def retry(self, look: Look, identity: Identity | None, error: int, text: str) -> bool:
-        """Look again later, since the system refused. False if there is no room to remember it."""
+        """Check again later: the system refused. False if there is no room to remember it."""
         with self._woken:
             file = self._known(look.path)
             if file is None:
@@ -276,14 +276,14 @@ class FileTracker:
             return True
 
     def drop(self, path: bytes) -> None:
-        """Forget a file with which there is nothing to do, unless it changed during the look."""
+        """Forget a file that needs no work, unless it changed during the check."""
         with self._woken:
             file = self._files.get(path)
             if file is not None and file.job is None and file.due == math.inf:
                 self._remove(path, file)
 
     def next_due(self) -> float:
-        """Clock time at which a file is due; infinite if none is."""
+        """Clock time at which the next file is due; infinite without one."""
         with self._woken:
             return self._next_due()
 
@@ -295,11 +295,11 @@ class FileTracker:
             file = self._files.get(path)
             if file is not None and file.due == due:
                 return due
-            heapq.heappop(self._due)  # another time took its place
+            heapq.heappop(self._due)  # replaced by another time
         return math.inf
 
     def _at(self, path: bytes, file: _File, due: float) -> None:
-        """Look at a file at `due`, or when it is due already if that is earlier."""
+        """Make a file due at `due`, unless it is due earlier."""
         if due < file.due:
             file.due = due
             heapq.heappush(self._due, (due, next(self._order), path))
@@ -366,5 +366,5 @@ class FileTracker:
 
 
 def _shown(file: _File) -> State:
-    """A file in a job's hands is queued until a worker has begun it."""
+    """The state to show: a claimed file is queued until a worker begins it."""
     return State.WORKING if file.job is not None and file.job.steps else file.state

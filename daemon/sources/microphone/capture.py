@@ -106,7 +106,7 @@ def choose(found: list[dict[str, Any]], name: str) -> dict[str, Any]:
 
 
 def capture(sounddevice: Any, name: str, rate: int, channels: int, out: int) -> None:
-    """Write what a device hears to descriptor `out` until the stream ends or the pipe does."""
+    """Write a device's sound to descriptor `out` until the stream or the pipe ends."""
     device = choose(inputs(sounddevice), name)
     wanted = channels or (1 if device["channels"] > MANY_CHANNELS else device["channels"])
     frequency = rate or round(device["rate"])

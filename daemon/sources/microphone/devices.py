@@ -21,7 +21,7 @@ ANSWER_S = 10.0
 
 
 def list_inputs() -> list[dict[str, Any]]:
-    """Every input by name, channels and rate. Raises DaemonError if there is none to list."""
+    """Every input by name, channels and rate. Raises DaemonError if there are no inputs."""
     try:
         ended = subprocess.run([*COMMAND, "--list"], capture_output=True, timeout=ANSWER_S)
     except subprocess.TimeoutExpired as error:

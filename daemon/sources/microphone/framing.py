@@ -25,7 +25,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
 
 class Block(msgspec.Struct, frozen=True, array_like=True, tag=True, eq=False):
-    """Frames in the order in which they were captured."""
+    """Frames in the order of capture."""
 
     at: float  # clock() in the callback, when the last frame had arrived
     overflow: bool  # PortAudio reports that frames before these were lost

@@ -9,7 +9,7 @@ import numpy as np
 from tinyast.arrays import Float
 
 NO_LEVEL = -200.0  # dBFS of exact zeros
-SILENT_S = 10.0  # of exact zeros after which a microphone counts as silent
+SILENT_S = 10.0  # of exact zeros until a microphone counts as silent
 LEVEL_S = 0.5  # time constant of the smoothing
 
 

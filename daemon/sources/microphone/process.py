@@ -16,7 +16,7 @@ from daemon.sources.microphone.framing import Item, Parser
 # -P keeps the working folder off the module path: it may hold a stranger's numpy.py.
 COMMAND = (sys.executable, "-P", "-m", "daemon.sources.microphone.capture")
 OPEN_S = 10.0  # for a stream to open; the first block can be 2 s late
-STALL_S = 5.0  # without a block after which a stream counts as hung
+STALL_S = 5.0  # without a block until a stream counts as hung
 KILLED_S = 5.0  # for a killed process to end; one that waits for a driver may not
 PIPE_BYTES = 1 << 16
 
@@ -77,7 +77,7 @@ class CaptureProcess:
         return self._child.poll() is not None
 
     def items(self, wake: int | None = None) -> Iterator[list[Item]]:
-        """Yield what the child writes, a list for each read, until `wake` becomes readable.
+        """Yield the child's messages, a list for each read, until `wake` becomes readable.
 
         Raises CaptureFailed if the child ends or no data arrive in time.
         """

@@ -1,7 +1,8 @@
 """A microphone: supervise the capture process, cut its stream into windows, report losses.
 
-Each microphone has a thread. It reads what the capture process writes; if that fails, stalls or
-hangs, the thread kills it and starts another, with growing pauses, until the daemon stops.
+Each microphone has a thread. It reads the stream of the capture process; if that process fails,
+stalls or hangs, the thread kills it and starts another, with growing pauses, until the daemon
+stops.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from daemon.sources.microphone.windowing import Cutter, Piece
 log = logging.getLogger(__name__)
 
 BACKOFF_S = (1.0, 30.0)  # between attempts: the first pause and the longest
-PROGRESS_S = 120.0  # without progress after which this thread counts as hung
+PROGRESS_S = 120.0  # without progress until this thread counts as hung
 
 
 class MicrophoneSource(ServiceThread):
@@ -59,10 +60,10 @@ class MicrophoneSource(ServiceThread):
         self._job = LiveJob(self._source, run_id, context, Tracker(events), store, self._tell_gap)
         self._wake_r, self._wake_w = os.pipe()
         self._device = settings.device  # pinned once a default one was opened
-        self._stuck: CaptureProcess | None = None  # killed, and not ended
+        self._stuck: CaptureProcess | None = None  # killed, but not ended yet
         self._clock: StreamClock | None = None
         self._cutter: Cutter | None = None
-        self._frames = 0  # of the run, counted with those that were lost, at the stream's start
+        self._frames = 0  # of the run before this stream, including lost ones
         self._run_began: float | None = None  # clock() at the first frame of the run's first window
         self._windows = 0
         self._gap_numbers, self._gaps = count(1), 0
@@ -70,13 +71,13 @@ class MicrophoneSource(ServiceThread):
         self._outage: str | None = None  # why there is no sound
         self._level = LevelMeter()
         self.state = "starting"  # then hearing or lost
-        self.ready = threading.Event()  # it was tried: files need not wait for it
+        self.ready = threading.Event()  # after the first attempt: files need not wait longer
 
     # -- any thread ----------------------------------------------------------------------------
 
     def stop(self) -> None:
         super().stop()
-        with suppress(OSError):  # it may have ended by itself
+        with suppress(OSError):  # the thread may have ended already
             os.write(self._wake_w, b"!")
 
     waiting = 0  # windows of a microphone are no backlog
@@ -164,7 +165,7 @@ class MicrophoneSource(ServiceThread):
         self._pass_on(self._cutter.feed(block.samples))
 
     def _skip(self, frames: int) -> None:
-        """Frames were lost whose number is known."""
+        """Handle a known number of lost frames."""
         assert self._clock is not None
         assert self._cutter is not None
         if self._clock.offset is not None:
@@ -173,7 +174,7 @@ class MicrophoneSource(ServiceThread):
         self._pass_on(self._cutter.lose(self._cutter.end, frames))
 
     def _break_off(self, mine: bool = True) -> None:
-        """A stream has ended: hear what there is of its last window, unless it is another's."""
+        """End a stream: classify the rest of its last window, unless another device gave it."""
         if self._clock is not None and self._cutter is not None and self._clock.frames:
             if mine:
                 self._pass_on(self._cutter.finish())
@@ -190,7 +191,7 @@ class MicrophoneSource(ServiceThread):
             length = len(piece.samples) / rate
             if self._run_began is None:
                 self._run_began = began
-            # Latency is counted on the clock that everything else is counted on.
+            # Latency uses the same clock as everything else.
             age = clock() - (began + length)
             window = LiveWindow(
                 index=self._windows,
@@ -235,7 +236,7 @@ class MicrophoneSource(ServiceThread):
         self._outage = str(failure)
 
     def _come_back(self, at: float) -> None:
-        """The first sound of a stream is there, captured at `clock()` time `at`."""
+        """Handle the first sound of a stream, captured at `clock()` time `at`."""
         self.state = "hearing"
         self.ready.set()
         if self._outage is None:
@@ -249,7 +250,7 @@ class MicrophoneSource(ServiceThread):
         self._tell_gap(Loss(_utc(self._heard_until), seconds, frames, "source_lost"))
 
     def _tell_lost(self, after: int, frames: int, reason: str) -> None:
-        """`frames` of this stream are missing after so many."""
+        """Publish a gap of `frames` after frame `after` of this stream."""
         assert self._clock is not None
         seconds = frames / self._clock.rate
         self._tell_gap(Loss(_utc(self._clock.when(after)), seconds, frames, reason))
@@ -267,5 +268,5 @@ class MicrophoneSource(ServiceThread):
 
 
 def _utc(at: float) -> float:
-    """A `clock()` time as seconds since 1970, by the two clocks as they stand now."""
+    """Convert a `clock()` time to seconds since 1970, by both clocks' current times."""
     return time.time() - clock() + at
