@@ -42,7 +42,7 @@ def _source(source: FolderState | MicrophoneState) -> Iterator[str]:
             yield f"{'':<14}{source.level_dbfs:.1f} dBFS{silent}, {source.gaps} gaps"
     if source.degraded:
         yield f"{'':<14}degraded: {source.degraded}"
-    if isinstance(source, FolderState) and source.fault:
+    if isinstance(source, FolderState) and source.files and source.fault:
         yield f"{'':<14}retrying {source.files['retry']} files: {printable(source.fault)}"
     if isinstance(source, FolderState) and source.ignored:
         ignored = ", ".join(f"{n} {why}" for why, n in sorted(source.ignored.items()))

@@ -28,8 +28,9 @@ class FolderState(Struct, frozen=True, kw_only=True, tag_field="kind", tag="file
     scanning: bool
     waiting: Count  # files without an end state
     ignored: dict[str, Count]  # names passed over, by reason
-    files: dict[str, Count] = {}  # known files by their state: settling, queued, and so on
-    fault: str | None = None  # why files are retried, or a directory cannot be listed
+    # An older daemon gives neither. Known files by their state: settling, queued and so on.
+    files: dict[str, Count] | UnsetType = UNSET
+    fault: str | None | UnsetType = UNSET  # why files are retried, or a directory is not listed
 
 
 class MicrophoneState(Struct, frozen=True, kw_only=True, tag_field="kind", tag="mic"):

@@ -118,7 +118,8 @@ def test_other_inodes_make_no_new_version_and_other_content_does(
     disk.attach("reversed")
     assert {path.name: path.stat().st_ino for path in disk.mount.iterdir()} != inodes
     listening.start()
-    ends = listening.quiet(write_wav(disk.source / "marker.wav", seed=9))
+    write_wav(disk.source / "marker.wav", seed=9)
+    ends = listening.quiet(disk.mount / "marker.wav")
     again = [m for m in ends if m["type"] == "file"][len(first) :]
     assert sorted(by_name(again)) == [changed.name, "marker.wav"]
 
