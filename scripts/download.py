@@ -1,6 +1,6 @@
 """Fetch what training needs: `python -m scripts.download`, with --pretrained or --extra for more.
 
-Resumes an interrupted download, and does nothing if all is there.
+Resumes an interrupted download, and skips files that are complete.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def command(
     effects and other animals, by espeak-ng, flite, fluidsynth and numpy, and from Debian packages
     with free licences. labels.csv lists each clip's group, source, licence and split.
 
-    Resumes an interrupted download, and does nothing if all is there.
+    Resumes an interrupted download, and skips files that are complete.
 
     \b
     Examples:

@@ -58,7 +58,7 @@ class LengthFigures:
 
 @dataclass(frozen=True)
 class WildFigures:
-    """Shares are of the clips of a known kind unless they say otherwise; 0 where there are none."""
+    """Shares are of the clips of a known kind unless they say otherwise; 0 if there are no clips."""
 
     clips: int
     right: float
@@ -77,8 +77,8 @@ class WildFigures:
 def read_wild(folder: Path, labels: Sequence[str]) -> list[WildClip]:
     """The clips that labels.csv lists (columns `file` and `label`), in `folder` or its `clips/`.
 
-    Raises DataError for a missing or empty list, a missing clip, or a label that is neither among
-    `labels` nor `none`.
+    Raises DataError for a missing or empty list, a missing clip, or a label that is not `none` and
+    not among `labels`.
     """
     table = folder / "labels.csv"
     try:

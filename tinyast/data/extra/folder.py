@@ -48,7 +48,7 @@ def write_labels(rows: Iterable[Row], folder: Path) -> None:
 
 
 def write_rows(rows: Iterable[Row], path: Path) -> None:
-    """Write a CSV in one step: there is all of it or none."""
+    """Write a CSV in one step, so that a part of it is never read."""
     part = path.with_name(f"{path.name}.part")
     with part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

@@ -1,4 +1,4 @@
-"""All sounds of no kind: which are made, which are cut from packages, and in which order."""
+"""All sounds of no kind: the synthesised ones, then those cut from packages."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Amounts:
 
 @dataclass(frozen=True)
 class Maker:
-    """A named source of clips, whose clips are made when it is called."""
+    """A named source of clips; calling `make` makes them."""
 
     name: str
     make: Callable[[], Iterator[Clip]]

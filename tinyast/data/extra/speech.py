@@ -89,7 +89,7 @@ def _clip(file: Path, source: str, piece: str, random: np.random.Generator) -> C
 
 
 def _text(language: str, random: np.random.Generator) -> str:
-    """A few sentences or words of the language, or numbers, which all of them can say."""
+    """A few sentences or words of the language, or numbers: every language has those."""
     known = SENTENCES.get(language.split("-")[0])
     if known is None or random.random() < 0.25:
         numbers = random.integers(0, 10 ** random.integers(1, 5), size=random.integers(1, 7))

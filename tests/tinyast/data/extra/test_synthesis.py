@@ -49,10 +49,10 @@ def slope(samples: NDArray[np.float32]) -> float:
 
 
 def test_noise_has_its_colour() -> None:
-    clips = check_clips(noises(45), "noise", 10)
+    clips = check_clips(noises(27), "noise", 10)
     for name, exponent in {"white": 0, "pink": -1, "brown": -2, "blue": 1, "violet": 2}.items():
         found = [slope(clip.samples) for clip in clips if f" {name} " in clip.source]
-        assert len(found) == 5
+        assert len(found) == 3
         assert np.median(found) == pytest.approx(exponent, abs=0.4)
 
 
@@ -92,9 +92,9 @@ def test_music_is_composed_and_played() -> None:
     needs("fluidsynth")
     if not FONT.exists():
         pytest.skip(f"{FONT} is not installed")
-    clips = check_clips(pieces(3, [FONT]), "music", 15)
-    again = list(pieces(3, [FONT]))
-    assert all(np.array_equal(a.samples, b.samples) for a, b in zip(clips, again, strict=True))
+    clips = check_clips(pieces(2, [FONT]), "music", 15)
+    again = next(pieces(1, [FONT]))
+    assert np.array_equal(again.samples, clips[0].samples)
     assert composed(np.random.default_rng(1)) != composed(np.random.default_rng(2))
     assert composed(np.random.default_rng(1)) == composed(np.random.default_rng(1))
 
