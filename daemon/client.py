@@ -124,7 +124,7 @@ class Client:
         Raises Refused (daemon.protocol.decoding) if the daemon refuses the replay request.
         """
         now = time.monotonic()
-        if self._ready or now - self._left_at > AWAY_S:  # nobody waited for it
+        if self._ready or now - self._left_at > AWAY_S:  # the program did not wait for it
             self._heard_at = now
         try:
             return self._receive(None if timeout is None else now + timeout)

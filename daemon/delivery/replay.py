@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 MAX_BYTES = 1_000_000  # in one reply
 MAX_UNSENT = 16_000_000  # bytes of replies not yet on the wire, over all clients
-MIN_BYTES = 16_000  # what a reply may hold however many are unsent
+MIN_BYTES = 16_000  # least limit of a reply, even if many are unsent
 POLL_MS = 250
 STALL_S = 60.0  # for one reply
 

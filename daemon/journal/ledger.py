@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from daemon.protocol.messages import digest
 
-FINISHED = ("done", "failed", "incomplete")  # states of a ledger row after which nothing is due
+FINISHED = ("done", "failed", "incomplete")  # final states of a ledger row
 
 
 def _in_64_bits(time_ns: int) -> int:
@@ -79,7 +79,7 @@ def is_known(row: LedgerRow | None, identity: Identity) -> bool:
 def claim(path: bytes, source: str, identity: Identity, row: LedgerRow | None) -> Claim:
     """The claim on a file that `is_known` does not cover.
 
-    A version begun before a restart is resumed if nothing about it changed but the inode. A
+    A version begun before a restart is resumed if only its inode changed. A
     finished one that has the same size and mtime is a new version only if its content differs: a
     hard link or chmod changes ctime, and some file systems have other inodes at every mount.
     """

@@ -13,7 +13,7 @@ from daemon.settings.schema import Log
 
 log = logging.getLogger(__name__)
 BURST = 10  # records of one kind
-PERIOD_S = 60.0  # in which at most that many are logged
+PERIOD_S = 60.0  # for that many records
 
 
 @dataclass

@@ -22,7 +22,7 @@ Stage = Callable[[str], AbstractContextManager[None]]  # what times a stage of t
 
 
 def untimed(_: str) -> AbstractContextManager[None]:
-    """For work that nobody times."""
+    """For work without timing."""
     return nullcontext()
 
 

@@ -87,7 +87,7 @@ class RecordingReader:
         )
 
     def predict(self, window: Window, source: Source, file_id: str) -> Prediction:
-        """The prediction for one window of `plan`, by itself. Raises AudioError."""
+        """The prediction for one window of `plan`, in one call. Raises AudioError."""
         features = self.features(window)
         logits = self._classifier.engine.logits(features.picture[None])[0]
         return self.result(window, features, logits, source, file_id)

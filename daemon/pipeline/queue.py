@@ -15,7 +15,7 @@ from daemon.pipeline.job import Job
 
 ROOM = 16  # claimed files waiting per worker; the others wait on disk
 AT_ONCE = 4  # most turns that a worker takes together
-LONG_AFTER = 12  # windows (a minute of sound) after which a job counts as long
+LONG_AFTER = 12  # windows (a minute of sound) until a job counts as long
 MAX_LONG = 128  # each holds a file descriptor
 
 

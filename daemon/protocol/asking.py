@@ -33,9 +33,9 @@ class Asker:
     def ask(
         self, request: PageRequest | StatusRequest, timeout: float, patience: float
     ) -> list[bytes] | None:
-        """The frames of the answer; None if there was none within `timeout` seconds.
+        """The frames of the answer; None without one within `timeout` seconds.
 
-        The next call goes on waiting, and asks again after `patience` seconds.
+        The next call continues to wait, and asks again after `patience` seconds.
         """
         if self._asked_at is None:
             self._socket.send(msgspec.json.encode(request))
@@ -44,7 +44,7 @@ class Asker:
             self._asked_at = None
             return self._socket.recv_multipart()
         if time.monotonic() - self._asked_at >= patience:
-            # On a socket of its own, so that a late answer is not taken for one to the next.
+            # On a separate socket, so that a late answer is not mistaken for the next one.
             self._socket.close(linger=0)
             self._socket = self._connect()
             self._asked_at = None
@@ -52,5 +52,5 @@ class Asker:
 
 
 def milliseconds(seconds: float) -> int:
-    """Whole milliseconds, rounded up so that a wait is never cut to nothing."""
+    """Whole milliseconds, rounded up so that a wait is never zero."""
     return math.ceil(1000 * seconds)

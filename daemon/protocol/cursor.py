@@ -1,9 +1,10 @@
-"""The place of a subscriber in the stream: one number, up to which it has every message.
+"""The position of a subscriber in the stream: it has every message up to one number.
 
 A message counts as seen only when all before it are. So the cursor passes a live message if that is
 the next one, and asks replay for everything after its position otherwise. It remembers the `id` of
 the newest messages: if replay holds another message at one of these places, the journal was put
-back (a restored snapshot, a disk that lost writes), and the cursor goes back to where the two part.
+back (a restored snapshot, a disk that lost writes), and the cursor goes back to the point where
+they differ.
 """
 
 from __future__ import annotations

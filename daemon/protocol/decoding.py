@@ -110,7 +110,7 @@ def read_live(frames: Sequence[bytes]) -> Received | ReceivedBeat | None:
 
 
 def read_page(frames: Sequence[bytes], since: int) -> Page | None:
-    """The answer to a request for what comes after `since`. Raises Refused."""
+    """The answer to a request for messages after `since`. Raises Refused."""
     if len(frames) % 2 == 0:
         return None
     try:
@@ -125,7 +125,7 @@ def read_page(frames: Sequence[bytes], since: int) -> Page | None:
         messages = [read_live(pair) for pair in zip(frames[1::2], frames[2::2], strict=True)]
         whole = [each for each in messages if isinstance(each, Received)]
         return Page(head, whole) if len(whole) == len(messages) else None
-    return None  # a client that believed it would send the same request for ever
+    return None  # a client that believed it would repeat the same request endlessly
 
 
 _BAD = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)

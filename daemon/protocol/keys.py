@@ -34,7 +34,7 @@ class ServerKeys:
 
 @dataclass(frozen=True)
 class ClientKeys:
-    """The keys with which a subscriber connects to a daemon that has keys: Z85, 40 characters."""
+    """The keys that a subscriber uses for a daemon with keys: Z85, 40 characters."""
 
     server: bytes  # the daemon's public key
     public: bytes

@@ -65,7 +65,7 @@ class Heartbeat(Struct, frozen=True, kw_only=True):
     node: Text
     sources: list[FolderState | MicrophoneState]
     backlog: Backlog
-    blocked: str | None  # why nothing can be committed
+    blocked: str | None  # why the daemon cannot commit
     last: Last | UnsetType = UNSET
 
 

@@ -105,9 +105,9 @@ class Components:
         return [monitor, self.delivery, self.replay, *web, *self.workers, *self.sources]
 
     def stalled(self) -> list[str]:
-        """Names of the threads that make no progress; none while the disk holds them up.
+        """Names of the threads that make no progress; empty while the disk blocks them.
 
-        A folder whose mount hangs is `blocked`, which its state says; the others go on.
+        A folder whose mount hangs is `blocked`, which its state shows; other sources continue.
         """
         if self.delivery.blocked:
             return []
@@ -183,7 +183,7 @@ def assemble(
     status: Callable[[Components], DaemonStatus],
     on_fault: OnFault,
 ) -> Components:
-    """Make the components of a daemon; `stack` releases what they hold. Raises DaemonError."""
+    """Make the components of a daemon; `stack` releases their resources. Raises DaemonError."""
     held = _hold(stack, settings, run_id, on_fault)
     components = Components(held, settings, run_id)
 

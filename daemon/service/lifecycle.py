@@ -187,7 +187,7 @@ class Service:
             new = self.settings if self._read_again is None else self._read_again()
             self._components.check(new)
         except Exception as error:
-            # Whatever a file of settings does to its reader, the daemon goes on with the old ones.
+            # Whatever fault the new settings have, the daemon keeps the old ones.
             log.error(
                 "the settings stay as they were: %s",
                 error,

@@ -160,7 +160,7 @@ def _check(values: dict[str, Any], where: str) -> Settings:
 
 
 def _unusable(value: Any, name: str = "") -> str | None:
-    """Name a value that TOML can hold and nothing can use: not finite, or with a NUL in it."""
+    """Name a value that TOML allows but the daemon cannot use: not finite, or with a NUL."""
     if isinstance(value, float) and not math.isfinite(value):
         return f"`{name}` is not a finite number"
     if isinstance(value, str) and "\0" in value:

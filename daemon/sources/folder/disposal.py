@@ -1,7 +1,7 @@
 """Move or delete a finished file, or leave it, as the setting `after` says.
 
 Every step works on a descriptor beneath the watched folder and follows no symbolic link. The file
-is taken out of every writer's reach before it is compared with what was classified, so that a
+is taken out of every writer's reach before it is compared with the classified version, so that a
 newer file of the same name is never moved or deleted unclassified.
 """
 

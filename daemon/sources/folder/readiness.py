@@ -1,6 +1,6 @@
 """Decide whether a file is complete, still being written, or to be ignored.
 
-Its name, its kind, its writers and its header decide; nothing is decoded. Files are opened by
+Its name, its kind, its writers and its header decide; no sound is decoded. Files are opened by
 descriptor, never through a symbolic link, and never so that opening blocks.
 """
 

@@ -38,9 +38,9 @@ class StreamClock:
     _bucket_from: float = 0.0
     _bucket_min: float = 0.0
     _bucket_blocks: int = 0
-    _suspected: int = 0  # buckets in which a small jump counts
+    _suspected: int = 0  # buckets that accept a small jump
     _high: float | None = None  # s that the last bucket was above the offset, if it was
-    _on_time: int = 0  # frames up to which nothing can be missing
+    _on_time: int = 0  # frames before this one cannot be missing
 
     def block(self, at: float, frames: int, overflow: bool = False) -> Loss | None:
         """Count a block whose last frame arrived at `clock()` time `at`.
