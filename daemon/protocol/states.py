@@ -30,7 +30,7 @@ class FolderState(Struct, frozen=True, kw_only=True, tag_field="kind", tag="file
     ignored: dict[str, Count]  # names passed over, by reason
     # An older daemon gives neither. Known files by their state: settling, queued and so on.
     files: dict[str, Count] | UnsetType = UNSET
-    fault: str | None | UnsetType = UNSET  # why files are retried, or a directory is not listed
+    fault: str | UnsetType | None = UNSET  # why files are retried, or a directory is not listed
 
 
 class MicrophoneState(Struct, frozen=True, kw_only=True, tag_field="kind", tag="mic"):
