@@ -58,7 +58,7 @@ class LengthFigures:
 
 @dataclass(frozen=True)
 class WildFigures:
-    """Shares are of the clips of a known kind unless they say otherwise; 0 if there are no clips."""
+    """Shares are of clips of known kinds unless they say otherwise; 0 if there are no clips."""
 
     clips: int
     right: float
