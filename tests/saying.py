@@ -115,4 +115,4 @@ class Station:
 
     def beat(self) -> None:
         beat = Heartbeat(run_id="run", node="test", sources=[], backlog=Backlog(0, 0), blocked=None)
-        self.delivery.put(beat)
+        self.delivery.beat(beat)

@@ -10,9 +10,13 @@ from __future__ import annotations
 import logging
 import queue
 import sqlite3
+import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from queue import SimpleQueue
 
 import zmq
 from msgspec.structs import replace
@@ -29,10 +33,13 @@ from daemon.settings.schema import JournalLimits
 log = logging.getLogger(__name__)
 
 QUEUE = 1_024  # items waiting; more makes their producers wait
+POSTED = 1_000  # statuses that wait for a disk that is full; the oldest go
 BATCH = 512  # items committed together
 GATHER_S = 0.05  # from one commit to the next while files queue up
 PRUNE_S, PRUNE_MOST = 1.0, 1_000  # how often old messages are deleted, and how many at most
 STALL_S = 60.0  # for one commit, on the slowest of disks
+SLOW_S = 5.0  # for one commit, after which the disk counts as one that hangs
+CHECK_S = 1.0  # between looks at whether the journal has been deleted
 RETRY_S = 1.0  # between attempts while the disk refuses
 
 
@@ -43,11 +50,21 @@ class Upkeep:
     work: Callable[[Endpoint], None]
 
 
-Item = Delivery | Heartbeat | Upkeep
+Item = Delivery | Upkeep
+
+
+class _Wake:
+    """Something was posted."""
+
+
+_WAKE = _Wake()
 
 
 class DeliveryThread(ServiceThread):
-    """Owns the journal and the publishing endpoint from `start` to its end."""
+    """Owns the journal from `start` to its end, and commits before it publishes.
+
+    The publishing socket is used under a lock, so that heartbeats go on while a commit waits.
+    """
 
     def __init__(
         self,
@@ -62,8 +79,13 @@ class DeliveryThread(ServiceThread):
         self._tally, self._backlog = tally, backlog
         self._taken_at = 0.0  # time.monotonic() of the newest batch
         self._pruned_at = 0.0
-        self._queue: queue.Queue[Item | None] = queue.Queue(QUEUE)
-        self.blocked: str | None = None  # why nothing can be committed just now
+        self._checked_at = 0.0
+        self._queue: queue.Queue[Item | _Wake | None] = queue.Queue(QUEUE)
+        self._posted: deque[Delivery] = deque(maxlen=POSTED)
+        self._refused: str | None = None  # what the journal said to the commit that is tried again
+        self._socket_lock = threading.Lock()  # over the endpoint's socket and the next
+        self._published = dict(journal.newest)  # the newest seq of each type that was sent
+        self.notices: SimpleQueue[tuple[str, str]] = SimpleQueue()  # for the main thread to say
         endpoint.cleared_by(lambda: self.offer(Upkeep(Endpoint.clear_away)))
 
     # -- any thread ----------------------------------------------------------------------------
@@ -78,13 +100,44 @@ class DeliveryThread(ServiceThread):
                 if not self.is_alive() or (self._halt.is_set() and self.blocked):
                     raise Abandoned from None
 
-    def offer(self, item: Heartbeat | Upkeep) -> bool:
+    def post(self, item: Delivery) -> None:
+        """Queue `item` without waiting: for the main thread, whose heartbeats must go on."""
+        self._posted.append(item)
+        self._wake()
+
+    def _wake(self) -> None:
+        with suppress(queue.Full):  # what is queued already wakes the thread
+            self._queue.put_nowait(_WAKE)
+
+    def offer(self, item: Upkeep) -> None:
         """Queue what the next of its kind will do as well, if there is room."""
-        try:
+        with suppress(queue.Full):
             self._queue.put_nowait(item)
-        except queue.Full:
-            return False
-        return True
+
+    def tend(self, work: Callable[[Endpoint], None]) -> None:
+        """Have `work` done to the endpoint, now: it does not wait for a commit."""
+        with self._socket_lock:
+            work(self._endpoint)
+
+    def beat(self, heartbeat: Heartbeat) -> None:
+        """Publish a heartbeat now, whatever a commit waits for."""
+        with self._socket_lock:
+            beat = replace(
+                heartbeat,
+                published_at=now(),
+                journal=self._journal.uuid,
+                last=self._published,
+            )
+            with suppress(zmq.ZMQError):  # it has been closed: the daemon stops
+                self._endpoint.socket.send_multipart((HEARTBEAT_TOPIC.encode(), to_json(beat)))
+        self._wake()  # an idle journal is looked after too
+
+    @property
+    def blocked(self) -> str | None:
+        """Why nothing can be committed just now."""
+        if self._refused is None and self.liveness.busy_s > SLOW_S:
+            return f"the disk has not answered for {self.liveness.busy_s:.0f} s"
+        return self._refused
 
     @property
     def waiting(self) -> int:
@@ -97,8 +150,11 @@ class DeliveryThread(ServiceThread):
 
     @property
     def journal_bytes(self) -> int:
-        """Size of the journal's file."""
-        return self._journal.path.stat().st_size
+        """Size of the journal's file; 0 if it has been deleted."""
+        try:
+            return self._journal.path.stat().st_size
+        except OSError:
+            return 0
 
     def stop_waiting(self) -> None:
         """The daemon stops: wait no longer for a disk that refuses."""
@@ -124,14 +180,15 @@ class DeliveryThread(ServiceThread):
                 batch = self._take()
                 self.liveness.progress()
                 ended = batch[-1] is None
-                self._deliver([item for item in batch if item is not None])
+                self._deliver(batch)
         except Abandoned:
             log.warning("stopping with unwritten messages; their files are classified again")
         finally:
             self._journal.close()
-            self._endpoint.close()
+            with self._socket_lock:
+                self._endpoint.close()
 
-    def _take(self) -> list[Item | None]:
+    def _take(self) -> list[Item | _Wake | None]:
         batch = [self._queue.get()]
         if batch[0] is not None and self._backlog():
             self._halt.wait(self._taken_at + GATHER_S - time.monotonic())
@@ -143,15 +200,29 @@ class DeliveryThread(ServiceThread):
                 break
         return batch
 
-    def _deliver(self, items: list[Item]) -> None:
-        deliveries = [item for item in items if isinstance(item, Delivery)]
+    def _deliver(self, items: Sequence[Item | _Wake | None]) -> None:
+        deliveries = [self._posted.popleft() for _ in range(len(self._posted))]
+        deliveries += [item for item in items if isinstance(item, Delivery)]
+        self._check_files()
         if deliveries:
             self._commit(deliveries)
         for item in items:
-            if isinstance(item, Heartbeat):
-                self._send_heartbeat(item)
-            elif isinstance(item, Upkeep):
-                item.work(self._endpoint)
+            if isinstance(item, Upkeep):
+                with self._socket_lock:
+                    item.work(self._endpoint)
+
+    def _check_files(self) -> None:
+        """Notice now and then whether the journal was deleted, and write it again."""
+        if time.monotonic() - self._checked_at < CHECK_S:
+            return
+        self._checked_at = time.monotonic()
+        try:
+            if self._journal.put_in_place():
+                text = f"the journal {self._journal.path} was deleted or replaced; it is back whole"
+                log.error("%s", text)
+                self.notices.put(("journal_restored", text))
+        except (OSError, sqlite3.Error) as error:
+            log.error("the journal was deleted or replaced, and cannot be written: %s", error)
 
     def _commit(self, deliveries: list[Delivery]) -> None:
         records = [delivery.record for delivery in deliveries]
@@ -162,13 +233,15 @@ class DeliveryThread(ServiceThread):
                 break
             except sqlite3.OperationalError as error:
                 self._wait_for_disk(error)
-        if self.blocked:
+        if self._refused is not None:
             log.info("the journal can be written again")
-            self.blocked = None
-        socket = self._endpoint.socket
-        for message in published:
-            socket.send(message.topic.encode(), zmq.SNDMORE)
-            socket.send(message.body)
+            self._refused = None
+        with self._socket_lock:
+            socket = self._endpoint.socket
+            for message in published:
+                socket.send(message.topic.encode(), zmq.SNDMORE)
+                socket.send(message.body)
+            self._published = dict(self._journal.newest)
         for record in records:
             for said in record.messages:
                 self._tally.message(said, record.noticed)
@@ -183,25 +256,18 @@ class DeliveryThread(ServiceThread):
             return
         self._pruned_at = time.monotonic()
         try:
-            self._journal.prune(
+            pruned = self._journal.prune(
                 self._limits.keep_mb * 1e6, self._limits.keep_days * 86_400, PRUNE_MOST
             )
+            if pruned == PRUNE_MOST:
+                self._pruned_at = 0.0  # there are more: at the next commit
         except sqlite3.OperationalError as error:
             log.warning("old messages cannot be pruned now: %s", error)
 
     def _wait_for_disk(self, error: sqlite3.OperationalError) -> None:
-        if self.blocked != str(error):
-            self.blocked = str(error)
+        if self._refused != str(error):
+            self._refused = str(error)
             log.error("the journal cannot be written (%s); waiting, nothing is lost", error)
         self.liveness.progress()  # waiting for the disk is what is to be done now
         if self._halt.wait(RETRY_S):
             raise Abandoned
-
-    def _send_heartbeat(self, heartbeat: Heartbeat) -> None:
-        beat = replace(
-            heartbeat,
-            published_at=now(),
-            journal=self._journal.uuid,
-            last=self._journal.newest,
-        )
-        self._endpoint.socket.send_multipart((HEARTBEAT_TOPIC.encode(), to_json(beat)))

@@ -9,6 +9,7 @@ new ones become.
 from __future__ import annotations
 
 import logging
+import sqlite3
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -92,6 +93,9 @@ class ReplayThread(ServiceThread):
         except BadRequest as error:
             self.refused += 1
             reply = [to_json(Refusal(Error(error.code, str(error))))]
+        except sqlite3.OperationalError as error:
+            log.error("the journal cannot be read now: %s", error)
+            return  # the client asks again
         *front, last = envelope + reply
         size = sum(map(len, reply))
         for frame in front:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -14,6 +13,7 @@ from daemon.host.files import give_to_owner_of
 from daemon.host.locks import Lock, lock_path
 from daemon.journal.files import journal_path, put_aside
 from daemon.journal.migrations import VERSION
+from daemon.journal.recovery import give_new_uuid
 
 
 def backup(state: Path, target: Path) -> int:
@@ -46,7 +46,7 @@ def restore(source: Path, state: Path) -> tuple[int, Path | None]:
         fresh = path.with_name(f"{path.name}.restored")
         with _copied(source, fresh) as copy:
             newest = _newest(copy, source)
-            _rename(copy)
+            give_new_uuid(copy)
         with fresh.open("rb") as restored:
             give_to_owner_of(state, restored.fileno())
         replaced = path.exists()
@@ -93,17 +93,3 @@ def _newest(copy: sqlite3.Connection, source: Path) -> int:
     if found != "ok":
         raise JournalError(f"{source} is damaged: {found}")
     return int(copy.execute("SELECT ifnull(max(seq), 0) FROM newest").fetchone()[0])
-
-
-def _rename(copy: sqlite3.Connection) -> None:
-    """Give a journal another UUID, in each stored message too."""
-    (old,) = copy.execute("SELECT value FROM meta WHERE key = 'journal'").fetchone()
-    new = str(uuid.uuid4())
-    before, after = (f'"journal":"{name}"' for name in (old, new))
-    copy.execute("BEGIN")
-    copy.execute("UPDATE meta SET value = ? WHERE key = 'journal'", (new,))
-    copy.execute(
-        "UPDATE messages SET body = CAST(replace(CAST(body AS TEXT), ?, ?) AS BLOB)",
-        (before, after),
-    )
-    copy.execute("COMMIT")

@@ -51,5 +51,21 @@ MIGRATIONS: tuple[str, ...] = (
         body BLOB NOT NULL
     ) WITHOUT ROWID;
     """,
+    """
+    -- Bytes of topics and bodies: the limit on messages counts nothing else.
+    INSERT INTO meta
+        SELECT 'message_bytes', ifnull(sum(length(topic) + length(body)), 0) FROM messages;
+
+    -- When a row of the ledger was written, s since 1970; NULL: before this version.
+    ALTER TABLE files ADD COLUMN at INTEGER;
+    INSERT INTO meta VALUES ('ledger_from', strftime('%s', 'now'));
+
+    -- Work that was in hand when the daemon was killed: files by file_id, requests by name.
+    CREATE TABLE crashes (
+        work TEXT PRIMARY KEY,
+        step INTEGER NOT NULL,  -- windows committed by then
+        count INTEGER NOT NULL  -- crashes in a row at that step
+    ) WITHOUT ROWID;
+    """,
 )
 VERSION = len(MIGRATIONS)

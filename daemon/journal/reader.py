@@ -12,7 +12,8 @@ from daemon.journal.files import journal_path, noting_damage
 from daemon.journal.ledger import FINISHED, Identity, LedgerRow
 from daemon.journal.migrations import VERSION
 from daemon.journal.records import Page, Published
-from daemon.journal.rows import ledger_row, unsigned
+from daemon.journal.recovery import identity
+from daemon.journal.rows import COLUMNS, ledger_row, unsigned
 
 MAX_REPLAY_SCAN = 20_000  # rows that one replay request may skip
 
@@ -22,13 +23,25 @@ class JournalReader:
 
     def __init__(self, state: Path) -> None:
         self._path = journal_path(state)
+        self._connect()
+
+    def _connect(self) -> None:
+        self._place = identity(self._path)
         uri = f"{self._path.absolute().as_uri()}?mode=ro"
         self._db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
         self._db.execute("PRAGMA query_only = ON")
 
+    def _follow(self) -> None:
+        """Read the file that now has the journal's name: a deleted journal is written again."""
+        if identity(self._path) not in (None, self._place):
+            self._db.close()
+            self._connect()
+
     def row(self, path: bytes) -> LedgerRow | None:
+        self._follow()
         with noting_damage(self._path):
-            found = self._db.execute("SELECT * FROM files WHERE path = ?", (path,)).fetchone()
+            query = f"SELECT {COLUMNS} FROM files WHERE path = ?"
+            found = self._db.execute(query, (path,)).fetchone()
         return None if found is None else ledger_row(found)
 
     def finished(self, found: Mapping[bytes, Identity]) -> set[bytes]:
@@ -46,7 +59,7 @@ class JournalReader:
 
     def open_rows(self, source: str) -> list[LedgerRow]:
         """Files of a source with windows published and no end state yet."""
-        query = "SELECT * FROM files WHERE state = 'open' AND source = ?"
+        query = f"SELECT {COLUMNS} FROM files WHERE state = 'open' AND source = ?"
         with noting_damage(self._path):
             return [ledger_row(found) for found in self._db.execute(query, (source,))]
 
@@ -55,6 +68,7 @@ class JournalReader:
 
         At most `limit` of them or `max_bytes`, but at least one if one is left.
         """
+        self._follow()
         with noting_damage(self._path):
             self._db.execute("BEGIN")  # one snapshot for the whole answer
             try:

@@ -24,7 +24,9 @@ class Record:
 
     messages: Sequence[Message] = ()
     row: LedgerRow | None = None
-    forget: bytes | None = None  # a path to classify again
+    forget: Sequence[bytes] = ()  # paths to classify again
+    # Ledger rows, by path and time of writing, of files that are gone.
+    gone: Sequence[tuple[bytes, int | None]] = ()
     events: Sequence[OpenEvent] = ()  # sounds that began, go on or ended
     noticed: float | None = None  # time.monotonic() when the sound of its predictions was whole
 

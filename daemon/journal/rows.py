@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from daemon.journal.ledger import Identity, LedgerRow
 
+# Of `files`, in the order of `ledger_row`.
+COLUMNS = "path, source, inode, size, mtime_ns, ctime_ns, version, file_id, state, windows, digest"
+
 Values = tuple[bytes | str | int | None, ...]  # of one row
 
 
-def row_values(row: LedgerRow) -> Values:
+def row_values(row: LedgerRow, at: int) -> Values:
+    """All columns of `files`; `at` is the time of writing, s since 1970."""
     identity = row.identity
     return (
         row.path,
@@ -22,6 +26,7 @@ def row_values(row: LedgerRow) -> Values:
         row.state,
         row.windows,
         row.digest,
+        at,
     )
 
 

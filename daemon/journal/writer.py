@@ -10,17 +10,27 @@ import logging
 import os
 import sqlite3
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 
 from daemon.errors import JournalError
 from daemon.host.clock import SteadyClock
+from daemon.journal.crashes import counted
 from daemon.journal.files import damage_mark, journal_path, noting_damage, put_aside
 from daemon.journal.ledger import LedgerRow
 from daemon.journal.migrations import MIGRATIONS, VERSION
+from daemon.journal.pruning import (
+    forget_gone,
+    message_bytes,
+    oldest_to_delete,
+    write_message_bytes,
+)
 from daemon.journal.records import OpenEvent, Published, Record
-from daemon.journal.rows import Values, ledger_row, row_values
+from daemon.journal.recovery import PARTS, copy_open, give_new_uuid, place, recovered
+from daemon.journal.rows import COLUMNS, Values, ledger_row, row_values
+from daemon.journal.watermark import Watermark
 from daemon.protocol.messages import TYPES, Envelope, now, seal
 
 log = logging.getLogger(__name__)
@@ -38,9 +48,13 @@ class Journal:
         self.path = journal_path(state)
         self._node, self._run_id = node, run_id
         self._clock = SteadyClock()
+        self._watermark = Watermark(state)
         self.set_aside: Path | None = None  # where a journal was put that could not be read
+        self.put_back = False  # whether it was found in an earlier state than it once had
         try:
+            self._take_recovered()
             self._open()
+            self._notice_put_back()
         except sqlite3.OperationalError as error:
             raise JournalError(
                 f"the journal {self.path} cannot be opened: {error}. Check the disk and that this "
@@ -64,6 +78,65 @@ class Journal:
         self.uuid = self._identify()
         self.newest = dict.fromkeys(TYPES, 0)
         self.newest.update(self._db.execute("SELECT type, seq FROM newest"))
+        self.message_bytes = message_bytes(self._db)
+        self._place = place(self.path)
+
+    def _take_recovered(self) -> None:
+        """Finish what `put_in_place` began, if the process ended before."""
+        if not self.path.exists() and recovered(self.path).exists():
+            os.rename(recovered(self.path), self.path)
+
+    def _notice_put_back(self) -> None:
+        """Give the journal a new UUID if it once held newer messages: numbers would be reused."""
+        highest = self._watermark.highest(self.uuid)
+        if highest > self.seq:
+            log.error(
+                "the journal was put back: it ends at seq %d and once reached %d; it becomes a "
+                "new journal, and subscribers read it from its start",
+                self.seq,
+                highest,
+            )
+            give_new_uuid(self._db)
+            self.uuid, self.put_back = self._identify(), True
+        self._watermark.write(self.uuid, self.seq)
+
+    def put_in_place(self) -> bool:
+        """If the journal's files were deleted or replaced, write them again; whether they were.
+
+        Raises OSError or sqlite3.Error if that is impossible now; the open journal still works.
+        """
+        found = place(self.path)
+        if found == self._place:
+            return False
+        copy = copy_open(self._db, self.path)
+        self._db.close()
+        if found[0] not in (None, self._place[0]):
+            put_aside(self.path, "replaced")
+        for part in PARTS[1:]:
+            Path(f"{self.path}{part}").unlink(missing_ok=True)
+        os.rename(copy, self.path)
+        self._open()
+        self._watermark.close()
+        self._watermark = Watermark(self.path.parent)
+        self._watermark.write(self.uuid, self.seq)
+        return True
+
+    def count_crashes(self, left: Mapping[str, int]) -> dict[str, int]:
+        """Crashes in a row by name of work, once those of the work that was `left` are counted.
+
+        `left` gives for each the steps that it had done.
+        """
+        rows = self._db.execute("SELECT work, step, count FROM crashes")
+        before = {work: (step, count) for work, step, count in rows}
+        counts = counted(left, before)
+        try:
+            self._db.executemany(
+                "INSERT OR REPLACE INTO crashes VALUES (?, ?, ?)",
+                [(work, *counts[work]) for work in left],
+            )
+        except sqlite3.OperationalError as error:  # the disk is full
+            log.warning("crashes cannot be counted now: %s", error)
+        return {work: count for work, (_, count) in counts.items()}
 
     def _begin_anew(self) -> None:
         """Put a damaged journal aside, never away, and begin another with a UUID of its own.
@@ -75,7 +148,7 @@ class Journal:
         self._open()
         kept = 0
         for row in salvage(self.set_aside):
-            self._write_rows([row_values(row)])
+            self._write_rows([row_values(row, int(self._clock.now()))])
             kept += 1
         log.warning("it was put aside as %s; %d files of its ledger kept", self.set_aside, kept)
 
@@ -113,6 +186,7 @@ class Journal:
 
     def _commit(self, records: Iterable[Record]) -> list[Published]:
         newest, seq, at = dict(self.newest), self.seq, int(self._clock.now())
+        size = self.message_bytes
         envelope = Envelope(self.uuid, self._run_id, self._node, now())
         published: list[Published] = []
         messages: list[Values] = []
@@ -126,28 +200,37 @@ class Journal:
                     newest[message.type] = seq
                     published.append(Published(seq, message.topic, body))
                     messages.append((seq, bytes.fromhex(message.id), at, message.topic, body))
+                    size += len(message.topic) + len(body)
                 if record.row is not None:
-                    rows.append(row_values(record.row))
+                    rows.append(row_values(record.row, at))
                 for event in record.events:
                     self._write_event(event)
-                if record.forget is not None:
+                if record.forget or record.gone:
                     self._write_rows(rows)  # in their order: one of them may be of that path
                     rows = []
-                    self._db.execute(
-                        "UPDATE files SET state = 'forgotten' WHERE path = ?", (record.forget,)
-                    )
+                    self._forget(record)
             self._insert("INSERT INTO messages", messages)
             self._write_rows(rows)
             self._db.executemany(
                 "INSERT OR REPLACE INTO newest VALUES (?, ?)", newest.items() - self.newest.items()
             )
+            if size != self.message_bytes:
+                write_message_bytes(self._db, size)
             self._db.execute("COMMIT")
         except BaseException:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise
-        self.newest = newest
+        self.newest, self.message_bytes = newest, size
+        self._watermark.write(self.uuid, seq)
         return published
+
+    def _forget(self, record: Record) -> None:
+        self._db.executemany(
+            "UPDATE files SET state = 'forgotten' WHERE path = ?",
+            [(path,) for path in record.forget],
+        )
+        forget_gone(self._db, record.gone)
 
     def _write_rows(self, rows: Sequence[Values]) -> None:
         self._insert("INSERT OR REPLACE INTO files", rows)
@@ -182,28 +265,25 @@ class Journal:
         grow any more, though it does not shrink either.
         """
         with noting_damage(self.path):
-            return self._prune(keep_bytes, keep_s, most)
+            over, cutoff = self.message_bytes - keep_bytes, self._clock.now() - keep_s
+            last, count, size = oldest_to_delete(self._db, over, cutoff, most)
+            if count:
+                self._db.execute("BEGIN IMMEDIATE")
+                with self._rolled_back_on_error():
+                    self._db.execute("DELETE FROM messages WHERE seq <= ?", (last,))
+                    write_message_bytes(self._db, self.message_bytes - size)
+                    self._db.execute("COMMIT")
+                self.message_bytes -= size
+            return count
 
-    def _prune(self, keep_bytes: float, keep_s: float, most: int) -> int:
-        oldest = self._db.execute("SELECT seq, at FROM messages ORDER BY seq LIMIT 1").fetchone()
-        if oldest is None:
-            return 0
-        seq, at = oldest
-        cutoff = self._clock.now() - keep_s
-        if at >= cutoff and self.used_bytes <= keep_bytes:
-            return 0
-        limit = "" if self.used_bytes > keep_bytes else " AND at < ?"
-        values = (seq + most, cutoff) if limit else (seq + most,)
-        return self._db.execute(f"DELETE FROM messages WHERE seq < ?{limit}", values).rowcount
-
-    @property
-    def used_bytes(self) -> int:
-        """Bytes of the journal's file that hold something."""
-        pages, free, size = (
-            self._db.execute(f"PRAGMA {name}").fetchone()[0]
-            for name in ("page_count", "freelist_count", "page_size")
-        )
-        return int((pages - free) * size)
+    @contextmanager
+    def _rolled_back_on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
 
     def open_events(self) -> list[OpenEvent]:
         """Sounds that went on when the daemon was last seen."""
@@ -211,6 +291,7 @@ class Journal:
 
     def close(self) -> None:
         self._db.close()
+        self._watermark.close()
 
 
 def salvage(damaged: Path) -> Iterator[LedgerRow]:
@@ -220,9 +301,8 @@ def salvage(damaged: Path) -> Iterator[LedgerRow]:
     except sqlite3.Error:
         return
     try:
-        yield from (
-            ledger_row(found) for found in db.execute("SELECT * FROM files WHERE state != 'open'")
-        )
+        rows = db.execute(f"SELECT {COLUMNS} FROM files WHERE state != 'open'")
+        yield from (ledger_row(found) for found in rows)
     except (sqlite3.Error, ValueError, TypeError) as error:
         log.warning("the rest of its ledger of files cannot be read: %s", error)
     finally:

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from daemon.errors import DAMAGED, FORBIDDEN, GONE, is_passing
 from daemon.host.beneath import open_file
+from daemon.journal.crashes import MOST_CRASHES
 from daemon.journal.ledger import Claim, Identity, LedgerRow
 from daemon.journal.records import Delivery, Record
 from daemon.pipeline.digest import Digest
@@ -30,6 +31,12 @@ T = TypeVar("T")
 _CHANGED = Error("changed", "it was changed while it was read")
 _DELETED = Error("vanished", "it was deleted while it was read")
 _VANISHED = Error("vanished", "it was gone before it was read to its end")
+
+_CRASHED = Error(
+    "crashed",
+    f"the daemon crashed {MOST_CRASHES} times in a row with this file in work; "
+    "`tinyastd reprocess` tries it again",
+)
 
 
 class FileJob:
@@ -56,6 +63,10 @@ class FileJob:
         self._ended = False
 
     # -- a step --------------------------------------------------------------------------------
+
+    @property
+    def work(self) -> tuple[str, int]:
+        return self.claim.file_id, self._windows
 
     def prepare(self) -> Float | None:
         """Read the next window."""
@@ -99,6 +110,9 @@ class FileJob:
         return None
 
     def _prepare(self) -> Float | None:
+        if self._context.crashes.get(self.claim.file_id, 0) >= MOST_CRASHES:
+            self._end("failed", _CRASHED)
+            return None
         if self._fd is None and not self._open():
             return None
         if self._then is not None:

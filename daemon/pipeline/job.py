@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
+from daemon.journal.crashes import WorkMarks
 from daemon.journal.records import Delivery
 from daemon.monitoring.metrics import Stage, untimed
 from daemon.pipeline.prediction import Rules
@@ -21,6 +22,8 @@ class JobContext:
     rules: Rules  # replaced as a whole when settings are read again
     deliver: Callable[[Delivery], None]
     stage: Stage = untimed
+    marks: WorkMarks | None = None  # of the work in hand, a slot for each worker
+    crashes: Mapping[str, int] = field(default_factory=dict)  # of earlier runs, by name of work
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,11 @@ class Job(Protocol):
     @property
     def steps(self) -> int:
         """Steps begun so far in this run."""
+        ...
+
+    @property
+    def work(self) -> tuple[str, int] | None:
+        """Name and committed steps, to be counted if the daemon crashes; None if not counted."""
         ...
 
     def prepare(self) -> Float | None:

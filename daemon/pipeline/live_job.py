@@ -98,6 +98,8 @@ class LiveJob:
         """Judge events by other rules from the next window on."""
         self._tracker.rules = rules
 
+    work = None  # microphones are not given up
+
     # -- a step, by one worker at a time -------------------------------------------------------
 
     def prepare(self) -> Float | None:

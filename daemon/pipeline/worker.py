@@ -7,11 +7,13 @@ runs, and finishes all of them after it.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import numpy as np
 
 from daemon.monitoring.metrics import Tally
 from daemon.monitoring.service_thread import ServiceThread
-from daemon.pipeline.job import JobContext
+from daemon.pipeline.job import Job, JobContext
 from daemon.pipeline.queue import JobQueue, Turn
 from tinyast.arrays import Float
 
@@ -24,7 +26,7 @@ class Worker(ServiceThread):
 
     def __init__(self, number: int, jobs: JobQueue, context: JobContext, tally: Tally) -> None:
         super().__init__(f"worker-{number}", STALL_S)
-        self._jobs, self._context, self._tally = jobs, context, tally
+        self._number, self._jobs, self._context, self._tally = number, jobs, context, tally
 
     def work(self) -> None:
         while turns := self._jobs.get():
@@ -38,7 +40,8 @@ class Worker(ServiceThread):
         waiting: list[Turn] = []
         pictures: list[Float] = []
         for turn in turns:
-            picture = turn.job.prepare()
+            with self._in_hand(turn.job):
+                picture = turn.job.prepare()
             if picture is None:
                 self._finish(turn, None)
             else:
@@ -48,9 +51,18 @@ class Worker(ServiceThread):
             self._finish(turn, logits)
 
     def _finish(self, turn: Turn, logits: Float | None) -> None:
-        for delivery in turn.job.finish(logits):
+        with self._in_hand(turn.job):
+            results = turn.job.finish(logits)
+        for delivery in results:
             self._context.deliver(delivery)
         self._jobs.give_back(turn, turn.job.more())
+
+    def _in_hand(self, job: Job) -> AbstractContextManager[None]:
+        """Mark the job as the one to blame if the daemon crashes meanwhile."""
+        marks, work = self._context.marks, job.work
+        if marks is None or work is None:
+            return nullcontext()
+        return marks.working(self._number, *work)
 
     def _classify(self, pictures: list[Float]) -> list[Float]:
         """The logits of each picture, (mel bands, frames): (labels,)."""

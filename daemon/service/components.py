@@ -16,6 +16,7 @@ from daemon.delivery.publisher import DeliveryThread
 from daemon.delivery.replay import ReplayThread
 from daemon.errors import Abandoned, StartError
 from daemon.host.locks import Lock, lock_path
+from daemon.journal.crashes import WorkMarks
 from daemon.journal.records import Delivery, Record
 from daemon.journal.writer import Journal
 from daemon.monitoring import logging as logs
@@ -32,6 +33,7 @@ from daemon.pipeline.worker import Worker
 from daemon.protocol.keys import load_server
 from daemon.protocol.messages import Source, StatusDetails, status
 from daemon.protocol.states import DaemonStatus, RunningModel
+from daemon.service.inbox import Inbox
 from daemon.settings.schema import Settings
 from daemon.sources.folder.source import FolderSource
 from daemon.sources.microphone.source import MicrophoneSource
@@ -55,14 +57,16 @@ class Held:
     classifier: Classifier
     endpoints: Endpoints
     journal: Journal
+    marks: WorkMarks
 
 
 class Components:
     """Everything that runs. `start` enters it into the stack that stops it."""
 
     def __init__(self, held: Held, settings: Settings, run_id: str) -> None:
-        self.endpoints, self._journal = held.endpoints, held.journal
+        self.endpoints, self.journal = held.endpoints, held.journal
         self._run_id, self._numbers = run_id, itertools.count(1)
+        self._marks = held.marks
         self.tally = Tally()
         self.jobs = JobQueue(settings.worker_count)
         self.delivery = DeliveryThread(
@@ -73,7 +77,12 @@ class Components:
             lambda: self.jobs.is_backlog,
         )
         self.context = JobContext(
-            held.classifier, Rules.of(settings), self.delivery.put, self.tally.stage
+            held.classifier,
+            Rules.of(settings),
+            self.delivery.put,
+            self.tally.stage,
+            held.marks,
+            held.journal.count_crashes(held.marks.left),
         )
         self.workers = [
             Worker(number, self.jobs, self.context, self.tally)
@@ -92,7 +101,6 @@ class Components:
         self.identity = _identify(held, settings, run_id)
         self.replay: ReplayThread
         self.web: Web | None = None
-        self.set_aside = held.journal.set_aside  # a damaged journal
 
     @property
     def sources(self) -> list[FolderSource | MicrophoneSource]:
@@ -111,11 +119,8 @@ class Components:
         """
         if self.delivery.blocked:
             return []
-        return [
-            thread.name
-            for thread in self.threads
-            if thread.liveness.stalled and not isinstance(thread, FolderSource)
-        ]
+        threads = [thread for thread in self.threads if thread not in self.folders]
+        return [thread.name for thread in threads if thread.liveness.stalled]
 
     def unwell(self) -> str | None:
         """Why the daemon is not well; None if it is."""
@@ -130,8 +135,17 @@ class Components:
         **details: Unpack[StatusDetails],
     ) -> None:
         """Publish a status. Raises Abandoned if the daemon stops and the disk takes no more."""
+        self.delivery.put(self._status(what, text, source, **details))
+
+    def post(self, what: str, text: str, **details: Unpack[StatusDetails]) -> None:
+        """Publish a status without waiting: for the main thread."""
+        self.delivery.post(self._status(what, text, None, **details))
+
+    def _status(
+        self, what: str, text: str, source: Source | None, **details: Unpack[StatusDetails]
+    ) -> Delivery:
         message = status(self._run_id, next(self._numbers), what, text, source, **details)
-        self.delivery.put(Delivery(Record([message])))
+        return Delivery(Record([message]))
 
     def check(self, settings: Settings) -> None:
         """Raise SettingsError for labels that the model, or time zones that the system lacks."""
@@ -146,6 +160,13 @@ class Components:
             microphone.go_by(settings.events)
         logs.configure(settings.log)
 
+    def open_inbox(self, state: Path) -> Inbox:
+        """Requests to this daemon, without those that crash it."""
+        slot = len(self.workers)  # after those of the workers
+        inbox = Inbox(state, lambda name: self._marks.working(slot, name))
+        inbox.give_up(self.context.crashes)
+        return inbox
+
     # -- start and stop ------------------------------------------------------------------------
 
     def start(self, stack: ExitStack, on_fault: OnFault, reason: Callable[[], str]) -> None:
@@ -154,7 +175,7 @@ class Components:
         `stack` stops them in reverse: sources, then the windows in hand, then their delivery.
         `reason` says then why the daemon stops.
         """
-        left_open = self._journal.open_events()  # events that were open when the daemon was killed
+        left_open = self.journal.open_events()  # events that were open when the daemon was killed
         stack.enter_context(Running([self.delivery], on_fault))
         self.delivery.put(Delivery(end_left_open(left_open)))
         front = [self.replay] if self.web is None else [self.replay, self.web]
@@ -217,7 +238,8 @@ def _hold(stack: ExitStack, settings: Settings, run_id: str, on_fault: OnFault) 
     )
     give_back_freed_memory()
     journal = stack.enter_context(closing(Journal(state, settings.node, run_id)))
-    return Held(state, classifier, endpoints, journal)
+    marks = stack.enter_context(closing(WorkMarks(state, settings.worker_count + 1)))
+    return Held(state, classifier, endpoints, journal, marks)
 
 
 def _identify(held: Held, settings: Settings, run_id: str) -> Identity:

@@ -12,17 +12,19 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from daemon.host.files import give_to_owner_of
+from daemon.host.files import give_to_owner_of, opened
+from daemon.journal.crashes import MOST_CRASHES
 
 log = logging.getLogger(__name__)
 
 FOLDER = "requests"
+MOST_BYTES = 1 << 26  # a request for a hundred thousand files has some 10 MB
 
 
 def ask_reprocess(state: Path, paths: Sequence[bytes]) -> None:
@@ -59,10 +61,18 @@ class Request:
 
 
 class Inbox:
-    """The requests of one state directory, each returned once."""
+    """The requests of one state directory; each returned once.
 
-    def __init__(self, state: Path) -> None:
+    `in_hand` marks the one that is being read, in case that crashes the daemon.
+    """
+
+    def __init__(
+        self,
+        state: Path,
+        in_hand: Callable[[str], AbstractContextManager[None]] = lambda _: nullcontext(),
+    ) -> None:
         self._folder = state / FOLDER
+        self._in_hand = in_hand
         self._taken: set[str] = set()
 
     def take(self) -> list[Request]:
@@ -79,21 +89,39 @@ class Inbox:
         for name in names:
             if name.endswith(".json") and name not in self._taken:
                 self._taken.add(name)
-                requests += self._read(self._folder / name)
+                with self._in_hand(name):
+                    requests += self._read(self._folder / name)
         return requests
+
+    def give_up(self, crashes: Mapping[str, int]) -> None:
+        """Remove requests that crashed the daemon too often, given `crashes` by name of work."""
+        for name, count in crashes.items():
+            file = self._folder / name
+            if count >= MOST_CRASHES and name.endswith(".json") and file.exists():
+                log.error("request %s was in work at %d crashes; it is removed", file, count)
+                _remove(file)
 
     def _read(self, file: Path) -> list[Request]:
         try:
-            paths = json.loads(file.read_text(encoding="ascii"))["reprocess"]
+            paths = json.loads(_content(file))["reprocess"]
             return [Request(file, [unquote_to_bytes(path) for path in paths])]
         except OSError as error:
             log.warning("cannot read request %s now: %s", file, error.strerror)
             self._taken.discard(file.name)
             return []
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError, MemoryError):
             log.error("request %s is not one; it is removed", file)
             _remove(file)
             return []
+
+
+def _content(file: Path) -> bytes:
+    """The bytes of a regular file. Raises OSError, ValueError for a longer one."""
+    with opened(file) as fd:
+        content = os.pread(fd, MOST_BYTES + 1, 0)
+    if len(content) > MOST_BYTES:
+        raise ValueError("too long")
+    return content
 
 
 def _remove(file: Path) -> None:

@@ -56,7 +56,7 @@ class Service:
         self._report = Report()
         self._clock = SteadyClock()
         self._crowd_reported_at = -REPEAT_S
-        self._inbox = Inbox(settings.state_path)
+        self._inbox: Inbox
 
     def stop(self, reason: str = "asked to stop") -> None:
         """Ask for an orderly stop; from any thread or a signal handler."""
@@ -75,6 +75,7 @@ class Service:
         with ExitStack() as stack:
             components = assemble(stack, self.settings, self.run_id, self._report.status, self.fail)
             self._components, self._hurry = components, components.delivery.stop_waiting
+            self._inbox = components.open_inbox(self.settings.state_path)
             try:
                 components.start(stack, self.fail, lambda: self._stop_reason)
                 self._begin(ready)
@@ -105,13 +106,19 @@ class Service:
         components = self._components
         for source in components.sources:
             source.ready.wait(READY_S)
-        if (aside := components.set_aside) is not None:
-            text = f"the journal was damaged; it is kept as {aside}, and a new one has begun"
-            components.say("journal_replaced", text, file=str(aside))
-        components.say("started", "ready")
+        self._say_journal(components)
+        components.post("started", "ready")
         self._beat()
         ready(self.settings, components.identity)
         notify("READY=1", f"STATUS=journal at seq {max(components.delivery.newest.values())}")
+
+    def _say_journal(self, components: Components) -> None:
+        if (aside := components.journal.set_aside) is not None:
+            text = f"the journal was damaged; it is kept as {aside}, and a new one has begun"
+            components.post("journal_replaced", text, file=str(aside))
+        if components.journal.put_back:
+            text = "the journal was put back to an earlier state; it has a new UUID"
+            components.post("journal_put_back", text)
 
     # -- running -------------------------------------------------------------------------------
 
@@ -121,6 +128,7 @@ class Service:
             self._take_requests()
             self._check_keys()
             self._check_crowd()
+            self._pass_on_notices()
             if self._reload.is_set():
                 self._reload.clear()
                 self._read_settings()
@@ -129,15 +137,18 @@ class Service:
                 self._check_clock()
                 self._beat()
 
+    def _pass_on_notices(self) -> None:
+        notices = self._components.delivery.notices
+        while not notices.empty():
+            self._components.post(*notices.get())
+
     def _take_requests(self) -> None:
+        if self._components.delivery.blocked:
+            return
         for request in self._inbox.take():
             log.info("classifying %d files again, as asked", len(request.paths))
-            for path in request.paths[:-1]:
-                self._components.delivery.put(Delivery(Record(forget=path)))
-            last = request.paths[-1] if request.paths else None
-            self._components.delivery.put(
-                Delivery(Record(forget=last), partial(self._look_again, request))
-            )
+            record = Record(forget=request.paths)
+            self._components.delivery.post(Delivery(record, partial(self._look_again, request)))
 
     def _look_again(self, request: Request) -> None:
         """The ledger has forgotten the files of a request; called from the delivery thread."""
@@ -165,7 +176,7 @@ class Service:
         self._tend(Endpoint.renew)
         if time.monotonic() > self._crowd_reported_at + REPEAT_S:
             self._crowd_reported_at = time.monotonic()
-            self._components.say("crowded", text, connections=count)
+            self._components.post("crowded", text, connections=count)
 
     def _check_clock(self) -> None:
         """Report a step of the system's clock, which times in messages follow."""
@@ -174,10 +185,10 @@ class Service:
             way = "forward" if step > 0 else "back"
             text = f"the system's clock was set {way} by {abs(step):.1f} s"
             log.warning("%s", text)
-            self._components.say("clock_set", text, step_s=round(step, 3))
+            self._components.post("clock_set", text, step_s=round(step, 3))
 
     def _tend(self, work: Callable[[Endpoint], None]) -> None:
-        self._components.delivery.put(Upkeep(work))
+        self._components.delivery.tend(work)
         self._components.replay.put(Upkeep(work))
 
     def _read_settings(self) -> None:
@@ -193,13 +204,13 @@ class Service:
                 error,
                 exc_info=None if isinstance(error, DaemonError) else error,
             )
-            self._components.say("reload_failed", f"the settings stay as they were: {error}")
+            self._components.post("reload_failed", f"the settings stay as they were: {error}")
         else:
             changes = compare(self.settings, new)
             self.settings = replace_live(self.settings, new)
             self._components.apply(self.settings)
             log.info("%s", changes.describe())
-            self._components.say(
+            self._components.post(
                 "reloaded",
                 changes.describe(),
                 applied=list(changes.applied),
@@ -214,4 +225,4 @@ class Service:
             log.error("no progress in %s", ", ".join(stalled))
         else:
             notify("WATCHDOG=1")
-        self._components.delivery.offer(self._report.heartbeat(self._components))
+        self._components.delivery.beat(self._report.heartbeat(self._components))

@@ -47,8 +47,8 @@ def test_what_is_forgotten_between_two_rows_is_forgotten_between_them(tmp_path: 
         [
             Record(row=row(0)),
             Record(row=row(1)),
-            Record(forget=row(0).path),
-            Record(forget=row(1).path),
+            Record(forget=[row(0).path]),
+            Record(forget=[row(1).path]),
             Record(row=row(1, version=2)),
         ]
     )

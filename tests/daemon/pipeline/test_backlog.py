@@ -24,6 +24,7 @@ class Short:
     """A job of one step."""
 
     steps = 1
+    work = None
 
     def prepare(self) -> None:
         return None

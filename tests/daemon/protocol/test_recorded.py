@@ -114,7 +114,7 @@ def test_its_journal_is_opened_and_read_byte_for_byte(state: Path) -> None:
     for field in ("source", "label", "started_at", "heard_until", "duration_s", "peak_score"):
         assert end[field] == last[field]
     assert journal.open_events() == []
-    journal.commit([Record(forget=b"/srv/garden/in/cut.wav")])
+    journal.commit([Record(forget=[b"/srv/garden/in/cut.wav"])])
     row = reader.row(b"/srv/garden/in/cut.wav")
     assert row is not None
     assert (row.state, row.windows, row.source) == ("forgotten", 2, "S\u00f6ders g\u00e5rd/1.a")
