@@ -456,7 +456,7 @@ def test_the_reference_has_every_code() -> None:
         r'(?:AudioError|CaptureFailed|BadRequest|Error)\(\s*"(\w+)"',
         r'(?:_end|_end_unfinished)\(\s*(?:row, )?(?:"\w+",\s*)?"(\w+)"',
         r'"(permission_denied)"|"(unreadable)"',
-        r'say\(\s*"(\w+)"',
+        r'(?:say|post)\(\s*"(\w+)"|notices\.put\(\(\s*"(\w+)"',
     )
     sources = [
         path.read_text()

@@ -31,6 +31,8 @@ class Clock:
 class Work:
     """A job that does nothing but count its steps."""
 
+    work = None
+
     def __init__(self) -> None:
         self.steps = 0
 
