@@ -16,7 +16,7 @@ MakeDaemon = Callable[..., Daemon]
 
 # A decoder with a fatal fault, and a reader of requests.
 POISON = """
-import os, signal
+import signal, threading
 from daemon.pipeline.file_job import FileJob
 from daemon.service import inbox
 prepare, content = FileJob._prepare, inbox._content
@@ -24,13 +24,13 @@ prepare, content = FileJob._prepare, inbox._content
 def poisoned(self):
     picture = prepare(self)
     if b"poison" in self.claim.path and not self._then:
-        os.kill(os.getpid(), signal.SIGSEGV)
+        signal.pthread_kill(threading.get_ident(), signal.SIGSEGV)  # before anything else
     return picture
 
 def read(file):
     found = content(file)
     if b"poison-request" in found:
-        os.kill(os.getpid(), signal.SIGSEGV)
+        signal.pthread_kill(threading.get_ident(), signal.SIGSEGV)  # before anything else
     return found
 
 FileJob._prepare, inbox._content = poisoned, read
