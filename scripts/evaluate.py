@@ -22,7 +22,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -48,6 +48,7 @@ with needs_train():
     from tinyast.evaluation.metrics import Evaluation, evaluate
     from tinyast.evaluation.plots import confusion_matrix, reliability_diagram, training_curves
 from scripts.wild import judge_wild, write_wild
+from tinyast.classifier import Classifier
 from tinyast.errors import DataError
 from tinyast.evaluation.calibration import (
     Accepted,
@@ -117,6 +118,8 @@ def command(
         else:
             judges = judges or [judge_of_checkpoint(dataset, checkpoint, fold, engine)]
             figures = _known(dataset, judges, output, changed)
+            if engine == "int8":
+                figures["int8_points_lost"] = _int8_loss(dataset, judges, figures["accuracy"])
             for folder in run or []:
                 training_curves(folder / "metrics.csv", output / f"{folder.name}-curves.png")
         (output / "figures.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
@@ -126,6 +129,8 @@ def command(
             *("--temperature", f"{figures['temperature']:.3f}"),
             *("--unknown-below", f"{figures['unknown_below']:.3f}"),
         ]
+        if engine == "int8":
+            fitted += ["--int8", str(data), "--int8-loss", f"{figures['int8_points_lost']:.2f}"]
         mine = Path("checkpoints") / run[0].name
         say_next_script("export", "--model", run[0] / "model", "--output", mine, *fitted)
     elif not unknown:
@@ -166,6 +171,19 @@ def _known(dataset: Dataset, judges: list[Judge], output: Path, changed: bool) -
         "unknown_below": float(np.percentile(familiar, FAMILIAR)),
         "points_lost": lost,
     }
+
+
+def _int8_loss(dataset: Dataset, judges: list[Judge], accuracy: float) -> float:
+    """Points of accuracy that int8 loses against float32 on the clips of all judges."""
+    right: list[NDArray[np.bool_]] = []
+    for judge in judges:
+        exact = replace(judge, classifier=Classifier.load(judge.classifier.checkpoint.path))
+        clips = dataset.subset(judge.numbers)
+        found = logits_of(exact, clips, _follow, "float32").argmax(axis=1)
+        right.append(found == clips.targets)
+    lost = 100 * (float(np.concatenate(right).mean()) - accuracy)
+    typer.echo(f"int8 loses {lost:.2f} points against float32")
+    return lost
 
 
 def _calibrated(
@@ -272,7 +290,8 @@ def _print_calibration(
     )
     typer.echo("threshold  accepted  of those right")
     for row in passed:
-        typer.echo(f"{row.threshold:>9.2f} {row.share:>9.1%} {row.right:>15.1%}")
+        right = "-" if row.right is None else f"{row.right:.1%}"
+        typer.echo(f"{row.threshold:>9.2f} {row.share:>9.1%} {right:>15}")
 
 
 def main() -> None:

@@ -38,6 +38,10 @@ def command(
         Path | None,
         typer.Option(help="Also write an int8 graph, fitted to clips of this data set."),
     ] = None,
+    int8_loss: Annotated[
+        float | None,
+        typer.Option(help="Points that int8 loses; `scripts.evaluate --engine int8` measures it."),
+    ] = None,
     version: Annotated[str, typer.Option(help="Version to name in every prediction.")] = "0",
     features: Annotated[
         Path | None,
@@ -67,7 +71,7 @@ def command(
     assert model
     assert output
     with plainly("The output folder is unchanged."):
-        _export(model, output, temperature, unknown_below, int8, version)
+        _export(model, output, temperature, unknown_below, int8, int8_loss, version)
     say_next("tinyastd", "run", "--checkpoint", output)
 
 
@@ -77,6 +81,7 @@ def _export(
     temperature: float,
     unknown_below: float | None,
     int8: Path | None,
+    int8_loss: float | None,
     version: str,
 ) -> None:
     if not (model / "config.json").is_file():
@@ -86,6 +91,7 @@ def _export(
         raise CheckpointError(f"a temperature is more than 0, not {temperature}")
     network.config.logit_temperature = temperature
     network.config.unknown_below = unknown_below
+    network.config.int8_points_lost = int8_loss
     settings = read_settings(model)
     pictures = calibration_pictures(read_dataset(int8), settings) if int8 else None
     difference = export(network, settings, output, version, pictures)

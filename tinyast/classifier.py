@@ -7,22 +7,23 @@ the same five seconds give the same scores.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tinyast.arrays import Float
 from tinyast.audio.decoding import check_rate, checked, downmix
-from tinyast.audio.windows import WindowPlan
-from tinyast.errors import AudioError
+from tinyast.audio.windows import Window, WindowPlan
+from tinyast.errors import AudioError, CheckpointError
 from tinyast.features.graph import FeatureGraph
 from tinyast.inference.checkpoint import Checkpoint, read_checkpoint
-from tinyast.inference.engine import Engine, load_engine, softmax
+from tinyast.inference.engine import EMBEDDING, Engine, load_engine, softmax
 from tinyast.inference.familiarity import familiarity
 
+MOST_CHANNELS = 64
 SILENT = 1e-10  # least RMS: digital zeros count as -200 dBFS
 
 
@@ -64,7 +65,7 @@ class Classifier:
 
     @classmethod
     def load(cls, dir: Path | str | None = None, engine: str = "onnx") -> Classifier:
-        """Load the checkpoint in folder `dir`, the shipped one if None.
+        """Load a checkpoint: a folder, the name of a shipped one, or `esc50` if None.
 
         `engine` is "onnx", "int8" or "torch". Raises CheckpointError.
         """
@@ -112,27 +113,18 @@ class Classifier:
         return least is not None and float(familiarity(logits[None])[0]) < least
 
     def predict(
-        self, samples: NDArray[np.floating[Any]], rate: int, hop_s: float | None = None
+        self, samples: NDArray[np.generic], rate: int, hop_s: float | None = None
     ) -> list[WindowScores]:
         """Classify a recording: `samples` (n,) or (n, channels) at `rate` Hz, full scale at 1.
 
         One result for each window; windows follow each other without overlap unless `hop_s`
-        says otherwise. Raises AudioError for an empty recording, a rate out of range or
-        samples that are not finite.
+        says otherwise. Integers of 8, 16 or 32 bits have the full scale of their type. Raises
+        AudioError for an empty recording, a rate out of range or samples that are not finite,
+        and ValueError for an array of another shape or type.
         """
-        check_rate(rate)
-        with np.errstate(
-            over="ignore", invalid="ignore"
-        ):  # values that do not fit are refused below
-            frames = checked(np.asarray(samples, dtype=np.float32))
-        mono = downmix(frames) if frames.ndim == 2 else frames
-        if len(mono) < 2:
-            raise AudioError("too_short", f"it holds {len(mono)} frames of sound")
-        length = self.checkpoint.features.window_s
-        plan = WindowPlan(len(mono), rate, length, length if hop_s is None else hop_s)
         results = []
-        for window in plan:
-            logits, level = self.logits(mono[window.start : window.end], rate)
+        for window, sound in self._windows(samples, rate, hop_s):
+            logits, level = self.logits(sound, rate)
             results.append(
                 WindowScores(
                     window.index,
@@ -146,3 +138,54 @@ class Classifier:
                 )
             )
         return results
+
+    def embed(self, samples: NDArray[np.generic], rate: int, hop_s: float | None = None) -> Float:
+        """Describe a recording, given as to `predict`: (windows, d) float32.
+
+        Windows that sound alike have embeddings near each other. Raises what `predict` raises, and
+        CheckpointError if the checkpoint gives no embeddings.
+        """
+        if EMBEDDING not in self.engine.outputs:
+            raise CheckpointError(
+                f"{self.checkpoint.path} ({self.checkpoint.model}) gives no embeddings; use a "
+                "checkpoint of version 5 or newer"
+            )
+        pictures = [self.hear(sound, rate)[0] for _, sound in self._windows(samples, rate, hop_s)]
+        return np.concatenate(
+            [self.engine.run(picture[None], (EMBEDDING,))[0] for picture in pictures]
+        )
+
+    def _windows(
+        self, samples: NDArray[np.generic], rate: int, hop_s: float | None
+    ) -> Iterator[tuple[Window, Float]]:
+        """Each window of a recording, with its mono samples."""
+        check_rate(rate)
+        frames = checked(_full_scale(np.asarray(samples)))
+        if frames.ndim not in (1, 2):
+            raise ValueError(f"samples have the shape (n,) or (n, channels), not {frames.shape}")
+        if frames.ndim == 2 and frames.shape[1] > MOST_CHANNELS:
+            raise ValueError(
+                f"samples of the shape {frames.shape} have {frames.shape[1]} channels, and at most "
+                f"{MOST_CHANNELS} are possible; the shape is (n, channels): give `samples.T`"
+            )
+        mono = downmix(frames) if frames.ndim == 2 else frames
+        if len(mono) < 2:
+            raise AudioError("too_short", f"it holds {len(mono)} frames of sound")
+        length = self.checkpoint.features.window_s
+        for window in WindowPlan(len(mono), rate, length, length if hop_s is None else hop_s):
+            yield window, mono[window.start : window.end]
+
+
+def _full_scale(samples: NDArray[np.generic]) -> Float:
+    """As float32 with full scale at 1."""
+    kind = samples.dtype
+    if kind == np.uint8:  # as in WAV, with silence at 128
+        return (samples.astype(np.float32) - np.float32(128)) / np.float32(128)
+    if kind.kind == "i" and kind.itemsize <= 4:
+        return samples.astype(np.float32) / np.float32(2 ** (8 * kind.itemsize - 1))
+    if kind.kind != "f":
+        raise ValueError(
+            f"samples are floats, or integers of up to 32 bits, not {kind}; scale them to -1 to 1"
+        )
+    with np.errstate(over="ignore", invalid="ignore"):  # `checked` refuses values that do not fit
+        return samples.astype(np.float32, copy=False)

@@ -23,7 +23,9 @@ State = Annotated[Path | None, typer.Option(help="Directory of the journal and t
 Publish = Annotated[str | None, typer.Option(help="Endpoint of live messages.")]
 Replay = Annotated[str | None, typer.Option(help="Endpoint of replay.")]
 Engine = Annotated[EngineName | None, typer.Option(help="Engine that runs the model.")]
-Checkpoint = Annotated[Path | None, typer.Option(help="Checkpoint folder.")]
+Checkpoint = Annotated[
+    Path | None, typer.Option(help="Checkpoint folder, or a shipped one's name.")
+]
 Mic = Annotated[bool, typer.Option("--mic", help="Also listen to a microphone.")]
 Device = Annotated[
     str | None, typer.Option(help="Its name, from `tinyastd devices`; implies --mic.")

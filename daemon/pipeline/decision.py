@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from daemon.errors import SettingsError
-from daemon.settings.schema import Decision
+from daemon.settings.schema import Decision, Settings
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,31 @@ def decide(label: str, score: float, rms_dbfs: float, unknown: bool, rules: Deci
     elif score < threshold:
         reason = "below_threshold"
     return Verdict(reason is None, threshold, reason)
+
+
+def tuned_for_another(settings: Settings, model: str) -> str | None:
+    """A warning if scores in `settings` were chosen for another model than `model`.
+
+    `model` is a name and a version, as in `[decision] tuned_for`. Defaults suit every model.
+    """
+    rules, events, usual = settings.decision, settings.events, Settings()
+    chosen = {
+        "decision.threshold": rules.threshold != usual.decision.threshold,
+        "decision.thresholds": bool(rules.thresholds),
+        "events.confirm_at": events.confirm_at != usual.events.confirm_at,
+        **{
+            f"events.labels.{label}.confirm_at": own.confirm_at is not None
+            for label, own in events.labels.items()
+        },
+    }
+    names = [f"`{name}`" for name, given in chosen.items() if given]
+    if not names or rules.tuned_for == model:
+        return None
+    return (
+        f"{', '.join(names)} in the settings suit {rules.tuned_for or 'another model'}, and the "
+        f"model is {model}, whose scores mean something else: check them, then set "
+        f'`tuned_for = "{model}"` in [decision]'
+    )
 
 
 def check_labels(rules: Decision, labels: Collection[str]) -> None:

@@ -23,7 +23,7 @@ from daemon.monitoring import logging as logs
 from daemon.monitoring.metrics import Tally
 from daemon.monitoring.service_thread import Running, ServiceThread
 from daemon.monitoring.status import Identity
-from daemon.pipeline.decision import check_known, check_labels
+from daemon.pipeline.decision import check_known, check_labels, tuned_for_another
 from daemon.pipeline.job import JobContext
 from daemon.pipeline.live_job import end_left_open
 from daemon.pipeline.prediction import Rules
@@ -280,6 +280,8 @@ def _load_classifier(settings: Settings) -> Classifier:
     except CheckpointError as error:
         raise StartError(str(error)) from error
     _check_labels(settings, classifier)
+    if warning := tuned_for_another(settings, classifier.checkpoint.model):
+        log.warning("%s", warning)
     return classifier
 
 

@@ -92,6 +92,9 @@ class Decision(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     threshold: Fraction = 0.75  # least score: nine in ten are right (docs/model.md)
     thresholds: dict[str, Fraction] = {}  # least score of single labels
+    # Name and version of the model whose scores these settings were chosen for. Settings of
+    # releases that did not know this key were chosen for version 4.
+    tuned_for: str = "esc50 4"
     allow: tuple[str, ...] = ()  # accept only these labels, if any
     deny: tuple[str, ...] = ()  # never accept these
     silence_dbfs: float = -70.0  # level below which a window is silence
@@ -130,7 +133,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     keys: str = ""  # directory made by `tinyastd keygen`; only clients with a key there get in
     insecure: bool = False  # allow endpoints that other machines can reach
     engine: EngineName = "onnx"
-    checkpoint: str = ""  # directory; the shipped one if empty
+    checkpoint: str = ""  # directory, or a shipped one's name; `esc50` if empty
     workers: Annotated[int, Meta(ge=0, le=256)] = 0  # threads; one for each core if 0
     top: Annotated[int, Meta(ge=1, le=50)] = 5  # labels listed in a prediction
     folder: tuple[Folder, ...] = (Folder(path="data/test"),)

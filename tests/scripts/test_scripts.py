@@ -159,7 +159,11 @@ def test_kinds_left_out_of_training_are_judged_as_unknown(place: Path, script: S
     assert "--unknown needs --run" in script("evaluate", "--data", "three", "--unknown", code=2)
 
     words = ["--data", "sounds", "--run", "run", "--engine", "int8", "--output", "small"]
-    assert "of 8 clips right" in script("evaluate", *words)
+    out = script("evaluate", *words)
+    assert "of 8 clips right" in out
+    lost = json.loads((place / "small/figures.json").read_text())["int8_points_lost"]
+    assert f"int8 loses {lost:.2f} points against float32" in out
+    assert next_words(out)[-4:] == ["--int8", "sounds", "--int8-loss", f"{lost:.2f}"]
     assert (place / "run/checkpoint/model.int8.onnx").exists()
     assert "no engine is called 'abacus'" in script("evaluate", "--engine", "abacus", code=2)
 

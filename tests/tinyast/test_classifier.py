@@ -5,18 +5,26 @@ from __future__ import annotations
 import json
 import shutil
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import soxr
+from numpy.typing import NDArray
 from sounds import noise
 
 import tinyast
 from tinyast.arrays import Float
 from tinyast.errors import AudioError, CheckpointError
-from tinyast.inference.checkpoint import GRAPH, damaged_files, default_path, read_checkpoint
+from tinyast.inference.checkpoint import (
+    GRAPH,
+    damaged_files,
+    default_path,
+    find_checkpoint,
+    read_checkpoint,
+)
 from tinyast.inference.engine import load_engine, softmax
 from tinyast.inference.engine_names import ENGINES
 
@@ -206,6 +214,45 @@ def test_samples_that_nobody_records_are_refused(
     assert caught.value.code == code
 
 
+@pytest.mark.parametrize(
+    ("shape", "says"),
+    [
+        ((2, 80_000), r"80000 channels, .* the shape is \(n, channels\): give `samples\.T`"),
+        ((80_000, 65), "65 channels, and at most 64"),
+        ((10, 2, 2), r"not \(10, 2, 2\)"),
+        ((), r"not \(\)"),
+    ],
+)
+def test_an_array_of_another_shape_is_refused(
+    classifier: tinyast.Classifier, shape: tuple[int, ...], says: str
+) -> None:
+    with pytest.raises(ValueError, match=says):
+        classifier.predict(np.zeros(shape, np.float32), 16_000)
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.int16, np.int32, np.uint8])
+def test_integers_have_the_full_scale_of_their_type(
+    classifier: tinyast.Classifier, kind: type
+) -> None:
+    limits = np.iinfo(kind)
+    samples: NDArray[np.integer] = np.where(
+        np.arange(80_000) // 40 % 2, limits.max, limits.min
+    ).astype(kind)
+    (window,) = classifier.predict(samples, 16_000)
+    assert window.rms_dbfs == pytest.approx(0, abs=0.1)
+    zero = 128.0 if kind is np.uint8 else 0.0
+    exact = ((samples - zero) / 2.0 ** (limits.bits - 1)).astype(np.float32)
+    np.testing.assert_allclose(window.scores, scores(classifier, exact, 16_000), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.uint16, np.bool_, np.complex64])
+def test_numbers_without_a_known_full_scale_are_refused(
+    classifier: tinyast.Classifier, kind: type
+) -> None:
+    with pytest.raises(ValueError, match=f"not {np.dtype(kind)}; scale them to -1 to 1"):
+        classifier.predict(np.zeros(80_000, kind), 16_000)
+
+
 @pytest.mark.parametrize("rate", [0, 1, 3_999, 384_001])
 def test_a_rate_that_nobody_records_at_is_refused(
     classifier: tinyast.Classifier, rate: int
@@ -232,6 +279,32 @@ def test_the_shipped_checkpoint_is_what_was_exported() -> None:
 def test_a_folder_that_is_no_checkpoint_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=str(tmp_path)):
         tinyast.Classifier.load(tmp_path)
+
+
+def test_a_shipped_checkpoint_is_found_by_name_and_a_folder_comes_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_checkpoint() == find_checkpoint("esc50") == find_checkpoint(Path("esc50"))
+    assert find_checkpoint() == default_path()
+    with pytest.raises(CheckpointError, match=r"abc is neither .* \(esc50.*\)"):
+        find_checkpoint("abc")
+    shutil.copytree(default_path(), tmp_path / "esc50")
+    assert read_checkpoint("esc50").path == Path("esc50")
+    config = json.loads((tmp_path / "esc50/config.json").read_text())
+    named = f"{config['name']} {config['version']}"
+    assert tinyast.Classifier.load(tmp_path / "esc50").checkpoint.model == named
+
+
+def test_a_checkpoint_may_say_what_int8_loses(broken: Path) -> None:
+    path = broken / "config.json"
+    values = json.loads(path.read_text())
+    assert read_checkpoint(broken).int8_points_lost is None
+    path.write_text(json.dumps(values | {"int8_points_lost": 0.25}))
+    assert read_checkpoint(broken).int8_points_lost == 0.25
+    path.write_text(json.dumps(values | {"int8_points_lost": "few"}))
+    with pytest.raises(CheckpointError, match="`int8_points_lost` is 'few', not a number"):
+        read_checkpoint(broken)
 
 
 @pytest.fixture
@@ -279,3 +352,34 @@ def test_every_engine_that_can_be_named_is_there(name: str) -> None:
 def test_an_engine_that_nobody_knows_is_an_error() -> None:
     with pytest.raises(ValueError, match="onnx, int8, torch"):
         load_engine(read_checkpoint(), "abacus")
+
+
+class Embedding:
+    """An engine whose model gives the mean of each picture's bands as embeddings."""
+
+    name, sha256 = "onnx", ""
+    outputs: tuple[str, ...] = ("logits", "embedding")
+
+    def logits(self, batch: Float) -> Float:
+        return self.run(batch, ("logits",))[0]
+
+    def run(self, batch: Float, outputs: Sequence[str]) -> list[Float]:
+        made = {"logits": np.zeros((len(batch), 50), np.float32), "embedding": batch.mean(axis=2)}
+        return [made[name] for name in outputs]
+
+
+def test_each_window_has_an_embedding(classifier: tinyast.Classifier) -> None:
+    embedding = tinyast.Classifier(classifier.checkpoint, Embedding())
+    samples = noise(12, 44_100)
+    found = embedding.embed(samples, 44_100)
+    assert found.shape == (3, 64)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(embedding.embed(samples[: 5 * 44_100], 44_100)[0], found[0])
+    assert len(embedding.embed(samples, 44_100, hop_s=2.5)) == 4
+
+
+def test_a_model_without_embeddings_says_so(classifier: tinyast.Classifier) -> None:
+    if "embedding" in classifier.engine.outputs:
+        pytest.skip("the shipped model gives embeddings")
+    with pytest.raises(CheckpointError, match="gives no embeddings"):
+        classifier.embed(noise(5), 16_000)

@@ -19,7 +19,7 @@ class Accepted:
 
     threshold: float
     share: float  # of the clips that are accepted
-    right: float  # share of these that are correct; 1 without any
+    right: float | None  # share of those that are right; None if there are none
 
 
 def accepted(scores: Scores, targets: Targets, threshold: float) -> Accepted:
@@ -27,7 +27,7 @@ def accepted(scores: Scores, targets: Targets, threshold: float) -> Accepted:
     passed = scores.max(axis=1) >= threshold
     right = scores.argmax(axis=1) == targets
     return Accepted(
-        threshold, float(passed.mean()), float(right[passed].mean()) if passed.any() else 1.0
+        threshold, float(passed.mean()), float(right[passed].mean()) if passed.any() else None
     )
 
 

@@ -13,6 +13,7 @@ from tinyast.errors import CheckpointError
 from tinyast.features.log_mel import FeatureSettings
 
 CONFIG, FEATURES, SUMS = "config.json", "preprocessor_config.json", "SHA256SUMS"
+DEFAULT = "esc50"  # of the shipped checkpoints
 GRAPH, INT8_GRAPH, WEIGHTS = "model.onnx", "model.int8.onnx", "model.safetensors"
 
 
@@ -25,7 +26,13 @@ class Checkpoint:
     version: str
     labels: tuple[str, ...]  # in the order of the logits
     features: FeatureSettings
+    int8_points_lost: float | None = None  # of accuracy, against float32; None if not measured
     unknown_below: float | None = None  # `familiarity` below which a sound is unknown
+
+    @property
+    def model(self) -> str:
+        """Name and version, which together say what a score means."""
+        return f"{self.name} {self.version}"
 
     def file(self, name: str) -> Path:
         """The path of one of its files. Raises CheckpointError if it is missing."""
@@ -38,14 +45,39 @@ class Checkpoint:
         return path
 
 
+def shipped() -> dict[str, Path]:
+    """The checkpoints that come with the package, by name."""
+    folder = Path(str(resources.files("tinyast"))) / "checkpoints"
+    return {path.name: path for path in sorted(folder.iterdir()) if (path / CONFIG).is_file()}
+
+
 def default_path() -> Path:
-    """The shipped checkpoint."""
-    return Path(str(resources.files("tinyast"))) / "checkpoints" / "esc50"
+    """The shipped checkpoint that is used if none is named."""
+    return shipped()[DEFAULT]
 
 
-def read_checkpoint(path: Path | str | None = None) -> Checkpoint:
-    """Read the folder at `path`, the default one if None. Raises CheckpointError."""
-    folder = default_path() if path is None else Path(path)
+def find_checkpoint(given: Path | str | None = None) -> Path:
+    """The folder of a checkpoint: `given` is a folder, a shipped one's name, or None.
+
+    A folder comes before a name. Raises CheckpointError if `given` is neither.
+    """
+    named = shipped()
+    if given is None:
+        return named[DEFAULT]
+    folder = Path(given)
+    if folder.is_dir() or str(given) not in named:
+        if not folder.is_dir():
+            raise CheckpointError(
+                f"{given} is neither a checkpoint folder nor one of the shipped checkpoints "
+                f"({', '.join(named)})"
+            )
+        return folder
+    return named[str(given)]
+
+
+def read_checkpoint(given: Path | str | None = None) -> Checkpoint:
+    """Read the checkpoint that `find_checkpoint` finds. Raises CheckpointError."""
+    folder = find_checkpoint(given)
     config, features = _read_json(folder, CONFIG), _read_json(folder, FEATURES)
     try:
         by_index = {int(index): str(label) for index, label in config["id2label"].items()}
@@ -56,7 +88,11 @@ def read_checkpoint(path: Path | str | None = None) -> Checkpoint:
         ) from error
     settings = FeatureSettings.from_dict(features)
     for key, value in settings.to_dict().items():
-        if type(value) not in (int, float) or not value > 0:
+        usual = getattr(FeatureSettings, key)
+        if isinstance(usual, str):
+            if not isinstance(value, str):
+                raise CheckpointError(f"{folder / FEATURES}: `{key}` is {value!r}, not a word")
+        elif type(value) not in (int, float) or not (value > 0 or value == usual):
             raise CheckpointError(f"{folder / FEATURES}: `{key}` is {value!r}, not a number over 0")
     made = settings.n_mels, settings.n_frames
     taken = config.get("n_mels", made[0]), config.get("n_frames", made[1])
@@ -72,15 +108,17 @@ def read_checkpoint(path: Path | str | None = None) -> Checkpoint:
         version=str(config.get("version", "0")),
         labels=labels,
         features=settings,
-        unknown_below=_limit(folder, config.get("unknown_below")),
+        int8_points_lost=_number(folder, config, "int8_points_lost"),
+        unknown_below=_number(folder, config, "unknown_below"),
     )
 
 
-def _limit(folder: Path, value: object) -> float | None:
+def _number(folder: Path, config: dict[str, object], key: str) -> float | None:
+    value = config.get(key)
     if value is None:
         return None
     if type(value) not in (int, float):
-        raise CheckpointError(f"{folder / CONFIG}: `unknown_below` is {value!r}, not a number")
+        raise CheckpointError(f"{folder / CONFIG}: `{key}` is {value!r}, not a number")
     return float(value)  # type: ignore[arg-type]
 
 

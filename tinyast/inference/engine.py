@@ -6,6 +6,7 @@ the reference, loaded only when asked for.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -16,15 +17,24 @@ from tinyast.inference.checkpoint import GRAPH, INT8_GRAPH, WEIGHTS, Checkpoint,
 from tinyast.inference.engine_names import ENGINES
 from tinyast.onnx_session import open_session
 
+LOGITS = "logits"  # (n, labels), calibrated
+EMBEDDING = "embedding"  # (n, d), the same for similar sounds
+AUDIOSET = "audioset"  # (n, 527), scores of AudioSet's classes, 0 to 1 each
+
 
 class Engine(Protocol):
-    """Turns spectrograms into logits. Safe to call from several threads."""
+    """Runs the model on pictures, (n, mel bands, frames). Safe to call from several threads."""
 
     name: str
     sha256: str  # of the file that holds the weights
+    outputs: tuple[str, ...]  # what this model gives: LOGITS, and the others from version 5 on
 
     def logits(self, batch: Float) -> Float:
-        """(n, mel bands, frames) to calibrated logits, (n, labels)."""
+        """Calibrated logits, (n, labels)."""
+        ...
+
+    def run(self, batch: Float, outputs: Sequence[str]) -> list[Float]:
+        """These of `self.outputs`, in the order asked for."""
         ...
 
 
@@ -58,10 +68,14 @@ class OnnxEngine:
         except Exception as error:  # ONNX Runtime's exceptions share no base but this one
             raise CheckpointError(f"{graph} cannot be loaded: {error}") from error
         self._input = self._session.get_inputs()[0].name
+        self.outputs = tuple(output.name for output in self._session.get_outputs())
 
     def logits(self, batch: Float) -> Float:
-        result: Float = self._session.run(None, {self._input: batch})[0]
-        return result
+        return self.run(batch, (LOGITS,))[0]
+
+    def run(self, batch: Float, outputs: Sequence[str]) -> list[Float]:
+        made: list[Float] = self._session.run(outputs, {self._input: batch})
+        return made
 
 
 def softmax(logits: Float) -> Float:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from daemon.errors import SettingsError
-from daemon.pipeline.decision import Verdict, check_labels, decide
-from daemon.settings.schema import Decision
+from daemon.pipeline.decision import Verdict, check_labels, decide, tuned_for_another
+from daemon.settings.schema import Decision, EventRule, Events, Settings
 
 LOUD = -20.0
 
@@ -73,3 +73,22 @@ def test_a_rule_for_a_label_that_the_model_does_not_know_is_an_error(rules: Deci
 
 def test_rules_for_known_labels_are_fine() -> None:
     check_labels(Decision(thresholds={"dog": 0.5}, allow=("cat",)), ("cat", "dog"))
+
+
+def test_scores_chosen_for_another_model_are_named() -> None:
+    assert tuned_for_another(Settings(), "esc50 5") is None
+    chosen = Settings(
+        decision=Decision(threshold=0.6, thresholds={"dog": 0.5}),
+        events=Events(confirm_at=0.7, labels={"hen": EventRule(confirm_at=0.4)}),
+    )
+    assert tuned_for_another(chosen, "esc50 4") is None
+    warning = tuned_for_another(chosen, "esc50 5")
+    assert warning is not None
+    for part in (
+        "`decision.threshold`", "`decision.thresholds`", "`events.confirm_at`",
+        "`events.labels.hen.confirm_at`", "suit esc50 4", 'set `tuned_for = "esc50 5"`',
+    ):  # fmt: skip
+        assert part in warning
+    done = Settings(decision=Decision(threshold=0.6, tuned_for="esc50 5"))
+    assert tuned_for_another(done, "esc50 5") is None
+    assert "suit esc50 5, and the model is mine 0" in str(tuned_for_another(done, "mine 0"))

@@ -75,7 +75,7 @@ def test_what_a_threshold_lets_through() -> None:
     passed = accepted(SCORES, TARGETS, 0.6)
     assert passed.share == 0.75
     assert passed.right == pytest.approx(2 / 3)
-    assert accepted(SCORES, TARGETS, 0.95).right == 1.0
+    assert accepted(SCORES, TARGETS, 0.95).right is None
 
 
 def test_pictures_are_written(tmp_path: Path) -> None:
