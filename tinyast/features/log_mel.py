@@ -4,28 +4,31 @@ In numpy, for many clips at once as training has them; `tinyast.features.graph` 
 window at a time, and is held to this. The numbers that shape it are a `FeatureSettings`, saved
 beside every checkpoint as `preprocessor_config.json` and read back from there.
 
-Frames of 64 ms cover the whole clip, 39 ms apart, and two of them make a column. Mel bands follow
-Slaney's Auditory Toolbox (1998), as `librosa.filters.mel` does by default; the tests hold this
-module to librosa.
+There are two designs, told apart by `scale`. "slaney" is that of the first four versions: frames
+of 64 ms, bands as `librosa.filters.mel` has them by default (Slaney's Auditory Toolbox, 1998), to
+which the tests hold this module. "audioset" is what a network trained on AudioSet expects
+(`tinyast.features.audioset`); its columns may be of unequal width (`tinyast.features.columns`).
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tinyast.arrays import Float
+from tinyast.features import audioset
+from tinyast.features.columns import equal_shares
 
 AT_ONCE = 64  # columns: their spectra stay in a second-level cache; fewer are more calls
 
 
 @dataclass(frozen=True)
 class FeatureSettings:
-    """The shape of the spectrogram. Defaults are those of the shipped checkpoint."""
+    """The shape of the spectrogram. Defaults are those of version 4; see `presets`."""
 
     sampling_rate: int = 16_000  # Hz
     window_s: float = 5.0  # seconds of sound in one clip
@@ -36,6 +39,9 @@ class FeatureSettings:
     fmin: float = 50.0  # Hz, lower edge of the lowest band
     fmax: float = 8_000.0  # Hz, upper edge of the highest band
     top_db: float = 80.0  # dB below the clip's loudest cell at which it is floored
+    # Mel scale, window, pre-emphasis and normalisation; "audioset" has its own fmin, fmax, top_db.
+    scale: Literal["slaney", "audioset"] = "slaney"
+    columns: int = 0  # columns of equal shares of the sound (`equal_shares`); 0: one for each hop
 
     @property
     def n_samples(self) -> int:
@@ -45,10 +51,21 @@ class FeatureSettings:
     @property
     def n_frames(self) -> int:
         """Columns of a clip's picture."""
+        return self.columns or self.n_hops
+
+    @property
+    def n_hops(self) -> int:
+        """Columns of equal width, before `equal_shares`."""
         return self.n_samples // (self.hop_length * self.pool)
 
     def unpooled(self) -> FeatureSettings:
-        """The same settings with one column per frame, as training changes clips."""
+        """The same settings with one column per frame, as training changes clips.
+
+        In the "audioset" design with all of its bands too: every picture of that design comes
+        from the same spectra.
+        """
+        if self.scale == "audioset":
+            return replace(self, pool=1, columns=0, n_mels=audioset.BANDS)
         return replace(self, pool=1)
 
     @property
@@ -79,7 +96,9 @@ def mel_to_hz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @lru_cache(maxsize=8)
 def mel_filterbank(settings: FeatureSettings) -> Float:
-    """Triangular filters of unit area, (n_mels, n_fft // 2 + 1)."""
+    """Triangular filters, (n_mels, n_fft // 2 + 1); of unit area on Slaney's scale."""
+    if settings.scale == "audioset":
+        return audioset.filterbank(settings.n_mels, settings.n_fft, settings.sampling_rate)
     bins = np.fft.rfftfreq(settings.n_fft, 1 / settings.sampling_rate)
     low, high = hz_to_mel(np.array([settings.fmin, settings.fmax], dtype=np.float64))
     edges = mel_to_hz(np.linspace(low, high, settings.n_mels + 2))
@@ -95,8 +114,15 @@ def hann(n: int) -> Float:
     return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n) / n)).astype(np.float32)
 
 
+def window_of(settings: FeatureSettings) -> Float:
+    """The window that frames are multiplied by, (n_fft,)."""
+    if settings.scale == "audioset":
+        return audioset.window(settings.n_fft)
+    return hann(settings.n_fft)
+
+
 def mel_power(samples: Float, settings: FeatureSettings) -> Float:
-    """Mel power spectrogram, (n_mels, n_frames), of a clip of at most `n_samples` samples.
+    """Mel power spectrogram, (n_mels, n_hops), of a clip of at most `n_samples` samples.
 
     A shorter clip is zero-padded at its end; a longer one raises ValueError.
     """
@@ -109,12 +135,12 @@ def mel_power(samples: Float, settings: FeatureSettings) -> Float:
     padded[before : before + len(samples)] = samples
     frames = np.lib.stride_tricks.sliding_window_view(padded, settings.n_fft)
     frames = frames[:: settings.hop_length]
-    window, filters = hann(settings.n_fft), mel_filterbank(settings)
-    mel = np.empty((settings.n_mels, settings.n_frames), np.float32)
+    window, filters = window_of(settings), mel_filterbank(settings)
+    mel = np.empty((settings.n_mels, settings.n_hops), np.float32)
     at_once = AT_ONCE * settings.pool
     windowed = np.empty((at_once, settings.n_fft), np.float32)
     spectrum = np.empty((at_once, settings.n_fft // 2 + 1), np.complex64)
-    for first in range(0, settings.n_frames, AT_ONCE):
+    for first in range(0, settings.n_hops, AT_ONCE):
         some = frames[first * settings.pool :][:at_once]
         np.multiply(some, window, out=windowed[: len(some)])
         # The stubs know no single precision.
@@ -137,11 +163,15 @@ def pooled(power: Float, pool: int) -> Float:
 
 
 def normalise(power: Float, settings: FeatureSettings) -> Float:
-    """The picture of a clip, to zero mean and unit variance: (..., n_mels, n_frames) of its power.
+    """The picture of a clip, (..., n_mels, n_frames), of its power, (..., n_mels, n_hops).
 
-    Each clip is taken in decibels below its loudest cell, floored at `top_db`, and normalised by
+    On Slaney's scale to zero mean and unit variance: each clip is taken in decibels below its loudest cell, floored at `top_db`, and normalised by
     itself, so the level at which it was recorded drops out. A clip of zeros stays zeros.
     """
+    if settings.columns:
+        power = power @ equal_shares(power, settings.columns).swapaxes(-1, -2)
+    if settings.scale == "audioset":
+        return audioset.normalise(power)
     axes = (-2, -1)
     peak = power.max(axis=axes, keepdims=True)
     relative = power / np.maximum(peak, np.finfo(np.float32).tiny)
