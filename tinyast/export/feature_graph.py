@@ -22,8 +22,9 @@ from tinyast.arrays import Float
 from tinyast.audio.resampling import Polyphase, fitted
 from tinyast.data.atomic import replacing
 from tinyast.export.onnx_writer import GraphWriter
+from tinyast.features import audioset, columns
 from tinyast.features.graph import SETTINGS, graph_name, graph_rates
-from tinyast.features.log_mel import FeatureSettings, hann, mel_filterbank
+from tinyast.features.log_mel import FeatureSettings, mel_filterbank, window_of
 
 
 def write_feature_graphs(settings: FeatureSettings, folder: Path) -> None:
@@ -44,7 +45,13 @@ def feature_graph(settings: FeatureSettings, rate: int) -> onnx.ModelProto:
     if rate != settings.sampling_rate:
         heard = _resampled(graph, fitted(rate, settings.sampling_rate), length, settings.n_samples)
     energy = graph.add("ReduceSumSquare", heard, keepdims=0)
-    picture = _normalised(graph, _mel_power(graph, heard, settings), settings.top_db)
+    power = _mel_power(graph, heard, settings)
+    if settings.columns:
+        power = _shared_out(graph, power, settings)
+    if settings.scale == "audioset":
+        picture = _as_for_audioset(graph, power)
+    else:
+        picture = _normalised(graph, power, settings.top_db)
     shape = settings.n_mels, settings.n_frames
     return graph.model(
         "features",
@@ -97,11 +104,11 @@ def _columns(graph: GraphWriter, rows: str, count: int, width: int, start: int, 
 
 
 def _mel_power(graph: GraphWriter, heard: str, settings: FeatureSettings) -> str:
-    """Of samples at the model's rate, (n_samples,): (n_frames, n_mels)."""
-    frames = settings.n_frames * settings.pool
+    """Of samples at the model's rate, (n_samples,): (n_hops, n_mels)."""
+    frames = settings.n_hops * settings.pool
     rows, columns = _factors(settings.n_fft)
     framed = _framed(graph, heard, frames, settings)
-    framed = graph.add("Mul", framed, graph.constant(hann(settings.n_fft)))
+    framed = graph.add("Mul", framed, graph.constant(window_of(settings)))
     framed = graph.shaped(framed, frames, rows, columns)
     # Frequencies k = remainder + rows * multiple; those of other remainders mirror these.
     remainders = rows // 2 + 1
@@ -121,7 +128,7 @@ def _mel_power(graph: GraphWriter, heard: str, settings: FeatureSettings) -> str
     mel = graph.add("MatMul", power, filters)  # the parts of a band that each remainder adds
     mel = graph.add("ReduceSum", mel, graph.constant([0], "int64"), keepdims=0)
     if settings.pool > 1:
-        mel = graph.shaped(mel, settings.n_frames, settings.pool, settings.n_mels)
+        mel = graph.shaped(mel, settings.n_hops, settings.pool, settings.n_mels)
         mel = graph.add("ReduceMean", mel, graph.constant([1], "int64"), keepdims=0)
     return mel
 
@@ -176,6 +183,47 @@ def _scattered_filters(rows: int, columns: int, settings: FeatureSettings) -> Fl
         place = frequency if frequency % rows <= rows // 2 else settings.n_fft - frequency
         scattered[place % rows, place // rows] = filters[:, frequency]
     return scattered
+
+
+# -- columns of unequal width, as `equal_shares` makes them --------------------------------------
+
+
+def _shared_out(graph: GraphWriter, power: str, settings: FeatureSettings) -> str:
+    """Of mel power, (n_hops, n_mels): (columns, n_mels)."""
+    frames = settings.n_hops
+    across = graph.constant([1], "int64")
+    loudness = graph.add("ReduceMean", power, across, keepdims=0)
+    peak = graph.add("ReduceMax", loudness, keepdims=1)
+    loudness = graph.add("Div", loudness, graph.add("Max", peak, graph.constant(columns.QUIET)))
+    raised = graph.add("Add", loudness, graph.constant(columns.LEAST))
+    share = graph.add("Pow", raised, graph.constant(columns.EXPONENT))
+    share = graph.add("Div", share, graph.add("ReduceSum", share, keepdims=1))
+    share = graph.add("Mul", share, graph.constant(1 - columns.EVEN))
+    share = graph.add("Add", share, graph.constant(columns.EVEN / frames))
+    ends = graph.add("CumSum", share, graph.constant(0, "int64"))
+    ends = graph.add("Div", ends, graph.cut(ends, 0, frames - 1, frames))
+    starts = graph.add("Concat", graph.constant([0]), graph.cut(ends, 0, 0, frames - 1), axis=0)
+    edges = np.linspace(0, 1, settings.columns + 1, dtype=np.float32)[:, None]
+    until = graph.add("Min", ends, graph.constant(edges[1:]))
+    since = graph.add("Max", starts, graph.constant(edges[:-1]))
+    overlap = graph.add("Max", graph.add("Sub", until, since), graph.constant(0))
+    total = graph.add("ReduceSum", overlap, across, keepdims=1)
+    total = graph.add("Max", total, graph.constant(columns.QUIET))
+    return graph.add("MatMul", graph.add("Div", overlap, total), power)
+
+
+# -- the picture, as `audioset.normalise` makes it -----------------------------------------------
+
+
+def _as_for_audioset(graph: GraphWriter, power: str) -> str:
+    """Of mel power, (n_frames, n_mels): (n_mels, n_frames)."""
+    peak = graph.add("ReduceMax", power, keepdims=1)
+    peak = graph.add("Max", peak, graph.constant(audioset.QUIET))
+    scaled = graph.add("Mul", graph.add("Div", power, peak), graph.constant(audioset.PEAK))
+    shown = graph.add("Log", graph.add("Add", scaled, graph.constant(audioset.LEAST)))
+    shown = graph.add("Add", shown, graph.constant(audioset.MEAN))
+    shown = graph.add("Div", shown, graph.constant(audioset.SCALE))
+    return graph.add("Transpose", shown, perm=(1, 0))
 
 
 # -- the picture, as `normalise` makes it --------------------------------------------------------

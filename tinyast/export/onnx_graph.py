@@ -15,6 +15,7 @@ from tinyast.model.modeling import TinyASTForAudioClassification
 from tinyast.onnx_session import open_session
 
 OPSET = 18
+OUTPUTS = ("logits", "embedding", "audioset")
 
 
 class _Graph(nn.Module):
@@ -24,13 +25,18 @@ class _Graph(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, input_values: Tensor) -> Tensor:
-        logits: Tensor = self.model(input_values).logits
-        return logits
+    def forward(self, input_values: Tensor) -> tuple[Tensor, ...]:
+        made = self.model(input_values)
+        if made.embedding is None:
+            return (made.logits,)
+        return made.logits, made.embedding, made.audioset_logits.sigmoid()
 
 
 def write_graph(model: TinyASTForAudioClassification, path: Path) -> None:
-    """Write the model as one ONNX file: `input_values` (batch, n_mels, n_frames) to `logits`."""
+    """Write the model as one ONNX file: `input_values` (batch, n_mels, n_frames) to `logits`.
+
+    With a stem that has heard AudioSet also to `embedding` and to `audioset`, its scores.
+    """
     config = model.config
     example = torch.zeros(2, config.n_mels, config.n_frames)
     # It warns, by both ways, of its own deprecations and of operators that are not used here.
@@ -44,7 +50,7 @@ def write_graph(model: TinyASTForAudioClassification, path: Path) -> None:
             opset_version=OPSET,
             dynamic_shapes=({0: torch.export.Dim("batch")},),
             input_names=["input_values"],
-            output_names=["logits"],
+            output_names=[*OUTPUTS[: 3 if config.stem == "mobilenet" else 1]],
             verbose=False,
         )
     assert program is not None  # None only without dynamo

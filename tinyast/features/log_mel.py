@@ -165,8 +165,9 @@ def pooled(power: Float, pool: int) -> Float:
 def normalise(power: Float, settings: FeatureSettings) -> Float:
     """The picture of a clip, (..., n_mels, n_frames), of its power, (..., n_mels, n_hops).
 
-    On Slaney's scale to zero mean and unit variance: each clip is taken in decibels below its loudest cell, floored at `top_db`, and normalised by
-    itself, so the level at which it was recorded drops out. A clip of zeros stays zeros.
+    On Slaney's scale each clip is taken in decibels below its loudest cell, floored at `top_db`,
+    and brought to zero mean and unit variance, so the level at which it was recorded drops out. A
+    clip of zeros stays zeros. The "audioset" design keeps the scale of `audioset.normalise`.
     """
     if settings.columns:
         power = power @ equal_shares(power, settings.columns).swapaxes(-1, -2)

@@ -8,16 +8,24 @@ from transformers import PreTrainedConfig
 
 
 class TinyASTConfig(PreTrainedConfig):
-    """Sizes of a `TinyASTForAudioClassification`; the defaults are those of the shipped model.
+    """Sizes of a `TinyASTForAudioClassification`; the defaults are those of version 4.
 
     Args:
         n_mels: rows of the input picture, mel bands.
         n_frames: columns of the input picture, frames.
+        stem: "convolutions", as in versions 1 to 4, or "mobilenet": that of mn04, whose weights have
+            heard AudioSet. The keys up to `stem_depths` shape the first alone, those up to
+            `familiar_distance` the second.
         stem_channels: channels of the stages of the convolution stem, but for the last, which has
             `hidden_size`. Each stage but the last halves both sides of the picture.
         stem_depths: convolutions in each stage, the last one included. That may be 0: then the
             last of `stem_channels` is `hidden_size`, and four numbers give n_mels/16 x n_frames/16
             tokens.
+        stretched: bands and columns that the picture is stretched to before a stem of "mobilenet";
+            None: it is looked at as it is.
+        embedding_size: how many numbers describe a window, beside its logits.
+        familiar_distance: weight of the distance from all kinds in how familiar a sound is
+            (`tinyast.model.familiarity`); None: that is the best logit.
         hidden_size: width of a token.
         num_hidden_layers, num_attention_heads, intermediate_size: the transformer's blocks, named
             as in `transformers.ViTConfig`.
@@ -37,8 +45,12 @@ class TinyASTConfig(PreTrainedConfig):
         self,
         n_mels: int = 64,
         n_frames: int = 64,
+        stem: str = "convolutions",
         stem_channels: tuple[int, ...] = (32, 64, 128, 256),
         stem_depths: tuple[int, ...] = (2, 2, 2, 2, 0),
+        stretched: tuple[int, int] | None = None,
+        embedding_size: int = 96,
+        familiar_distance: float | None = None,
         hidden_size: int = 256,
         num_hidden_layers: int = 1,
         num_attention_heads: int = 4,
@@ -57,8 +69,12 @@ class TinyASTConfig(PreTrainedConfig):
     ) -> None:
         self.n_mels = n_mels
         self.n_frames = n_frames
+        self.stem = stem
         self.stem_channels = list(stem_channels)
         self.stem_depths = list(stem_depths)
+        self.stretched = None if stretched is None else list(stretched)
+        self.embedding_size = embedding_size
+        self.familiar_distance = familiar_distance
         self.hidden_size = hidden_size
         self.num_hidden_layers = num_hidden_layers
         self.num_attention_heads = num_attention_heads

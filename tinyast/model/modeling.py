@@ -7,6 +7,7 @@ Transformers' ViT.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -16,7 +17,10 @@ from transformers import initialization as init
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.models.vit.modeling_vit import ViTLayer
 
+from tinyast.features import audioset
 from tinyast.model.configuration import TinyASTConfig
+from tinyast.model.familiarity import Familiarity
+from tinyast.model.mobilenet import HIDDEN, LAST, AudioSetHead, MobileNet, Stretch, cells
 
 
 def conv(inputs: int, outputs: int, halve: bool) -> nn.Sequential:
@@ -56,6 +60,49 @@ class TinyASTStem(nn.Module):
         return tokens.flatten(2).transpose(1, 2) + self.position_embeddings  # (B, 16, D)
 
 
+class MobileNetStem(nn.Module):
+    """From a picture to tokens by a network that has heard AudioSet.
+
+    (B, n_mels, n_frames) -> (B, T, D), with a token for each 32 bands and 32 columns of what the
+    network is shown.
+    """
+
+    summary_size = 2 * LAST + HIDDEN
+
+    def __init__(self, config: TinyASTConfig) -> None:
+        super().__init__()
+        rows, columns = config.stretched or (config.n_mels, config.n_frames)
+        used = round(audioset.SPAN * rows / audioset.BANDS)
+        self.stretch = (
+            Stretch(config.n_mels, config.n_frames, rows, columns, used, audioset.FLOOR)
+            if config.stretched
+            else nn.Identity()
+        )
+        self.network = MobileNet()
+        self.audioset = AudioSetHead()
+        self.projection = nn.Linear(LAST, config.hidden_size)
+        tokens = cells(rows) * cells(columns)
+        self.position_embeddings = nn.Parameter(torch.zeros(1, tokens, config.hidden_size))
+
+    def forward(self, input_values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Tokens; what the stem itself makes of the window, (B, 1280); logits of AudioSet's."""
+        grid = self.network(self.stretch(input_values).unsqueeze(1))  # (B, 384, rows, columns)
+        mean = grid.mean((2, 3))
+        hidden, logits = self.audioset(mean)
+        summary = torch.cat([mean, grid.mean(2).amax(2), hidden], dim=1)
+        tokens = self.projection(grid.flatten(2).transpose(1, 2)) + self.position_embeddings
+        return tokens, summary, logits
+
+
+@dataclass
+class TinyASTOutput(SequenceClassifierOutput):
+    """What the model says of sounds; the last two are None with the stem of versions 1 to 4."""
+
+    embedding: Tensor | None = None  # (B, embedding_size), of mean 0 and covariance 1 in training
+    audioset_logits: Tensor | None = None  # (B, 527), for a sigmoid each
+    features: Tensor | None = None  # (B, width) given to the classifier, before they are scaled
+
+
 class TinyASTPreTrainedModel(PreTrainedModel):
     config_class = TinyASTConfig
     base_model_prefix = "tinyast"
@@ -70,7 +117,7 @@ class TinyASTPreTrainedModel(PreTrainedModel):
         super()._init_weights(module)
         if isinstance(module, nn.Conv2d):  # He et al. 2015, as in residual networks
             init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        if isinstance(module, TinyASTStem):
+        if isinstance(module, (TinyASTStem, MobileNetStem)):
             init.trunc_normal_(module.position_embeddings, std=self.config.initializer_range)
 
 
@@ -79,31 +126,72 @@ class TinyASTForAudioClassification(TinyASTPreTrainedModel):
 
     def __init__(self, config: TinyASTConfig) -> None:
         super().__init__(config)
-        self.stem = TinyASTStem(config)
+        width = config.hidden_size
+        self.stem: TinyASTStem | MobileNetStem
+        if config.stem == "mobilenet":
+            self.stem = MobileNetStem(config)
+            width = MobileNetStem.summary_size + 2 * config.hidden_size
+            # The parts come in scales of their own.
+            self.scaling = nn.BatchNorm1d(width, momentum=0.05, affine=False)
+            self.embedding = nn.Linear(width, config.embedding_size)
+            self.familiarity = Familiarity(config.num_labels, config.embedding_size)
+        else:
+            self.stem = TinyASTStem(config)
+            self.rows = config.n_mels >> len(config.stem_channels)  # of tokens, from low to high
         self.blocks = nn.ModuleList(ViTLayer(config) for _ in range(config.num_hidden_layers))
-        self.rows = config.n_mels >> len(config.stem_channels)  # of tokens, from low to high
         self.dropout = nn.Dropout(config.classifier_dropout)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.classifier = nn.Linear(width, config.num_labels)
         self.post_init()
 
     def forward(
         self, input_values: Tensor, labels: Tensor | None = None, **kwargs: Any
-    ) -> SequenceClassifierOutput:
+    ) -> TinyASTOutput:
         """`input_values` is (B, n_mels, n_frames) from `tinyast.features.log_mel.log_mel`.
 
         `labels`, if given, is (B,) class numbers or (B, num_labels) probabilities, and adds the
-        cross-entropy as `loss`. Logits are (B, num_labels), already divided by the temperature.
+        cross-entropy as `loss`. Logits are (B, num_labels), already divided by the temperature;
+        where the configuration says so, the best of them is how familiar the sound is.
         """
-        hidden = self.stem(input_values)  # (B, 16, D)
-        for number, block in enumerate(self.blocks, start=1):
-            rate = self.config.drop_path * number / len(self.blocks)
-            hidden = drop_path(hidden, block(hidden), rate if self.training else 0.0)  # (B, 16, D)
+        if isinstance(self.stem, MobileNetStem):
+            return self._hear(self.stem, input_values, labels)
+        hidden = self._transform(self.stem(input_values))  # (B, 16, D)
         # Not normalised: token by token, silence would weigh as much as sound.
         pooled = pool(hidden.unflatten(1, (self.rows, -1)))  # (B, D)
         logits = self.classifier(self.dropout(pooled))  # (B, num_labels)
         logits = logits / self.config.logit_temperature
-        loss = None if labels is None else nn.functional.cross_entropy(logits, labels)
-        return SequenceClassifierOutput(loss=loss, logits=logits)
+        return TinyASTOutput(loss=_loss(logits, labels), logits=logits)
+
+    def _hear(
+        self, stem: MobileNetStem, input_values: Tensor, labels: Tensor | None
+    ) -> TinyASTOutput:
+        tokens, summary, audioset_logits = stem(input_values)
+        hidden = self._transform(tokens)  # (B, T, D)
+        features = torch.cat([summary, hidden.mean(1), hidden.amax(1)], dim=1)
+        scaled = self.scaling(features)
+        logits = self.classifier(self.dropout(scaled)) / self.config.logit_temperature
+        embedding = self.embedding(scaled)
+        if self.config.familiar_distance is not None and not self.training:
+            # The same for all logits of a sound: scores stay as they are.
+            distance = self.config.familiar_distance * self.familiarity(embedding)
+            logits = logits - distance[:, None]
+        return TinyASTOutput(
+            loss=_loss(logits, labels),
+            logits=logits,
+            embedding=embedding,
+            audioset_logits=audioset_logits,
+            features=features,
+        )
+
+    def _transform(self, hidden: Tensor) -> Tensor:
+        """Tokens through the transformer's blocks, (B, T, D)."""
+        for number, block in enumerate(self.blocks, start=1):
+            rate = self.config.drop_path * number / len(self.blocks)
+            hidden = drop_path(hidden, block(hidden), rate if self.training else 0.0)
+        return hidden
+
+
+def _loss(logits: Tensor, labels: Tensor | None) -> Tensor | None:
+    return None if labels is None else nn.functional.cross_entropy(logits, labels)
 
 
 def pool(grid: Tensor) -> Tensor:

@@ -1,0 +1,110 @@
+"""Starting from EfficientAT's mn04: its file, and its weights without batch norm."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from tinyast.errors import TinyASTError
+from tinyast.inference.checkpoint import sha256
+from tinyast.model.mobilenet import SHAPES, AudioSetHead, MobileNet, SqueezeExcitation
+
+FILE = "mn04_as_mAP_432.pt"
+SHA256 = "899a8c6217063f6941793102a2780b3dd788ab11fce468d9cf5f0577c453321c"
+EPSILON = 1e-3  # of its batch norms
+Weights = dict[str, Tensor]
+
+
+class PretrainedError(TinyASTError):
+    """The weights to start from are missing, or are not what they should be."""
+
+
+def read_pretrained(path: Path) -> Weights:
+    """The state dict in mn04's file. Raises PretrainedError if it is missing or another file."""
+    if not path.is_file():
+        raise PretrainedError(
+            f"{path} is missing: the training starts from weights that have heard AudioSet. Fetch "
+            "them with `python -m scripts.download --pretrained`, or name their file with "
+            "--pretrained"
+        )
+    found = sha256(path)
+    if found != SHA256:
+        raise PretrainedError(
+            f"{path} is not {FILE}: its SHA-256 is {found}, not {SHA256}. Fetch it again with "
+            "`python -m scripts.download --pretrained`"
+        )
+    weights: Weights = torch.load(path, map_location="cpu", weights_only=True)
+    return weights
+
+
+def load_into(network: MobileNet, head: AudioSetHead, weights: Weights) -> None:
+    """Put mn04's weights into a network without batch norm and its head."""
+    convolutions = iter(m for m in network.modules() if isinstance(m, nn.Conv2d))
+    squeezes = iter(m for m in network.modules() if isinstance(m, SqueezeExcitation))
+    for place, norm in _pairs(weights):
+        _fold(next(convolutions), weights, place, norm)
+    for number, shape in enumerate(SHAPES, start=1):
+        if shape.squeezed:
+            prefix = f"features.{number}.block.2.conc_se_layers.0"
+            module = next(squeezes)
+            _linear(module.squeeze, weights, f"{prefix}.fc1")
+            _linear(module.excite, weights, f"{prefix}.fc2")
+    _linear(head.hidden, weights, "classifier.2")
+    _linear(head.scores, weights, "classifier.5")
+
+
+def _pairs(weights: Weights) -> list[tuple[str, str]]:
+    """Names of each convolution and of its batch norm, in the order in which they run."""
+    places = [name.removesuffix(".weight") for name, w in weights.items() if w.ndim == 4]
+    return [(place, f"{place.rpartition('.')[0]}.1") for place in places]
+
+
+@torch.no_grad()
+def _fold(convolution: nn.Conv2d, weights: Weights, place: str, norm: str) -> None:
+    """A convolution and the batch norm after it, as one convolution with a bias."""
+    spread = torch.sqrt(weights[f"{norm}.running_var"] + EPSILON)
+    factor = weights[f"{norm}.weight"] / spread
+    convolution.weight.copy_(weights[f"{place}.weight"] * factor[:, None, None, None])
+    assert convolution.bias is not None
+    convolution.bias.copy_(weights[f"{norm}.bias"] - weights[f"{norm}.running_mean"] * factor)
+
+
+@torch.no_grad()
+def _linear(module: nn.Linear, weights: Weights, place: str) -> None:
+    module.weight.copy_(weights[f"{place}.weight"])
+    module.bias.copy_(weights[f"{place}.bias"])
+
+
+@torch.no_grad()
+def settle(network: MobileNet, weights: Weights, pictures: Tensor) -> None:
+    """Bring what each convolution gives to the mean and spread that it had on AudioSet.
+
+    `pictures`, (B, 1, bands, columns), are not such as mn04 knew; batch norm would do the same
+    (Li et al. 2016, "Revisiting Batch Normalization For Practical Domain Adaptation").
+    """
+    norms = {}
+    for place, norm in _pairs(weights):
+        norms[place] = weights[f"{norm}.weight"].abs(), weights[f"{norm}.bias"]
+    wanted = iter(norms.values())
+
+    def correct(module: nn.Module, _: object, given: Tensor) -> Tensor:
+        assert isinstance(module, nn.Conv2d) and module.bias is not None
+        spread, middle = next(wanted)
+        factor = spread / given.std((0, 2, 3)).clamp_min(1e-6)
+        offset = middle - given.mean((0, 2, 3)) * factor
+        module.weight.mul_(factor[:, None, None, None])
+        module.bias.mul_(factor).add_(offset)
+        return given * factor[:, None, None] + offset[:, None, None]
+
+    hooks = [m.register_forward_hook(correct) for m in network.modules() if _convolves(m)]
+    try:
+        network(pictures)
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _convolves(module: nn.Module) -> bool:
+    return isinstance(module, nn.Conv2d)
