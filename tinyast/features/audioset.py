@@ -45,7 +45,7 @@ def filterbank(n_mels: int, n_fft: int, rate: int) -> Float:
     filters[USED:] = 0
     if n_mels != BANDS:
         filters = broader(n_mels) @ filters
-    return filters.astype(np.float32)
+    return np.asarray(filters, np.float32)
 
 
 def broader(n_mels: int) -> NDArray[np.float64]:

@@ -23,6 +23,7 @@ from tinyast.arrays import Float
 from tinyast.features import audioset
 from tinyast.features.columns import equal_shares
 
+SCALES = ("slaney", "audioset")
 AT_ONCE = 64  # columns: their spectra stay in a second-level cache; fewer are more calls
 
 
@@ -81,7 +82,11 @@ class FeatureSettings:
         return cls(**{key: value for key, value in values.items() if key in names})
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """All settings by name; the first four versions had none but Slaney's scale."""
+        values = asdict(self)
+        if self.scale == "slaney" and not self.columns:
+            del values["scale"], values["columns"]
+        return values
 
 
 def hz_to_mel(hz: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tinyast.errors import CheckpointError
-from tinyast.features.log_mel import FeatureSettings
+from tinyast.features.log_mel import SCALES, FeatureSettings
 
 CONFIG, FEATURES, SUMS = "config.json", "preprocessor_config.json", "SHA256SUMS"
 DEFAULT = "esc50"  # of the shipped checkpoints
@@ -87,6 +87,11 @@ def read_checkpoint(given: Path | str | None = None) -> Checkpoint:
             f"{folder / CONFIG} is not a TinyAST configuration: {error}"
         ) from error
     settings = FeatureSettings.from_dict(features)
+    if settings.scale not in SCALES:
+        raise CheckpointError(
+            f"{folder / FEATURES}: `scale` is {settings.scale!r}; this version of tinyast knows "
+            f"{' and '.join(SCALES)}"
+        )
     for key, value in settings.to_dict().items():
         usual = getattr(FeatureSettings, key)
         if isinstance(usual, str):

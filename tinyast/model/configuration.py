@@ -13,8 +13,8 @@ class TinyASTConfig(PreTrainedConfig):
     Args:
         n_mels: rows of the input picture, mel bands.
         n_frames: columns of the input picture, frames.
-        stem: "convolutions", as in versions 1 to 4, or "mobilenet": that of mn04, whose weights have
-            heard AudioSet. The keys up to `stem_depths` shape the first alone, those up to
+        stem: "convolutions", as in versions 1 to 4, or "mobilenet": that of mn04, whose weights
+            have heard AudioSet. The keys up to `stem_depths` shape the first alone, those up to
             `familiar_distance` the second.
         stem_channels: channels of the stages of the convolution stem, but for the last, which has
             `hidden_size`. Each stage but the last halves both sides of the picture.

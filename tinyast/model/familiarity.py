@@ -32,8 +32,6 @@ class Familiarity(nn.Module):
         spread = embedding @ self.within  # (B, size)
         centres = self.means @ self.within  # (kinds, size)
         nearest = (
-            spread.square().sum(1, keepdim=True)
-            - 2 * spread @ centres.T
-            + centres.square().sum(1)
+            spread.square().sum(1, keepdim=True) - 2 * spread @ centres.T + centres.square().sum(1)
         ).amin(1)
         return (nearest - embedding.square().sum(1)) / embedding.shape[1]

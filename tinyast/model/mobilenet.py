@@ -1,7 +1,7 @@
 """MobileNetV3's blocks (Howard et al. 2019), at the sizes of EfficientAT's mn04.
 
 Batch norm is not here: once trained it is a factor and an offset for each channel, which the
-convolution before it takes over (`tinyast.model.pretrained`). A third of the time of a step of
+convolution before it takes over (`tinyast.training.pretrained`). A third of the time of a step of
 training goes with it.
 """
 

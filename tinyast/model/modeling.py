@@ -156,7 +156,7 @@ class TinyASTForAudioClassification(TinyASTPreTrainedModel):
             return self._hear(self.stem, input_values, labels)
         hidden = self._transform(self.stem(input_values))  # (B, 16, D)
         # Not normalised: token by token, silence would weigh as much as sound.
-        pooled = pool(hidden.unflatten(1, (self.rows, -1)))  # (B, D)
+        pooled = pool(hidden.unflatten(1, (self.rows, -1)))  # type: ignore[no-untyped-call]
         logits = self.classifier(self.dropout(pooled))  # (B, num_labels)
         logits = logits / self.config.logit_temperature
         return TinyASTOutput(loss=_loss(logits, labels), logits=logits)

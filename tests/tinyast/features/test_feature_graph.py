@@ -22,6 +22,7 @@ from tinyast.errors import CheckpointError
 from tinyast.export.feature_graph import feature_graph, write_feature_graphs
 from tinyast.features.graph import FeatureGraph, graph_name
 from tinyast.features.log_mel import FeatureSettings, log_mel
+from tinyast.features.presets import FINE, SMALL
 from tinyast.inference.checkpoint import default_path, read_checkpoint
 
 SETTINGS = FeatureSettings()
@@ -34,6 +35,8 @@ VARIED = {
     "frames of just a hop": replace(SETTINGS, n_fft=625),
     "fewer bands, another floor": replace(SETTINGS, n_mels=40, top_db=50.0),
     "windows that are no whole number of blocks": replace(SETTINGS, window_s=4.3),
+    "as AudioSet was heard": FINE,
+    "columns of equal shares": SMALL,
 }
 
 

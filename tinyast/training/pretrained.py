@@ -7,34 +7,27 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from tinyast.errors import TinyASTError
-from tinyast.inference.checkpoint import sha256
+from tinyast.data.download import ChecksumError, check_sum
+from tinyast.data.pretrained import PRETRAINED, PRETRAINED_SHA256
+from tinyast.errors import DataError
 from tinyast.model.mobilenet import SHAPES, AudioSetHead, MobileNet, SqueezeExcitation
 
-FILE = "mn04_as_mAP_432.pt"
-SHA256 = "899a8c6217063f6941793102a2780b3dd788ab11fce468d9cf5f0577c453321c"
 EPSILON = 1e-3  # of its batch norms
 Weights = dict[str, Tensor]
 
 
-class PretrainedError(TinyASTError):
-    """The weights to start from are missing, or are not what they should be."""
-
-
 def read_pretrained(path: Path) -> Weights:
-    """The state dict in mn04's file. Raises PretrainedError if it is missing or another file."""
+    """The state dict in mn04's file. Raises DataError if it is missing or another file."""
     if not path.is_file():
-        raise PretrainedError(
-            f"{path} is missing: the training starts from weights that have heard AudioSet. Fetch "
+        raise DataError(
+            f"{path} is missing: this recipe starts from weights that have heard AudioSet. Fetch "
             "them with `python -m scripts.download --pretrained`, or name their file with "
             "--pretrained"
         )
-    found = sha256(path)
-    if found != SHA256:
-        raise PretrainedError(
-            f"{path} is not {FILE}: its SHA-256 is {found}, not {SHA256}. Fetch it again with "
-            "`python -m scripts.download --pretrained`"
-        )
+    try:
+        check_sum(path, PRETRAINED_SHA256)
+    except ChecksumError as error:
+        raise DataError(f"{path} is not {PRETRAINED}: {error}. Fetch it again") from error
     weights: Weights = torch.load(path, map_location="cpu", weights_only=True)
     return weights
 
@@ -90,7 +83,8 @@ def settle(network: MobileNet, weights: Weights, pictures: Tensor) -> None:
     wanted = iter(norms.values())
 
     def correct(module: nn.Module, _: object, given: Tensor) -> Tensor:
-        assert isinstance(module, nn.Conv2d) and module.bias is not None
+        assert isinstance(module, nn.Conv2d)
+        assert module.bias is not None
         spread, middle = next(wanted)
         factor = spread / given.std((0, 2, 3)).clamp_min(1e-6)
         offset = middle - given.mean((0, 2, 3)) * factor
