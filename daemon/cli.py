@@ -134,7 +134,7 @@ def listen(
             if screen is not None:
                 screen.follow(client)
             for received in client:
-                text = received.body.decode() if json else line(received.message)
+                text = received.body.decode() if json else line(received.content)
                 print(text, flush=True)
         except (KeyboardInterrupt, BrokenPipeError):
             if screen is not None:

@@ -55,7 +55,7 @@ class Received:
     @cached_property
     def content(self) -> Message:
         """The message as a struct. Raises msgspec.ValidationError if it breaks the contract."""
-        return msgspec.convert(self.message, KINDS[self.head.type])
+        return msgspec.convert(self.message, KINDS.get(self.head.type, Message))
 
 
 @dataclass(frozen=True)
@@ -85,9 +85,12 @@ class Refused(Exception):
 
 
 def read_message(body: bytes) -> Message:
-    """A journalled or published message as a struct. Raises msgspec.MsgspecError."""
+    """A journalled or published message as a struct; of a type added later, its envelope.
+
+    Raises msgspec.MsgspecError.
+    """
     kind = msgspec.json.decode(body, type=_Kind).type
-    return msgspec.json.decode(body, type=KINDS[kind])
+    return msgspec.json.decode(body, type=KINDS.get(kind, Message))
 
 
 class _Kind(Struct):

@@ -162,17 +162,30 @@ def test_listen_prints_what_was_said_and_ends_quietly(daemon: Callable[..., Daem
     one = daemon().start()
     write_wav(one.folder / "a.wav")
     one.ends(1)
-    command = [sys.executable, "-m", "daemon", "listen", "--since", "0", "--json"]
-    ends = ["--publish", one.publish, "--replay", one.replay]
-    with subprocess.Popen([*command, *ends], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as it:
-        assert it.stdout is not None
-        assert it.stderr is not None
-        lines = [json.loads(it.stdout.readline()) for _ in range(3)]
-        it.send_signal(signal.SIGINT)
-        assert it.wait(30) == 0
-        assert it.stderr.read() == b""
+    lines = [json.loads(line) for line in listened(one, 3, "--json")]
     assert [line["type"] for line in lines] == ["status", "prediction", "file"]
     assert [line["seq"] for line in lines] == [1, 2, 3]
+    started, heard, ended = listened(one, 3)
+    assert "started" in started
+    assert lines[1]["label"] in heard
+    assert str(one.folder / "a.wav") in heard
+    assert "done" in ended
+
+
+def listened(daemon: Daemon, count: int, *options: str) -> list[str]:
+    """The first lines of `tinyastd listen`, which then stops at Ctrl-C without a word."""
+    command = [sys.executable, "-m", "daemon", "listen", "--since", "0", *options]
+    command += ["--publish", daemon.publish, "--replay", daemon.replay]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        lines = [process.stdout.readline() for _ in range(count)]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+        assert process.stderr.read() == ""
+    return lines
 
 
 def test_reprocess_has_a_file_classified_again(daemon: Callable[..., Daemon]) -> None:

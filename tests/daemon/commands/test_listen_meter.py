@@ -27,7 +27,8 @@ from virtual_mic import what_is_missing
 from daemon.commands.listen import ERASE_BELOW, UP, Screen, line, meter
 from daemon.pipeline.events import Detection
 from daemon.pipeline.live_job import event
-from daemon.protocol.messages import Loss, Message, Prediction, Source, gap
+from daemon.protocol.decoding import Received, read_live
+from daemon.protocol.messages import Loss, Message, Prediction, Source, gap, to_json
 from daemon.protocol.states import MicrophoneState
 
 STATE = MicrophoneState(
@@ -74,6 +75,18 @@ def test_lines(message: Message, words: str) -> None:
 def prediction(label: str, decision: str, reason: str | None) -> Prediction:
     (made,) = predictions(1, label=label)
     return replace(made, source=SOURCE, score=0.9, decision=decision, reason=reason)
+
+
+def test_a_message_of_a_type_added_later_gets_a_line() -> None:
+    """As the contract asks of subscribers: treat an unknown type like any other."""
+    message = {
+        "schema": "tinyast/1", "type": "later", "seq": 7, "prev": 6, "journal": "j", "run_id": "r",
+        "node": "n", "id": "0" * 32, "published_at": "2026-11-29T11:12:13.000Z",
+        "source": {"kind": "file", "name": "yard", "path": "/srv/a.wav"}, "more": 1,
+    }  # fmt: skip
+    received = read_live([b"tinyast.v1.later", to_json(message)])
+    assert isinstance(received, Received)
+    assert line(received.content) == "11:12:13  later              /srv/a.wav"
 
 
 def test_what_scrolls_and_what_stays() -> None:
