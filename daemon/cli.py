@@ -157,7 +157,8 @@ def classify(
         bool, typer.Option("--overwrite", help="Replace the output file.")
     ] = False,
     formats: Annotated[
-        str | None, typer.Option(help="Audio formats to read, such as wav,flac,ogg,mp3.")
+        str | None,
+        typer.Option(help="Audio formats to read, such as wav,flac,ogg,mp3,opus,m4a,aac."),
     ] = None,
     config: Config = None,
     engine: Engine = None,

@@ -86,11 +86,21 @@ class Classifier:
         return self.checked(self.engine.logits(picture[None])[0]), level
 
     def hear(self, samples: Float, rate: int) -> tuple[Float, float]:
-        """The first half of `logits`: the engine's picture of a window, and its level in dBFS."""
+        """The first half of `logits`: the engine's picture of a window, and its level in dBFS.
+
+        The level is that of the sound in the model's band, without an offset (DC).
+        """
         picture, power = self._features(samples, rate)
         if not math.isfinite(power):
             raise AudioError("not_finite", "its samples are not finite")
-        return picture, 20 * math.log10(max(math.sqrt(power), SILENT))
+        # An offset is no sound. Where it is most of the power, float32 leaves too little precision
+        # for a difference.
+        offset = float(samples.mean()) if len(samples) else 0.0
+        if offset**2 > power / 2:
+            power = self._features(samples - np.float32(offset), rate)[1]
+        else:
+            power -= offset**2
+        return picture, 20 * math.log10(max(math.sqrt(max(power, 0.0)), SILENT))
 
     @staticmethod
     def checked(logits: Float) -> Float:

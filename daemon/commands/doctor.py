@@ -29,6 +29,7 @@ from daemon.protocol.keys import load_server
 from daemon.settings.schema import Folder, Microphone, Settings
 from daemon.sources.folder.disposal import Disposal
 from daemon.sources.microphone.devices import record
+from tinyast.audio import ffmpeg
 from tinyast.classifier import Classifier
 from tinyast.errors import TinyASTError
 from tinyast.inference.checkpoint import damaged_files
@@ -218,7 +219,10 @@ def check_audio(settings: Settings) -> Check:
         return Check(
             "audio", FAIL, f"an audio library is missing: {error}", "pip install soundfile soxr"
         )
-    can = {name.lower() for name in soundfile.available_formats()} | {"wav"}
+    if needing := ffmpeg.missing_for(wanted):
+        return Check("audio", FAIL, f"{needing} needs ffmpeg, which is missing", "install ffmpeg")
+    can = {name.lower() for name in soundfile.available_formats()} | {"wav", *ffmpeg.DEMUXERS}
+    can |= {"opus"} if "ogg" in can else set()
     if missing := sorted(wanted - can):
         return Check(
             "audio",

@@ -185,8 +185,13 @@ class FileJob:
                 f"{self._folder.settle:g} s"
             )
             self._end("incomplete", Error("cut_short", text), last)
-        else:
+            return
+        defect = None if self._reader is None else self._reader.defect
+        if defect is None:
             self._end("done", None, last)
+        else:
+            state = "incomplete" if defect.code == "unread_data" else "failed"
+            self._end(state, Error(defect.code, str(defect)), last)
 
     def _end(self, state: str, error: Error | None, last: list[Message] | None = None) -> None:
         """Commit the end state, with the last prediction if there is one."""

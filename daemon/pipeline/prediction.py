@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from msgspec import UNSET, UnsetType
+
 from daemon.monitoring.metrics import Stage, untimed
 from daemon.pipeline.decision import decide
+from daemon.pipeline.recorder import recorder
 from daemon.pipeline.recording_time import began
 from daemon.protocol.messages import (
+    ClockDoubt,
     Judgement,
     Model,
     Prediction,
@@ -66,7 +70,7 @@ class RecordingReader:
         rules: Rules,
         stage: Stage = untimed,
     ) -> None:
-        self._recording = open_recording(file, folder.formats)
+        self._recording = open_recording(file, folder.formats, folder.channel)
         self._classifier, self._rules, self._stage = classifier, rules, stage
         self.rate = self._recording.rate
         self.duration_s = self._recording.frames / self.rate
@@ -82,9 +86,11 @@ class RecordingReader:
             classifier.checkpoint.features.window_s,
             rules.hop_s,
         )
-        self._began, self._clock = began(
-            path, os.fstat(file.fd).st_mtime_ns, self.duration_s, self._recording.bext, folder
-        )
+        mtime_ns = os.fstat(file.fd).st_mtime_ns
+        metadata = self._recording.metadata
+        self._began = began(path, mtime_ns, self.duration_s, metadata, folder)
+        self._recorder = recorder(metadata)
+        self.defect = self._recording.defect  # to be said once all windows are read
 
     def predict(self, window: Window, source: Source, file_id: str) -> Prediction:
         """The prediction for one window of `plan`, in one call. Raises AudioError."""
@@ -106,22 +112,33 @@ class RecordingReader:
 
         Raises AudioError if they are not finite.
         """
+        begun, doubt = self._began, self._began.doubt
         place = describe_window(
             window.index,
             window.start_s,
             window.end_s,
             window.padded_s,
-            self._began + window.start_s,
-            self._clock,
+            begun.at + window.start_s,
+            begun.clock,
+            UNSET if doubt is None else (doubt.clock, doubt.at + window.start_s),
         )
         judgement = judge(self._classifier, self._rules, logits, features.rms_dbfs)
-        return prediction(source, file_id, place, judgement)
+        return prediction(source, file_id, place, judgement, self._recorder)
 
 
 def describe_window(
-    index: int, start_s: float, end_s: float, padded_s: float, started: float, clock: str
+    index: int,
+    start_s: float,
+    end_s: float,
+    padded_s: float,
+    started: float,
+    clock: str,
+    doubt: tuple[str, float] | UnsetType = UNSET,
 ) -> MessageWindow:
-    """The `window` of a prediction; `started` in seconds since 1970, according to `clock`."""
+    """The `window` of a prediction; `started` in seconds since 1970, according to `clock`.
+
+    `doubt` is another clock and the time that it gives, if that differs by over a minute.
+    """
     return MessageWindow(
         index,
         round(start_s, 6),
@@ -129,6 +146,7 @@ def describe_window(
         round(padded_s, 6),
         timestamp(started),
         clock,
+        UNSET if doubt is UNSET else ClockDoubt(doubt[0], timestamp(doubt[1])),
     )
 
 

@@ -1,18 +1,50 @@
-"""The time of a recording: from its BEXT chunk, its name, or its modification time."""
+"""When a recording was made: by its metadata, its name or its modification time."""
 
 from __future__ import annotations
 
 import os
 import re
-from datetime import UTC, datetime, tzinfo
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from daemon.errors import SettingsError
 from daemon.settings.schema import Folder
-from tinyast.audio.wav_header import Bext
+from tinyast.audio.recorded_names import NamedTime, by_pattern, named_time
+from tinyast.audio.wav.metadata import Metadata
 
-# File systems and headers can hold times outside the range of datetime.
+# What a file system or a header can hold is wider than what a calendar can write.
 _EARLIEST, _LATEST = -62_000_000_000.0, 253_000_000_000.0  # years 5 and 9987
+DOUBT_S = 60.0  # two sources that differ by more disagree
+AUTO = "auto"  # `time_pattern` for the table of names that recorders write
+# Tenths of a second, seconds or none, and an offset or none: GUANO, wamd and BEXT.
+_ISO = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d)(?::(\d\d)(?:\.\d+)?)? ?(Z|[+-]\d\d:?\d\d)?"
+)
+# AudioMoth: "Recorded at 05:30:00 01/08/2023 (UTC+2) by AudioMoth …"
+_AUDIOMOTH = re.compile(
+    r"Recorded at (\d\d):(\d\d):(\d\d)(?:\.\d+)? (\d\d)/(\d\d)/(\d{4})"
+    r"(?: \(UTC(?:([+-])(\d{1,2})(?::(\d\d))?)?\))?"
+)
+
+
+@dataclass(frozen=True)
+class Said:
+    """A time at which one source says that a recording began."""
+
+    at: float  # s since 1970
+    clock: str  # bext, guano, wamd, ixml, comment, name or mtime
+    has_zone: bool = True  # it says in which time zone, and does not depend on `time_zone`
+
+
+@dataclass(frozen=True)
+class Began:
+    """When a recording began."""
+
+    at: float  # s since 1970, at the first sample
+    clock: str  # the source that says so
+    doubt: Said | None = None  # another source that disagrees by over a minute
 
 
 def zone(name: str) -> tzinfo:
@@ -29,43 +61,87 @@ def zone(name: str) -> tzinfo:
 
 
 def began(
-    path: bytes, mtime_ns: int, duration_s: float, bext: Bext | None, folder: Folder
-) -> tuple[float, str]:
-    """Seconds since 1970 at the first sample, and the source: `bext`, `name` or `mtime`.
+    path: bytes, mtime_ns: int, duration_s: float, metadata: Metadata, folder: Folder
+) -> Began:
+    """When the recording `path` began, by the best of its sources, and one that disagrees.
 
-    The modification time is that of the last sample, so the duration is subtracted.
+    A source that states its time zone is better than one that does not; then metadata come before
+    the name, and that before the modification time. The recorder modifies a file when it writes
+    the last sample, so the duration is subtracted. Copying changes that time, so it casts no doubt
+    on others; but a name with a date alone casts doubt on it.
     """
-    if bext is not None and (stamp := _parse_bext(bext, folder.time_zone)) is not None:
-        return stamp, "bext"
+    local = zone(folder.time_zone)
+    said = [found for found in _said(metadata, local) if _EARLIEST <= found.at <= _LATEST]
     name = os.fsdecode(os.path.basename(path))
-    if (stamp := _parse_name(name, folder.time_pattern, folder.time_zone)) is not None:
-        return stamp, "name"
-    return min(max(mtime_ns / 1e9 - duration_s, _EARLIEST), _LATEST), "mtime"
+    dated: Said | None = None
+    if (named := _named(name, folder, local)) is not None:
+        at = Said(named.at.timestamp(), "name", named.at.tzinfo is not local)
+        if named.is_date:
+            dated = at
+        elif _EARLIEST <= at.at <= _LATEST:
+            said.append(at)
+            if named.other is not None:
+                said.append(Said(named.other.timestamp(), "name", has_zone=False))
+    said.sort(key=lambda found: not found.has_zone)
+    if said:
+        best = said[0]
+        doubts = (found for found in said[1:] if abs(found.at - best.at) > DOUBT_S)
+        return Began(best.at, best.clock, next(doubts, None))
+    modified = min(max(mtime_ns / 1e9 - duration_s, _EARLIEST), _LATEST)
+    if dated is None or _date(modified, local) == _date(dated.at, local):
+        return Began(modified, "mtime")
+    return Began(modified, "mtime", dated)
 
 
-def _parse_bext(bext: Bext, time_zone: str) -> float | None:
+def _named(name: str, folder: Folder, local: tzinfo) -> NamedTime | None:
+    if folder.time_pattern == AUTO:
+        return named_time(name, local)
+    return by_pattern(name, folder.time_pattern, local) if folder.time_pattern else None
+
+
+def _said(metadata: Metadata, local: tzinfo) -> Iterator[Said]:
+    """What each kind of metadata says, in the order in which they are believed."""
+    texts = (
+        ("bext", f"{metadata.bext_date} {metadata.bext_time}"),
+        ("guano", metadata.guano.get("Timestamp", "")),
+        ("wamd", metadata.wamd.get("timestamp", "")),
+        ("ixml", _ixml(metadata.ixml)),
+    )
+    for clock, text in texts:
+        if (match := _ISO.fullmatch(text.strip())) is not None:
+            *parts, offset = match.groups()
+            yield from _time(clock, [int(part or 0) for part in parts], _zone(offset), local)
+    if (match := _AUDIOMOTH.search(metadata.comment)) is not None:
+        hour, minute, second, day, month, year, sign, hours, minutes = match.groups()
+        offset = UTC if "(UTC" in match[0] else None
+        if sign is not None:
+            offset = _zone(f"{sign}{int(hours):02}{minutes or '00'}")
+        numbers = [int(part) for part in (year, month, day, hour, minute, second)]
+        yield from _time("comment", numbers, offset, local)
+
+
+def _time(clock: str, parts: list[int], offset: tzinfo | None, local: tzinfo) -> Iterator[Said]:
     try:
-        stamp = datetime.strptime(f"{bext.date} {bext.time}", "%Y-%m-%d %H:%M:%S")
-    except ValueError:
-        return None
-    return _in_calendar(stamp.replace(tzinfo=zone(time_zone)).timestamp())
+        at = datetime(*parts, tzinfo=offset or local)  # type: ignore[misc,arg-type]
+        yield Said(at.timestamp(), clock, offset is not None)
+    except (ValueError, OverflowError):  # a date that is not in the calendar
+        return
 
 
-def _parse_name(name: str, pattern: str, time_zone: str) -> float | None:
-    """A time in a name by the groups Y, m, d, H, M and S of `pattern`, those of strftime."""
-    if not pattern or (found := re.search(pattern, name)) is None:
-        return None
-    groups = found.groupdict()
-    try:
-        parts = [
-            int(groups.get(key) or default)
-            for key, default in zip("YmdHMS", (0, 1, 1, 0, 0, 0), strict=True)
-        ]
-        stamp = datetime(*parts, tzinfo=zone(time_zone))  # type: ignore[misc,arg-type]
-    except (ValueError, OverflowError):  # not a time, but a number that looks like one
-        return None
-    return _in_calendar(stamp.timestamp())
+def _zone(text: str | None) -> tzinfo | None:
+    if text is None or text == "Z":
+        return None if text is None else UTC
+    offset = timedelta(hours=int(text[1:3]), minutes=int(text[-2:]))
+    return timezone(-offset if text[0] == "-" else offset) if offset < timedelta(days=1) else None
 
 
-def _in_calendar(stamp: float) -> float | None:
-    return stamp if _EARLIEST <= stamp <= _LATEST else None
+def _ixml(text: str) -> str:
+    """The date and time of origination in an iXML chunk, as in BEXT."""
+    date = re.search(r"<BWF_ORIGINATION_DATE>\s*([\d-]+)", text)
+    time = re.search(r"<BWF_ORIGINATION_TIME>\s*([\d:]+)", text)
+    return f"{date[1]} {time[1]}" if date and time else ""
+
+
+def _date(at: float, local: tzinfo) -> tuple[int, int, int]:
+    moment = datetime.fromtimestamp(at, local)
+    return moment.year, moment.month, moment.day

@@ -33,6 +33,10 @@ def more_than(minimum: float) -> Meta:
     return Meta(extra_json_schema={"exclusiveMinimum": minimum})
 
 
+def between(minimum: float, maximum: float) -> Meta:
+    return Meta(extra_json_schema={"minimum": minimum, "maximum": maximum})
+
+
 def min_items(least: int) -> Meta:
     return Meta(extra_json_schema={"minItems": least})
 

@@ -34,6 +34,7 @@ from daemon.protocol.fields import (
     Uuid,
     Word,
     at_least,
+    between,
     const,
     min_items,
     more_than,
@@ -114,6 +115,16 @@ PLACE = ("seq", "prev", "journal", "run_id", "latency_ms")  # fields missing in 
 # -- prediction ----------------------------------------------------------------------------------
 
 
+CLOCKS = ("capture", "bext", "guano", "wamd", "ixml", "comment", "name", "mtime")
+
+
+class ClockDoubt(Struct, frozen=True):
+    """Another source of a window's time, which disagrees by over a minute."""
+
+    clock: Annotated[str, one_of(*CLOCKS)]
+    started_at: Time  # when the window began by that source
+
+
 class Window(Struct, frozen=True):
     """The position of a prediction's window."""
 
@@ -122,7 +133,8 @@ class Window(Struct, frozen=True):
     end_s: Annotated[float, more_than(0)]
     padded_s: Seconds  # zeros added to make it a whole window
     started_at: Time  # when its first sample was recorded
-    clock: Annotated[str, one_of("capture", "bext", "name", "mtime")]  # source of that time
+    clock: Annotated[str, one_of(*CLOCKS)]  # source of that time
+    clock_doubt: ClockDoubt | UnsetType = UNSET
 
 
 class Model(Struct, frozen=True):
@@ -131,6 +143,17 @@ class Model(Struct, frozen=True):
     name: Text
     version: Text
     sha256: Sha256  # of the file that holds the weights
+
+
+class Recorder(Struct, frozen=True, kw_only=True):
+    """What a file says of the device that recorded it, and of its surroundings."""
+
+    device: Text | UnsetType = UNSET  # make and model
+    serial: Text | UnsetType = UNSET
+    latitude: Annotated[float, between(-90, 90)] | UnsetType = UNSET  # degrees north, WGS 84
+    longitude: Annotated[float, between(-180, 180)] | UnsetType = UNSET  # degrees east
+    elevation_m: float | UnsetType = UNSET
+    temperature_c: float | UnsetType = UNSET  # of the air, or else inside the device
 
 
 class Ranked(Struct, frozen=True):
@@ -171,6 +194,7 @@ class Prediction(Message, frozen=True, kw_only=True):
     top: Annotated[tuple[Ranked, ...], min_items(1)]
     rms_dbfs: Level
     model: Model
+    recorder: Recorder | UnsetType = UNSET  # of a file that says something of it
     # Path of the kept FLAC file of a live window; None if it could not be written.
     audio: str | UnsetType | None = UNSET
     latency_ms: float | UnsetType = UNSET  # from whole sound to commit
@@ -180,13 +204,20 @@ class Prediction(Message, frozen=True, kw_only=True):
         return topic("prediction", self.source.kind, self.source.name, self.label)
 
 
-def prediction(source: Source, file_id: str, window: Window, judgement: Judgement) -> Prediction:
+def prediction(
+    source: Source,
+    file_id: str,
+    window: Window,
+    judgement: Judgement,
+    recorder: Recorder | UnsetType = UNSET,
+) -> Prediction:
     """The prediction for one window of a file."""
     return Prediction(
         id=digest(file_id, window.index, "prediction"),
         source=source,
         file_id=file_id,
         window=window,
+        recorder=recorder,
         **asdict(judgement),
     )
 

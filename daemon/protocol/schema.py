@@ -15,7 +15,16 @@ from msgspec import UNSET, Struct
 from msgspec.structs import fields
 
 from daemon.protocol.decoding import KINDS
-from daemon.protocol.messages import PLACE, SCHEMA, Error, Model, Source, Window
+from daemon.protocol.messages import (
+    PLACE,
+    SCHEMA,
+    ClockDoubt,
+    Error,
+    Model,
+    Recorder,
+    Source,
+    Window,
+)
 from daemon.protocol.replay import PageHead, PageRequest, Refusal, StatusRequest
 from daemon.protocol.states import (
     Backlog,
@@ -34,6 +43,8 @@ STRUCTS: dict[str, type[Struct]] = {
     "heartbeat": Heartbeat,
     "source": Source,
     "window": Window,
+    "clock_doubt": ClockDoubt,
+    "recorder": Recorder,
     "model": Model,
     "error": Error,
     "folder_state": FolderState,

@@ -37,6 +37,7 @@ from daemon.service.inbox import Inbox
 from daemon.settings.schema import Settings
 from daemon.sources.folder.source import FolderSource
 from daemon.sources.microphone.source import MicrophoneSource
+from tinyast.audio import ffmpeg
 from tinyast.classifier import Classifier
 from tinyast.errors import CheckpointError
 from tinyast.inference.allocator import give_back_freed_memory, keep_freed_memory
@@ -261,6 +262,11 @@ def _check_folders(settings: Settings) -> None:
         if not os.path.isdir(folder.path):
             raise StartError(
                 f"there is no folder {folder.path} to watch; make it, or name another with --watch"
+            )
+        if needing := ffmpeg.missing_for(folder.formats):
+            raise StartError(
+                f"`formats` of folder `{folder.name}` names {needing}, which needs ffmpeg; install "
+                "it, or leave this format out"
             )
 
 

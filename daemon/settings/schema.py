@@ -11,9 +11,11 @@ from msgspec import Meta, Struct
 
 from tinyast.inference.engine_names import EngineName
 
+# The mean of all channels, the loudest one, or one by its number, from 1.
+Channel = Literal["mix", "loudest"] | Annotated[int, Meta(ge=1, le=64)]
 Positive = Annotated[float, Meta(gt=0)]
 Fraction = Annotated[float, Meta(ge=0, le=1)]
-Format = Literal["wav", "flac", "ogg", "mp3"]
+Format = Literal["wav", "flac", "ogg", "mp3", "opus", "m4a", "aac"]
 
 
 class Folder(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -24,12 +26,13 @@ class Folder(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     recursive: bool = False
     formats: tuple[Format, ...] = ("wav",)  # recognised by content
     suffixes: tuple[str, ...] = ()  # of names to consider; those of `formats` if empty
+    channel: Channel = "mix"  # heard of several; "loudest": of each window
     settle: Positive = 10.0  # s without a change until a writer counts as gone
     watch: Literal["auto", "events", "poll"] = "auto"
     poll: Positive = 2.0  # s between scans if the system reports no events
     rescan: Positive = 600.0  # s between scans if it does, in case one was lost
     after: Literal["keep", "move", "delete"] = "keep"
-    time_pattern: str = r"(?P<Y>\d{4})(?P<m>\d\d)(?P<d>\d\d)[_T-]?(?P<H>\d\d)(?P<M>\d\d)(?P<S>\d\d)"
+    time_pattern: str = "auto"  # of times in names; "auto": as recorders write them
     time_zone: str = "UTC"  # of recording times in file names and BEXT chunks
 
     def looks_at(self) -> tuple[str, ...]:
@@ -45,7 +48,8 @@ class Microphone(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     name: str = "mic"  # in topics and messages
     hop: Annotated[float, Meta(ge=0.1, le=60)] = 2.5  # s from one window to the next
     rate: Annotated[int, Meta(ge=0, le=384_000)] = 0  # Hz; the device's own if 0
-    channels: Annotated[int, Meta(ge=0, le=64)] = 0  # averaged; the device's own if 0
+    channels: Annotated[int, Meta(ge=0, le=64)] = 0  # opened; the device's own if 0
+    channel: Channel = "mix"  # heard of several; "loudest": of the last second or so
     keep: Literal["none", "accepted", "all"] = "none"  # windows to save as FLAC
     keep_days: Positive = 30.0
     keep_mb: Positive = 1_000.0  # megabytes; the oldest are deleted first

@@ -164,8 +164,17 @@ def test_silence_has_finite_scores_and_the_lowest_level(classifier: tinyast.Clas
     assert window.rms_dbfs == -200
 
 
+@pytest.mark.parametrize("rate", [16_000, 48_000])
+@pytest.mark.parametrize("offset", [0.0, 0.0005, -0.03, 0.5])
+def test_an_offset_is_no_sound(classifier: tinyast.Classifier, rate: int, offset: float) -> None:
+    sound = noise(5, rate, level=0.0002)
+    plain = classifier.predict(sound, rate)[0].rms_dbfs
+    shifted = classifier.predict(sound + np.float32(offset), rate)[0].rms_dbfs
+    assert shifted == pytest.approx(plain, abs=0.2)
+
+
 def test_a_full_scale_square_wave_has_0_dbfs(classifier: tinyast.Classifier) -> None:
-    square = np.sign(np.sin(2 * np.pi * 100 * np.arange(80_000) / 16_000) + 0.5)
+    square = np.sign(np.sin(2 * np.pi * 100 * (np.arange(80_000) + 0.5) / 16_000))
     (window,) = classifier.predict(square.astype(np.float32), 16_000)
     assert window.rms_dbfs == pytest.approx(0, abs=0.01)
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+TOO_LITTLE = 0.1  # of a hop: what is left over of segments that are meant to be one window long
+
 
 @dataclass(frozen=True)
 class Window:
@@ -64,7 +66,8 @@ class WindowPlan:
             count += 1
         while self._start(count - 1) + self.size > self.frames:
             count -= 1
-        return count + (self._start(count - 1) + self.size < self.frames)
+        left = self.frames - self._start(count - 1) - self.size
+        return count + (left >= max(1, TOO_LITTLE * self.hop_s * self.rate))
 
     def __len__(self) -> int:
         return self._count

@@ -17,7 +17,7 @@ from daemon.host.files import opened
 from daemon.journal.ledger import Identity
 from tinyast.audio.content import Content
 from tinyast.audio.decoding import sniff
-from tinyast.audio.wav_header import read_header
+from tinyast.audio.wav.header import read_header
 from tinyast.errors import AudioError
 
 # Names of unfinished files (browsers, rsync, editors, sync tools).

@@ -105,10 +105,25 @@ def choose(found: list[dict[str, Any]], name: str) -> dict[str, Any]:
     raise CannotCapture("no_device", f"{wanted}; there is {there} (see `tinyastd devices`)")
 
 
-def capture(sounddevice: Any, name: str, rate: int, channels: int, out: int) -> None:
+def channels_to_open(device: dict[str, Any], channels: int, channel: int) -> int:
+    """How many channels to open, by the settings of these names, of which 0 means none.
+
+    Raises CannotCapture if the device lacks the `channel`.
+    """
+    there = channels or device["channels"]
+    if channel > there:
+        raise CannotCapture(
+            "no_channel",
+            f"`{device['name']}` has {there} channels, so there is no channel {channel} "
+            "(setting: channel)",
+        )
+    return max(channels or (1 if there > MANY_CHANNELS else there), channel)
+
+
+def capture(sounddevice: Any, name: str, rate: int, channels: int, channel: int, out: int) -> None:
     """Write a device's sound to descriptor `out` until the stream or the pipe ends."""
     device = choose(inputs(sounddevice), name)
-    wanted = channels or (1 if device["channels"] > MANY_CHANNELS else device["channels"])
+    wanted = channels_to_open(device, channels, channel)
     frequency = rate or round(device["rate"])
     waiting: queue.SimpleQueue[tuple[int, float, bool, np.ndarray[Any, Any]]] = queue.SimpleQueue()
     put = taken = 0  # frames
@@ -152,7 +167,7 @@ def capture(sounddevice: Any, name: str, rate: int, channels: int, out: int) -> 
         taken += len(data)
         if missed_before:
             write(out, Missed(missed_before))
-        write(out, Block(at, overflow, data.mean(axis=1, dtype=np.float32)))
+        write(out, Block(at, overflow, data.ravel()))
     raise CannotCapture("moved", "the sound server moved the stream to another microphone")
 
 
@@ -208,6 +223,7 @@ def main() -> None:
     parser.add_argument("--device", default="", help="name of the input; the default one if empty")
     parser.add_argument("--rate", type=int, default=0, help="Hz; the device's own if 0")
     parser.add_argument("--channels", type=int, default=0, help="the device's own if 0")
+    parser.add_argument("--channel", type=int, default=0, help="one that is needed; from 1")
     parser.add_argument("--parent", type=int, default=0, help="process to die with")
     options = parser.parse_args()
     if options.parent:
@@ -223,7 +239,7 @@ def main() -> None:
         if options.list:
             os.write(out, json.dumps(inputs(sounddevice)).encode())
             return
-        capture(sounddevice, options.device, options.rate, options.channels, out)
+        capture(sounddevice, options.device, options.rate, options.channels, options.channel, out)
     except CannotCapture as error:
         if options.list:
             print(error, file=sys.stderr)

@@ -55,7 +55,7 @@ class Sample:
 
     @property
     def level_dbfs(self) -> float:
-        rms = float(np.sqrt(np.mean(np.square(self.samples, dtype=np.float64))))
+        rms = float(np.std(self.samples, dtype=np.float64))  # without an offset, which is no sound
         return 20 * float(np.log10(max(rms, 1e-10)))
 
     @property

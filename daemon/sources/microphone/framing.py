@@ -21,7 +21,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
     device: str
     rate: int  # Hz
-    channels: int  # mixed down in the blocks that follow
+    channels: int  # in the blocks that follow
 
 
 class Block(msgspec.Struct, frozen=True, array_like=True, tag=True, eq=False):
@@ -29,7 +29,7 @@ class Block(msgspec.Struct, frozen=True, array_like=True, tag=True, eq=False):
 
     at: float  # clock() in the callback, when the last frame had arrived
     overflow: bool  # PortAudio reports that frames before these were lost
-    samples: np.ndarray[tuple[int], np.dtype[np.float32]]  # mono
+    samples: np.ndarray[tuple[int], np.dtype[np.float32]]  # of all channels, interleaved
 
 
 class Missed(msgspec.Struct, frozen=True, array_like=True, tag=True):

@@ -28,15 +28,14 @@ class LevelMeter:
     def feed(self, samples: Float, rate: int) -> bool:
         """Take in samples, (n,) at `rate` Hz; True if `silent` changed."""
         seconds = len(samples) / rate
-        power = float(np.mean(np.square(samples, dtype=np.float64))) if len(samples) else 0.0
         before = self.silent
-        if power == 0.0:
+        if not samples.any():
             self.dbfs = NO_LEVEL
             self._zeros += seconds
             self.silent = self.silent or self._zeros >= SILENT_S
         else:
             self._zeros, self.silent = 0.0, False
-            self._smooth(power, seconds)
+            self._smooth(float(np.var(samples, dtype=np.float64)), seconds)  # an offset is no sound
         return self.silent != before
 
     def _smooth(self, power: float, seconds: float) -> None:

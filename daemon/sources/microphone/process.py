@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from types import TracebackType
 
 from daemon.settings.schema import Microphone
-from daemon.sources.microphone.framing import Item, Parser
+from daemon.sources.microphone.framing import Block, Hello, Item, Parser
+from tinyast.audio.channels import LiveChannel
 
 # -P keeps the working folder off the module path: it may hold a stranger's numpy.py.
 COMMAND = (sys.executable, "-P", "-m", "daemon.sources.microphone.capture")
@@ -39,6 +40,11 @@ class CaptureProcess:
     def __init__(self, settings: Microphone, device: str) -> None:
         options = ["--parent", str(os.getpid()), "--device", device]
         options += ["--rate", str(settings.rate), "--channels", str(settings.channels)]
+        if isinstance(settings.channel, int):
+            options += ["--channel", str(settings.channel)]
+        self._channel = settings.channel
+        self._channels = 1
+        self._select: LiveChannel | None = None  # once the number of channels is known
         try:
             self._child = subprocess.Popen(
                 [*COMMAND, *options], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
@@ -77,9 +83,10 @@ class CaptureProcess:
         return self._child.poll() is not None
 
     def items(self, wake: int | None = None) -> Iterator[list[Item]]:
-        """Yield the child's messages, a list for each read, until `wake` becomes readable.
+        """Yield the child's messages, of one channel, until `wake` becomes readable.
 
-        Raises CaptureFailed if the child ends or no data arrive in time.
+        Each list is what one read brought. Raises CaptureFailed if the child ends or no data arrive
+        in time.
         """
         parser = Parser()
         poller = select.poll()  # unlike select(2), it takes descriptors above 1,023
@@ -94,8 +101,18 @@ class CaptureProcess:
             if not data:
                 raise CaptureFailed("capture_ended", f"the capture process {self._how_it_ended()}")
             patience = STALL_S
-            yield list(parser.feed(data))
+            yield [self._one_channel(item) for item in parser.feed(data)]
         raise CaptureFailed("stalled", "no sound came from the device; it or its server hangs")
+
+    def _one_channel(self, item: Item) -> Item:
+        """Blocks as the setting `channel` says."""
+        if isinstance(item, Hello):
+            self._channels = item.channels
+            self._select = LiveChannel(self._channel, item.channels, item.rate)
+        elif isinstance(item, Block) and self._select is not None:
+            frames = item.samples.reshape(-1, self._channels)
+            return Block(item.at, item.overflow, self._select(frames))
+        return item
 
     def _how_it_ended(self) -> str:
         try:

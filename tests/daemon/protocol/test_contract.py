@@ -59,6 +59,7 @@ FROZEN = {
     | {"sources", "backlog", "blocked"},
     "source": {"kind", "name", "path"},
     "window": {"index", "start_s", "end_s", "padded_s", "started_at", "clock"},
+    "clock_doubt": {"clock", "started_at"},
     "model": {"name", "version", "sha256"},
     "error": {"code", "text"},
     "last": {"prediction", "file", "event", "gap", "status"},
@@ -75,6 +76,12 @@ FROZEN = {
     "classify_line": JUDGEMENT
     | {"schema", "type", "node", "id", "published_at", "source", "file_id"},
 }
+
+_GUANO_TEXT = (
+    b"GUANO|Version: 1.0\nMake: Test\nModel: X1\nTimestamp: 2024-05-01T05:30:00+02:00\n"
+    b"Loc Position: 59.3 18.1\nTemperature Ext: 7.5\n "
+)
+GUANO = b"guan" + len(_GUANO_TEXT).to_bytes(4, "little") + _GUANO_TEXT
 
 CONFIG = """
 publish = "{publish}"
@@ -201,6 +208,7 @@ def _live(daemon: Daemon, ears: Ears, other: Path) -> Heard:
 def _drop_files(folder: Path) -> int:
     """Sound in many states; how many files that are."""
     whole = wav_bytes(noise(12), 16_000)
+    recorded = header(8_000) + whole[44:8_044] + GUANO
     inputs = {
         b"three windows.wav": whole,
         b"short_20260101_120000.wav": wav_bytes(noise(1)),
@@ -212,12 +220,36 @@ def _drop_files(folder: Path) -> int:
         b"one frame.wav": header(2) + b"\0\0",
         b"1 Hz.wav": header(4, rate=1) + b"\0" * 4,
         b"not finite.wav": wav_bytes(noise(5) * float("nan"), subtype="FLOAT"),
+        b"20240501_053000.wav": recorded,
+        b"stale header.wav": wav_bytes(noise(1))[:44] + wav_bytes(noise(2))[44:],
         b'\xff\xfe% \n".wav': whole,
         "é\t\x1b[31m.wav".encode(): whole,
     }
     for name, content in inputs.items():
         (folder / os.fsdecode(name)).write_bytes(content)
     return len(inputs)
+
+
+def test_a_file_says_when_where_and_with_what_it_was_recorded(heard: Heard) -> None:
+    (body,) = [b for b in heard.bodies if b["type"] == "prediction" and "recorder" in b]
+    assert body["recorder"] == {
+        "device": "Test X1", "latitude": 59.3, "longitude": 18.1, "temperature_c": 7.5
+    }  # fmt: skip
+    window = body["window"]
+    assert (window["clock"], window["started_at"]) == ("guano", "2024-05-01T03:30:00.000Z")
+    # The name, in the folder's time zone, which is UTC.
+    doubt = {"clock": "name", "started_at": "2024-05-01T05:30:00.000Z"}
+    assert window["clock_doubt"] == doubt
+    in_doubt = [
+        b for b in heard.bodies if b["type"] == "prediction" and "clock_doubt" in b["window"]
+    ]
+    assert in_doubt == [body]
+
+
+def test_sound_behind_a_stale_size_is_said_in_the_end_state(heard: Heard) -> None:
+    (end,) = [b for b in heard.bodies if (b.get("error") or {}).get("code") == "unread_data"]
+    assert (end["state"], end["windows"], end["duration_s"]) == ("incomplete", 1, 1.0)
+    assert end["error"]["text"].startswith("32000 bytes follow")
 
 
 def test_the_schema_is_a_schema() -> None:
@@ -244,7 +276,9 @@ def test_the_run_was_eventful(heard: Heard) -> None:
     """So that what is checked here is checked on more than the easy messages."""
     bodies = heard.bodies
     codes = {m["error"] and m["error"]["code"] for m in bodies if m["type"] == "file"}
-    assert codes == {None, "cut_short", "not_audio", "too_short", "bad_rate", "not_finite"}
+    assert codes == {
+        None, "cut_short", "not_audio", "too_short", "bad_rate", "not_finite", "unread_data"
+    }  # fmt: skip
     reasons = {m["reason"] for m in bodies if m["type"] == "prediction"}
     assert reasons == {None, "silence"}
     clocks = {m["window"]["clock"] for m in bodies if m["type"] == "prediction"}

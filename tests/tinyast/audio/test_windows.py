@@ -45,20 +45,22 @@ def test_windows_begin_on_the_grid_but_for_the_last(plan: WindowPlan) -> None:
 
 
 @given(plans)
-def test_the_last_window_ends_with_the_recording(plan: WindowPlan) -> None:
+def test_the_last_window_ends_with_the_recording_or_just_before(plan: WindowPlan) -> None:
     if plan.frames == 0:
         assert len(plan) == 0
     elif plan.frames < plan.size or plan.hop_s <= plan.window_s:
-        assert plan[len(plan) - 1].end == plan.frames
+        assert 0 <= plan.frames - plan[len(plan) - 1].end < max(1, 0.1 * plan.hop_s * plan.rate)
 
 
 @given(plans.filter(lambda plan: plan.hop_s <= plan.window_s and plan.frames > 0))
-def test_windows_that_overlap_or_touch_cover_everything(plan: WindowPlan) -> None:
+def test_windows_that_overlap_or_touch_leave_out_less_than_a_tenth_of_a_hop_at_the_end(
+    plan: WindowPlan,
+) -> None:
     covered = 0
     for window in plan:
         assert window.start <= covered
         covered = window.end
-    assert covered == plan.frames
+    assert plan.frames - covered < max(1, 0.1 * plan.hop_s * plan.rate)
 
 
 @given(plans)
@@ -71,8 +73,8 @@ def test_windows_move_forward(plan: WindowPlan) -> None:
 def test_a_very_long_recording_is_planned_without_walking_it(frames: int, rate: int) -> None:
     plan = WindowPlan(frames, rate)  # the example would not end if it were
     last = plan[len(plan) - 1]
-    assert last.end == frames
-    assert len(plan) == -(-frames // plan.size)
+    assert frames - plan.size // 10 <= last.end <= frames
+    assert len(plan) == -(-(frames - plan.size // 10 + 1) // plan.size)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +82,10 @@ def test_a_very_long_recording_is_planned_without_walking_it(frames: int, rate: 
     [
         (0.5, [0]),
         (5, [0]),
+        (5.02, [0]),  # a segment of ffmpeg's, which ends with the frame that is over
+        (5.49, [0]),
         (5.5, [0, 0.5]),
+        (10.3, [0, 5]),
         (10, [0, 5]),
         (12, [0, 5, 7]),
     ],

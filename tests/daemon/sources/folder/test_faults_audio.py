@@ -125,7 +125,7 @@ BAD: dict[str, tuple[bytes, str]] = {
     "no frames": (header(0), "too_short"),
     "one frame": (header(2) + b"\1\0", "too_short"),
     "7 bits": (header(20_000, bits=7) + pcm16(10_000), "unsupported_encoding"),
-    "mu-law": (header(20_000, bits=8, encoding=7) + pcm16(10_000), "unsupported_encoding"),
+    "16-bit mu-law": (header(20_000, encoding=7) + pcm16(10_000), "unsupported_encoding"),
     "65 channels": (header(130 * 100, channels=65) + pcm16(6_500), "bad_channels"),
 }
 
