@@ -29,7 +29,7 @@ def shared_out(
 
     Each has one BLAS thread: more trip over each other, and add up in another order, which changes
     the last bits of a sum. One worker is this process itself.
-    Raises DataError where a process is killed, as a system short of memory does.
+    Raises DataError if a process is killed, as a system short of memory does.
     """
     if workers <= 1:
         with threadpool_limits(1, user_api="blas"):
@@ -63,9 +63,9 @@ def shared_out(
 
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Ctrl-C waits till the end of this, and processes started in it never hear of it.
+    """Delay Ctrl-C until the end of the block; processes started in it ignore it.
 
-    A terminal sends it to all of them; who started them says what there is to say.
+    A terminal sends it to all processes; only the parent reports it.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -75,7 +75,7 @@ def _interrupts_held() -> Iterator[None]:
 
 
 def _watch_parent() -> None:
-    """In a worker: nobody else would tell it to end if who started it is killed."""
+    """In a worker: end if the parent is killed, because no other process would end it."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

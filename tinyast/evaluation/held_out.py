@@ -1,4 +1,4 @@
-"""What trained models say of clips that they have not seen, heard as the daemon hears them."""
+"""Run trained models on held-out clips through the daemon's inference path."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from tinyast.export.checkpoint import export, read_settings
 from tinyast.export.int8 import calibration_pictures
 from tinyast.model.modeling import TinyASTForAudioClassification
 
-Follow = Callable[[Iterable[Path], str], Iterable[Path]]  # shows how far along, and with what
+Follow = Callable[[Iterable[Path], str], Iterable[Path]]  # shows progress under a title
 
 
 @dataclass(frozen=True)
 class Judge:
-    """A model, and which clips of a data set it has not seen."""
+    """A model, and the clips of a data set that it has not seen."""
 
     name: str
     classifier: Classifier
@@ -43,7 +43,7 @@ class Judge:
 def judge_of_run(dataset: Dataset, folder: Path, engine: str = "onnx") -> Judge:
     """A run's model, and the clips that it held out, which its predictions.csv names.
 
-    Its graph in int8, where that is the engine, is fitted to clips of the folds that it learnt.
+    With the int8 engine, its graph is fitted to clips of its training folds.
     Raises DataError if the run is not finished, or held out clips that are not in `dataset`.
     """
     place = {path.name: number for number, path in enumerate(dataset.paths)}
@@ -78,7 +78,7 @@ def judge_of_checkpoint(
 
 
 def check_labels(judge: Judge, dataset: Dataset) -> None:
-    """Raise DataError where a model does not know just the kinds of sound of the data set."""
+    """Raise DataError unless model and data set have the same kinds of sound."""
     if judge.classifier.labels != dataset.labels:
         raise DataError(
             f"{judge.classifier.checkpoint.path} knows other kinds of sound than the data set has"
@@ -90,7 +90,7 @@ def logits_of(
 ) -> Logits:
     """Calibrated logits of each clip's first window, (clips, labels), changed by `way` if given.
 
-    What a way draws depends on the clip's name alone.
+    Random draws of a way depend only on the clip's name.
     """
     rows = []
     for path in follow(clips.paths, f"{judge.name} {name}".strip()):
@@ -110,7 +110,7 @@ def robustness(
 ) -> dict[str, tuple[float, float]]:
     """For each way of changing sound: points lost and half their interval, all judges pooled.
 
-    `clean` says of all their clips, in their order, which were right as they are.
+    `clean` says, for all their clips in order, which are right without a change.
     """
     right: dict[str, list[NDArray[np.bool_]]] = {}
     for judge in judges:

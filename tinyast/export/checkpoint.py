@@ -101,7 +101,7 @@ def write_sums(folder: Path, settings: FeatureSettings) -> None:
 
 
 def read_settings(folder: Path) -> FeatureSettings:
-    """The feature settings beside a model, or the defaults if there are none."""
+    """The feature settings beside a model, else the defaults."""
     path = folder / FEATURES
     if not path.exists():
         return FeatureSettings()

@@ -1,12 +1,12 @@
 """The features as an ONNX graph: from a window's samples to its picture in one call.
 
 The same steps as `tinyast.audio.resampling` and `tinyast.features.log_mel`; tests compare the two.
-In numpy a window takes some fifty calls, each of which releases Python's lock and must win it back
-from the other threads, so two workers would keep each other waiting.
+In numpy a window takes some fifty calls. Each releases Python's lock and must win it back from the
+other threads, so two workers would keep each other waiting.
 
 The discrete Fourier transform is taken in two steps of matrix products (Cooley and Tukey 1965):
 of n = columns * a + b samples, first over a, then over b, a matrix for each remainder of the
-frequency. Mel filters are applied to power in the order in which that leaves it.
+frequency. Mel filters are applied to power in the resulting order.
 """
 
 from __future__ import annotations
@@ -81,8 +81,8 @@ def _resampled(graph: GraphWriter, how: Polyphase, length: int, wanted: int) -> 
 def _columns(graph: GraphWriter, rows: str, count: int, width: int, start: int, end: int) -> str:
     """Samples `start` to `end` from where each row begins, (count, end - start).
 
-    Before its beginning and after its end a row goes on in its neighbours, the first and the last
-    one in zeros.
+    Before its beginning and after its end a row continues in its neighbours, the first and the
+    last one in zeros.
     """
     parts = []
     for beside in (-1, 0, 1):
@@ -134,7 +134,7 @@ def _mel_power(graph: GraphWriter, heard: str, settings: FeatureSettings) -> str
 
 
 def _framed(graph: GraphWriter, heard: str, frames: int, settings: FeatureSettings) -> str:
-    """Overlapping frames, (frames, n_fft): each begins in a row of a hop and goes on below."""
+    """Overlapping frames, (frames, n_fft): each begins in a row of a hop and continues below."""
     hop, size = settings.hop_length, settings.n_fft
     spanned = math.ceil(size / hop)
     rows = frames + spanned - 1
@@ -232,8 +232,8 @@ def _as_for_audioset(graph: GraphWriter, power: str) -> str:
 def _normalised(graph: GraphWriter, power: str, top_db: float) -> str:
     """Of mel power, (n_frames, n_mels), in decibels: (n_mels, n_frames).
 
-    Logarithms are of how far a cell is over the floor, so that it is exactly 0: the mean and the
-    scale of what comes before make no difference to the picture.
+    Logarithms are of how far a cell is over the floor, so that it is exactly 0: the mean and
+    scale of earlier values make no difference to the picture.
     """
     peak = graph.add("ReduceMax", power, keepdims=1)
     peak = graph.add("Max", peak, graph.constant(np.finfo(np.float32).tiny))

@@ -1,9 +1,9 @@
-"""From a graph in float32 to one in int8: a file of its own, faster where a processor has VNNI.
+"""Quantise a float32 graph to int8: a separate file, faster on processors with VNNI.
 
 Static quantisation (Jacob et al. 2018, "Quantization and Training of Neural Networks for Efficient
-Integer-Arithmetic-Only Inference"): weights for each channel by itself, activations over the range
-that they have on a few real clips. Not the first convolution: with a single channel to read it is
-no faster in bytes, and of all it is the one that loses most.
+Integer-Arithmetic-Only Inference"): weights per channel, activations over their
+range on a few real clips. The first convolution stays in float32: with a single input channel int8
+is no faster there, and it loses most accuracy.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from tinyast.errors import DataError
 from tinyast.export.onnx_graph import strip
 from tinyast.features.log_mel import FeatureSettings, log_mel
 
-CLIPS = 128  # enough that more change nothing
+CLIPS = 128  # more make no difference
 
 
 def calibration_pictures(dataset: Dataset, settings: FeatureSettings) -> Float:
     """Pictures of up to `CLIPS` clips of all kinds, (clips, n_mels, n_frames).
 
-    For figures, `dataset` must not hold the clips that the graph is then judged on. Raises
-    DataError where there is no clip, or one cannot be read.
+    For figures, `dataset` must not contain the clips that the graph is tested on. Raises DataError
+    if there is no clip, or one cannot be read.
     """
     if not len(dataset):
         raise DataError("no clips to quantise with")
@@ -51,7 +51,7 @@ class _Pictures(CalibrationDataReader):  # type: ignore[misc]
 
 def write_int8(graph: Path, pictures: Float, target: Path) -> None:
     """Write `graph` in int8 to `target`, its ranges taken from `pictures` (n, n_mels, n_frames)."""
-    logging.getLogger().setLevel(logging.ERROR)  # it warns there of what it does by itself
+    logging.getLogger().setLevel(logging.ERROR)  # it warns of its own default steps
     with tempfile.TemporaryDirectory() as folder:
         prepared = Path(folder) / "prepared.onnx"
         quant_pre_process(str(graph), str(prepared), skip_symbolic_shape=True)

@@ -1,4 +1,4 @@
-"""How a model becomes an ONNX file, and whether the file gives the model's scores."""
+"""Export a model to an ONNX file, and check that the file gives the model's scores."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def write_graph(model: TinyASTForAudioClassification, path: Path) -> None:
     """
     config = model.config
     example = torch.zeros(2, config.n_mels, config.n_frames)
-    # It warns, by both ways, of its own deprecations and of operators that are not used here.
+    # It warns, in both ways, of internal deprecations and of operators that are not used here.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -59,9 +59,9 @@ def write_graph(model: TinyASTForAudioClassification, path: Path) -> None:
 
 
 def strip(path: Path) -> None:
-    """Take out of a graph what the exporter notes of each operator: source lines and file paths.
+    """Remove the exporter's notes from a graph: source lines and file paths of each operator.
 
-    It is of no use to who runs the graph, and tells on whose machine it was made.
+    Users of the graph do not need them, and they reveal the machine it was made on.
     """
     made = onnx.load(path)
     for part in (

@@ -15,7 +15,7 @@ Shapes = Mapping[str, Sequence[int]]  # of float32 tensors, by name
 
 
 class GraphWriter:
-    """Collects operators in the order in which they run; every value has a name."""
+    """Collects operators in their order of execution; every value has a name."""
 
     def __init__(self) -> None:
         self._values = 0
@@ -40,7 +40,7 @@ class GraphWriter:
         return self.add("Slice", value, *bounds)
 
     def shaped(self, value: str, *shape: int) -> str:
-        """`value` in another shape; -1 is whatever is left."""
+        """`value` in another shape; -1 stands for the remaining size."""
         return self.add("Reshape", value, self.constant(shape, "int64"))
 
     def model(

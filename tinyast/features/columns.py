@@ -1,7 +1,7 @@
-"""Columns of unequal width: narrow where there is sound, wide where there is none.
+"""Columns of unequal width: narrow for sound, wide for silence.
 
-With 64 columns for five seconds, an even one is 78 ms wide, and a short sound has few of them. So
-each column is given the same share of what there is to hear, not of the time.
+With 64 even columns for five seconds, each is 78 ms wide, and a short sound has few of them. So
+each column gets the same share of the sound, not of the time.
 """
 
 from __future__ import annotations
