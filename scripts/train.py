@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import csv
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import typer
+from msgspec.structs import replace
 from numpy.typing import NDArray
 from rich.progress import MofNCompleteColumn, Progress, TextColumn
 
@@ -23,7 +25,9 @@ with needs_train():
     from transformers.utils.logging import disable_progress_bar
 
     from tinyast.data.datasets import Dataset, Numbers, read_dataset
-    from tinyast.data.spectrograms import VariantSettings, dataset_spectra
+    from tinyast.data.none import none_clips
+    from tinyast.data.pretrained import PRETRAINED
+    from tinyast.data.spectrograms import spectra_of
     from tinyast.data.splits import (
         check_kinds,
         few_of_each,
@@ -31,14 +35,25 @@ with needs_train():
         split_by_fold,
         split_few,
     )
+    from tinyast.data.variation import VariantSettings
     from tinyast.evaluation.plots import training_curves
+    from tinyast.features.presets import PRESETS
     from tinyast.model.modeling import TinyASTForAudioClassification
     from tinyast.training.distillation import load_teacher
     from tinyast.training.loop import Clips, Metrics, predict, train
+    from tinyast.training.pretrained import read_pretrained
 from tinyast.features.log_mel import FeatureSettings
 from tinyast.training.recipe import Recipe, RecipeError, load_recipe
 
 CONFIG = Path(__file__).resolve().parent.parent / "config"
+
+
+class Start(NamedTuple):
+    """Where a training finds what it does not make by itself."""
+
+    pretrained: Path
+    none: Path
+    teachers: list[Path]
 
 
 def command(
@@ -57,6 +72,12 @@ def command(
     teacher: Annotated[
         list[Path] | None, typer.Option(help="Also learn from this run's scores; may be repeated.")
     ] = None,
+    pretrained: Annotated[
+        Path, typer.Option(help="Weights to start from, as `download --pretrained` fetches them.")
+    ] = Path("data/raw") / PRETRAINED,
+    none: Annotated[
+        Path, typer.Option(help="Sounds of no kind, as `download --extra` makes them.")
+    ] = Path("data/extra"),
     threads: Annotated[
         int, typer.Option(help="Processor threads; 0: torch and numpy decide.", min=0)
     ] = 0,
@@ -71,7 +92,8 @@ def command(
       python -m scripts.train --recipe full --teacher runs/teacher-4 --hold-out 4
     """
     with plainly("Run the same command to resume after the last whole epoch."):
-        _train(context.args, data, recipe, hold_out, run, cache, teacher or [], threads)
+        start = Start(pretrained, none, teacher or [])
+        _train(context.args, data, recipe, hold_out, run, cache, start, threads)
 
 
 def _train(
@@ -81,11 +103,12 @@ def _train(
     hold_out: int | None,
     run: Path | None,
     cache: Path,
-    teachers: list[Path],
+    start: Start,
     threads: int,
 ) -> None:
     recipe = load_recipe(_recipe_file(recipe_name), read_overrides(extra))
-    settings = FeatureSettings()
+    settings = PRESETS[recipe.picture]
+    weights = read_pretrained(start.pretrained) if recipe.stem == "mobilenet" else None
     if threads:
         torch.set_num_threads(threads)
         threadpool_limits(threads, "blas")  # numpy's threads would wait for each other too
@@ -103,11 +126,14 @@ def _train(
     # has a separate one.
     used = np.union1d(numbers[training], numbers[testing])
     places = used if recipe.limit else np.arange(len(everything))
-    spectra = _spectra(everything.subset(places), recipe, settings, cache)
+    spectra = _spectra(everything.subset(places).paths, recipe, settings, cache)
     clips, tests = (
         Clips(spectra[np.searchsorted(places, numbers[chosen])], dataset.targets[chosen])
         for chosen in (training, testing)
     )
+    if recipe.none_clips:
+        others = _spectra(none_clips(start.none), replace(recipe, variants=2), settings, cache)
+        clips = clips.with_none(others)
     with _bar("training") as bar:
         task = bar.add_task("training", total=recipe.epochs, note="")
         begun = time.perf_counter()
@@ -129,8 +155,9 @@ def _train(
             dataset.labels,
             clips,
             looked_at,
-            [load_teacher(teacher, settings, dataset.labels) for teacher in teachers],
+            [load_teacher(teacher, settings, dataset.labels) for teacher in start.teachers],
             report=report,
+            pretrained=weights,
         )
     training_curves(folder / "metrics.csv", folder / "curves.png")
     if len(testing):
@@ -178,20 +205,27 @@ def _split(dataset: Dataset, recipe: Recipe, hold_out: int | None) -> tuple[Numb
 
 
 def _spectra(
-    dataset: Dataset, recipe: Recipe, settings: FeatureSettings, cache: Path
+    paths: Sequence[Path], recipe: Recipe, settings: FeatureSettings, cache: Path
 ) -> NDArray[np.float32]:
     # Variants do not depend on the recipe's seed, so runs with different seeds share them.
-    how = VariantSettings(recipe.variants, recipe.max_speed, recipe.reverb, recipe.clipping)
+    how = VariantSettings(
+        recipe.variants,
+        recipe.max_speed,
+        recipe.reverb,
+        recipe.clipping,
+        recipe.short,
+        recipe.quiet,
+    )
     with _bar("spectra") as bar:
-        task = bar.add_task("spectra", total=len(dataset), note="")
-        spectra = dataset_spectra(
-            dataset,
+        task = bar.add_task("spectra", total=len(paths), note="")
+        spectra = spectra_of(
+            paths,
             settings.unpooled(),
             how,
             cache,
             progress=lambda done: bar.update(task, completed=done),
         )
-        bar.update(task, completed=len(dataset))
+        bar.update(task, completed=len(paths))
     return spectra
 
 

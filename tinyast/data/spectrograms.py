@@ -9,36 +9,24 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import soxr
 from numpy.typing import NDArray
 
 from tinyast.arrays import Float
 from tinyast.audio.decoding import read_file
 from tinyast.audio.resampling import resample
 from tinyast.data.parallel import shared_out
+from tinyast.data.variation import VariantSettings, varied
 from tinyast.errors import AudioError, DataError
 from tinyast.features.log_mel import FeatureSettings, mel_power
 
 if TYPE_CHECKING:
     from tinyast.data.datasets import Dataset  # imports pandas, which worker processes do not need
-
-
-@dataclass(frozen=True)
-class VariantSettings:
-    """How the variants of a clip are made."""
-
-    variants: int  # pictures of each clip; the first is the clip as it is
-    max_speed: float  # fastest playback; the slowest is its inverse
-    reverb: float  # share of the variants with a simulated room
-    clipping: float  # share of the variants that are clipped
-    seed: int = 0
 
 
 def load_clip(path: Path, settings: FeatureSettings) -> Float:
@@ -63,18 +51,24 @@ def clip_spectra(path: Path, settings: FeatureSettings, how: VariantSettings) ->
     random = np.random.default_rng(list(digest[:16]))
     pictures = [mel_power(samples, settings)]
     while len(pictures) < how.variants:
-        varied = _change_speed(samples, how.max_speed, random)
-        varied = _place(varied, settings.n_samples, random)
-        if random.random() < how.reverb:
-            varied = _reverberate(varied, settings.sampling_rate, random)
-        if random.random() < how.clipping:
-            varied = _clip(varied, random)
-        pictures.append(mel_power(varied, settings))
+        pictures.append(mel_power(varied(samples, settings, how, random), settings))
     return np.stack(pictures)
 
 
 def dataset_spectra(
     dataset: Dataset,
+    settings: FeatureSettings,
+    how: VariantSettings,
+    cache: Path,
+    workers: int = 2,
+    progress: Callable[[int], None] | None = None,
+) -> NDArray[np.float32]:
+    """Pictures of all clips of a data set, as `spectra_of` its paths."""
+    return spectra_of(dataset.paths, settings, how, cache, workers, progress)
+
+
+def spectra_of(
+    paths: Sequence[Path],
     settings: FeatureSettings,
     how: VariantSettings,
     cache: Path,
@@ -90,7 +84,7 @@ def dataset_spectra(
     what = {
         "features": settings.to_dict(),
         "how": vars(how),
-        "clips": [_stamp(p) for p in dataset.paths],
+        "clips": [_stamp(p) for p in paths],
     }
     key = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
     target = cache / f"spectra-{key}.npy"
@@ -98,13 +92,13 @@ def dataset_spectra(
         cache.mkdir(parents=True, exist_ok=True)
         # Write sequentially, not mapped: on a full disk a mapped file kills the process.
         partial_file = cache / f"{target.stem}.{os.getpid()}.part"
-        shape = (len(dataset), how.variants, settings.n_mels, settings.n_frames)
+        shape = (len(paths), how.variants, settings.n_mels, settings.n_frames)
         try:
             work = partial(clip_spectra, settings=settings, how=how)
             header = {"descr": "<f4", "fortran_order": False, "shape": shape}
             with partial_file.open("wb") as out, shared_out(workers) as share:
                 np.lib.format.write_array_header_1_0(out, header)
-                for index, pictures in enumerate(share(work, dataset.paths)):
+                for index, pictures in enumerate(share(work, paths)):
                     out.write(pictures.astype("<f4").tobytes())
                     if progress:
                         progress(index + 1)
@@ -119,41 +113,3 @@ def dataset_spectra(
 def _stamp(path: Path) -> tuple[str, int, int]:
     status = path.stat()
     return path.name, status.st_size, status.st_mtime_ns
-
-
-def _change_speed(samples: Float, most: float, random: np.random.Generator) -> Float:
-    speed = most ** random.uniform(-1, 1)
-    out: Float = soxr.resample(samples, 16_000 * speed, 16_000, quality="LQ").astype(np.float32)
-    return out
-
-
-def _place(samples: Float, length: int, random: np.random.Generator) -> Float:
-    """Cut to `length` at a random place, or put at a random place in silence or in a loop."""
-    if len(samples) >= length:
-        start = random.integers(len(samples) - length + 1)
-        return samples[start : start + length]
-    start = random.integers(length - len(samples) + 1)
-    mode = "wrap" if random.random() < 0.5 else "constant"
-    return np.pad(samples, (start, length - len(samples) - start), mode=mode)  # type: ignore[call-overload, no-any-return]
-
-
-def _reverberate(samples: Float, rate: int, random: np.random.Generator) -> Float:
-    """A room as exponentially fading noise after the direct sound (Polack 1988)."""
-    seconds = random.uniform(0.15, 0.9)  # until the sound has faded by 60 dB
-    n = int(seconds * rate)
-    response = random.standard_normal(n) * 10 ** (-3 * np.arange(n) / n)
-    response *= 10 ** (random.uniform(-15, 0) / 20) / np.sqrt(np.sum(response**2))
-    response[0] += 1
-    size = 1 << int(len(samples) + n - 1).bit_length()
-    wet = np.fft.irfft(np.fft.rfft(samples, size) * np.fft.rfft(response, size), size)
-    return wet[: len(samples)].astype(np.float32)
-
-
-def _clip(samples: Float, random: np.random.Generator) -> Float:
-    """Too loud for the recorder: up to a fifth of the sounding samples is cut off."""
-    magnitude = np.abs(samples)
-    sounding = magnitude[magnitude > magnitude.max() * 1e-3]
-    if not len(sounding):
-        return samples
-    limit = np.quantile(sounding, 1 - random.uniform(0.01, 0.2))
-    return np.clip(samples, -limit, limit)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinyast.arrays import Float
+from tinyast.features import audioset
 from tinyast.features.log_mel import FeatureSettings, normalise, pooled
 from tinyast.training.recipe import Recipe
 
@@ -25,7 +26,7 @@ class Batch(NamedTuple):
 
     pictures: Float  # (B, n_mels, n_frames)
     clear: Float  # mel power of the same clips before anything was put over them, by frames
-    targets: Float  # (B, classes), probabilities
+    targets: Float  # (B, classes), probabilities; what they lack of 1 is of no kind
 
 
 def augment(
@@ -46,12 +47,15 @@ def augment(
     power = add_noise(power, recipe.noise, random)
     power = narrow(power, recipe.narrow, random)
     pictures = show(power, settings)
-    pictures = blank(pictures, recipe.masks, recipe.mask_mel, recipe.mask_time, random)
+    nothing = audioset.FLOOR if settings.scale == "audioset" else 0.0
+    pictures = blank(pictures, recipe.masks, recipe.mask_mel, recipe.mask_time, random, nothing)
     return Batch(pictures, clear, targets)
 
 
 def show(power: Float, settings: FeatureSettings) -> Float:
     """Pictures (B, n_mels, n_frames) of mel power of single frames."""
+    if settings.scale == "audioset" and settings.n_mels != power.shape[-2]:
+        power = audioset.broader(settings.n_mels).astype(np.float32) @ power
     return normalise(pooled(power, settings.pool), settings)
 
 
@@ -164,14 +168,21 @@ def narrow(power: Float, part: float, random: Random) -> Float:
     return power * gains[..., None]
 
 
-def blank(pictures: Float, masks: int, mask_mel: int, mask_time: int, random: Random) -> Float:
-    """SpecAugment (Park et al. 2019): set stripes of bands and frames to the picture's mean, 0."""
+def blank(
+    pictures: Float,
+    masks: int,
+    mask_mel: int,
+    mask_time: int,
+    random: Random,
+    nothing: float = 0.0,
+) -> Float:
+    """SpecAugment (Park et al. 2019): set stripes of bands and frames to `nothing`."""
     batch, mels, frames = pictures.shape
     keep = np.ones((batch, mels, frames), bool)
     for _ in range(masks):
         keep &= ~_stripes(batch, mels, mask_mel, random)[:, :, None]
         keep &= ~_stripes(batch, frames, mask_time, random)[:, None, :]
-    return pictures * keep
+    return np.where(keep, pictures, np.float32(nothing))
 
 
 def _stripes(batch: int, size: int, widest: int, random: Random) -> NDArray[np.bool_]:

@@ -10,25 +10,43 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from tinyast.arrays import Float
 from tinyast.errors import TinyASTError
 from tinyast.export.checkpoint import read_settings
 from tinyast.features.log_mel import FeatureSettings
-from tinyast.model.modeling import TinyASTForAudioClassification
+from tinyast.model.modeling import MobileNetStem, TinyASTForAudioClassification
+from tinyast.training.augmentation import show
 
 
 class TeachingError(TinyASTError):
     """A model cannot teach here."""
 
 
-def load_teacher(
-    run: Path, settings: FeatureSettings, labels: tuple[str, ...]
-) -> TinyASTForAudioClassification:
+@dataclass(frozen=True)
+class Teacher:
+    """A trained model, and the picture that it sees of the sound its pupil hears."""
+
+    model: TinyASTForAudioClassification
+    settings: FeatureSettings
+
+
+class Lesson(NamedTuple):
+    """What teachers make of a batch of clips."""
+
+    scores: Tensor  # (B, classes), their mean
+    audioset_logits: Tensor | None  # (B, 527), of the first
+    features: Tensor | None  # (B, width) that its stem makes of a clip, each of variance about 1
+
+
+def load_teacher(run: Path, settings: FeatureSettings, labels: tuple[str, ...]) -> Teacher:
     """The model that the training in folder `run` ended with, for a pupil shown `settings`.
 
     Raises TeachingError if there is no model, or if it has other spectra or other kinds of sound.
@@ -48,32 +66,44 @@ def load_teacher(
             f"the model of {run} was not trained on the {len(labels)} kinds of sound to be learnt: "
             "train it on the same data"
         )
-    if read_settings(folder) != settings:
-        raise TeachingError(f"the model of {run} is made for other spectra: train it anew")
+    theirs = read_settings(folder)
+    if theirs.unpooled() != settings.unpooled():
+        raise TeachingError(f"the model of {run} is made for other spectra: train it again")
     if torch.cuda.is_available():
         teacher = teacher.cuda()
-    ready: TinyASTForAudioClassification = teacher.to(memory_format=torch.channels_last).eval()
-    return ready
+    return Teacher(teacher.to(memory_format=torch.channels_last).eval(), theirs)
 
 
-def digest(teacher: TinyASTForAudioClassification) -> str:
+def digest(teacher: Teacher) -> str:
     """Tells a teacher from others, by its weights."""
     content = hashlib.sha256()
-    for weights in teacher.state_dict().values():
+    for weights in teacher.model.state_dict().values():
         content.update(weights.cpu().numpy().tobytes())
     return content.hexdigest()
 
 
 @torch.no_grad()
-def taught(
-    teachers: Sequence[TinyASTForAudioClassification], pictures: Tensor, temperature: float
-) -> Tensor:
-    """The teachers' mean scores of `pictures`, (B, n_mels, n_frames).
+def taught(teachers: Sequence[Teacher], power: Float, temperature: float) -> Lesson:
+    """What teachers say of clips, mel power of frames (B, bands, frames).
 
-    Scores, (B, classes), of their logits divided by `temperature`.
+    Scores are of their logits divided by `temperature`.
     """
-    scores = [(teacher(pictures).logits.float() / temperature).softmax(1) for teacher in teachers]
-    return torch.stack(scores).mean(0)
+    device = teachers[0].model.device
+    outputs = [
+        teacher.model(torch.from_numpy(show(power, teacher.settings)).to(device))
+        for teacher in teachers
+    ]
+    scores = [(output.logits.float() / temperature).softmax(1) for output in outputs]
+    first = outputs[0]
+    features = None if first.features is None else stem_features(teachers[0].model, first.features)
+    return Lesson(torch.stack(scores).mean(0), first.audioset_logits, features)
+
+
+def stem_features(teacher: TinyASTForAudioClassification, features: Tensor) -> Tensor:
+    """The part of features (B, width) that a pretrained stem makes, scaled as the teacher does."""
+    size, variance = MobileNetStem.summary_size, teacher.scaling.running_var
+    assert variance is not None
+    return features[:, :size] / (variance[:size].sqrt() + 1e-3)
 
 
 def distance(logits: Tensor, scores: Tensor, temperature: float) -> Tensor:

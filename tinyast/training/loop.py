@@ -22,17 +22,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from tinyast.arrays import Float
 from tinyast.errors import TinyASTError
 from tinyast.features.log_mel import FeatureSettings
-from tinyast.model.configuration import TinyASTConfig
 from tinyast.model.feature_extraction import TinyASTFeatureExtractor
 from tinyast.model.modeling import TinyASTForAudioClassification
 from tinyast.training.augmentation import Batch, augment, show
-from tinyast.training.distillation import digest, distance, taught
+from tinyast.training.distillation import Teacher, digest, taught
+from tinyast.training.losses import loss_of
+from tinyast.training.pretrained import Weights
 from tinyast.training.recipe import Recipe
+from tinyast.training.start import start
+from tinyast.training.statistics import describe
 
 Tensors = tuple[Tensor, ...] | list[Tensor]
 
@@ -46,7 +49,16 @@ class Clips:
     """What the loop needs to know of a data set."""
 
     spectra: NDArray[np.float32]  # mel power of frames, (clips, variants, n_mels, n_frames * pool)
-    targets: NDArray[np.int64]  # (clips,)
+    targets: NDArray[np.int64]  # (clips,); -1 is a sound of no kind
+
+    def with_none(self, spectra: NDArray[np.float32]) -> Clips:
+        """These and sounds of no kind, (m, variants, bands, frames), of fewer variants or as many.
+
+        A variant that they lack is one that they have.
+        """
+        which = np.arange(self.spectra.shape[1]) % spectra.shape[1]
+        both = np.concatenate([self.spectra, spectra[:, which]])
+        return Clips(both, np.concatenate([self.targets, np.full(len(spectra), -1)]))
 
     def digest(self) -> str:
         """Tells these clips, by their plain pictures and labels, from any others."""
@@ -117,17 +129,18 @@ def train(
     labels: tuple[str, ...],
     training: Clips,
     testing: Clips | None = None,
-    teachers: Sequence[TinyASTForAudioClassification] = (),
+    teachers: Sequence[Teacher] = (),
     test_every: int = 10,
     report: Callable[[Metrics], None] | None = None,
+    pretrained: Weights | None = None,
 ) -> TinyASTForAudioClassification:
     """Train in `folder`, going on from what it holds, and return the averaged weights.
 
     The folder gets `run.json` (recipe and settings), `metrics.csv`, `state.pt` and, at the end,
     `model/`. Held-out clips are looked at every `test_every` epochs, for the log only: nothing is
-    chosen by them. `teachers` are models of the same kinds of sound and the same pictures, whose
-    mean scores are learnt too. Raises TrainingError if the folder holds a run of another recipe,
-    of other clips or of other teachers.
+    chosen by them. `teachers` are models of the same kinds of sound and the same spectra, whose
+    mean scores are learnt too. A stem of "mobilenet" starts from `pretrained`. Raises
+    TrainingError if the folder holds a run of another recipe, of other clips or of other teachers.
     """
     _claim(
         folder,
@@ -139,7 +152,7 @@ def train(
             "teachers": [digest(teacher) for teacher in teachers],
         },
     )
-    state = _start(recipe, settings, labels)
+    state = State(*start(recipe, settings, labels, training.spectra, pretrained), [])
     if (folder / "state.pt").exists():
         state.load(folder / "state.pt")
     while len(state.history) < recipe.epochs:
@@ -154,6 +167,9 @@ def train(
         _write_metrics(folder / "metrics.csv", state.history)
         if report:
             report(state.history[-1])
+    if state.kept.config.stem == "mobilenet":
+        kinds = training.targets >= 0
+        describe(state.kept, show(training.spectra[kinds, 0], settings), training.targets[kinds])
     state.kept.save_pretrained(folder / "model")
     TinyASTFeatureExtractor(**settings.to_dict()).save_pretrained(folder / "model")
     return state.kept
@@ -177,53 +193,68 @@ def _epoch(
     recipe: Recipe,
     settings: FeatureSettings,
     clips: Clips,
-    teachers: Sequence[TinyASTForAudioClassification],
+    teachers: Sequence[Teacher],
 ) -> tuple[float, float, float]:
     """Pass over the clips once; gives the last learning rate, mean loss and mean accuracy."""
     epoch = len(state.history)
     random = np.random.default_rng([recipe.seed, epoch])
     torch.manual_seed(recipe.seed * 1_000_003 + epoch)
     state.model.train()
+    if not recipe.stem_rate:
+        state.model.stem.requires_grad_(False)
     device = state.model.device
-    per_epoch = max(1, len(clips.targets) // recipe.batch_size)
+    per_epoch = max(1, clips_of_epoch(clips, recipe) // recipe.batch_size)
     state.average.n_averaged.fill_(1 + epoch * per_epoch)  # the weights at the start count as one
     losses, hits, rate = [], [], 0.0
     for number, batch in enumerate(_batches(clips, recipe, settings, random)):
         step = epoch * per_epoch + number
         rate = one_cycle(step / (per_epoch * recipe.epochs), recipe)
         for group in state.optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["share"]
         truth = torch.from_numpy(batch.targets).to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=_bfloat16(recipe, device)):
-            logits = state.model(torch.from_numpy(batch.pictures).to(device)).logits.float()
-            scores = None
+            output = state.model(torch.from_numpy(batch.pictures).to(device))
+            lesson = None
             if teachers:
-                clear = torch.from_numpy(show(batch.clear, settings)).to(device)
-                scores = taught(teachers, clear, recipe.distil_temperature)
-        loss = nn.functional.cross_entropy(logits, truth, label_smoothing=recipe.label_smoothing)
-        if scores is not None:
-            told = distance(logits, scores, recipe.distil_temperature)
-            loss = (1 - recipe.distil) * loss + recipe.distil * told
+                lesson = taught(teachers, batch.clear, recipe.distil_temperature)
+        loss = loss_of(output, truth, recipe, lesson, teachers)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(state.model.parameters(), recipe.clip_norm)
         state.optimiser.step()
         state.optimiser.zero_grad(set_to_none=True)
         state.average.update_parameters(state.model)
         losses.append(loss.item())
-        hits.append((logits.argmax(1) == truth.argmax(1)).float().mean().item())
+        hits.append(_hits(output.logits, truth))
     return rate, float(np.mean(losses)), float(np.mean(hits))
+
+
+def _hits(logits: Tensor, truth: Tensor) -> float:
+    """The share of clips, those of a kind for the most part, whose larger part is named."""
+    of_kinds = truth.sum(1) > 0.5
+    right = (logits.argmax(1) == truth.argmax(1)) & of_kinds
+    return float(right.sum() / of_kinds.sum().clamp_min(1))
+
+
+def clips_of_epoch(clips: Clips, recipe: Recipe) -> int:
+    """How many clips an epoch hears: all those of a kind, and some of no kind."""
+    kinds = int((clips.targets >= 0).sum())
+    return kinds + min(recipe.none_clips, len(clips.targets) - kinds)
 
 
 def _batches(
     clips: Clips, recipe: Recipe, settings: FeatureSettings, random: np.random.Generator
 ) -> Iterator[Batch]:
     """The clips, changed and shuffled, in batches."""
-    count, variants = clips.spectra.shape[:2]
+    variants = clips.spectra.shape[1]
+    count = clips_of_epoch(clips, recipe)
     size = min(recipe.batch_size, count)
     one_hot = np.eye(int(clips.targets.max()) + 1, dtype=np.float32)
-    order = random.permutation(count)
-    for start in range(0, count - size + 1, size):
-        chosen = order[start : start + size]
+    one_hot = np.concatenate([one_hot, np.zeros_like(one_hot[:1])])  # the last one is of no kind
+    kinds, others = np.flatnonzero(clips.targets >= 0), np.flatnonzero(clips.targets < 0)
+    order = np.concatenate([kinds, random.permutation(others)[: count - len(kinds)]])
+    order = random.permutation(order)
+    for first in range(0, count - size + 1, size):
+        chosen = order[first : first + size]
         which = random.integers(variants, size=size) * (random.random(size) < recipe.varied)
         power = clips.spectra[chosen, which]
         yield augment(power, one_hot[clips.targets[chosen]], recipe, settings, random)
@@ -235,41 +266,6 @@ def one_cycle(progress: float, recipe: Recipe) -> float:
         return recipe.learning_rate * (progress + 1e-3) / (recipe.warmup + 1e-3)
     fallen = (progress - recipe.warmup) / (1 - recipe.warmup)
     return recipe.learning_rate * (0.001 + 0.999 * (1 + math.cos(math.pi * fallen)) / 2)
-
-
-def _start(recipe: Recipe, settings: FeatureSettings, labels: tuple[str, ...]) -> State:
-    torch.manual_seed(recipe.seed)
-    config = TinyASTConfig(
-        n_mels=settings.n_mels,
-        n_frames=settings.n_frames,
-        id2label=dict(enumerate(labels)),
-        label2id={label: number for number, label in enumerate(labels)},
-        **recipe.model_settings(),
-    )
-    # Plain attention trains faster on a CPU than the fused one: 3.3 against 3.8 ms a clip.
-    config._attn_implementation = "eager"
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = TinyASTForAudioClassification(config).to(device, memory_format=torch.channels_last)
-    average = _averaged(model, recipe.ema_decay)
-    # Biases, norms and positions are few and set scales: decay is for matrices and filters.
-    matrices = [p for p in model.parameters() if p.ndim in (2, 4)]
-    others = [p for p in model.parameters() if p.ndim not in (2, 4)]
-    groups: list[dict[str, Any]] = [
-        {"params": matrices, "weight_decay": recipe.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    optimiser = torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
-    return State(model, average, optimiser, [])
-
-
-def _averaged(model: TinyASTForAudioClassification, decay: float) -> AveragedModel:
-    """A running mean of weights and batch-norm statistics, faster at first than `decay`."""
-
-    def average(kept: Tensors, fresh: Tensors, count: Tensor | int) -> None:
-        now = min(decay, float(count / (9 + count)))
-        get_ema_multi_avg_fn(now)(kept, fresh, count)  # type: ignore[no-untyped-call]
-
-    return AveragedModel(model, multi_avg_fn=average, use_buffers=True)
 
 
 def _bfloat16(recipe: Recipe, device: torch.device) -> bool:

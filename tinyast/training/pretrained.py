@@ -7,12 +7,21 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from tinyast.arrays import Float
 from tinyast.data.download import ChecksumError, check_sum
 from tinyast.data.pretrained import PRETRAINED, PRETRAINED_SHA256
 from tinyast.errors import DataError
-from tinyast.model.mobilenet import SHAPES, AudioSetHead, MobileNet, SqueezeExcitation
+from tinyast.model.mobilenet import (
+    SHAPES,
+    AudioSetHead,
+    MobileNet,
+    SqueezeExcitation,
+    Stretch,
+)
+from tinyast.model.modeling import MobileNetStem, TinyASTForAudioClassification
 
 EPSILON = 1e-3  # of its batch norms
+SETTLING = 256  # clips whose pictures the network is brought to
 Weights = dict[str, Tensor]
 
 
@@ -30,6 +39,21 @@ def read_pretrained(path: Path) -> Weights:
         raise DataError(f"{path} is not {PRETRAINED}: {error}. Fetch it again") from error
     weights: Weights = torch.load(path, map_location="cpu", weights_only=True)
     return weights
+
+
+def begin_with(model: TinyASTForAudioClassification, weights: Weights, pictures: Float) -> None:
+    """Put mn04's weights into a model's stem; `pictures`, (n, n_mels, n_frames), it is to see.
+
+    Where those are stretched, the network is brought to them (`settle`).
+    """
+    stem = model.stem
+    if not isinstance(stem, MobileNetStem):
+        raise DataError(f"a stem of {model.config.stem!r} cannot start from {PRETRAINED}")
+    load_into(stem.network, stem.audioset, weights)
+    if isinstance(stem.stretch, Stretch):
+        with torch.no_grad():
+            stretched = stem.stretch(torch.from_numpy(pictures))
+        settle(stem.network, weights, stretched.unsqueeze(1))
 
 
 def load_into(network: MobileNet, head: AudioSetHead, weights: Weights) -> None:

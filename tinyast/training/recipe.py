@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct, inspect
@@ -23,6 +23,8 @@ Value = object  # of a key, as TOML or a command line gives it
 MOST_STAGES, HEADS = 6, 4
 # Keys that shape the network.
 NETWORK = (
+    "stem",
+    "stretched",
     "stem_channels",
     "stem_depths",
     "hidden_size",
@@ -63,6 +65,11 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     limit: Count = 0  # use only this many clips; 0 means all
     leave_out: Count = 0  # classes, drawn by the seed, that are not learnt: to judge unknown sound
     held_out_clips: Count = 0  # with no fold held out, keep this many clips for testing
+    short: Part = 0.0  # part of the variants that are a short piece of the clip in silence
+    quiet: Part = 0.0  # part of the variants with hiss, hum or an offset far below them
+    none_clips: Count = 0  # sounds of no kind that each epoch hears as well
+    # What is seen of a clip: see tinyast/features/presets.py.
+    picture: Literal["slaney", "small", "fine"] = "slaney"
     # What is done to each batch.
     mix: Part = 0.5  # part of the clips mixed with another one
     label_smoothing: Part = 0.1
@@ -81,7 +88,16 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     distil: Part = 0.8  # part of the loss that is about their scores
     # Their logits are divided by it.
     distil_temperature: Annotated[float, Meta(ge=0.1, le=100)] = 2.0
-    # The network, as in TinyASTConfig.
+    # From 0 to 1, how far a clip is known for certain: sounds of no kind are none.
+    familiar: Amount = 0.0  # weight of telling them from kinds by the sum of all logits
+    audioset: Amount = 0.0  # weight of AudioSet's scores by the teachers, or by mn04 itself
+    imitate: Amount = 0.0  # weight of the features that the first teacher has of the same sound
+    # The network, as in TinyASTConfig. A stem of "mobilenet" starts from mn04's weights.
+    stem: Literal["convolutions", "mobilenet"] = "convolutions"
+    stretched: tuple[AtLeastOne, ...] = ()  # bands and columns; () leaves the picture as it is
+    stem_rate: Amount = (
+        1.0  # the stem's learning rate beside that of the rest; 0: it stays as it is
+    )
     stem_channels: tuple[AtLeastOne, ...] = (32, 64, 128, 256)
     stem_depths: tuple[Count, ...] = (2, 2, 2, 2, 0)
     hidden_size: AtLeastOne = 256
@@ -93,7 +109,9 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     def model_settings(self) -> dict[str, Any]:
         """The part of the recipe that goes into a `TinyASTConfig`."""
-        return {name: getattr(self, name) for name in NETWORK}
+        return {name: getattr(self, name) for name in NETWORK} | {
+            "stretched": self.stretched or None
+        }
 
     def to_dict(self) -> dict[str, object]:
         """All keys with their values, in the order of this class."""
@@ -194,6 +212,26 @@ def _out_of_range(key: str, value: Value) -> RecipeError:
 
 def check_network(recipe: Recipe) -> None:
     """Raise RecipeError if the sizes of the network do not fit together."""
+    if recipe.num_hidden_layers and recipe.hidden_size % HEADS:
+        raise RecipeError(
+            f"hidden_size of the recipe is a multiple of {HEADS}, the heads of attention, not "
+            f"{recipe.hidden_size}"
+        )
+    if (recipe.stem == "mobilenet") != (recipe.picture != "slaney"):
+        raise RecipeError(
+            'stem of the recipe is "mobilenet" with a picture "small" or "fine", and only with '
+            f"them, not {recipe.stem!r} with {recipe.picture!r}"
+        )
+    if len(recipe.stretched) not in (0, 2):
+        raise RecipeError(
+            "stretched of the recipe is two numbers, bands and columns, or none, not "
+            f"{len(recipe.stretched)}"
+        )
+    if recipe.stem == "convolutions":
+        _check_stages(recipe)
+
+
+def _check_stages(recipe: Recipe) -> None:
     stages = len(recipe.stem_channels)
     if len(recipe.stem_depths) != stages + 1:
         raise RecipeError(
@@ -215,9 +253,4 @@ def check_network(recipe: Recipe) -> None:
         raise RecipeError(
             f"stem_channels of the recipe has at most {MOST_STAGES} numbers, as each halves a "
             f"picture of 64 cells a side, not {stages}"
-        )
-    if recipe.num_hidden_layers and recipe.hidden_size % HEADS:
-        raise RecipeError(
-            f"hidden_size of the recipe is a multiple of {HEADS}, the heads of attention, not "
-            f"{recipe.hidden_size}"
         )

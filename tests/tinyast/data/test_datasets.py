@@ -9,7 +9,8 @@ import pytest
 import soundfile
 
 from tinyast.data.datasets import read_dataset
-from tinyast.data.spectrograms import VariantSettings, clip_spectra, dataset_spectra
+from tinyast.data.spectrograms import clip_spectra, dataset_spectra
+from tinyast.data.variation import VariantSettings
 from tinyast.errors import DataError
 from tinyast.features.log_mel import FeatureSettings
 

@@ -15,21 +15,31 @@ from tinyast.features.log_mel import FeatureSettings
 from tinyast.model.configuration import TinyASTConfig
 from tinyast.model.feature_extraction import TinyASTFeatureExtractor
 from tinyast.model.modeling import TinyASTForAudioClassification
-from tinyast.training.augmentation import show
-from tinyast.training.distillation import TeachingError, digest, distance, load_teacher, taught
+from tinyast.training.distillation import (
+    Teacher,
+    TeachingError,
+    digest,
+    distance,
+    load_teacher,
+    taught,
+)
 from tinyast.training.loop import TrainingError, predict, train
 
 SETTINGS = FeatureSettings()
 LABELS = ("a", "b")
 
 
-def teacher(seed: int) -> TinyASTForAudioClassification:
+def untrained(seed: int) -> TinyASTForAudioClassification:
     """An untrained model whose scores are far from even."""
     torch.manual_seed(seed)
     model = TinyASTForAudioClassification(TinyASTConfig(id2label=dict(enumerate(LABELS))))
     model.eval()
     model.classifier.weight.data.mul_(20)
     return model
+
+
+def teacher(seed: int) -> Teacher:
+    return Teacher(untrained(seed), SETTINGS)
 
 
 def finished_run(folder: Path, one: TinyASTForAudioClassification) -> Path:
@@ -43,21 +53,17 @@ def power() -> Float:
     return clips().spectra[:, 0]
 
 
-@pytest.fixture
-def pictures(power: Float) -> torch.Tensor:
-    return torch.from_numpy(show(power, SETTINGS))
-
-
-def test_teachers_say_the_mean_of_their_scores(power: Float, pictures: torch.Tensor) -> None:
-    teachers = [teacher(0), teacher(1)]
-    each = [torch.from_numpy(predict(one, power, SETTINGS) / 2).softmax(1) for one in teachers]
+def test_teachers_say_the_mean_of_their_scores(power: Float) -> None:
+    models = [untrained(0), untrained(1)]
+    each = [torch.from_numpy(predict(one, power, SETTINGS) / 2).softmax(1) for one in models]
     assert (each[0] - each[1]).abs().max() > 0.1
-    torch.testing.assert_close(taught(teachers, pictures, 2.0), (each[0] + each[1]) / 2)
+    teachers = [Teacher(model, SETTINGS) for model in models]
+    torch.testing.assert_close(taught(teachers, power, 2.0).scores, (each[0] + each[1]) / 2)
 
 
-def test_a_pupil_that_says_the_same_is_nearest(power: Float, pictures: torch.Tensor) -> None:
-    logits = torch.from_numpy(predict(teacher(0), power, SETTINGS))
-    scores = taught([teacher(0)], pictures, 3.0)
+def test_a_pupil_that_says_the_same_is_nearest(power: Float) -> None:
+    logits = torch.from_numpy(predict(untrained(0), power, SETTINGS))
+    scores = taught([teacher(0)], power, 3.0).scores
     same, other = distance(logits, scores, 3.0), distance(logits.flip(1), scores, 3.0)
     assert same < other
     entropy = -(scores * scores.log()).sum(1).mean()
@@ -73,7 +79,9 @@ def test_a_pupil_comes_to_say_what_its_teacher_says(tmp_path: Path, power: Float
     knows.classifier.bias.data.neg_()
     told = predict(knows, power, SETTINGS).argmax(1)
     assert (told != clips().targets).mean() > 0.9
-    pupil = train(tmp_path / "pupil", recipe, SETTINGS, LABELS, clips(), teachers=[knows])
+    pupil = train(
+        tmp_path / "pupil", recipe, SETTINGS, LABELS, clips(), teachers=[Teacher(knows, SETTINGS)]
+    )
     assert (predict(pupil, power, SETTINGS).argmax(1) == told).mean() > 0.9
 
 
@@ -86,22 +94,24 @@ def test_a_run_goes_on_with_its_own_teachers_alone(tmp_path: Path) -> None:
             train(tmp_path, once, SETTINGS, LABELS, clips(), teachers=others)
 
 
-def test_a_run_that_has_ended_can_teach(tmp_path: Path, pictures: torch.Tensor) -> None:
+def test_a_run_that_has_ended_can_teach(tmp_path: Path, power: Float) -> None:
     made = teacher(0)
-    found = load_teacher(finished_run(tmp_path, made), SETTINGS, LABELS)
+    found = load_teacher(finished_run(tmp_path, made.model), SETTINGS, LABELS)
     assert digest(found) == digest(made) != digest(teacher(1))
-    torch.testing.assert_close(taught([found], pictures, 2.0), taught([made], pictures, 2.0))
+    torch.testing.assert_close(
+        taught([found], power, 2.0).scores, taught([made], power, 2.0).scores
+    )
 
 
 def test_who_cannot_teach_is_told_why(tmp_path: Path) -> None:
     with pytest.raises(TeachingError, match=r"nobody holds no model .* a training that has ended"):
         load_teacher(tmp_path / "nobody", SETTINGS, LABELS)
-    run = finished_run(tmp_path / "run", teacher(0))
+    run = finished_run(tmp_path / "run", untrained(0))
     with pytest.raises(TeachingError, match="not trained on the 3 kinds of sound to be learnt"):
         load_teacher(run, SETTINGS, ("a", "b", "c"))
     (run / "model/model.safetensors").write_bytes(b"")
     with pytest.raises(TeachingError, match="cannot be loaded: train it anew"):
         load_teacher(run, SETTINGS, LABELS)
-    finished_run(run, teacher(0))
+    finished_run(run, untrained(0))
     with pytest.raises(TeachingError, match="made for other spectra"):
         load_teacher(run, replace(SETTINGS, fmax=4_000.0), LABELS)

@@ -1,0 +1,76 @@
+"""What a training begins with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from tinyast.features.log_mel import FeatureSettings
+from tinyast.model.configuration import TinyASTConfig
+from tinyast.model.modeling import TinyASTForAudioClassification
+from tinyast.training.augmentation import show
+from tinyast.training.pretrained import SETTLING, Weights, begin_with
+from tinyast.training.recipe import Recipe
+
+Tensors = tuple[Tensor, ...] | list[Tensor]
+
+
+def start(
+    recipe: Recipe,
+    settings: FeatureSettings,
+    labels: tuple[str, ...],
+    spectra: NDArray[np.float32],
+    pretrained: Weights | None,
+) -> tuple[TinyASTForAudioClassification, AveragedModel, torch.optim.Optimizer]:
+    """The model, its running mean and its optimiser, before the first step.
+
+    A stem of "mobilenet" gets the weights `pretrained`, and is brought to the first of `spectra`,
+    (clips, variants, bands, frames).
+    """
+    torch.manual_seed(recipe.seed)
+    config = TinyASTConfig(
+        n_mels=settings.n_mels,
+        n_frames=settings.n_frames,
+        id2label=dict(enumerate(labels)),
+        label2id={label: number for number, label in enumerate(labels)},
+        **recipe.model_settings(),
+    )
+    # Plain attention trains faster on a CPU than the fused one: 3.3 against 3.8 ms a clip.
+    config._attn_implementation = "eager"
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = TinyASTForAudioClassification(config)
+    if pretrained is not None:
+        begin_with(model, pretrained, show(spectra[:SETTLING, 0], settings))
+    model = model.to(device, memory_format=torch.channels_last)
+    average = _averaged(model, recipe.ema_decay)
+    optimiser = torch.optim.AdamW(_groups(model, recipe), lr=recipe.learning_rate, fused=True)
+    return model, average, optimiser
+
+
+def _groups(model: TinyASTForAudioClassification, recipe: Recipe) -> list[dict[str, Any]]:
+    """Weights with their decay and their share of the learning rate."""
+    stem = {id(weights) for weights in model.stem.parameters()}
+    groups: list[dict[str, Any]] = []
+    for inside, share in ((True, recipe.stem_rate), (False, 1.0)):
+        some = [weights for weights in model.parameters() if (id(weights) in stem) == inside]
+        # Biases, norms and positions are few and set scales: decay is for matrices and filters.
+        matrices = [weights for weights in some if weights.ndim in (2, 4)]
+        others = [weights for weights in some if weights.ndim not in (2, 4)]
+        groups.append({"params": matrices, "weight_decay": recipe.weight_decay, "share": share})
+        groups.append({"params": others, "weight_decay": 0.0, "share": share})
+    return groups
+
+
+def _averaged(model: TinyASTForAudioClassification, decay: float) -> AveragedModel:
+    """A running mean of weights and batch-norm statistics, faster at first than `decay`."""
+
+    def average(kept: Tensors, fresh: Tensors, count: Tensor | int) -> None:
+        now = min(decay, float(count / (9 + count)))
+        get_ema_multi_avg_fn(now)(kept, fresh, count)  # type: ignore[no-untyped-call]
+
+    return AveragedModel(model, multi_avg_fn=average, use_buffers=True)

@@ -1,0 +1,56 @@
+"""What a checkpoint keeps of the clips it was trained on: statistics of their embeddings."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tinyast.arrays import Float
+from tinyast.model.modeling import TinyASTForAudioClassification
+
+SHRUNK = 0.3  # how far the covariance is drawn towards one without correlations
+AT_ONCE = 64  # pictures
+
+
+@torch.no_grad()
+def describe(
+    model: TinyASTForAudioClassification, pictures: Float, targets: NDArray[np.int64]
+) -> None:
+    """Fit the embedding and the model of familiar sounds to clips and their kinds.
+
+    `pictures` are (n, n_mels, n_frames), `targets` (n,). The embedding is the projection of scaled
+    features that keeps most of their variance, brought to mean 0 and covariance 1 (principal
+    component analysis). Needs more clips than the embedding has numbers.
+    """
+    scaled = scaled_features(model, pictures)
+    size = model.config.embedding_size
+    mean = scaled.mean(axis=0)
+    _, spread, directions = np.linalg.svd(scaled - mean, full_matrices=False)
+    projection = directions[:size].T / spread[:size] * np.sqrt(len(scaled))  # (width, size)
+    embedded = (scaled - mean) @ projection
+    kinds = model.config.num_labels
+    counts = np.bincount(targets, minlength=kinds)
+    means = np.zeros((kinds, size))
+    np.add.at(means, targets, embedded)
+    means /= np.maximum(counts, 1)[:, None]
+    rest = embedded - means[targets]
+    covariance = rest.T @ rest / len(rest)
+    even = np.trace(covariance) / size * np.eye(size)
+    within = np.linalg.cholesky(np.linalg.inv((1 - SHRUNK) * covariance + SHRUNK * even))
+    model.embedding.weight.copy_(torch.from_numpy(projection.T))
+    model.embedding.bias.copy_(torch.from_numpy(-mean @ projection))
+    model.familiarity.means.copy_(torch.from_numpy(means))
+    model.familiarity.within.copy_(torch.from_numpy(within))
+    model.familiarity.counts.copy_(torch.from_numpy(counts))
+
+
+@torch.no_grad()
+def scaled_features(model: TinyASTForAudioClassification, pictures: Float) -> NDArray[np.float64]:
+    """What the classifier is given of each picture, (n, width)."""
+    model.eval()
+    parts = []
+    for start in range(0, len(pictures), AT_ONCE):
+        some = torch.from_numpy(pictures[start : start + AT_ONCE]).to(model.device)
+        parts.append(model.scaling(model(some).features).cpu().numpy())
+    return np.concatenate(parts).astype(np.float64)
