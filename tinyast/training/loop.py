@@ -167,12 +167,19 @@ def train(
         _write_metrics(folder / "metrics.csv", state.history)
         if report:
             report(state.history[-1])
-    if state.kept.config.stem == "mobilenet":
-        kinds = training.targets >= 0
-        describe(state.kept, show(training.spectra[kinds, 0], settings), training.targets[kinds])
-    state.kept.save_pretrained(folder / "model")
-    TinyASTFeatureExtractor(**settings.to_dict()).save_pretrained(folder / "model")
+    _write_model(folder / "model", state.kept, training, settings)
     return state.kept
+
+
+def _write_model(
+    folder: Path, model: TinyASTForAudioClassification, clips: Clips, settings: FeatureSettings
+) -> None:
+    """The model, with the statistics that it keeps of its clips, and its feature extractor."""
+    if model.config.stem == "mobilenet":
+        kinds = clips.targets >= 0
+        describe(model, show(clips.spectra[kinds, 0], settings), clips.targets[kinds])
+    model.save_pretrained(folder)
+    TinyASTFeatureExtractor(**settings.to_dict()).save_pretrained(folder)
 
 
 def predict(

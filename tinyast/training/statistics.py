@@ -21,13 +21,15 @@ def describe(
 
     `pictures` are (n, n_mels, n_frames), `targets` (n,). The embedding is the projection of scaled
     features that keeps most of their variance, brought to mean 0 and covariance 1 (principal
-    component analysis). Needs more clips than the embedding has numbers.
+    component analysis). From fewer clips than it has numbers, the last of these stay 0.
     """
     scaled = scaled_features(model, pictures)
     size = model.config.embedding_size
     mean = scaled.mean(axis=0)
     _, spread, directions = np.linalg.svd(scaled - mean, full_matrices=False)
-    projection = directions[:size].T / spread[:size] * np.sqrt(len(scaled))  # (width, size)
+    kept = int((spread[:size] > spread[0] * 1e-6).sum())
+    projection = np.zeros((scaled.shape[1], size))
+    projection[:, :kept] = directions[:kept].T / spread[:kept] * np.sqrt(len(scaled))
     embedded = (scaled - mean) @ projection
     kinds = model.config.num_labels
     counts = np.bincount(targets, minlength=kinds)

@@ -40,6 +40,9 @@ def load(folder: Path, **typed: object) -> Recipe:
         ("stem_depths", (1, 1), "stem_depths of the recipe has one number more .* 2 and 4"),
         ("stem_depths", (1, 0, 2, 2, 0), "stem_depths of the recipe is 1 or more but for its last"),
         ("hidden_size", 160, "hidden_size of the recipe is the last of stem_channels"),
+        ("picture", "large", "picture must be one of .*fine.*, not 'large'"),
+        ("picture", "fine", 'stem of the recipe is "mobilenet" with a picture'),
+        ("stretched", (128, 256, 3), "stretched of the recipe is two numbers, bands and columns"),
     ],
 )
 def test_a_value_out_of_range_is_named(tmp_path: Path, key: str, value: object, says: str) -> None:
@@ -64,7 +67,7 @@ def test_shipped_recipes_are_within(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "key", [name for name, value in Recipe().to_dict().items() if not isinstance(value, bool)]
+    "key", [name for name, value in Recipe().to_dict().items() if not isinstance(value, bool | str)]
 )
 def test_every_number_has_a_least_value(tmp_path: Path, key: str) -> None:
     with pytest.raises(RecipeError, match=f"{key} of the recipe is a number from .*, not -1"):
