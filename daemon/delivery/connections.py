@@ -1,4 +1,4 @@
-"""Count connections, subscribers and refusals, and notice when there are too many.
+"""Count connections, subscribers and refusals; end connections that are too many or send too much.
 
 libzmq reports each connection on a monitor socket. An unread monitor blocks libzmq's I/O thread and
 with it every subscriber, so one thread reads all monitors, and the queue to it has no bound. The
@@ -7,24 +7,35 @@ same thread answers the authenticator's requests, which come at the same moments
 
 from __future__ import annotations
 
+import logging
 import queue
 import resource
 import struct
 import time
 from collections import Counter, deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import count
+from socket import AddressFamily
 
 import zmq
 
 from daemon.delivery.authenticator import Authenticator
+from daemon.delivery.peers import Peer, peer_of
 from daemon.monitoring.metrics import HANDSHAKES
 from daemon.monitoring.service_thread import ServiceThread
+
+log = logging.getLogger(__name__)
 
 POLL_MS = 250
 STALL_S = 60.0
 HANDSHAKE_S = 10.0  # libzmq ends a connection that has not shown its key by then
 MANY_LEFT = 64  # closed connections before their memory is freed
+SWEEP_MS = 100  # between looks at what connections sent
+SWEEP_REST = 20  # times as long as the last look took, at least, until the next
+THINNED_S = 0.05
+ALLOWED_BYTES = 1 << 16  # that a connection may send for its handshake and subscriptions
+ALLOWED_BYTES_S = 1_000  # and for what comes later, each second
 RESERVE = 256  # descriptors for everything but connections: files in work, the journal, the model
 
 _EVENT = struct.Struct("=Hi")  # event, value (zmq_socket_monitor(3))
@@ -54,6 +65,18 @@ _RESULTS = dict(
 Socket = zmq.Socket[bytes]
 
 
+@dataclass
+class _Connection:
+    peer: Peer
+    since: float  # time.monotonic()
+    answered: int = 0  # bytes of requests that were answered, with their framing
+
+    def is_flood(self, now: float) -> bool:
+        """Whether more bytes came than any subscriber sends and any request explains."""
+        allowed = ALLOWED_BYTES + ALLOWED_BYTES_S * (now - self.since) + self.answered
+        return self.peer.received_bytes() > allowed
+
+
 class EndpointStats:
     """The connections of one endpoint.
 
@@ -61,21 +84,28 @@ class EndpointStats:
     is only probably a subscriber's; an older one has passed, or libzmq would have ended it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, family: AddressFamily) -> None:
+        self._family = family
         self.accepted = 0
+        self.floods = 0  # connections ended since they sent too much
         self.handshakes: Counter[str] = Counter()  # by result
-        self._open: dict[int, float] = {}  # start, by descriptor
+        self.open: dict[int, _Connection] = {}  # by descriptor
         self._passed: deque[float] = deque(maxlen=10_000)  # when handshakes succeeded
         self._left = 0  # connections closed since their memory was last freed
         self.clear_away: Callable[[], object] = lambda: None  # requests freeing; must not block
+
+    def continue_from(self, before: EndpointStats) -> None:
+        """Take over the counters of a socket that was renewed; it begins without connections."""
+        self.accepted, self.handshakes = before.accepted, before.handshakes
+        self.floods, self.clear_away = before.floods, before.clear_away
 
     def note(self, event: int, value: int) -> None:
         now = time.monotonic()
         if event == zmq.EVENT_ACCEPTED:
             self.accepted += 1
-            self._open[value] = now
+            self.open[value] = _Connection(peer_of(value, self._family), now)
         elif event == zmq.EVENT_DISCONNECTED:
-            self._open.pop(value, None)
+            self.open.pop(value, None)
             self._left += 1
             if self._left >= MANY_LEFT:
                 self._left = 0
@@ -85,21 +115,41 @@ class EndpointStats:
             if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
                 self._passed.append(now)
 
+    def answer(self, fd: int, size: int) -> None:
+        """A request of `size` bytes was taken from a connection, which may send as many again."""
+        if (connection := self.open.get(fd)) is not None:
+            connection.answered += size
+
+    def end_floods(self) -> None:
+        """End connections that send without end, as parts of one message that is never whole.
+
+        libzmq holds such parts in memory, and knows a limit only for the size of each.
+        """
+        now = time.monotonic()
+        for connection in list(self.open.values()):
+            if connection.is_flood(now):
+                self.floods += 1
+                log.warning(
+                    "a connection from %s sends without end; it was closed",
+                    connection.peer.address,
+                )
+                connection.peer.end()
+
     @property
     def connections(self) -> int:
-        return len(self._open)
+        return len(self.open)
 
     @property
     def subscribers(self) -> int:
         """Connections that have completed the handshake."""
         begun = time.monotonic() - HANDSHAKE_S
-        fresh = sum(since > begun for since in self._open.copy().values())
+        fresh = sum(each.since > begun for each in self.open.copy().values())
         passed = sum(at > begun for at in self._passed.copy())
         return self.connections - fresh + min(fresh, passed)
 
 
 class ConnectionMonitor(ServiceThread):
-    """Keeps the statistics of each endpoint, and detects too many connections.
+    """Keeps the statistics of each endpoint, and ends connections beyond their limits.
 
     It ends after `stop`, once every watched socket is closed: libzmq would wait without end for
     someone to read the last report.
@@ -114,11 +164,13 @@ class ConnectionMonitor(ServiceThread):
         self._new: queue.SimpleQueue[tuple[Socket, EndpointStats]] = queue.SimpleQueue()
         self._numbers = count()
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        self.room = max(limit // 2, limit - RESERVE)  # connections, over all endpoints
+        self._room = max(limit // 2, limit - RESERVE)  # connections, over all endpoints
+        self._swept_at = 0.0
+        self.crowds: queue.SimpleQueue[tuple[int, str]] = queue.SimpleQueue()
 
     # -- any thread ----------------------------------------------------------------------------
 
-    def watch(self, socket: Socket, name: str) -> None:
+    def watch(self, socket: Socket, name: str, family: AddressFamily) -> None:
         """Keep the statistics of a socket that is not bound yet, until it is closed."""
         address = f"inproc://monitor-{next(self._numbers)}"
         monitor = self._context.socket(zmq.PAIR)
@@ -129,8 +181,10 @@ class ConnectionMonitor(ServiceThread):
         except zmq.ZMQError:
             monitor.close()
             raise
-        # A renewed socket begins without connections; the counters continue.
-        stats = self.stats[name] = _continued(self.stats.get(name))
+        stats = EndpointStats(family)
+        if name in self.stats:
+            stats.continue_from(self.stats[name])
+        self.stats[name] = stats
         self._new.put((monitor, stats))
 
     @property
@@ -149,11 +203,6 @@ class ConnectionMonitor(ServiceThread):
             for name, stats in list(self.stats.items())
         }
 
-    @property
-    def crowded(self) -> bool:
-        """Whether connections begin to take the descriptors that other parts need."""
-        return self.connections > self.room
-
     # -- this thread ---------------------------------------------------------------------------
 
     def work(self) -> None:
@@ -168,7 +217,7 @@ class ConnectionMonitor(ServiceThread):
                     monitor, stats = self._new.get()
                     monitors[monitor] = stats
                     poller.register(monitor, zmq.POLLIN)
-                for socket, _ in poller.poll(POLL_MS):
+                for socket, _ in poller.poll(self._patience_ms()):
                     if socket not in monitors:
                         assert self._authenticator is not None
                         self._authenticator.answer()
@@ -176,9 +225,41 @@ class ConnectionMonitor(ServiceThread):
                         poller.unregister(socket)
                         del monitors[socket]
                         socket.close()
+                self._sweep()
         finally:
             for monitor in monitors:
                 monitor.close()
+
+    def _patience_ms(self) -> int:
+        return POLL_MS if self.connections == 0 else SWEEP_MS
+
+    def _sweep(self) -> None:
+        """Hold connections to their limits, with a small share of this thread's time."""
+        began = time.monotonic()
+        if began < self._swept_at:
+            return
+        for stats in list(self.stats.values()):
+            stats.end_floods()
+        self._thin_out()
+        now = time.monotonic()
+        self._swept_at = now + max(SWEEP_MS / 1000, SWEEP_REST * (now - began))
+
+    def _thin_out(self) -> None:
+        """Where there are too many connections, end all of the address that has the most.
+
+        Subscribers among them connect again. One address of another machine may have half of all.
+        """
+        peers = [each.peer for stats in list(self.stats.values()) for each in stats.open.values()]
+        if len(peers) <= self._room // 2:
+            return
+        of_address = Counter(peer.address for peer in peers)
+        address, most = of_address.most_common(1)[0]
+        theirs = [peer for peer in peers if peer.address == address]
+        if len(peers) > self._room or (most > self._room // 2 and not theirs[0].is_local):
+            for peer in theirs:
+                peer.end()
+            self.crowds.put((len(peers), address))
+            time.sleep(THINNED_S)  # for libzmq to close them, before they are counted again
 
 
 def _read(monitor: Socket, stats: EndpointStats) -> bool:
@@ -188,11 +269,3 @@ def _read(monitor: Socket, stats: EndpointStats) -> bool:
         return False
     stats.note(event, value)
     return True
-
-
-def _continued(before: EndpointStats | None) -> EndpointStats:
-    stats = EndpointStats()
-    if before is not None:
-        stats.accepted, stats.handshakes = before.accepted, before.handshakes
-        stats.clear_away = before.clear_away
-    return stats

@@ -7,6 +7,7 @@ import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
+from socket import AddressFamily
 
 import zmq
 
@@ -17,7 +18,10 @@ from daemon.host.locks import Lock
 from daemon.host.tcp import holder_of_port, keep_alive, why_no_interfaces
 from daemon.protocol.keys import ServerKeys
 
+FRAMING_BYTES = 64  # at most, of one frame, with its encryption
 MAX_MESSAGE = 4_096  # bytes that a client may send: subscriptions and requests are small
+RECEIVE_BUFFER = 2_048  # bytes; a client that floods is slow, and soon noticed
+UNREAD_S = 60.0  # after which a client that reads nothing is disconnected
 LINGER_MS = 2_000  # time to send queued messages at the end
 RENEW_S = 5.0  # for the system to release the old port
 
@@ -63,6 +67,8 @@ class Endpoint:
         socket.linger = LINGER_MS
         socket.maxmsgsize = MAX_MESSAGE
         socket.handshake_ivl = round(1000 * HANDSHAKE_S)
+        socket.rcvbuf = RECEIVE_BUFFER
+        socket.setsockopt(zmq.TCP_MAXRT, round(1000 * UNREAD_S))
         keep_alive(socket)
         if address.startswith("tcp://["):
             socket.ipv6 = True
@@ -71,7 +77,7 @@ class Endpoint:
         if self._keys is not None:
             secure(socket, self._keys)
         try:
-            self._monitor.watch(socket, self._name)
+            self._monitor.watch(socket, self._name, _family(address))
         except zmq.ZMQError:
             socket.close()
             raise
@@ -118,12 +124,26 @@ class Endpoint:
         """
         self._monitor.stats[self._name].clear_away = ask
 
+    def take(self) -> list[bytes]:
+        """The frames of the request that waits; for the owning thread."""
+        frames = self.socket.recv_multipart(copy=False)
+        size = sum(len(frame.buffer) + FRAMING_BYTES for frame in frames)
+        self._monitor.stats[self._name].answer(frames[-1].get(zmq.SRCFD), size)
+        return [frame.bytes for frame in frames]
+
     def clear_away(self) -> None:
         """Free the memory of closed connections; for the owning thread."""
         self.socket.getsockopt(zmq.EVENTS)
 
     def close(self) -> None:
         self.socket.close()
+
+
+def _family(address: str) -> AddressFamily:
+    if address.startswith("ipc://"):
+        return AddressFamily.AF_UNIX
+    ipv6 = address.startswith("tcp://[")
+    return AddressFamily.AF_INET6 if ipv6 else AddressFamily.AF_INET
 
 
 def ipc_lock(name: str, path: Path) -> Lock:

@@ -76,7 +76,7 @@ class ReplayThread(ServiceThread):
                 while not self._upkeep.empty():
                     self._upkeep.get().work(self._endpoint)
                 if self._endpoint.socket.poll(POLL_MS):
-                    request = self._endpoint.socket.recv_multipart()
+                    request = self._endpoint.take()
                     with self._tally.stage("replay"):
                         self._answer(reader, request)
         finally:

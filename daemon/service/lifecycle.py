@@ -166,17 +166,16 @@ class Service:
             self._tend(Endpoint.renew)
 
     def _check_crowd(self) -> None:
-        """Keep connections from taking the descriptors that files and the journal need."""
-        monitor = self._components.endpoints.monitor
-        if not monitor.crowded:
-            return
-        count = monitor.connections
-        text = f"{count} connections are too many: all were dropped; subscribers come back"
-        log.error("%s", text)
-        self._tend(Endpoint.renew)
-        if time.monotonic() > self._crowd_reported_at + REPEAT_S:
-            self._crowd_reported_at = time.monotonic()
-            self._components.post("crowded", text, connections=count)
+        """Report that connections came near the limit of descriptors, and were ended."""
+        crowds = self._components.endpoints.monitor.crowds
+        while not crowds.empty():
+            count, address = crowds.get()
+            whose = f"those of {address}" if address else "those on Unix sockets"
+            text = f"{count} connections are too many: {whose} were ended; subscribers come back"
+            log.error("%s", text)
+            if time.monotonic() > self._crowd_reported_at + REPEAT_S:
+                self._crowd_reported_at = time.monotonic()
+                self._components.post("crowded", text, connections=count)
 
     def _check_clock(self) -> None:
         """Report a step of the system's clock, which times in messages follow."""

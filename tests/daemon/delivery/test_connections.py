@@ -7,8 +7,11 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
+import pytest
+import zmq
 from running import Daemon, free_port, of_type
 from sounds import write_wav
+from strangers import GREETING, connected
 
 MakeDaemon = Callable[..., Daemon]
 ROOM = 100  # connections, where a process may have twice as many descriptors
@@ -84,3 +87,43 @@ def test_connections_never_take_the_last_descriptors(daemon: MakeDaemon) -> None
     write_wav(listening.folder / "after.wav", seed=1)
     assert len(listening.ends(2)) == 2
     assert listening.stop() == 0
+
+
+@pytest.fixture
+def open_to_tcp(daemon: MakeDaemon) -> Daemon:
+    listening = daemon()
+    over_tcp(listening)
+    return listening.start()
+
+
+@pytest.mark.parametrize(("endpoint", "kind"), [("publish", b"SUB"), ("replay", b"DEALER")])
+def test_a_message_without_end_is_cut_off(open_to_tcp: Daemon, endpoint: str, kind: bytes) -> None:
+    """libzmq keeps all parts of it, each within the limit of a part."""
+    before = open_to_tcp.memory()
+    ready = b"\x05READY\x0bSocket-Type" + len(kind).to_bytes(4, "big") + kind
+    part = b"\x03" + (4_000).to_bytes(8, "big") + b"a" * 4_000  # more of the same message follow
+    for _ in range(3):
+        with connected(getattr(open_to_tcp, endpoint)) as peer:
+            peer.settimeout(30)
+            peer.sendall(GREETING + bytes([4, len(ready)]) + ready)
+            with pytest.raises(OSError, match="reset|pipe"):
+                while True:
+                    peer.sendall(part)
+    assert open_to_tcp.peak_memory() - before < 60e6
+    open_to_tcp.wait_for(lambda: counts(open_to_tcp, endpoint)["open"] <= 1, "closed")
+    write_wav(open_to_tcp.folder / "a.wav")
+    assert open_to_tcp.ends(1)[0]["state"] == "done"
+
+
+def test_many_requests_and_subscriptions_are_no_flood(open_to_tcp: Daemon) -> None:
+    with zmq.Context() as context, context.socket(zmq.REQ) as asking:
+        asking.connect(open_to_tcp.replay)
+        long = b'{"status": true, "topic": "' + b"x" * 3_900 + b'"}'
+        for _ in range(100):  # 400 kB in all
+            asking.send(long)
+            assert asking.poll(30_000)
+            asking.recv()
+    with open_to_tcp.client() as client:
+        write_wav(open_to_tcp.folder / "a.wav")
+        assert next(iter(client)).message["seq"] == 1
+    assert "without end" not in open_to_tcp.tail()
