@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from daemon.host.tcp import is_loopback
 
+_NO_LINGER = struct.pack("ii", 1, 0)
 _RECEIVED = struct.Struct("=128xQ")  # tcpi_bytes_received in struct tcp_info (linux/tcp.h)
 
 
@@ -44,6 +45,8 @@ class Peer:
     def end(self) -> None:
         """End the connection, if it is still there; libzmq then closes it."""
         with suppress(OSError), self._borrowed() as connection:
+            # A sender that waits for room learns by a reset that there will be none.
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
             connection.shutdown(socket.SHUT_RDWR)
 
     @contextmanager
