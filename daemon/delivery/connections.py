@@ -32,6 +32,7 @@ STALL_S = 60.0
 HANDSHAKE_S = 10.0  # libzmq ends a connection that has not shown its key by then
 MANY_LEFT = 64  # closed connections before their memory is freed
 SWEEP_MS = 100  # between looks at what connections sent
+WARY_MS, WARY_S = 10, 10.0  # the same after a flood, and for how long
 SWEEP_REST = 20  # times as long as the last look took, at least, until the next
 THINNED_S = 0.05
 ALLOWED_BYTES = 1 << 16  # that a connection may send for its handshake and subscriptions
@@ -120,11 +121,13 @@ class EndpointStats:
         if (connection := self.open.get(fd)) is not None:
             connection.answered += size
 
-    def end_floods(self) -> None:
+    def end_floods(self) -> bool:
         """End connections that send without end, as parts of one message that is never whole.
 
-        libzmq holds such parts in memory, and knows a limit only for the size of each.
+        libzmq holds such parts in memory, and knows a limit only for the size of each. Whether
+        there were any.
         """
+        before = self.floods
         now = time.monotonic()
         for connection in list(self.open.values()):
             if connection.is_flood(now):
@@ -134,6 +137,7 @@ class EndpointStats:
                     connection.peer.address,
                 )
                 connection.peer.end()
+        return self.floods > before
 
     @property
     def connections(self) -> int:
@@ -165,7 +169,7 @@ class ConnectionMonitor(ServiceThread):
         self._numbers = count()
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self._room = max(limit // 2, limit - RESERVE)  # connections, over all endpoints
-        self._swept_at = 0.0
+        self._swept_at = self._wary_until = 0.0
         self.crowds: queue.SimpleQueue[tuple[int, str]] = queue.SimpleQueue()
 
     # -- any thread ----------------------------------------------------------------------------
@@ -231,7 +235,10 @@ class ConnectionMonitor(ServiceThread):
                 monitor.close()
 
     def _patience_ms(self) -> int:
-        return POLL_MS if self.connections == 0 else SWEEP_MS
+        return POLL_MS if self.connections == 0 else self._sweep_ms()
+
+    def _sweep_ms(self) -> int:
+        return WARY_MS if time.monotonic() < self._wary_until else SWEEP_MS
 
     def _sweep(self) -> None:
         """Hold connections to their limits, with a small share of this thread's time."""
@@ -239,10 +246,11 @@ class ConnectionMonitor(ServiceThread):
         if began < self._swept_at:
             return
         for stats in list(self.stats.values()):
-            stats.end_floods()
+            if stats.end_floods():
+                self._wary_until = began + WARY_S
         self._thin_out()
         now = time.monotonic()
-        self._swept_at = now + max(SWEEP_MS / 1000, SWEEP_REST * (now - began))
+        self._swept_at = now + max(self._sweep_ms() / 1000, SWEEP_REST * (now - began))
 
     def _thin_out(self) -> None:
         """Where there are too many connections, end all of the address that has the most.

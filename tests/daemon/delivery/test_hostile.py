@@ -171,3 +171,4 @@ def test_a_flood_of_subscriptions_on_an_open_endpoint_is_cut_off(
     assert seqs == list(range(1, len(seqs) + 1))
     assert len({received.message["id"] for received in heard}) == len(seqs)
     print(f"flood of subscriptions: peak memory {listening.peak_memory() / 1e6:.0f} MB")
+    assert listening.stop() == 0
