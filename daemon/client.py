@@ -6,7 +6,7 @@
         for received in client:
             print(received.message["seq"], received.topic)
 
-The client subscribes, asks replay for whatever it missed and drops whatever it has seen. Numbers
+The client subscribes, asks replay for missed messages and drops duplicates. Numbers
 show a loss: messages are numbered without holes, and heartbeats name the newest. If heartbeats fail
 to come, `silent` says so. Malformed messages are counted and skipped.
 """
@@ -27,7 +27,7 @@ import zmq
 from daemon.host.tcp import keep_alive
 from daemon.protocol.asking import Asker, milliseconds
 from daemon.protocol.cursor import Cursor
-from daemon.protocol.decoding import Received as Received  # what a Client gives out
+from daemon.protocol.decoding import Received as Received  # the messages that a Client yields
 from daemon.protocol.decoding import ReceivedBeat, read_live, read_page
 from daemon.protocol.keys import ClientKeys as ClientKeys
 from daemon.protocol.messages import HEARTBEAT_TOPIC, PREFIX, TYPES
@@ -39,7 +39,7 @@ PUBLISH = "tcp://127.0.0.1:5755"
 REPLAY = "tcp://127.0.0.1:5756"
 REPLY_S = 5.0  # after this long without an answer, the client asks again
 SILENT_S = 15.0  # without a sign of life; a daemon beats every 5 s
-AWAY_S = 5.0  # after this long without receive(), a missing heartbeat proves nothing
+AWAY_S = 5.0  # after this long without receive(), a missing heartbeat is no proof
 MALFORMED_S = 1.0  # between requests while the answers are malformed
 
 
@@ -50,7 +50,7 @@ class NoAnswer(Exception):
 class Client:
     """An endless iterator over a daemon's messages in the order of their `seq`, each once.
 
-    `since`: the `seq` after which to begin, 0 for all that is kept, None for the newest. `journal`
+    `since`: begin after this `seq`; 0 for everything stored, None for new messages only. `journal`
     and `last_id`: the `journal` and `id` of the message `since`, if known; if the daemon has
     another journal by now, or another message at that place, the client reads it from its start.
     `topics`: only messages whose topic begins with one of these. `buffered`: messages that wait
@@ -116,7 +116,7 @@ class Client:
                 yield received
 
     def receive(self, timeout: float | None = None) -> Received | None:
-        """The next message, or None if none came within `timeout` seconds.
+        """The next message; None if `timeout` seconds pass without one.
 
         After 15 s of waiting without a sign of the daemon, it logs that and sets `silent` until
         there is one. It keeps trying all the while.
@@ -202,7 +202,7 @@ class Client:
             self._ready.append(received)
 
     def _replay_page(self, timeout: float) -> None:
-        """Go on with replay: ask, or go on waiting for the answer."""
+        """Continue with replay: ask, or wait for the answer."""
         pause = self._ask_at - time.monotonic()
         if pause > 0:
             time.sleep(min(pause, timeout))

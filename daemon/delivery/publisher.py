@@ -1,8 +1,8 @@
-"""Delivery: commit what was found out, then publish it. The only writer of journal and PUB.
+"""Delivery: commit messages, then publish them. The only writer of journal and PUB.
 
-Everything that the daemon says passes through one bounded queue to one thread. The thread commits
-whatever is waiting in one transaction and publishes it after. It waits for more only where files
-queue up: then some milliseconds are nothing to them, and they share the work of a commit.
+Every message passes through one bounded queue to one thread. The thread commits all waiting
+messages in one transaction and then publishes them. It waits for more only while files queue up:
+a few milliseconds do not matter to them then, and they share the work of a commit.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ from daemon.settings.schema import JournalLimits
 
 log = logging.getLogger(__name__)
 
-QUEUE = 1_024  # items waiting; more makes their producers wait
-POSTED = 1_000  # statuses that wait for a disk that is full; the oldest go
+QUEUE = 1_024  # items waiting; producers of more wait
+POSTED = 1_000  # statuses that wait for a full disk; the oldest are dropped
 BATCH = 512  # items committed together
 GATHER_S = 0.05  # from one commit to the next while files queue up
-PRUNE_S, PRUNE_MOST = 1.0, 1_000  # how often old messages are deleted, and how many at most
+PRUNE_S, PRUNE_MOST = 1.0, 1_000  # interval of deleting old messages, and most per turn
 STALL_S = 60.0  # for one commit, on the slowest of disks
-SLOW_S = 5.0  # for one commit, after which the disk counts as one that hangs
-CHECK_S = 1.0  # between looks at whether the journal has been deleted
+SLOW_S = 5.0  # for one commit; a slower disk counts as hung
+CHECK_S = 1.0  # between checks whether the journal has been deleted
 RETRY_S = 1.0  # between attempts while the disk refuses
 
 
 @dataclass(frozen=True)
 class Upkeep:
-    """Something to do to the endpoint, by the thread that owns it."""
+    """Work on the endpoint, for the thread that owns it."""
 
     work: Callable[[Endpoint], None]
 
@@ -54,7 +54,7 @@ Item = Delivery | Upkeep
 
 
 class _Wake:
-    """Something was posted."""
+    """Wakes the thread after a post."""
 
 
 _WAKE = _Wake()
@@ -63,7 +63,7 @@ _WAKE = _Wake()
 class DeliveryThread(ServiceThread):
     """Owns the journal from `start` to its end, and commits before it publishes.
 
-    The publishing socket is used under a lock, so that heartbeats go on while a commit waits.
+    The publishing socket is used under a lock, so that heartbeats continue while a commit waits.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class DeliveryThread(ServiceThread):
         self._checked_at = 0.0
         self._queue: queue.Queue[Item | _Wake | None] = queue.Queue(QUEUE)
         self._posted: deque[Delivery] = deque(maxlen=POSTED)
-        self._refused: str | None = None  # what the journal said to the commit that is tried again
+        self._refused: str | None = None  # the journal's error, while the commit is retried
         self._socket_lock = threading.Lock()  # over the endpoint's socket and the next
         self._published = dict(journal.newest)  # the newest seq of each type that was sent
         self.notices: SimpleQueue[tuple[str, str]] = SimpleQueue()  # for the main thread to say
@@ -91,7 +91,7 @@ class DeliveryThread(ServiceThread):
     # -- any thread ----------------------------------------------------------------------------
 
     def put(self, item: Item) -> None:
-        """Queue `item`, waiting for room. Raises Abandoned where none comes before the stop."""
+        """Queue `item`, waiting for room. Raises Abandoned if the daemon stops meanwhile."""
         while True:
             try:
                 self._queue.put(item, timeout=0.2)
@@ -101,26 +101,26 @@ class DeliveryThread(ServiceThread):
                     raise Abandoned from None
 
     def post(self, item: Delivery) -> None:
-        """Queue `item` without waiting: for the main thread, whose heartbeats must go on."""
+        """Queue `item` without waiting: for the main thread, whose heartbeats must continue."""
         self._posted.append(item)
         self._wake()
 
     def _wake(self) -> None:
-        with suppress(queue.Full):  # what is queued already wakes the thread
+        with suppress(queue.Full):  # queued items wake the thread already
             self._queue.put_nowait(_WAKE)
 
     def offer(self, item: Upkeep) -> None:
-        """Queue what the next of its kind will do as well, if there is room."""
+        """Queue an item if there is room; otherwise the next of its kind will do."""
         with suppress(queue.Full):
             self._queue.put_nowait(item)
 
     def tend(self, work: Callable[[Endpoint], None]) -> None:
-        """Have `work` done to the endpoint, now: it does not wait for a commit."""
+        """Do `work` on the endpoint now, even if a commit waits."""
         with self._socket_lock:
             work(self._endpoint)
 
     def beat(self, heartbeat: Heartbeat) -> None:
-        """Publish a heartbeat now, whatever a commit waits for."""
+        """Publish a heartbeat now, even if a commit waits."""
         with self._socket_lock:
             beat = replace(
                 heartbeat,
@@ -130,11 +130,11 @@ class DeliveryThread(ServiceThread):
             )
             with suppress(zmq.ZMQError):  # it has been closed: the daemon stops
                 self._endpoint.socket.send_multipart((HEARTBEAT_TOPIC.encode(), to_json(beat)))
-        self._wake()  # an idle journal is looked after too
+        self._wake()  # so that an idle journal is checked too
 
     @property
     def blocked(self) -> str | None:
-        """Why nothing can be committed just now."""
+        """Why the journal cannot be written now; None if it can."""
         if self._refused is None and self.liveness.busy_s > SLOW_S:
             return f"the disk has not answered for {self.liveness.busy_s:.0f} s"
         return self._refused
@@ -157,11 +157,11 @@ class DeliveryThread(ServiceThread):
             return 0
 
     def stop_waiting(self) -> None:
-        """The daemon stops: wait no longer for a disk that refuses."""
+        """The daemon stops: do not wait for a disk that refuses."""
         self._halt.set()
 
     def stop(self) -> None:
-        """Deliver what is queued, then end. Nothing may be put after."""
+        """Deliver the queued items, then end. No item may be put afterwards."""
         self._halt.set()
         while self.is_alive():
             try:
@@ -251,7 +251,7 @@ class DeliveryThread(ServiceThread):
         self._prune()
 
     def _prune(self) -> None:
-        """Take a few of the oldest messages away now and then, rather than many at once."""
+        """Delete a few of the oldest messages regularly, rather than many at once."""
         if time.monotonic() - self._pruned_at < PRUNE_S:
             return
         self._pruned_at = time.monotonic()
@@ -268,6 +268,6 @@ class DeliveryThread(ServiceThread):
         if self._refused != str(error):
             self._refused = str(error)
             log.error("the journal cannot be written (%s); waiting, nothing is lost", error)
-        self.liveness.progress()  # waiting for the disk is what is to be done now
+        self.liveness.progress()  # waiting for the disk counts as progress
         if self._halt.wait(RETRY_S):
             raise Abandoned

@@ -1,4 +1,4 @@
-"""What the journal keeps and gives back, as the rest of the daemon sees it."""
+"""Data that the journal stores and returns, as the rest of the daemon sees it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from daemon.protocol.messages import Message
 
 @dataclass(frozen=True)
 class OpenEvent:
-    """A sound that goes on. `body` is what its next start needs to end it; None: it ended."""
+    """An open event. `body` lets the next start end it; None: it has ended."""
 
     id: str
     body: bytes | None
@@ -20,14 +20,14 @@ class OpenEvent:
 
 @dataclass(frozen=True)
 class Record:
-    """What is committed together: messages and the ledger row that belongs to them."""
+    """One unit of a commit: messages and the ledger row that belongs to them."""
 
     messages: Sequence[Message] = ()
     row: LedgerRow | None = None
     forget: Sequence[bytes] = ()  # paths to classify again
     # Ledger rows, by path and time of writing, of files that are gone.
     gone: Sequence[tuple[bytes, int | None]] = ()
-    events: Sequence[OpenEvent] = ()  # sounds that began, go on or ended
+    events: Sequence[OpenEvent] = ()  # events that began, continue or ended
     noticed: float | None = None  # time.monotonic() when the sound of its predictions was whole
 
 
@@ -45,14 +45,14 @@ class Page:
     """One answer of the journal to a replay request."""
 
     messages: list[Published]
-    next: int  # the seq to ask on from
-    oldest: int  # the oldest seq still kept; newest + 1 if none is
+    next: int  # the next `since`
+    oldest: int  # the oldest stored seq; newest + 1 for an empty journal
     newest: int
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """Something to commit and publish; `committed` is called from the delivery thread after."""
+    """A record to commit and publish; the delivery thread then calls `committed`."""
 
     record: Record
     committed: Callable[[], None] | None = None

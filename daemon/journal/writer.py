@@ -1,7 +1,7 @@
-"""The journal: what was said, and the ledger of files, on disk. The home of sqlite3, with `copies`.
+"""Write the journal: messages and the ledger of files. With `backup`, the home of sqlite3.
 
-`Journal` is the one writing connection, owned by the delivery thread. `JournalReader` is for
-everyone else, one per thread.
+`Journal` is the only writing connection, owned by the delivery thread. Other threads use a
+`JournalReader` each.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ AT_ONCE = 32  # rows that one statement inserts
 class Journal:
     """The writing connection. Opening it makes or migrates the state.
 
-    Raises JournalError where the state is newer than this daemon, or is no journal.
+    Raises JournalError if the state is newer than this daemon, or not a journal.
     """
 
     def __init__(self, state: Path, node: str, run_id: str) -> None:
@@ -49,7 +49,7 @@ class Journal:
         self._node, self._run_id = node, run_id
         self._clock = SteadyClock()
         self._watermark = Watermark(state)
-        self.set_aside: Path | None = None  # where a journal was put that could not be read
+        self.set_aside: Path | None = None  # new path of a journal that could not be read
         self.put_back = False  # whether it was found in an earlier state than it once had
         try:
             self._take_recovered()
@@ -72,7 +72,7 @@ class Journal:
         # FULL: a committed message survives a power cut (SQLite manual, PRAGMA synchronous).
         self._db.execute("PRAGMA synchronous = FULL")
         self._migrate()
-        # SQLite opens what it may not write to be read only, and would never try again.
+        # SQLite opens a file without write permission read-only, and never tries again.
         if not os.access(self.path, os.W_OK):
             raise sqlite3.OperationalError("it may only be read")
         self.uuid = self._identify()
@@ -139,10 +139,10 @@ class Journal:
         return {work: count for work, (_, count) in counts.items()}
 
     def _begin_anew(self) -> None:
-        """Put a damaged journal aside, never away, and begin another with a UUID of its own.
+        """Move a damaged journal aside, never delete it, and begin another with a new UUID.
 
-        What can still be read of the ledger of files goes along, so that not everything is
-        classified again.
+        The readable part of the ledger of files is kept, so that those files are not classified
+        again.
         """
         self.set_aside = put_aside(self.path)
         self._open()
@@ -176,10 +176,10 @@ class Journal:
         return max(self.newest.values())
 
     def commit(self, records: Iterable[Record]) -> list[Published]:
-        """Commit all of `records` in one transaction; give back their messages, numbered.
+        """Commit all of `records` in one transaction; return their messages, numbered.
 
-        Raises sqlite3.OperationalError where the disk will not take it; nothing is then
-        committed, no number is used up, and the call can be repeated.
+        Raises sqlite3.OperationalError if the disk refuses it; then the journal is unchanged, no
+        number is used up, and the call can be repeated.
         """
         with noting_damage(self.path):
             return self._commit(records)
@@ -206,7 +206,7 @@ class Journal:
                 for event in record.events:
                     self._write_event(event)
                 if record.forget or record.gone:
-                    self._write_rows(rows)  # in their order: one of them may be of that path
+                    self._write_rows(rows)  # in order: one of them may be of that path
                     rows = []
                     self._forget(record)
             self._insert("INSERT INTO messages", messages)
@@ -236,9 +236,9 @@ class Journal:
         self._insert("INSERT OR REPLACE INTO files", rows)
 
     def _insert(self, into: str, rows: Sequence[Values]) -> None:
-        """Insert `rows`, many by one statement, since each gives up Python's lock.
+        """Insert `rows`, many per statement, because each statement releases Python's lock.
 
-        Of few sizes: SQLite keeps what it has worked out for each.
+        Statements have few sizes, because SQLite caches each prepared statement.
         """
         start = 0
         while left := len(rows) - start:
@@ -261,8 +261,8 @@ class Journal:
     def prune(self, keep_bytes: float, keep_s: float, most: int) -> int:
         """Delete the oldest messages beyond these limits, at most `most` of them; how many.
 
-        Numbers and the ledger of files stay. Their room is used again, so the file does not
-        grow any more, though it does not shrink either.
+        Numbers and the ledger of files stay. SQLite reuses the room, so the file neither grows nor
+        shrinks.
         """
         with noting_damage(self.path):
             over, cutoff = self.message_bytes - keep_bytes, self._clock.now() - keep_s
@@ -286,7 +286,7 @@ class Journal:
             raise
 
     def open_events(self) -> list[OpenEvent]:
-        """Sounds that went on when the daemon was last seen."""
+        """Events that were open when the daemon last ran."""
         return [OpenEvent(*row) for row in self._db.execute("SELECT id, body FROM open_events")]
 
     def close(self) -> None:
@@ -295,7 +295,7 @@ class Journal:
 
 
 def salvage(damaged: Path) -> Iterator[LedgerRow]:
-    """Finished files of a damaged journal's ledger, as far as they can be read."""
+    """The readable rows of finished files in a damaged journal's ledger."""
     try:
         db = sqlite3.connect(damaged, isolation_level=None)
     except sqlite3.Error:

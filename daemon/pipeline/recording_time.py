@@ -1,4 +1,4 @@
-"""When a recording was made: by its metadata, its name or its modification time."""
+"""The time of a recording: from its metadata, its name or its modification time."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from daemon.settings.schema import Folder
 from tinyast.audio.recorded_names import NamedTime, by_pattern, named_time
 from tinyast.audio.wav.metadata import Metadata
 
-# What a file system or a header can hold is wider than what a calendar can write.
+# File systems and headers can hold times outside the range of datetime.
 _EARLIEST, _LATEST = -62_000_000_000.0, 253_000_000_000.0  # years 5 and 9987
 DOUBT_S = 60.0  # two sources that differ by more disagree
 AUTO = "auto"  # `time_pattern` for the table of names that recorders write
-# Tenths of a second, seconds or none, and an offset or none: GUANO, wamd and BEXT.
+# With or without seconds, tenths and an offset: GUANO, wamd and BEXT.
 _ISO = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d)(?::(\d\d)(?:\.\d+)?)? ?(Z|[+-]\d\d:?\d\d)?"
 )
@@ -35,7 +35,7 @@ class Said:
 
     at: float  # s since 1970
     clock: str  # bext, guano, wamd, ixml, comment, name or mtime
-    has_zone: bool = True  # it says in which time zone, and does not depend on `time_zone`
+    has_zone: bool = True  # it states its time zone, and does not depend on `time_zone`
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def _named(name: str, folder: Folder, local: tzinfo) -> NamedTime | None:
 
 
 def _said(metadata: Metadata, local: tzinfo) -> Iterator[Said]:
-    """What each kind of metadata says, in the order in which they are believed."""
+    """The times in each kind of metadata, the most reliable first."""
     texts = (
         ("bext", f"{metadata.bext_date} {metadata.bext_time}"),
         ("guano", metadata.guano.get("Timestamp", "")),
