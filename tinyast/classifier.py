@@ -93,7 +93,7 @@ class Classifier:
         picture, power = self._features(samples, rate)
         if not math.isfinite(power):
             raise AudioError("not_finite", "its samples are not finite")
-        # An offset is no sound. Where it is most of the power, float32 leaves too little precision
+        # An offset is not sound. If it is most of the power, float32 leaves too little precision
         # for a difference.
         offset = float(samples.mean()) if len(samples) else 0.0
         if offset**2 > power / 2:

@@ -13,7 +13,9 @@ from tinyast.errors import AudioError
 
 # The mean of all channels, the loudest one of each window, or one by its number, from 1.
 Channel = Literal["mix", "loudest"] | int
-LOUDER = 2.0  # times as much power, 3 dB: less changes nothing, so that equals do not take turns
+LOUDER = (
+    2.0  # times the power, 3 dB: a smaller lead is ignored, so that equal channels do not alternate
+)
 SMOOTHED_S = 1.0  # time constant of a live channel's power
 
 

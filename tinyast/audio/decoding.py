@@ -45,10 +45,10 @@ class Recording(Protocol):
     def frames(self) -> int: ...
     @property
     def defect(self) -> AudioError | None:
-        """What is wrong with a recording all of whose `frames` can be read.
+        """The fault of a recording whose `frames` can all be read; None without one.
 
         `unread_data` if bytes follow that its header does not count, `decode_error` if its data
-        break where the frames end.
+        break after the last frame.
         """
         ...
 

@@ -1,8 +1,8 @@
 """Recordings that an installed ffmpeg decodes: MPEG-4 audio (M4A) and AAC.
 
-ffmpeg runs as a child process: without a shell, with the demuxer named, allowed to open files alone
-and given the descriptor of one. What it writes is read a piece at a time, so its memory and ours
-stay small, and it is killed if it gives nothing for a while.
+ffmpeg runs as a child process: without a shell, with a named demuxer, and with permission to open
+only the descriptor of one file. Its output is read a piece at a time, so its memory and ours stay
+small, and it is killed if it stops writing for a while.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tinyast.errors import AudioError
 DEMUXERS = {"m4a": "mov", "aac": "aac"}  # by format
 TIMEOUT_S = 30.0  # without a byte of output
 _MAX_MEMORY = 1 << 30  # bytes of address space
-_HEADER = 4_096  # bytes of output in which the header of a WAV stream ends
+_HEADER = 4_096  # bytes of output that contain the header of a WAV stream
 _WORDS = 300  # characters of its errors that are passed on
 
 
@@ -36,7 +36,7 @@ def find() -> str | None:
 
 
 def missing_for(formats: Collection[str]) -> str:
-    """Those of `formats` that need ffmpeg, in words, if it is not installed; else nothing."""
+    """Those of `formats` that need ffmpeg, in words, if it is not installed; else an empty text."""
     needing = sorted(set(formats) & set(DEMUXERS))
     return "" if not needing or find() else " and ".join(needing)
 
@@ -44,7 +44,7 @@ def missing_for(formats: Collection[str]) -> str:
 class FFmpeg:
     """A recording that ffmpeg decodes. The descriptor `fd` stays the caller's.
 
-    Raises AudioError `no_decoder` without an ffmpeg, `decode_error` for what it cannot decode.
+    Raises AudioError `no_decoder` without an ffmpeg, `decode_error` if it cannot decode the file.
     """
 
     def __init__(self, fd: int, kind: str, channel: Channel) -> None:
@@ -183,7 +183,7 @@ def _wait(pipes: list[int], timeout: float) -> list[int]:
 
 
 def _limit(pid: int) -> None:
-    """Limit the memory of a child, where the system can (Linux)."""
+    """Limit the memory of a child, if the system can (Linux)."""
     try:
         import resource
 

@@ -52,7 +52,7 @@ def sniff(file: Content) -> str | None:
 def check_allowed(file: Content, kind: str | None, formats: Collection[str]) -> str:
     """Return `kind` if `formats` allow it.
 
-    Raises AudioError `not_audio` or `format_not_allowed`, which says what can be done.
+    Raises AudioError `not_audio` or `format_not_allowed`, which suggests a fix.
     """
     if kind is None:
         raise AudioError("not_audio", _unknown(file))

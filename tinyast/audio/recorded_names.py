@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 
-# Years in which recorders with a clock wrote files, and in which they will.
+# Plausible years of files from recorders with a clock.
 _YEARS = range(1990, 2100)
 _DATE = r"(?P<Y>\d{4})(?P<m>\d\d)(?P<d>\d\d)"
 _SHORT_DATE = r"(?P<y>\d\d)(?P<m>\d\d)(?P<d>\d\d)"
@@ -117,7 +117,7 @@ def _readings(
 
 
 def _offset(text: str | None, zone: tzinfo) -> tzinfo:
-    """`Z`, `+10`, `+1000` or `+10:00` as a time zone; `zone` if there is none.
+    """`Z`, `+10`, `+1000` or `+10:00` as a time zone; `zone` without one.
 
     Raises ValueError for an offset that no place on earth has.
     """

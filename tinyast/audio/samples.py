@@ -25,9 +25,9 @@ def check_rate(rate: int) -> None:
 
 
 def checked(samples: Float) -> Float:
-    """Return `samples`, or raise AudioError where they are not finite or far out of range.
+    """Return `samples`, or raise AudioError if they are not finite or far out of range.
 
-    To be asked before channels are mixed, whose faults could cancel each other.
+    Call it before mixing channels, because their faults could cancel each other.
     """
     if samples.size == 0:
         return samples
@@ -81,7 +81,7 @@ def decode(data: memoryview, header: WavHeader) -> Float:
     # RIFF stores a sample in whole bytes and left-justified, so its bits need no attention.
     kind, scale = _INTEGER[width]
     whole = np.frombuffer(data, kind if kind == "u1" else order + kind)
-    # Converted and scaled in one pass; what is an integer is finite and in range.
+    # Convert and scale in one pass; integers are always finite and in range.
     samples: Float = np.multiply(whole, np.float32(1 / scale), dtype=np.float32, casting="unsafe")
     if kind == "u1":
         samples -= np.float32(1)

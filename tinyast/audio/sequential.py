@@ -11,7 +11,7 @@ from tinyast.arrays import Float
 from tinyast.audio.samples import BLOCK, checked
 from tinyast.errors import AudioError
 
-SKIPPED = 1 << 13  # frames decoded at once that are not kept: what an error makes of them is lost
+SKIPPED = 1 << 13  # frames decoded at once and discarded
 
 
 class FrameStream(Protocol):

@@ -129,8 +129,8 @@ def _words(error: Any) -> str:
 
 
 def _take(file: Any, frames: int) -> Float:
-    # Into an array of ours: for one of its own, soundfile works out the frames that are left,
-    # and for a broken file comes to less than none.
+    # Pass our own array: to allocate one, soundfile computes the remaining frames, and gets a
+    # negative number for a broken file.
     taken: Float = file.read(out=np.empty((frames, file.channels), dtype=np.float32))
     return taken
 

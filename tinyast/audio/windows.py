@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-TOO_LITTLE = 0.1  # of a hop: what is left over of segments that are meant to be one window long
+TOO_LITTLE = 0.1  # of a hop: the surplus of segments that are meant to be one window long
 
 
 @dataclass(frozen=True)

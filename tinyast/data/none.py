@@ -9,7 +9,7 @@ from tinyast.errors import DataError
 
 
 def none_clips(folder: Path, split: str = "train") -> list[Path]:
-    """Paths of the clips of one split. Raises DataError if there are none."""
+    """Paths of the clips of one split. Raises DataError without any."""
     table = folder / LABELS
     if not table.is_file():
         raise DataError(

@@ -19,7 +19,7 @@ class Accepted:
 
     threshold: float
     share: float  # of the clips that are accepted
-    right: float | None  # share of those that are right; None if there are none
+    right: float | None  # share of these that are correct; None without any
 
 
 def accepted(scores: Scores, targets: Targets, threshold: float) -> Accepted:

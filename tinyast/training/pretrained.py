@@ -73,7 +73,7 @@ def load_into(network: MobileNet, head: AudioSetHead, weights: Weights) -> None:
 
 
 def _pairs(weights: Weights) -> list[tuple[str, str]]:
-    """Names of each convolution and of its batch norm, in the order in which they run."""
+    """Names of each convolution and of its batch norm, in order of execution."""
     places = [name.removesuffix(".weight") for name, w in weights.items() if w.ndim == 4]
     return [(place, f"{place.rpartition('.')[0]}.1") for place in places]
 

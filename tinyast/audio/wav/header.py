@@ -2,8 +2,8 @@
 
 A walk over the chunks of RIFF, RIFX, RF64 and BW64 (Microsoft's Multimedia Programming Interface
 1.0; EBU Tech 3306 for RF64), reading only headers and never past the end of the file. Decoders
-either trust the sizes written there or correct them silently; a daemon that watches files grow has
-to know what was promised and compare it with what is there.
+either trust the sizes written there or correct them silently; a daemon that watches files grow must
+compare the promised size with the actual one.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ PCM, FLOAT, ALAW, MULAW, EXTENSIBLE = 1, 3, 6, 7, 0xFFFE
 MAX_CHUNKS = 1_000  # a header with more is not a recording
 # Writers that cannot seek back leave 0, the largest size they know, or that less some header.
 _LARGEST = ((0x7FFF_0000, 0x8000_1000), (0xFFFF_0000, 0xFFFF_FFFF))
-# Chunks that writers put beside the samples. Only they are looked for where no size leads to them.
+# Chunks that writers put beside the samples. A search without a size looks only for these.
 KNOWN = frozenset(
     b"fmt ,fact,data,LIST,list,bext,guan,wamd,iXML,axml,chna,id3 ,ID3 ,cue ,plst,smpl,inst,JUNK,"
     b"junk,PAD ,FLLR,DISP,PEAK,levl,cart,link,umid,minf,elm1,regn,afsp,LGWV,acid,strc,SNDM,_PMX,"
     b"Cr8r,mext,qlty,ds64,note,labl,IDVX,tlst,resu,SAUR,DGDA,MARK,bfmt,wavl,slnt".split(b",")
 )
-_TAIL = 1 << 16  # bytes at the end of a file in which metadata without a known place are looked for
+_TAIL = 1 << 16  # bytes at the end of a file to search for metadata without a known place
 
 
 class Bytes(Protocol):
@@ -101,7 +101,7 @@ def is_placeholder(data_bytes: int) -> bool:
 
 
 def tag_bytes(file: Bytes) -> int:
-    """The length of an ID3v2 tag at the beginning of a file (id3.org, ID3v2.4 3.1); 0 if none."""
+    """Length of an ID3v2 tag at the beginning of a file (id3.org, ID3v2.4 3.1); 0 without one."""
     head = file.read(10, 0)
     if len(head) < 10 or head[:3] != b"ID3" or max(head[6:10]) > 127:
         return 0
@@ -112,8 +112,8 @@ def tag_bytes(file: Bytes) -> int:
 def read_header(file: Bytes) -> WavHeader | None:
     """Walk the header of an open WAV file.
 
-    Returns None where the file ends before its `data` chunk begins, which a file still being
-    written does. Raises AudioError `not_audio` or `bad_header` for what no further byte can repair.
+    Returns None if the file ends before its `data` chunk begins, as it may while it is written.
+    Raises AudioError `not_audio` or `bad_header` for a fault that further bytes cannot fix.
     """
     begin = tag_bytes(file)
     head = file.read(12, begin)
@@ -146,9 +146,9 @@ def read_header(file: Bytes) -> WavHeader | None:
 
 
 def extent(file: Bytes, header: WavHeader) -> Extent:
-    """Where the samples of a file that is read to its end stop, and what follows them.
+    """The end of the samples in a complete file, and the chunks that follow them.
 
-    A size that promises nothing is bounded by metadata at the end of the file, which are no sound.
+    Without a size, metadata at the end of the file bound the samples, because they are not sound.
     A size that wrapped at 4 GB is completed.
     """
     order = ">" if header.big_endian else "<"
@@ -182,7 +182,7 @@ def _chunks(file: Bytes, offset: int, order: str) -> Iterator[Chunk]:
 
 
 def _next(file: Bytes, chunk: Chunk) -> int:
-    """Where the chunk after `chunk` begins: behind a padding byte that some writers leave out."""
+    """The start of the next chunk: after a padding byte, which some writers leave out."""
     if chunk.length % 2 == 0:
         return chunk.end
     beside = file.read(5, chunk.end)
@@ -191,7 +191,7 @@ def _next(file: Bytes, chunk: Chunk) -> int:
 
 
 def _follow(file: Bytes, end: int, order: str) -> tuple[tuple[Chunk, ...], int]:
-    """Chunks that follow samples which end at byte `end`, and how many bytes are none."""
+    """Chunks that follow samples ending at byte `end`, and the number of other bytes."""
     offset = end
     if end % 2 and file.read(4, end) not in KNOWN:
         offset += 1
@@ -206,7 +206,7 @@ def _follow(file: Bytes, end: int, order: str) -> tuple[tuple[Chunk, ...], int]:
 
 
 def _start_of_metadata(file: Bytes, start: int, order: str) -> int:
-    """Where the chunks begin that end a file whose samples begin at `start`; its end if none."""
+    """The start of the final chunks in a file whose samples begin at `start`; else its end."""
     tail = max(start, file.size - _TAIL)
     content = file.read(file.size - tail, tail)
     places = {start}

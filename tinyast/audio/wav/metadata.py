@@ -1,7 +1,7 @@
-"""What recorders write beside the samples of a WAV file: when, where and with what it was made.
+"""Metadata that recorders write into a WAV file: time, place and device.
 
-Read are `bext` (EBU Tech 3285), `guan` (GUANO 1.0), `wamd` (Wildlife Acoustics), `iXML` (1.61)
-and the comment and artist of a LIST/INFO chunk, in which AudioMoths write.
+It reads `bext` (EBU Tech 3285), `guan` (GUANO 1.0), `wamd` (Wildlife Acoustics), `iXML` (1.61) and
+the comment and artist of a LIST/INFO chunk, which AudioMoths write.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _WAMD_TEXTS = {
 
 @dataclass(frozen=True)
 class Metadata:
-    """Texts of a WAV file's chunks, as they are written there; empty if it has none."""
+    """Texts of a WAV file's chunks, as written there; empty without them."""
 
     bext_date: str = ""  # yyyy-mm-dd
     bext_time: str = ""  # hh:mm:ss
