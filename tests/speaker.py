@@ -67,7 +67,7 @@ def main(state: Path, publish: str, replay: str) -> None:
             elif command == "sync\n":
                 delivery.put(Delivery(Record(), lambda: print("synced", flush=True)))
             else:
-                delivery.put(
+                delivery.beat(
                     Heartbeat(
                         run_id=run_id,
                         node="test",

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
@@ -32,6 +33,64 @@ from tinyast.inference.allocator import keep_freed_memory
 SOURCE = "classify"
 
 
+@dataclass(frozen=True)
+class Batch:
+    """How the files of one call are classified."""
+
+    classifier: Classifier
+    folder: Folder  # its settings count for all files
+    rules: Rules
+    node: str
+    workers: int
+
+    @classmethod
+    def load(cls, settings: Settings, folder: Folder) -> Batch:
+        """Load the model. Raises SettingsError for labels that it does not know."""
+        keep_freed_memory(settings.worker_count)
+        classifier = Classifier.load(settings.checkpoint_path, settings.engine)
+        check_labels(settings.decision, classifier.labels)
+        rules, workers = Rules.of(settings), settings.worker_count
+        return cls(classifier, folder, rules, settings.node, workers)
+
+    def windows_of(self, path: bytes) -> int:
+        """The number of windows in a file; -1 if it cannot be read."""
+        with suppress(OSError, AudioError), opened(path) as fd:
+            content = Content(fd, os.fstat(fd).st_size, header_only=True)
+            return len(self._reader(content, path).plan)
+        return -1
+
+    def classify(self, path: bytes) -> Result:
+        """Classify every window of one file."""
+        source = file_source(SOURCE, path)
+        try:
+            with opened(path) as fd:
+                stat = os.fstat(fd)
+                reader = self._reader(Content(fd, stat.st_size), path)
+                file_id = claim(path, SOURCE, Identity.of(stat), None).file_id
+                messages = [reader.predict(window, source, file_id) for window in reader.plan]
+        except AudioError as error:
+            return Result(path, [], f"{error} ({error.code})")
+        except OSError as error:
+            return Result(path, [], error.strerror or str(error))
+        # As the daemon publishes them, without their place in a stream.
+        published = [replace(each, node=self.node, published_at=now()) for each in messages]
+        return Result(path, published)
+
+    def _reader(self, content: Content, path: bytes) -> RecordingReader:
+        return RecordingReader(content, path, self.folder, self.classifier, self.rules)
+
+    def results(self, paths: Iterable[bytes]) -> Iterator[Result]:
+        """Results in the order of `paths`, computed a few files ahead on threads."""
+        waiting: deque[Future[Result]] = deque()
+        with ThreadPoolExecutor(self.workers) as pool:
+            for path in paths:
+                waiting.append(pool.submit(self.classify, path))
+                if len(waiting) > 4 * self.workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+
+
 def run_batch(
     settings: Settings,
     paths: Sequence[Path],
@@ -45,37 +104,14 @@ def run_batch(
     found = find(paths, folder)
     if not found:
         raise SettingsError(f"no {'/'.join(folder.looks_at())} files there")
-    keep_freed_memory(settings.worker_count)
-    classifier = Classifier.load(settings.checkpoint_path, settings.engine)
-    check_labels(settings.decision, classifier.labels)
-    rules = Rules.of(settings)
-
-    def windows_of(path: bytes) -> int:
-        with suppress(OSError, AudioError), opened(path) as fd:
-            content = Content(fd, os.fstat(fd).st_size, header_only=True)
-            return len(RecordingReader(content, path, folder, classifier, rules).plan)
-        return -1
-
-    finished: set[str] = set()
-    if output is not None and output.exists() and not overwrite and output.stat().st_size:
-        if kind == "table":
-            raise SettingsError(
-                f"{output} exists; use --overwrite, or csv or jsonl to go on with it"
-            )
-        finished = finished_in(output, kind, windows_of)
-        print(f"going on: {output} holds {len(finished)} files already", file=sys.stderr)
+    batch = Batch.load(settings, folder)
+    finished = set() if overwrite else _finished(batch, output, kind)
     todo = [path for path in found if shown(path) not in finished]
-
     failed = 0
     with _opened_output(output, bool(finished)) as out, _progress(len(todo)) as advance:
         if kind == "csv" and not (output is not None and out.tell()):
             out.write(",".join(CSV_FIELDS) + "\n")
-        results = classify_all(
-            todo,
-            lambda path: classify_file(path, folder, classifier, rules, settings.node),
-            settings.worker_count,
-        )
-        for result in results:
+        for result in batch.results(todo):
             out.write(ROWS[kind](result))
             out.flush()
             advance()
@@ -85,6 +121,17 @@ def run_batch(
     if failed:
         print(f"{failed} of {len(todo)} files failed", file=sys.stderr)
     return failed
+
+
+def _finished(batch: Batch, output: Path | None, kind: str) -> set[str]:
+    """Paths whose results an earlier call wrote to `output`. Raises SettingsError for a table."""
+    if output is None or not output.exists() or not output.stat().st_size:
+        return set()
+    if kind == "table":
+        raise SettingsError(f"{output} exists; use --overwrite, or csv or jsonl to go on with it")
+    finished = finished_in(output, kind, batch.windows_of)
+    print(f"resuming: {len(finished)} files already in {output}", file=sys.stderr)
+    return finished
 
 
 def find_watched(settings: Settings, paths: Sequence[Path]) -> list[bytes]:
@@ -155,36 +202,3 @@ def find(paths: Sequence[Path], folder: Folder) -> list[bytes]:
         else:
             raise SettingsError(f"there is no file or folder {path}")
     return list(dict.fromkeys(found))
-
-
-def classify_file(
-    path: bytes, folder: Folder, classifier: Classifier, rules: Rules, node: str
-) -> Result:
-    """Classify every window of one file."""
-    source = file_source(SOURCE, path)
-    try:
-        with opened(path) as fd:
-            stat = os.fstat(fd)
-            reader = RecordingReader(Content(fd, stat.st_size), path, folder, classifier, rules)
-            file_id = claim(path, SOURCE, Identity.of(stat), None).file_id
-            messages = [reader.predict(window, source, file_id) for window in reader.plan]
-    except AudioError as error:
-        return Result(path, [], f"{error} ({error.code})")
-    except OSError as error:
-        return Result(path, [], error.strerror or str(error))
-    # As the daemon publishes them, without their place in a stream.
-    return Result(path, [replace(each, node=node, published_at=now()) for each in messages])
-
-
-def classify_all(
-    paths: Iterable[bytes], one: Callable[[bytes], Result], workers: int
-) -> Iterator[Result]:
-    """Results in the order of `paths`, a few files ahead on `workers` threads."""
-    waiting: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        for path in paths:
-            waiting.append(pool.submit(one, path))
-            if len(waiting) > 4 * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()

@@ -91,15 +91,16 @@ class Cursor:
         """Take in the page after `since`: the messages in it that are new."""
         head = page.head
         if self.journal not in (None, head.journal):
-            log.warning("the daemon has begun a new journal, %s; reading it from its start", head)
+            log.warning("the daemon's journal is another one: %s", head.journal)
             self.journal = head.journal
-            self._forget()
+            self._go_back(to_oldest=True)  # a restored one holds messages that we have had
             return []
         self.journal = head.journal
         if self.position is None:
             self.position = head.newest
         elif self._was_put_back(page):
-            self._go_back()
+            log.warning("the daemon's journal was put back, or restored from a copy")
+            self._go_back(to_oldest=False)
             return []
         self._checked = True
         if head.oldest > self.position + 1:
@@ -130,17 +131,16 @@ class Cursor:
         first = page.messages[0].head if page.messages else None
         return first is None or first.seq != self._anchor or first.id != self._ids.get(self._anchor)
 
-    def _go_back(self) -> None:
-        """Compare with the oldest message remembered, or else read from the start."""
-        oldest = next(iter(self._ids), None)
-        if self._anchor is not None and oldest is not None and oldest < self._anchor:
-            log.warning("the daemon's journal was put back; looking for the messages since then")
-            self._anchor = self.position = oldest
-            self._went_back = True
-        else:
-            log.warning("the daemon's journal was put back; reading it from its start")
-            self._forget()
+    def _go_back(self, to_oldest: bool) -> None:
+        """Compare with the oldest message remembered; read from the start if it is not there.
 
-    def _forget(self) -> None:
-        self._ids.clear()
-        self._anchor, self.position = None, 0
+        `to_oldest`: even if that one is the message just compared.
+        """
+        oldest = next(iter(self._ids), None)
+        if oldest is None or self._anchor is None or not (to_oldest or oldest < self._anchor):
+            log.warning("reading the daemon's journal from its start")
+            self._ids.clear()
+            self._anchor, self.position = None, 0
+            return
+        self._anchor = self.position = oldest
+        self._checked, self._went_back = False, True

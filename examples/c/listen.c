@@ -152,17 +152,17 @@ static void begin_at(struct listener *self, int64_t seq)
     self->behind = true;
 }
 
-/* The journal was put back: go on from the oldest message that we know, or else from the start. */
-static void go_back(struct listener *self)
+/* Go on from the oldest message that we know or, if not even that is there, from the start. */
+static void go_back(struct listener *self, bool is_other)
 {
     int64_t oldest = 0;
 
-    fputs("listen: the daemon's journal was put back; reading on from where it parts from ours\n",
+    fputs("listen: the daemon's journal is another one or was put back; comparing it with ours\n",
           stderr);
     for (int i = 0; i < REMEMBERED; i++)
         if (self->had[i].seq > 0 && (oldest == 0 || self->had[i].seq < oldest))
             oldest = self->had[i].seq;
-    if (0 < oldest && oldest < self->position)
+    if (is_other || oldest < self->position)
         self->position = oldest;
     else
         begin_at(self, 0);
@@ -359,11 +359,8 @@ static void catch_up(struct listener *self)
     bool other = *self->journal && strcmp(self->journal, text(header, "journal")) != 0;
 
     snprintf(self->journal, sizeof self->journal, "%s", text(header, "journal"));
-    if (other) {
-        fputs("listen: the daemon has begun a new journal; reading it from its start\n", stderr);
-        begin_at(self, 0);
-    } else if (newest < self->position || !take_page(self, socket, compare && lost < 0)) {
-        go_back(self);
+    if (other || newest < self->position || !take_page(self, socket, compare && lost < 0)) {
+        go_back(self, other);
     } else {
         if (lost > 0)
             fprintf(stderr, "listen: %" PRId64 " messages were lost: they are deleted\n", lost);

@@ -97,20 +97,14 @@ class Place {
 
   /** The new messages in an answer of replay, as [topic, message]; null: ask from elsewhere. */
   take(header, batch) {
-    if (this.journal !== null && this.journal !== header.journal) {
-      warn("the daemon has begun a new journal; reading it from its start")
-      this.journal = header.journal
-      this.position = 0
-      this.ids.clear()
-      return null
-    }
+    const isOther = this.journal !== null && this.journal !== header.journal
     this.journal = header.journal
-    if (this.wasPutBack(header, batch)) {
-      warn("the daemon's journal was put back; reading on from where it parts from ours")
+    if (isOther || this.wasPutBack(header, batch)) {
+      warn("the daemon's journal is another one or was put back; comparing it with ours")
       const oldest = this.ids.size === 0 ? 0 : Math.min(...this.ids.keys())
-      const known = 0 < oldest && oldest < this.position // else further than we remember
-      if (!known) this.ids.clear()
-      this.position = known ? oldest : 0
+      const isThere = isOther || oldest < this.position // else not even the oldest message is
+      if (!isThere) this.ids.clear()
+      this.position = isThere ? oldest : 0
       return null
     }
     const lost = header.oldest - this.position - 1

@@ -90,15 +90,12 @@ class Place:
 
     def take(self, header: Message, batch: Batch) -> Batch | None:
         """The new messages in an answer of replay; None if it has to be asked from elsewhere."""
-        if self.journal not in (None, header["journal"]):
-            warn("the daemon has begun a new journal; reading it from its start")
-            self.journal, self.position, self.ids = header["journal"], 0, {}
-            return None
+        is_other = self.journal not in (None, header["journal"])
         self.journal = header["journal"]
-        if self.was_put_back(header, batch):
-            warn("the daemon's journal was put back; reading on from where it parts from ours")
+        if is_other or self.was_put_back(header, batch):
+            warn("the daemon's journal is another one or was put back; comparing it with ours")
             oldest = min(self.ids, default=0)
-            if not 0 < oldest < self.position:  # it was put back further than we remember
+            if not is_other and oldest >= self.position:  # not even the oldest message is there
                 oldest, self.ids = 0, {}
             self.position = oldest
             return None
