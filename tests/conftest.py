@@ -13,6 +13,11 @@ import pytest
 from disks import mounted
 from running import Daemon
 
+from tinyast.threads import one_maths_thread
+
+# Before numpy is loaded, as in the daemon: the last bits of a sum depend on the number of threads.
+one_maths_thread()
+
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("TINYAST_SHARED", ROOT.parent / "shared"))
 # A shell that starts tests in the background has them ignore Ctrl-C, and every program that they

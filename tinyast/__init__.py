@@ -8,7 +8,7 @@ for window in classifier.predict(samples, rate):
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tinyast.errors import AudioError, CheckpointError, DataError, TinyASTError
 
@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     # Load numpy only to classify: a command's --help starts without it.
     if name in ("Classifier", "WindowScores"):
         from tinyast import classifier

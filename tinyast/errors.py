@@ -7,16 +7,16 @@ class TinyASTError(Exception):
     """Base class: the text names the fault, its place and the remedy."""
 
 
-class AudioError(TinyASTError):
-    """Sound that cannot be classified.
-
-    `code` is a short stable word for programs, `str(error)` a sentence for people. The codes are
-    listed in docs/messages.md.
-    """
+class CodedError(Exception):
+    """`code` is a short stable word for programs, `str(error)` a sentence for people."""
 
     def __init__(self, code: str, text: str) -> None:
         super().__init__(text)
         self.code = code
+
+
+class AudioError(CodedError, TinyASTError):
+    """Sound that cannot be classified. docs/messages.md lists the codes."""
 
 
 class CheckpointError(TinyASTError):

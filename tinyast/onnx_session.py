@@ -3,10 +3,43 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float = NDArray[np.float32]
 
 
-def load_onnxruntime() -> Any:
+class Named(Protocol):
+    """One of a graph's inputs or outputs."""
+
+    name: str
+
+
+class Notes(Protocol):
+    """What a graph's file says about itself."""
+
+    custom_metadata_map: dict[str, str]
+
+
+class Session(Protocol):
+    """ONNX Runtime's `InferenceSession`, which has no types, for graphs of float32."""
+
+    def run(
+        self, outputs: Sequence[str] | None, inputs: Mapping[str, Float]
+    ) -> list[Float]: ...  # None: all outputs
+
+    def get_inputs(self) -> Sequence[Named]: ...
+
+    def get_outputs(self) -> Sequence[Named]: ...
+
+    def get_modelmeta(self) -> Notes: ...
+
+
+def load_onnxruntime() -> ModuleType:
     """Import ONNX Runtime, without its telemetry.
 
     Since 1.29 its Linux builds report sessions and hashes of models to their maker unless this
@@ -17,10 +50,11 @@ def load_onnxruntime() -> Any:
     import onnxruntime
 
     onnxruntime.disable_telemetry_events()
-    return onnxruntime
+    module: ModuleType = onnxruntime
+    return module
 
 
-def open_session(model: str | bytes) -> Any:
+def open_session(model: str | bytes) -> Session:
     """A session of a graph, given as a path or as bytes, which runs in the caller's thread.
 
     Raises one of ONNX Runtime's exceptions, which share no base but Exception.
@@ -32,4 +66,7 @@ def open_session(model: str | bytes) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    session: Session = onnxruntime.InferenceSession(
+        model, options, providers=["CPUExecutionProvider"]
+    )
+    return session

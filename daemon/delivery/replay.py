@@ -27,6 +27,7 @@ from daemon.monitoring.service_thread import ServiceThread
 from daemon.protocol.messages import Error, to_json
 from daemon.protocol.replay import MAX_MESSAGES, PageHead, Refusal, Request
 from daemon.protocol.states import DaemonStatus
+from tinyast.errors import CodedError
 
 log = logging.getLogger(__name__)
 
@@ -37,12 +38,8 @@ POLL_MS = 250
 STALL_S = 60.0  # for one reply
 
 
-class BadRequest(Exception):
+class BadRequest(CodedError):
     """A request that cannot be answered, with the code and words that say so."""
-
-    def __init__(self, code: str, text: str) -> None:
-        super().__init__(text)
-        self.code = code
 
 
 class ReplayThread(ServiceThread):

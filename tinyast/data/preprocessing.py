@@ -6,7 +6,6 @@ Training computes more than these (see `tinyast.data.spectrograms`) and does not
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from tinyast.data.atomic import replacing
 from tinyast.data.datasets import Dataset
 from tinyast.data.parallel import shared_out
 from tinyast.data.spectrograms import load_clip
@@ -111,15 +111,8 @@ def _remove(output: Path, names: set[str]) -> int:
 def _write_picture(path: Path, settings: FeatureSettings, output: Path) -> None:
     picture = log_mel(load_clip(path, settings), settings)
     target = output / f"{path.stem}.npy"
-    part = target.with_suffix(f".{os.getpid()}.part")
-    try:
-        with part.open("wb") as handle:
-            np.save(handle, picture)
-        os.replace(part, target)
-    except OSError as error:
-        raise DataError(f"cannot write {target}: {error.strerror}") from error
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing(target) as part, part.open("wb") as handle:
+        np.save(handle, picture)
 
 
 def _write_table(path: Path, rows: list[Row]) -> None:
@@ -147,11 +140,5 @@ def _claim(output: Path, settings: FeatureSettings) -> None:
 
 def _write_text(path: Path, text: str) -> None:
     """Replace a file atomically: if the disk is full, the old content stays."""
-    part = path.with_name(path.name + ".part")
-    try:
+    with replacing(path) as part:
         part.write_text(text, encoding="utf-8", newline="")
-        os.replace(part, path)
-    except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror}") from error
-    finally:
-        part.unlink(missing_ok=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from tinyast.arrays import Float
 from tinyast.audio.decoding import read_file
 from tinyast.audio.resampling import resample
+from tinyast.data.atomic import replacing
 from tinyast.data.parallel import shared_out
 from tinyast.data.variation import VariantSettings, varied
 from tinyast.errors import AudioError, DataError
@@ -90,23 +90,16 @@ def spectra_of(
     target = cache / f"spectra-{key}.npy"
     if not target.exists():
         cache.mkdir(parents=True, exist_ok=True)
-        # Write sequentially, not mapped: on a full disk a mapped file kills the process.
-        partial_file = cache / f"{target.stem}.{os.getpid()}.part"
         shape = (len(paths), how.variants, settings.n_mels, settings.n_frames)
-        try:
-            work = partial(clip_spectra, settings=settings, how=how)
-            header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-            with partial_file.open("wb") as out, shared_out(workers) as share:
-                np.lib.format.write_array_header_1_0(out, header)
-                for index, pictures in enumerate(share(work, paths)):
-                    out.write(pictures.astype("<f4").tobytes())
-                    if progress:
-                        progress(index + 1)
-            partial_file.rename(target)
-        except OSError as error:
-            raise DataError(f"cannot write {target}: {error.strerror}") from error
-        finally:
-            partial_file.unlink(missing_ok=True)
+        work = partial(clip_spectra, settings=settings, how=how)
+        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+        # Write sequentially, not mapped: on a full disk a mapped file kills the process.
+        with replacing(target) as part, part.open("wb") as out, shared_out(workers) as share:
+            np.lib.format.write_array_header_1_0(out, header)
+            for index, pictures in enumerate(share(work, paths)):
+                out.write(pictures.astype("<f4").tobytes())
+                if progress:
+                    progress(index + 1)
     return np.load(target, mmap_mode="r")  # type: ignore[no-any-return]
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import threading
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from tinyast.arrays import Float
 from tinyast.audio.resampling import FITTED, resample
 from tinyast.errors import CheckpointError
 from tinyast.features.log_mel import FeatureSettings
-from tinyast.onnx_session import open_session
+from tinyast.onnx_session import Session, open_session
 
 SETTINGS = "settings"  # key of a graph's metadata: the feature settings it was made for, as JSON
 
@@ -40,7 +39,7 @@ class FeatureGraph:
         self._settings = settings
         self._folder = folder
         self._rates = graph_rates(settings)
-        self._sessions: dict[int, Any] = {}  # by rate, each opened when first asked for
+        self._sessions: dict[int, Session] = {}  # by rate, each opened when first asked for
         self._lock = threading.Lock()
         for rate in self._rates:
             if not (folder / graph_name(rate)).is_file():
@@ -67,7 +66,7 @@ class FeatureGraph:
         picture, energy = self._session(rate).run(None, {"samples": samples})
         return picture, float(energy) / heard if heard else 0.0
 
-    def _session(self, rate: int) -> Any:
+    def _session(self, rate: int) -> Session:
         session = self._sessions.get(rate)
         if session is None:
             with self._lock:
@@ -75,7 +74,7 @@ class FeatureGraph:
                 self._sessions[rate] = session
         return session
 
-    def _open(self, name: str) -> Any:
+    def _open(self, name: str) -> Session:
         try:
             session = open_session(str(self._folder / name))
             noted = json.loads(session.get_modelmeta().custom_metadata_map[SETTINGS])

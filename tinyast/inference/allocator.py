@@ -9,7 +9,7 @@ model uses temporarily.
 from __future__ import annotations
 
 import ctypes
-from typing import Any
+from collections.abc import Callable
 
 # mallopt(3), malloc.h
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
@@ -39,6 +39,6 @@ def give_back_freed_memory() -> None:
         trim(ctypes.c_size_t(0))
 
 
-def _libc(name: str) -> Any:
+def _libc(name: str) -> Callable[..., int] | None:
     """A function of the C library; None for one without it, such as musl."""
     return getattr(ctypes.CDLL(None), name, None)

@@ -74,8 +74,7 @@ class OnnxEngine:
         return self.run(batch, (LOGITS,))[0]
 
     def run(self, batch: Float, outputs: Sequence[str]) -> list[Float]:
-        made: list[Float] = self._session.run(outputs, {self._input: batch})
-        return made
+        return self._session.run(outputs, {self._input: batch})
 
 
 def softmax(logits: Float) -> Float:

@@ -12,11 +12,10 @@ import hashlib
 import io
 import json
 import math
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -25,7 +24,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from tinyast.arrays import Float
-from tinyast.errors import TinyASTError
+from tinyast.data.atomic import replacing
+from tinyast.errors import DataError, TinyASTError
 from tinyast.features.log_mel import FeatureSettings
 from tinyast.model.feature_extraction import TinyASTFeatureExtractor
 from tinyast.model.modeling import TinyASTForAudioClassification
@@ -103,16 +103,11 @@ class State:
         # In memory first: told of a full disk, torch's own writer says something else.
         buffer = io.BytesIO()
         torch.save(values, buffer)
-        temporary = path.with_suffix(".part")
         try:
-            temporary.write_bytes(buffer.getbuffer())
-            os.replace(temporary, path)
-        except OSError as error:
-            raise TrainingError(
-                f"cannot write {path}: {error.strerror}. Make room, and run the same again"
-            ) from error
-        finally:
-            temporary.unlink(missing_ok=True)
+            with replacing(path) as part:
+                part.write_bytes(buffer.getbuffer())
+        except DataError as error:
+            raise TrainingError(f"{error}. Make room, and run the same again") from error
 
     def load(self, path: Path) -> None:
         values = torch.load(path, map_location=self.model.device, weights_only=True)
@@ -280,7 +275,7 @@ def _bfloat16(recipe: Recipe, device: torch.device) -> bool:
     return recipe.bfloat16 and (device.type == "cuda" or torch.cpu._is_avx512_bf16_supported())
 
 
-def _claim(folder: Path, values: dict[str, Any]) -> None:
+def _claim(folder: Path, values: dict[str, object]) -> None:
     """Say what this folder's run is, or make sure that it is this one."""
     values = json.loads(json.dumps(values))
     path = folder / "run.json"
@@ -292,15 +287,12 @@ def _claim(folder: Path, values: dict[str, Any]) -> None:
             raise TrainingError(
                 f"{folder} holds a run with other {' and '.join(different)}; choose another folder"
             )
-    temporary = path.with_suffix(".part")
-    temporary.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    with replacing(path) as part:
+        part.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
 def _write_metrics(path: Path, history: list[Metrics]) -> None:
-    temporary = path.with_suffix(".part")
-    with temporary.open("w", newline="", encoding="utf-8") as handle:
+    with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as handle:
         writer = csv.DictWriter(handle, fieldnames=list(asdict(history[0])))
         writer.writeheader()
         writer.writerows(asdict(row) for row in history)
-    os.replace(temporary, path)

@@ -13,6 +13,7 @@ from types import TracebackType
 from daemon.settings.schema import Microphone
 from daemon.sources.microphone.framing import Block, Hello, Item, Parser
 from tinyast.audio.channels import LiveChannel
+from tinyast.errors import CodedError
 
 # -P keeps the working folder off the module path: it may hold a stranger's numpy.py.
 COMMAND = (sys.executable, "-P", "-m", "daemon.sources.microphone.capture")
@@ -22,12 +23,8 @@ KILLED_S = 5.0  # for a killed process to end; one that waits for a driver may n
 PIPE_BYTES = 1 << 16
 
 
-class CaptureFailed(Exception):
+class CaptureFailed(CodedError):
     """There is no sound; why, in words and by a code."""
-
-    def __init__(self, code: str, text: str) -> None:
-        super().__init__(text)
-        self.code = code
 
 
 class CaptureProcess:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import soundfile
 
+from tinyast.data.atomic import replacing
 from tinyast.data.extra.clips import RATE, Clip
 from tinyast.errors import DataError
 
@@ -49,12 +50,10 @@ def write_labels(rows: Iterable[Row], folder: Path) -> None:
 
 def write_rows(rows: Iterable[Row], path: Path) -> None:
     """Write a CSV in one step, so that a part of it is never read."""
-    part = path.with_name(f"{path.name}.part")
-    with part.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(field.name for field in fields(Row))
         writer.writerows(astuple(row) for row in rows)
-    part.replace(path)
 
 
 def read_rows(path: Path) -> list[Row]:
