@@ -98,9 +98,10 @@ def run(
     logs.configure(Log())  # for warnings about the settings
     settings = read_settings(context)
     logs.configure(settings.log)
-    from daemon.commands.run import announce
+    from daemon.commands.run import announce, check_settings_file
     from daemon.service.lifecycle import Service
 
+    check_settings_file(config)
     Service(settings, partial(read_settings, context), reload_on_hup).run(announce)
 
 

@@ -19,7 +19,7 @@ from tinyast.audio.decoding import check_rate, checked, downmix
 from tinyast.audio.windows import Window, WindowPlan
 from tinyast.errors import AudioError, CheckpointError
 from tinyast.features.graph import FeatureGraph
-from tinyast.inference.checkpoint import Checkpoint, read_checkpoint
+from tinyast.inference.checkpoint import Checkpoint, check_sums, read_checkpoint
 from tinyast.inference.engine import EMBEDDING, Engine, load_engine, softmax
 from tinyast.inference.familiarity import familiarity
 
@@ -70,6 +70,7 @@ class Classifier:
         `engine` is "onnx", "int8" or "torch". Raises CheckpointError.
         """
         checkpoint = read_checkpoint(dir)
+        check_sums(checkpoint.path)
         return cls(checkpoint, load_engine(checkpoint, engine))
 
     @property

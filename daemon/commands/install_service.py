@@ -51,7 +51,7 @@ def command() -> str:
     script = Path(sys.executable).with_name("tinyastd")
     if script.exists():
         return str(script)
-    return shutil.which("tinyastd") or f"{sys.executable} -m daemon"
+    return shutil.which("tinyastd") or f"{sys.executable} -P -m daemon"
 
 
 def target(user: bool) -> Path:

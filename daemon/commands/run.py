@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import logging
 import sys
+from pathlib import Path
 
+from daemon.host.trust import check_private
 from daemon.monitoring import logging as logs
 from daemon.monitoring.status import Identity
 from daemon.settings.schema import Settings
 
 log = logging.getLogger("daemon")
+
+
+def check_settings_file(config: Path | None) -> None:
+    """Raise StartError if others can change the settings, or replace them."""
+    if config is not None:
+        check_private(config, "the settings")
+        check_private(config.absolute().parent, "the folder of the settings", sticky=True)
 
 
 def announce(settings: Settings, identity: Identity) -> None:

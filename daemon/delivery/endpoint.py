@@ -16,6 +16,7 @@ from daemon.delivery.connections import HANDSHAKE_S, ConnectionMonitor
 from daemon.errors import StartError
 from daemon.host.locks import Lock
 from daemon.host.tcp import holder_of_port, keep_alive, why_no_interfaces
+from daemon.host.trust import check_private
 from daemon.protocol.keys import ServerKeys
 
 FRAMING_BYTES = 64  # at most, of one frame, with its encryption
@@ -139,6 +140,12 @@ class Endpoint:
         self.socket.close()
 
 
+def _check_owner(name: str, path: Path) -> None:
+    """Sockets are open to all by their mode; who may connect is the directory's to say."""
+    if path.lstat().st_uid not in (0, os.geteuid()):
+        raise StartError(f"the socket of `{name}`, {path}, belongs to another user; remove it")
+
+
 def _family(address: str) -> AddressFamily:
     if address.startswith("ipc://"):
         return AddressFamily.AF_UNIX
@@ -155,6 +162,9 @@ def ipc_lock(name: str, path: Path) -> Lock:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise StartError(f"cannot make {path.parent} for `{name}`: {error.strerror}") from error
+    check_private(path.parent, f"the directory of `{name}`", sticky=True)
+    if path.is_socket():
+        _check_owner(name, path)
     lock = Lock(path.with_name(path.name + ".lock"), f"{name} endpoint ipc://{path}")
     try:
         kind = os.lstat(path).st_mode

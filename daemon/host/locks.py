@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from pathlib import Path
 
 from daemon.errors import StartError
+from daemon.host.trust import check_private
 
 
 def lock_path(state: Path) -> Path:
@@ -23,9 +25,17 @@ class Lock:
     def __init__(self, path: Path, what: str) -> None:
         self._path = path
         try:
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            self._fd = os.open(path, flags, 0o600)
         except OSError as error:
-            raise StartError(f"cannot write {path}: {error.strerror}") from error
+            link = error.errno == errno.ELOOP
+            why = "it is a link; remove it" if link else error.strerror
+            raise StartError(f"cannot write {path}: {why}") from error
+        try:
+            check_private(path, "the lock")
+        except StartError:
+            os.close(self._fd)
+            raise
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -55,7 +55,7 @@ class Journal:
             self._take_recovered()
             self._open()
             self._notice_put_back()
-        except sqlite3.OperationalError as error:
+        except (OSError, sqlite3.OperationalError) as error:
             raise JournalError(
                 f"the journal {self.path} cannot be opened: {error}. Check the disk and that this "
                 "user may write there"
@@ -67,6 +67,8 @@ class Journal:
     def _open(self) -> None:
         if damage_mark(self.path).exists():
             raise sqlite3.DatabaseError("found damaged while it was written")
+        # SQLite would make it readable for all, and gives its other files the same mode.
+        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
         self._db.execute("PRAGMA journal_mode = WAL")
         # FULL: a committed message survives a power cut (SQLite manual, PRAGMA synchronous).

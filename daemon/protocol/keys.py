@@ -16,8 +16,9 @@ from pathlib import Path
 import zmq
 import zmq.auth
 
-from daemon.errors import SettingsError, is_passing
+from daemon.errors import SettingsError, StartError, is_passing
 from daemon.host.files import give_to_owner_of
+from daemon.host.trust import check_private_tree
 
 SERVER, CLIENTS = "server", "clients"
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -103,10 +104,19 @@ def _hand_over(folder: Path, made: Path) -> None:
 
 
 def load_server(folder: Path) -> ServerKeys:
-    """The daemon's keys. Raises SettingsError if they are missing or readable by others."""
+    """The daemon's keys.
+
+    Raises SettingsError if they are missing or others may read them, StartError if others may
+    change them.
+    """
     file = folder / f"{SERVER}.key_secret"
     public, secret = load_pair(file)
     clients = folder / CLIENTS
+    check_private_tree(folder, "the key")
+    check_private_tree(clients, "the key")
+    for key in sorted(clients.glob("*.key")):
+        if not key.is_file():
+            raise StartError(f"the key {key} is no regular file; remove it")
     if not clients.is_dir():
         raise SettingsError(f"{folder} has no folder {CLIENTS} for the keys of those let in")
     return ServerKeys(public, secret, clients)
@@ -116,7 +126,7 @@ def load_pair(file: Path) -> tuple[bytes, bytes]:
     """Public and secret key of a secret key file. Raises SettingsError."""
     try:
         mode = file.stat().st_mode
-        public, secret = zmq.auth.load_certificate(file)
+        public, secret = _certificate(file)
     except PermissionError as error:
         raise SettingsError(
             f"user {os.geteuid()} may not read the key {file}; a service reads keys that lie in "
@@ -133,10 +143,17 @@ def load_pair(file: Path) -> tuple[bytes, bytes]:
     return public, secret
 
 
+def _certificate(file: Path) -> tuple[bytes, bytes | None]:
+    """Public and secret key. Raises OSError, and ValueError for a FIFO, which would never end."""
+    if not stat.S_ISREG(file.stat().st_mode):
+        raise ValueError("it is no regular file")
+    return zmq.auth.load_certificate(file)
+
+
 def load_public(file: Path) -> bytes:
     """The public key of a key file. Raises SettingsError."""
     try:
-        return zmq.auth.load_certificate(file)[0]
+        return _certificate(file)[0]
     except (OSError, ValueError) as error:
         raise SettingsError(f"cannot read the key {file}: {error}") from error
 
@@ -161,7 +178,7 @@ def allowed(clients: Path) -> frozenset[bytes]:
 def _public_key(file: Path) -> list[bytes]:
     """The public key in a file; empty if it has none."""
     try:
-        return [zmq.auth.load_certificate(file)[0]]
+        return [_certificate(file)[0]]
     except OSError as error:
         if is_passing(error):
             raise

@@ -16,6 +16,7 @@ from daemon.delivery.publisher import DeliveryThread
 from daemon.delivery.replay import ReplayThread
 from daemon.errors import Abandoned, StartError
 from daemon.host.locks import Lock, lock_path
+from daemon.host.trust import check_private_tree
 from daemon.journal.crashes import WorkMarks
 from daemon.journal.records import Delivery, Record
 from daemon.journal.writer import Journal
@@ -277,11 +278,14 @@ def _make_state(state: Path) -> Path:
         raise StartError(
             f"cannot make the state directory {state}: {error.strerror}; name another with --state"
         ) from error
+    check_private_tree(state, "the state")
     return state
 
 
 def _load_classifier(settings: Settings) -> Classifier:
     try:
+        if settings.checkpoint_path is not None:
+            check_private_tree(settings.checkpoint_path, "the model")
         classifier = Classifier.load(settings.checkpoint_path, settings.engine)
     except CheckpointError as error:
         raise StartError(str(error)) from error

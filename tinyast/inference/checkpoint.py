@@ -148,6 +148,20 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
+def check_sums(folder: Path) -> None:
+    """Raise CheckpointError if a file has another content than SHA256SUMS, if there is one, says.
+
+    A file that is missing is not missed until something needs it.
+    """
+    if not (folder / SUMS).exists():
+        return
+    if damaged := [name for name in damaged_files(folder) if (folder / name).exists()]:
+        raise CheckpointError(
+            f"{folder}: {', '.join(damaged)} differs from {SUMS}: the files are damaged or were "
+            "changed; copy the checkpoint again, or export it again"
+        )
+
+
 def damaged_files(folder: Path) -> list[str]:
     """Files in SHA256SUMS that are missing or have other content.
 

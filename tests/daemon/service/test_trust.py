@@ -1,0 +1,117 @@
+"""What others can change is refused at the start, with the command that fixes it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from running import Daemon
+
+from daemon.errors import SettingsError, StartError
+from daemon.host.locks import Lock
+from daemon.host.trust import check_private
+from daemon.protocol.keys import allowed, load_server, make_client, make_server
+from tinyast.classifier import Classifier
+from tinyast.errors import CheckpointError
+
+MakeDaemon = Callable[..., Daemon]
+STRANGER = 65_534
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o702])
+def test_a_path_that_others_can_change_is_refused_with_the_fix(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "state"
+    path.mkdir()
+    check_private(path, "the state")
+    path.chmod(mode)
+    with pytest.raises(StartError, match=f"chmod go-w {path}"):
+        check_private(path, "the state")
+    path.chmod(0o1777)
+    check_private(path, "the directory", sticky=True)
+    path.chmod(0o755)
+    check_private(path, "the state")
+
+
+@needs_root
+def test_what_belongs_to_another_user_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    path.mkdir()
+    os.chown(path, STRANGER, STRANGER)
+    with pytest.raises(StartError, match="chown"):
+        check_private(path, "the state")
+
+
+def make_keys(folder: Path) -> Path:
+    make_server(folder)
+    make_client(folder, "friend")
+    return folder
+
+
+@pytest.mark.parametrize("name", [".", "clients", "clients/friend.key"])
+def test_keys_that_others_can_change_are_refused(tmp_path: Path, name: str) -> None:
+    keys = make_keys(tmp_path / "keys")
+    load_server(keys)
+    (keys / name).chmod(0o777)
+    with pytest.raises(StartError, match="chmod go-w"):
+        load_server(keys)
+
+
+def test_a_fifo_among_the_keys_is_no_key_and_holds_up_no_one(tmp_path: Path) -> None:
+    keys = make_keys(tmp_path / "keys")
+    known = allowed(keys / "clients")
+    os.mkfifo(keys / "clients" / "fifo.key")
+    assert allowed(keys / "clients") == known
+    with pytest.raises(StartError, match=r"fifo\.key is no regular file"):
+        load_server(keys)
+    (keys / "clients" / "fifo.key").unlink()
+    (keys / "server.key_secret").unlink()
+    os.mkfifo(keys / "server.key_secret", 0o600)
+    with pytest.raises(SettingsError, match="no regular file"):
+        load_server(keys)
+
+
+def test_a_lock_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("root: important")
+    (tmp_path / "lock").symlink_to(precious)
+    with pytest.raises(StartError, match="link"):
+        Lock(tmp_path / "lock", "the state")
+    assert precious.read_text() == "root: important"
+
+
+def test_a_daemon_starts_on_nothing_that_others_can_change(
+    daemon: MakeDaemon, tmp_path: Path
+) -> None:
+    listening = daemon()
+    listening.state.mkdir(mode=0o700)
+    config = tmp_path / "tinyast.toml"
+    config.write_text(f'[[folder]]\npath = "{listening.folder}"\n')
+    listening.options += ["--config", str(config)]
+    for path in (listening.state, config, tmp_path):
+        before = path.stat().st_mode
+        path.chmod(0o777)
+        ended = subprocess.run(listening.command(), capture_output=True, text=True, timeout=60)
+        assert (ended.returncode, f"chmod go-w {path}\n" in ended.stderr) == (3, True), ended.stderr
+        path.chmod(before)
+    listening.start()
+    journal = listening.state / "journal.sqlite3"
+    modes = {file.stat().st_mode & 0o777 for file in listening.state.glob("journal*")}
+    assert (journal.exists(), modes) == (True, {0o600})
+
+
+def test_a_checkpoint_is_held_to_its_sums(tmp_path: Path) -> None:
+    shipped = Classifier.load().checkpoint.path
+    copy = tmp_path / "model"
+    shutil.copytree(shipped, copy)
+    Classifier.load(copy)
+    card = copy / "preprocessor_config.json"
+    card.write_text(card.read_text() + "\n")
+    with pytest.raises(CheckpointError, match=r"preprocessor_config\.json differs"):
+        Classifier.load(copy)
+    (copy / "SHA256SUMS").unlink()
+    Classifier.load(copy)
