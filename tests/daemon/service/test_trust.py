@@ -96,7 +96,7 @@ def test_a_daemon_starts_on_nothing_that_others_can_change(
         before = path.stat().st_mode
         path.chmod(0o777)
         ended = subprocess.run(listening.command(), capture_output=True, text=True, timeout=60)
-        assert (ended.returncode, f"chmod go-w {path}\n" in ended.stderr) == (3, True), ended.stderr
+        assert (ended.returncode, f"chmod go-w {path}`" in ended.stderr) == (3, True), ended.stderr
         path.chmod(before)
     listening.start()
     journal = listening.state / "journal.sqlite3"
