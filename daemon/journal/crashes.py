@@ -43,6 +43,10 @@ class WorkMarks:
         finally:
             os.pwrite(self._fd, bytes(_SLOT), _SLOT * slot)
 
+    def clear(self, slot: int) -> None:
+        """Unmark what has that slot: its work hangs, and whoever ends the process means well."""
+        os.pwrite(self._fd, bytes(_SLOT), _SLOT * slot)
+
     def close(self) -> None:
         os.close(self._fd)
 

@@ -65,12 +65,16 @@ class Running:
     def __enter__(self) -> None:
         try:
             for thread in self._threads:
-                thread.on_fault = self._on_fault
-                thread.start()
-                self._started.append(thread)
+                self.add(thread)
         except BaseException:
             self._stop()
             raise
+
+    def add(self, thread: ServiceThread) -> None:
+        """Start one more. Raises RuntimeError if the system starts no thread."""
+        thread.on_fault = self._on_fault
+        thread.start()
+        self._started.append(thread)
 
     def __exit__(
         self,

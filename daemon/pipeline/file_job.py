@@ -65,6 +65,10 @@ class FileJob:
     # -- a step --------------------------------------------------------------------------------
 
     @property
+    def source_name(self) -> str:
+        return self.claim.source
+
+    @property
     def work(self) -> tuple[str, int]:
         return self.claim.file_id, self._windows
 

@@ -49,6 +49,11 @@ class Job(Protocol):
         """Name and committed steps, to be counted if the daemon crashes; None if not counted."""
         ...
 
+    @property
+    def source_name(self) -> str | None:
+        """The folder whose files it reads; None for a microphone."""
+        ...
+
     def prepare(self) -> Float | None:
         """Begin a step: the picture of a window, (mel bands, frames), or None if it needs none."""
         ...

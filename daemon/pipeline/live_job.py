@@ -99,6 +99,7 @@ class LiveJob:
         self._tracker.rules = rules
 
     work = None  # microphones are not given up
+    source_name = None
 
     # -- a step, by one worker at a time -------------------------------------------------------
 

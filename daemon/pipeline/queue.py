@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from dataclasses import dataclass
+from itertools import chain
 
 from daemon.pipeline.job import Job
 
@@ -36,6 +37,7 @@ class JobQueue:
         self._live: deque[Job] = deque()
         self._young: deque[Job] = deque()
         self._long: deque[Job] = deque()
+        self._parked: dict[str, list[Job]] = {}  # of folders whose files cannot be read now
         self._turned_away = 0  # sources waiting for room
         self._held = 0  # short jobs in a worker's hands
         self._long_next = False  # which line is next, if both have jobs
@@ -80,10 +82,36 @@ class JobQueue:
     def _has_ample_room(self) -> bool:
         return self._taken() <= self._room // 2 or self._closed
 
+    @property
+    def parked(self) -> set[str]:
+        """Names of the folders whose jobs no worker is given."""
+        with self._lock:
+            return set(self._parked)
+
+    def park(self, source: str) -> None:
+        """Keep the jobs of a folder back: one of them hangs."""
+        with self._lock:
+            kept = self._parked.setdefault(source, [])
+            for line in (self._young, self._long):
+                kept += [job for job in line if job.source_name == source]
+                others = [job for job in line if job.source_name != source]
+                line.clear()
+                line.extend(others)
+            self._space.notify_all()
+
+    def unpark(self, source: str) -> None:
+        """Hand the jobs of a folder out again."""
+        with self._lock:
+            self._young.extend(self._parked.pop(source, []))
+            self._work.notify_all()
+
     def put(self, job: Job) -> None:
         with self._lock:
-            self._young.append(job)
+            self._line_of(job, self._young).append(job)
             self._work.notify()
+
+    def _line_of(self, job: Job, line: deque[Job]) -> deque[Job] | list[Job]:
+        return self._parked.get(job.source_name or "", line)
 
     def put_live(self, job: Job) -> None:
         """Put a job before all files. It does not count against the room."""
@@ -105,10 +133,20 @@ class JobQueue:
                 return []
             waiting = len(self._young) + len(self._long)
             share = max(1, min(AT_ONCE, waiting // self._workers))
-            return [self._next() for _ in range(share)]
+            turns = [self._next()]
+            # Of one folder only: if it hangs, it holds up no other.
+            while len(turns) < share and self._first().source_name == turns[0].job.source_name:
+                turns.append(self._next())
+            return turns
+
+    def _is_long_next(self) -> bool:
+        return bool(self._long) and (self._long_next or not self._young)
+
+    def _first(self) -> Job:
+        return self._long[0] if self._is_long_next() else self._young[0]
 
     def _next(self) -> Turn:
-        from_long = bool(self._long) and (self._long_next or not self._young)
+        from_long = self._is_long_next()
         self._long_next = not self._long_next
         if from_long:
             return Turn(self._long.popleft(), young=False)
@@ -124,7 +162,8 @@ class JobQueue:
                 self._work.notify()
             elif more:
                 outgrown = turn.job.steps > LONG_AFTER and len(self._long) < MAX_LONG
-                (self._long if outgrown or not turn.young else self._young).append(turn.job)
+                line = self._long if outgrown or not turn.young else self._young
+                self._line_of(turn.job, line).append(turn.job)
                 self._work.notify()
             if self._has_ample_room():
                 self._space.notify_all()
@@ -135,7 +174,8 @@ class JobQueue:
             self._closed = True
             self._work.notify_all()
             self._space.notify_all()
-            left = [*self._young, *self._long]
+            left = [*self._young, *self._long, *chain.from_iterable(self._parked.values())]
+            self._parked.clear()
             self._young.clear()
             self._long.clear()
             return left

@@ -7,6 +7,7 @@ runs, and finishes all of them after it.
 
 from __future__ import annotations
 
+import time
 from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
@@ -26,11 +27,24 @@ class Worker(ServiceThread):
 
     def __init__(self, number: int, jobs: JobQueue, context: JobContext, tally: Tally) -> None:
         super().__init__(f"worker-{number}", STALL_S)
-        self._number, self._jobs, self._context, self._tally = number, jobs, context, tally
+        self.number, self._jobs, self._context, self._tally = number, jobs, context, tally
+        # Of the file that it reads: the source, and time.monotonic() of the beginning.
+        self.on: tuple[str, float] | None = None
+        self._used_before = 0.0  # processor time, in seconds, at the beginning of its turns
+        self.replaced_on: str | None = None  # the source by which it hung, once it is replaced
+
+    @property
+    def busy_s(self) -> float:
+        """Processor time, in seconds, of the turns that it works on; 0 if it has ended."""
+        if self.ident is None or not self.is_alive():
+            return 0.0
+        return time.clock_gettime(time.pthread_getcpuclockid(self.ident)) - self._used_before
 
     def work(self) -> None:
-        while turns := self._jobs.get():
+        self._used_before = time.thread_time()
+        while self.replaced_on is None and (turns := self._jobs.get()):
             self.liveness.progress()
+            self._used_before = time.thread_time()
             with self._tally.stage("step"):
                 self._work(turns)
             self.liveness.idle()
@@ -42,6 +56,7 @@ class Worker(ServiceThread):
         for turn in turns:
             with self._in_hand(turn.job):
                 picture = turn.job.prepare()
+            self.on = None
             if picture is None:
                 self._finish(turn, None)
             else:
@@ -53,16 +68,19 @@ class Worker(ServiceThread):
     def _finish(self, turn: Turn, logits: Float | None) -> None:
         with self._in_hand(turn.job):
             results = turn.job.finish(logits)
+        self.on = None
         for delivery in results:
             self._context.deliver(delivery)
         self._jobs.give_back(turn, turn.job.more())
 
     def _in_hand(self, job: Job) -> AbstractContextManager[None]:
-        """Mark the job as the one to blame if the daemon crashes meanwhile."""
+        """Mark the job as the one to blame if the daemon crashes or hangs meanwhile."""
+        if job.source_name is not None:
+            self.on = job.source_name, time.monotonic()
         marks, work = self._context.marks, job.work
         if marks is None or work is None:
             return nullcontext()
-        return marks.working(self._number, *work)
+        return marks.working(self.number, *work)
 
     def _classify(self, pictures: list[Float]) -> list[Float]:
         """The logits of each picture, (mel bands, frames): (labels,)."""

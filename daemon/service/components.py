@@ -30,7 +30,7 @@ from daemon.pipeline.live_job import end_left_open
 from daemon.pipeline.prediction import Rules
 from daemon.pipeline.queue import JobQueue
 from daemon.pipeline.recording_time import zone
-from daemon.pipeline.worker import Worker
+from daemon.pipeline.worker_pool import WorkerPool
 from daemon.protocol.keys import load_server
 from daemon.protocol.messages import Source, StatusDetails, status
 from daemon.protocol.states import DaemonStatus, RunningModel
@@ -86,10 +86,7 @@ class Components:
             held.marks,
             held.journal.count_crashes(held.marks.left),
         )
-        self.workers = [
-            Worker(number, self.jobs, self.context, self.tally)
-            for number in range(settings.worker_count)
-        ]
+        self.pool = WorkerPool(settings.worker_count, self.jobs, self.context, self.tally)
         self.folders = [
             FolderSource(folder, held.state, self.jobs, self.context, self.say)
             for folder in settings.folder
@@ -112,7 +109,7 @@ class Components:
     def threads(self) -> list[ServiceThread]:
         web = [] if self.web is None else [self.web]
         monitor = self.endpoints.monitor
-        return [monitor, self.delivery, self.replay, *web, *self.workers, *self.sources]
+        return [monitor, self.delivery, self.replay, *web, *self.pool.responsible, *self.sources]
 
     def stalled(self) -> list[str]:
         """Names of the threads that make no progress; empty while the disk blocks them.
@@ -123,6 +120,14 @@ class Components:
             return []
         threads = [thread for thread in self.threads if thread not in self.folders]
         return [thread.name for thread in threads if thread.liveness.stalled]
+
+    def watch_for_hung(self) -> None:
+        """Go on without what a file system holds, and publish when that begins and ends."""
+        self.pool.watch()
+        for folder in self.folders:
+            if (text := folder.news_of_blocking()) is not None:
+                what = "source_lost" if folder.blocked else "source_back"
+                self.post(what, text, source=folder.source)
 
     def unwell(self) -> str | None:
         """Why the daemon is not well; None if it is."""
@@ -139,9 +144,15 @@ class Components:
         """Publish a status. Raises Abandoned if the daemon stops and the disk takes no more."""
         self.delivery.put(self._status(what, text, source, **details))
 
-    def post(self, what: str, text: str, **details: Unpack[StatusDetails]) -> None:
+    def post(
+        self,
+        what: str,
+        text: str,
+        source: Source | None = None,
+        **details: Unpack[StatusDetails],
+    ) -> None:
         """Publish a status without waiting: for the main thread."""
-        self.delivery.post(self._status(what, text, None, **details))
+        self.delivery.post(self._status(what, text, source, **details))
 
     def _status(
         self, what: str, text: str, source: Source | None, **details: Unpack[StatusDetails]
@@ -164,7 +175,7 @@ class Components:
 
     def open_inbox(self, state: Path) -> Inbox:
         """Requests to this daemon, without those that crash it."""
-        slot = len(self.workers)  # after those of the workers
+        slot = len(self.pool.workers)  # after those of the workers
         inbox = Inbox(state, lambda name: self._marks.working(slot, name))
         inbox.give_up(self.context.crashes)
         return inbox
@@ -183,7 +194,7 @@ class Components:
         front = [self.replay] if self.web is None else [self.replay, self.web]
         stack.enter_context(Running(front, on_fault))
         stack.callback(self._say_stopping, reason)
-        stack.enter_context(Running(self.workers, on_fault))
+        stack.enter_context(self.pool.running(on_fault))
         stack.enter_context(Running(self.folders, on_fault))
         stack.callback(self._close_jobs)  # after the last windows of the microphones
         stack.enter_context(Running(self.microphones, on_fault))

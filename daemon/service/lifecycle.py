@@ -125,6 +125,7 @@ class Service:
     def _loop(self) -> None:
         next_beat = time.monotonic() + HEARTBEAT_S
         while not self._stop.wait(TICK_S):
+            self._components.watch_for_hung()
             self._take_requests()
             self._check_keys()
             self._check_crowd()

@@ -69,9 +69,10 @@ class FolderSource(ServiceThread):
         self.folder = folder
         self.root = os.fsencode(folder.path)
         self._state_dir, self._jobs, self._context, self._say = state, jobs, context, say
-        self._source = file_source(folder.name, self.root)
+        self.source = file_source(folder.name, self.root)
         self._tracker = FileTracker(folder.settle)
         self._disposal = Disposal(folder, self.liveness.progress)
+        self._said_blocked = False
         self._stays: str | None = None  # why finished files are not moved or deleted
         self._scope = Scope(self.root, folder, self._disposal)
         self._root = Root(folder, self._tracker, say)
@@ -95,7 +96,17 @@ class FolderSource(ServiceThread):
     @property
     def blocked(self) -> bool:
         """Whether a system call on this folder hangs, as on a network mount without its server."""
-        return self.liveness.stalled
+        return self.liveness.stalled or self.folder.name in self._jobs.parked
+
+    def news_of_blocking(self) -> str | None:
+        """What to publish if it has become blocked, or is so no longer; for one thread."""
+        if self.blocked == self._said_blocked:
+            return None
+        self._said_blocked = not self._said_blocked
+        path = self.folder.path
+        if self._said_blocked:
+            return f"folder {path} does not answer: a system call on it hangs"
+        return f"folder {path} answers again"
 
     @property
     def state(self) -> str:
@@ -135,7 +146,9 @@ class FolderSource(ServiceThread):
                 self._root.check()
                 if self._root.is_there:
                     self.ready.set()
-                if self._jobs.wait_for_room(CHECK_S) and not self._advance():
+                if self.folder.name in self._jobs.parked:
+                    self._halt.wait(CHECK_S)
+                elif self._jobs.wait_for_room(CHECK_S) and not self._advance():
                     self._tracker.wait(self._idle_time())
         finally:
             self._root.close()
@@ -202,6 +215,7 @@ class FolderSource(ServiceThread):
     def _not_finished(self, paths: list[bytes]) -> list[bytes]:
         there = {}
         for path in paths:
+            self.liveness.progress()  # a network file system may take its time for each
             with suppress(OSError):
                 there[path] = Identity.of(os.lstat(path))
         finished = self._reader.finished(there)
@@ -292,7 +306,7 @@ class FolderSource(ServiceThread):
     def _say_stays(self, problem: str | None) -> None:
         """Report once why finished files are not moved or deleted."""
         if problem is not None and self._stays is None:
-            self._say("source_degraded", problem, self._source)
+            self._say("source_degraded", problem, self.source)
         self._stays = problem
 
     def _end_vanished(self) -> None:

@@ -25,6 +25,7 @@ class Short:
 
     steps = 1
     work = None
+    source_name: str | None = None
 
     def prepare(self) -> None:
         return None

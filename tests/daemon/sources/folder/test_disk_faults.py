@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import zmq
 from failing_disk import FailingDisk
-from running import SOON_S, Daemon, stress
+from running import SOON_S, Daemon, of_type, stress
 from sounds import noise, short_wav, wav_bytes, write_wav
 
 MakeDaemon = Callable[..., Daemon]
@@ -140,23 +140,40 @@ def test_a_hung_mount_is_reported_and_holds_up_nothing_else(
 ) -> None:
     other = tmp_path / "other"
     other.mkdir()
-    for number in range(3):
-        write_wav(disk.source / f"{number}.wav", seed=number)
-    disk.fail("read", "hang")
     more = f'[[folder]]\npath = "{other}"\nname = "other"\nsettle = 0.5\n'
+    for number in range(3):
+        (disk.source / f"{number}.wav").write_bytes(wav_bytes(noise(40)))
+    disk.fail("read", "hang", start=1_000_000)  # the only worker hangs, and the folder does not
     listening = daemon("--config", config(tmp_path, more)).start()
     listening.wait_for(lambda: source(listening)["state"] == "blocked", "blocked")
-    for number in range(3):
-        write_wav(other / f"{number}.wav", seed=number)
-    ends = listening.ends(3)
-    assert {Path(end["source"]["path"]).parent for end in ends} == {other}
-    states = {each["name"]: each["state"] for each in heartbeat(listening)["sources"]}
-    assert states == {"in": "blocked", "other": "watching"}
-    assert b"no progress" not in listening.log.read_bytes()
+    drop(listening, other, range(3), ends=3)
+    blocked = {"in": "blocked", "other": "watching"}
+    listening.wait_for(lambda: states(heartbeat(listening)) == blocked, "said to be blocked")
 
     disk.works()
     listening.wait_for(lambda: source(listening)["state"] == "polling", "back")
-    assert len(listening.ends(6)) == 6
-    disk.fail("stat", "hang")
+    assert {end["state"] for end in listening.ends(6)} == {"done"}
+    disk.fail("stat", "hang")  # now the folder's own thread hangs
+    write_wav(disk.source / "late.wav")
+    listening.wait_for(lambda: source(listening)["state"] == "blocked", "blocked")
+    drop(listening, other, range(3, 6), ends=9)
+    assert threads(listening) <= MOST_THREADS
+    assert b"no progress" not in listening.log.read_bytes()
+    told = listening.hear(lambda r: of_type(r, "status")[2:])
+    said = [m["status"] for m in of_type(told, "status")]
+    assert said[:3] == ["started", "source_lost", "source_back"]
     listening.send(signal.SIGTERM)
-    assert listening.process.wait(30) == 0
+    listening.wait_for(lambda: b"does not stop" in listening.log.read_bytes(), "given up")
+    disk.works()  # the kernel ends no process while FUSE owes it an answer
+    assert listening.process.wait(SOON_S) == 0
+
+
+def states(message: dict[str, Any]) -> dict[str, str]:
+    return {each["name"]: each["state"] for each in message["sources"]}
+
+
+def drop(listening: Daemon, folder: Path, numbers: range, ends: int) -> None:
+    """Drop a file for each number into a healthy folder; all of them end."""
+    paths = [write_wav(folder / f"{number}.wav", seed=number) for number in numbers]
+    found = [end["source"]["path"] for end in listening.ends(ends)]
+    assert {str(path) for path in paths} <= set(found)

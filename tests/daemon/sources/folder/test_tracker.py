@@ -32,6 +32,7 @@ class Work:
     """A job that does nothing but count its steps."""
 
     work = None
+    source_name: str | None = None
 
     def __init__(self) -> None:
         self.steps = 0
