@@ -30,11 +30,11 @@ from daemon.pipeline.live_job import end_left_open
 from daemon.pipeline.prediction import Rules
 from daemon.pipeline.queue import JobQueue
 from daemon.pipeline.recording_time import zone
-from daemon.pipeline.worker_pool import WorkerPool
 from daemon.protocol.keys import load_server
 from daemon.protocol.messages import Source, StatusDetails, status
 from daemon.protocol.states import DaemonStatus, RunningModel
 from daemon.service.inbox import Inbox
+from daemon.service.worker_pool import WorkerPool
 from daemon.settings.schema import Settings
 from daemon.sources.folder.source import FolderSource
 from daemon.sources.microphone.source import MicrophoneSource
