@@ -26,6 +26,7 @@ from daemon.commands.options import (
     Workers,
     read_settings,
 )
+from daemon.commands.page import page
 from daemon.errors import DaemonError, SettingsError
 from tinyast.errors import TinyASTError
 from tinyast.threads import one_maths_thread
@@ -364,6 +365,9 @@ def doctor(
         if check.state != OK and check.fix:
             typer.echo(f"{'':<5} {'':<16} fix: {check.fix}")
     raise typer.Exit(1 if failed else 0)
+
+
+app.command()(page)
 
 
 def main() -> None:

@@ -1,0 +1,79 @@
+"""Predictions as files: CSV, JSON lines, Parquet."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from itertools import islice
+
+import msgspec
+
+from daemon.errors import DaemonError
+from daemon.page.queries import Row
+
+COLUMNS = (
+    "recorded_at", "node", "kind", "source", "path", "start_s", "length_s", "label", "score",
+    "threshold", "decision", "reason", "level_dbfs", "clock", "model", "verdict", "corrected",
+)  # fmt: skip
+TYPES = {"csv": "text/csv", "jsonl": "application/x-ndjson", "parquet": "application/octet-stream"}
+AT_ONCE = 1_000  # rows in memory
+
+
+class CannotExport(DaemonError):
+    """A format needs a library that is not installed."""
+
+
+def record(row: Row) -> dict[str, str | float | None]:
+    """A prediction by column."""
+    stamp = datetime.fromtimestamp(row.at / 1000, UTC).isoformat(timespec="milliseconds")
+    values = msgspec.structs.asdict(row)
+    return {name: stamp if name == "recorded_at" else values[name] for name in COLUMNS}
+
+
+def csv_lines(rows: Iterator[Row]) -> Iterator[bytes]:
+    """A header and one line for each row. Text that a spreadsheet would run is quoted with '."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    table.writeheader()
+    yield text.getvalue().encode()
+    while batch := list(islice(rows, AT_ONCE)):
+        text.seek(0)
+        text.truncate()
+        for row in batch:
+            table.writerow({name: _inert(value) for name, value in record(row).items()})
+        yield text.getvalue().encode()
+
+
+def _inert(value: str | float | None) -> str | float | None:
+    """OWASP, "CSV Injection": a cell that begins with one of these is a formula."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in tuple("=+-@\t\r") else value
+
+
+def json_lines(rows: Iterator[Row]) -> Iterator[bytes]:
+    """One JSON object a line."""
+    for row in rows:
+        yield msgspec.json.encode(record(row)) + b"\n"
+
+
+def check_parquet() -> None:
+    """Raise CannotExport if pyarrow is missing."""
+    if find_spec("pyarrow") is None:
+        raise CannotExport("Parquet needs pyarrow: pip install 'tinyast[tables]'")
+
+
+def parquet(rows: Iterator[Row]) -> Iterator[bytes]:
+    """A Parquet file. Raises CannotExport without pyarrow."""
+    check_parquet()
+    import pyarrow
+    import pyarrow.parquet
+
+    file = io.BytesIO()
+    table = pyarrow.Table.from_pylist([record(row) for row in rows])
+    pyarrow.parquet.write_table(table, file)
+    yield file.getvalue()
+
+
+FORMATS = {"csv": csv_lines, "jsonl": json_lines, "parquet": parquet}

@@ -1,0 +1,147 @@
+"""Follow one daemon: store each of its messages once, and pass it on to the live stream."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import msgspec
+
+from daemon.client import PUBLISH, REPLAY, Client, ClientKeys, NoAnswer
+from daemon.page.live import Hub
+from daemon.page.store import Store, known
+from daemon.protocol.decoding import Received, Refused
+from daemon.protocol.messages import Prediction
+from daemon.protocol.states import FolderState, Heartbeat, MicrophoneState
+
+log = logging.getLogger(__name__)
+
+BATCH = 500  # messages of one transaction
+WAIT_S = 0.2  # for a message; how soon a stop is noticed
+STOPPED_S = 20.0  # without a heartbeat after which a daemon counts as stopped
+PRUNE_S = 60.0  # between prunings of the store
+RETRY_S = 2.0  # after a failure
+
+
+@dataclass(frozen=True)
+class Connection:
+    """Where a daemon is."""
+
+    publish: str = PUBLISH
+    replay: str = REPLAY
+    keys: ClientKeys | None = None
+
+
+class _Status(msgspec.Struct):
+    """The part of a status reply that names the sources."""
+
+    sources: list[FolderState | MicrophoneState]
+
+
+class Follower(threading.Thread):
+    """One daemon. After a restart of the page it goes on where the store ends."""
+
+    def __init__(self, connection: Connection, store: Store, hub: Hub) -> None:
+        super().__init__(name=f"follow {connection.publish}")
+        self._connection, self._store, self._hub = connection, store, hub
+        self.number, self._journal, self._seq = store.daemon(connection.publish)
+        self._halt = threading.Event()
+        self._beat: Heartbeat | None = None
+        self._raw_beat: object = None  # the newest one seen, before it was read
+        self._beat_at = 0.0  # time.monotonic()
+        self._pruned = 0.0
+        self.lost = 0  # messages that the daemon no longer had
+        self.roots: list[bytes] = []  # the folders that the daemon named
+
+    def stop(self) -> None:
+        self._halt.set()
+
+    @property
+    def state(self) -> str:
+        """`waiting` until the first heartbeat, then `running` or `stopped`."""
+        if self._beat is None:
+            return "waiting"
+        return "running" if time.monotonic() - self._beat_at < STOPPED_S else "stopped"
+
+    def describe(self) -> dict[str, object]:
+        """What the API says of this daemon."""
+        beat = None if self._beat is None else msgspec.to_builtins(self._beat)
+        return {
+            "number": self.number,
+            "endpoint": self._connection.publish,
+            "state": self.state,
+            "node": None if self._beat is None else self._beat.node,
+            "lost": self.lost,
+            "heartbeat": beat,
+        }
+
+    def run(self) -> None:
+        while not self._halt.is_set():
+            try:
+                self._follow()
+            except Refused as error:
+                log.error("the daemon at %s: %s", self._connection.replay, error)
+                self._halt.wait(RETRY_S)
+
+    def _follow(self) -> None:
+        where = self._connection
+        with Client(
+            where.publish,
+            where.replay,
+            since=self._seq,
+            journal=self._journal,
+            keys=where.keys,
+        ) as client:
+            self._ask_roots(client)
+            while not self._halt.is_set():
+                batch = self._take(client)
+                if batch:
+                    self._keep(batch)
+                self.lost = client.lost
+                self._note_heartbeat(client)
+                if time.monotonic() - self._pruned > PRUNE_S:
+                    self._pruned = time.monotonic()
+                    self._store.prune()
+
+    def _ask_roots(self, client: Client) -> None:
+        """The folders at once; heartbeats name them from then on."""
+        with suppress(NoAnswer):
+            self._name_roots(msgspec.convert(client.status(WAIT_S), _Status).sources)
+
+    def _name_roots(self, sources: Sequence[FolderState | MicrophoneState]) -> None:
+        self.roots = [each.path.encode() for each in sources if each.path is not None]
+
+    def _take(self, client: Client) -> list[Received]:
+        """What has come, at most a batch; empty if nothing comes for a while."""
+        batch: list[Received] = []
+        received = client.receive(WAIT_S)
+        while received is not None:
+            batch.append(received)
+            received = client.receive(0) if len(batch) < BATCH else None
+        return batch
+
+    def _keep(self, batch: list[Received]) -> None:
+        new = self._store.add(self.number, batch)
+        self._journal, self._seq = batch[-1].head.journal, batch[-1].head.seq
+        for message in new[-100:]:
+            kind = "prediction" if isinstance(message, Prediction) else known(message.type)
+            self._hub.publish(kind, msgspec.json.encode(message).decode())
+
+    def _note_heartbeat(self, client: Client) -> None:
+        beat = client.heartbeat
+        if beat is None or beat is self._raw_beat:
+            return
+        self._raw_beat = beat
+        try:
+            self._beat = msgspec.convert(beat, Heartbeat)
+        except msgspec.ValidationError as error:
+            log.warning("a heartbeat of %s breaks the contract: %s", self.name, error)
+            return
+        self._beat_at = time.monotonic()
+        self._name_roots(self._beat.sources)
+        self._store.beat(self.number, self._beat)
+        self._hub.publish("heartbeat", msgspec.json.encode(self.describe()).decode())

@@ -1,0 +1,122 @@
+"""The OpenAPI 3.1 document of the API, made from its handlers."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tinyast import __version__
+
+if TYPE_CHECKING:
+    from daemon.page.api import Api
+
+JSON: dict[str, object] = {"application/json": {"schema": {}}}
+MEDIA = {
+    "/predictions/{number}/sound.wav": "audio/wav",
+    "/predictions/{number}/picture.png": "image/png",
+    "/reviews.zip": "application/zip",
+    "/export": "application/octet-stream",
+}
+ERROR = {
+    "type": "object",
+    "properties": {
+        "error": {
+            "type": "object",
+            "properties": {"code": {"type": "string"}, "text": {"type": "string"}},
+            "required": ["code", "text"],
+        }
+    },
+    "required": ["error"],
+}
+
+
+def document(api: Api) -> dict[str, object]:
+    """The document as plain values."""
+    from daemon.page.api import PARAMETERS
+    from daemon.page.reviews import Review
+
+    paths: dict[str, dict[str, object]] = {}
+    for method, route, handler in api.table():
+        path = re.sub(r"\{(\w+):\w+\}", r"{\1}", route)
+        operation: dict[str, object] = {
+            "operationId": handler.__name__,
+            "summary": (handler.__doc__ or "").strip(),
+            "parameters": [
+                *([_number()] if "{number}" in path else []),
+                *_query(PARAMETERS.get(path)),
+            ],
+            "responses": _responses(path),
+        }
+        if method == "PUT":
+            schema, _ = msgspec.json.schema_components(
+                [Review], ref_template="#/components/schemas/{name}"
+            )
+            operation["requestBody"] = {
+                "required": True,
+                "content": {"application/json": {"schema": schema[0]}},
+            }
+        paths.setdefault(path, {})[method.lower()] = operation
+    _, components = msgspec.json.schema_components(
+        [Review], ref_template="#/components/schemas/{name}"
+    )
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "The page of tinyastd", "version": __version__},
+        "servers": [{"url": "api/v1"}],
+        "paths": paths,
+        "components": {
+            "schemas": {**components, "Error": ERROR},
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{}, {"token": []}],
+    }
+
+
+def _number() -> dict[str, object]:
+    schema = {"type": "integer", "minimum": 0, "maximum": 2**52}
+    return {"name": "number", "in": "path", "required": True, "schema": schema}
+
+
+def _query(kind: type[msgspec.Struct] | None) -> list[dict[str, object]]:
+    if kind is None:
+        return []
+    _, components = msgspec.json.schema_components([kind])
+    properties = components[kind.__name__]["properties"]
+    return [
+        {"name": name, "in": "query", "required": False, "schema": _without_null(schema)}
+        for name, schema in properties.items()
+    ]
+
+
+def _without_null(schema: dict[str, object]) -> object:
+    """A query parameter is left out rather than null."""
+    match schema:
+        case {"anyOf": [*choices]}:
+            return next(each for each in choices if each != {"type": "null"})
+        case {"enum": [*values]}:
+            return {"enum": [value for value in values if value is not None]}
+    return {name: value for name, value in schema.items() if name != "default"}
+
+
+def _responses(path: str) -> dict[str, object]:
+    media = MEDIA.get(path)
+    content = {media: {}} if media else JSON
+    problem = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+    problems = {
+        "400": "The request does not fit",
+        "401": "Sign in first",
+        "403": "A write without the token",
+        "404": "There is no such thing",
+        "413": "The request is too large",
+        "501": "A library is missing",
+        "503": "Not now",
+    }
+    answers: dict[str, object] = {"200": {"description": "As asked", "content": content}}
+    if path.endswith("sound.wav"):
+        answers["206"] = {"description": "The range asked for", "content": content}
+        answers["416"] = {"description": "A range beyond the end"}
+    for status, text in problems.items():
+        answers[status] = {"description": text, "content": problem}
+    return answers

@@ -1,0 +1,53 @@
+// Requests to the API, the live stream, and how times and numbers are written.
+let token = null;
+
+export class Problem extends Error {
+  constructor(code, text) { super(text); this.code = code; }
+}
+
+export async function session() {
+  const found = await get('session');
+  token = found.token;
+  return found;
+}
+
+export const query = (values) => {
+  const given = Object.entries(values).filter(([, value]) => value !== '' && value != null);
+  return given.length ? `?${new URLSearchParams(given)}` : '';
+};
+
+export const get = (path, values = {}) => ask('GET', path + query(values));
+export const put = (path, body) => ask('PUT', path, body);
+export const post = (path, body) => ask('POST', path, body);
+export const remove = (path) => ask('DELETE', path);
+
+async function ask(method, path, body) {
+  const headers = { 'X-Token': token ?? '' };
+  const answer = await fetch(`api/v1/${path}`, { method, headers, body: body && JSON.stringify(body) });
+  const found = await answer.json();
+  if (!answer.ok) throw new Problem(found.error.code, found.error.text);
+  return found;
+}
+
+// Calls `heard(kind, message)`; kind is `lost` when the stream breaks and `hello` when it is back.
+export function listen(heard) {
+  const stream = new EventSource('api/v1/live');
+  for (const kind of ['hello', 'behind', 'prediction', 'file', 'event', 'gap', 'status', 'heartbeat'])
+    stream.addEventListener(kind, (event) => heard(kind, JSON.parse(event.data)));
+  stream.onerror = () => heard('lost', {});
+  return () => stream.close();
+}
+
+const stored = () => localStorage.getItem('zone');
+export const zone = () => stored() || Intl.DateTimeFormat().resolvedOptions().timeZone || 'UTC';
+export const setZone = (name) => (name ? localStorage.setItem('zone', name) : localStorage.removeItem('zone'));
+export const zones = () => Intl.supportedValuesOf?.('timeZone') ?? ['UTC'];
+
+const format = (options) => (at) => new Intl.DateTimeFormat('en-GB', { timeZone: zone(), ...options }).format(at);
+export const clock = format({ hour: '2-digit', minute: '2-digit', second: '2-digit' });
+export const stamp = format({ year: 'numeric', month: 'short', day: '2-digit', hour: '2-digit', minute: '2-digit', second: '2-digit' });
+const parts = (at) => Object.fromEntries(new Intl.DateTimeFormat('en-CA', { timeZone: zone(), year: 'numeric', month: '2-digit', day: '2-digit' }).formatToParts(at).map((part) => [part.type, part.value]));
+export const day = (at = Date.now()) => { const p = parts(at); return `${p.year}-${p.month}-${p.day}`; };
+export const percent = (score) => `${(100 * score).toFixed(0)} %`;
+export const words = (label) => label.replaceAll('_', ' ');
+export const level = (dbfs) => (dbfs <= -200 ? 'digital silence' : `${dbfs.toFixed(1)} dBFS`);

@@ -1,0 +1,30 @@
+// Whether all is well: backlog, latency, gaps, failed files, and every status in words.
+import { html } from '../vendor/htm-preact.js';
+import { get, stamp, words } from '../api.js';
+import { Chart, Failure, useLoad } from '../parts.js';
+
+export function Health() {
+  const [found, error] = useLoad(() => Promise.all([get('health', { days: 1 }), get('statuses'), get('gaps'), get('files', { limit: 50 })]), []);
+  if (error) return html`<${Failure} error=${error} />`;
+  if (!found) return html`<h2>Health</h2><p class="dim">Loading.</p>`;
+  const [health, statuses, gaps, files] = found;
+  return html`<h2>Health</h2>
+    <p>The page's store takes ${(health.store_bytes / 1e6).toFixed(1)} MB.</p>
+    ${health.daemons.map((each) => html`<${Daemon} key=${each.number} daemon=${each} />`)}
+    <${Table} title="Status messages" columns=${['Time', 'Daemon', 'What', 'Source', 'Text']} rows=${statuses.map((each) => [stamp(each.at), each.node, words(each.what), each.source, each.text])} />
+    <${Table} title="Gaps" columns=${['Time', 'Source', 'Seconds', 'Reason']} rows=${gaps.map((each) => [stamp(each.at), each.source, each.duration_s.toFixed(1), words(each.reason)])} />
+    <${Table} title="Files" columns=${['Time', 'Source', 'File', 'State', 'Why']} rows=${files.map((each) => [stamp(each.at), each.source, each.path, each.state, each.error])} />`;
+}
+
+function Daemon({ daemon }) {
+  const x = daemon.minutes.map((each) => each.at / 1000);
+  const column = (name) => daemon.minutes.map((each) => each[name]);
+  return html`<section class="panel"><h3>${daemon.node ?? daemon.endpoint} <span class=${daemon.state === 'running' ? 'good' : 'bad'}>${daemon.state}</span></h3>
+    ${daemon.lost > 0 && html`<p class="bad">${daemon.lost} messages were pruned before the page could read them.</p>`}
+    ${x.length > 1 ? html`<${Chart} x=${x} time=${true} series=${[{ label: 'windows a minute', values: column('windows') }, { label: 'files waiting', values: column('files') }]} label="windows and backlog over the last day" />
+    <${Chart} x=${x} time=${true} series=${[{ label: 'latency, ms', values: column('latency_ms') }]} label="mean latency over the last day" />` : html`<p class="dim">Too little time has passed for a chart.</p>`}</section>`;
+}
+
+const Table = ({ title, columns, rows }) => html`<section class="panel"><h3>${title}</h3>${rows.length ? html`<div class="scroll" tabindex="0" role="region" aria-label=${title}><table>
+  <thead><tr>${columns.map((each) => html`<th scope="col">${each}</th>`)}</tr></thead>
+  <tbody>${rows.map((row) => html`<tr>${row.map((cell) => html`<td class="path">${cell ?? ''}</td>`)}</tr>`)}</tbody></table></div>` : html`<p class="dim">None.</p>`}</section>`;

@@ -1,0 +1,49 @@
+// What is going on: each source with its level, its newest pictures and words, and events.
+import { html, useEffect, useState } from '../vendor/htm-preact.js';
+import { clock, get, level, listen, percent, words } from '../api.js';
+import { Failure, Picture, Player, Top, useLoad } from '../parts.js';
+
+const KEPT = 24;
+
+export function Now() {
+  const [found, error, load] = useLoad(() => get('now'), []);
+  const [daemons, setDaemons] = useState([]);
+  const [live, setLive] = useState(false);
+  useEffect(() => {
+    get('daemons').then(setDaemons);
+    let waiting = null;  // several messages at once are one request
+    return listen((kind, message) => {
+      setLive(kind !== 'lost');
+      if (kind === 'heartbeat') setDaemons((all) => [...all.filter((each) => each.number !== message.number), message].sort((a, b) => a.number - b.number));
+      else if (kind !== 'lost') waiting ??= setTimeout(() => { waiting = null; load(); }, 100);
+    });
+  }, []);
+  if (error) return html`<${Failure} error=${error} />`;
+  const states = daemons.flatMap((each) => (each.heartbeat?.sources ?? []).map((source) => ({ ...source, daemon: each.number })));
+  return html`<h2>Now</h2>
+    <p class="dim" role="status">${live ? 'Live.' : 'Not connected; trying again.'}</p>
+    ${daemons.map((each) => html`<p key=${each.number}><strong>${each.node ?? each.endpoint}</strong>
+      ${' '}<span class=${each.state === 'running' ? 'good' : 'bad'}>${each.state}</span>
+      ${each.heartbeat && html` <span class="dim">${each.heartbeat.backlog.files} files wait</span>`}
+      ${each.heartbeat?.blocked && html` <strong class="bad">${each.heartbeat.blocked}</strong>`}</p>`)}
+    ${found?.events.length > 0 && html`<section class="panel"><h3>Going on</h3><ul>${found.events.map((event) => html`
+      <li key=${event.id}>${words(event.label)} at ${event.source} since ${clock(event.began)}, up to ${percent(event.peak)}</li>`)}</ul></section>`}
+    ${found?.sources.map((source) => html`<${Source} key=${source.number} source=${source}
+      state=${states.find((each) => each.name === source.name && each.daemon === source.daemon)} />`)}
+    ${found && !found.sources.length && html`<p>Nothing heard yet. Drop a WAV file into a watched folder.</p>`}`;
+}
+
+function Source({ source, state }) {
+  const [chosen, setChosen] = useState(null);
+  const rows = source.predictions.slice(0, KEPT);
+  const row = rows.find((each) => each.number === chosen) ?? rows[0];
+  return html`<section class="panel" data-source=${source.name}>
+    <h3>${source.name} <span class="dim">${source.kind === 'mic' ? 'microphone' : 'folder'}${state && `, ${state.state}`}</span></h3>
+    ${state?.degraded && html`<p class="bad">${state.degraded}</p>`}
+    ${state?.kind === 'mic' && html`<p><label>Level <meter class="level" min="-90" max="0" value=${state.level_dbfs}></meter></label> ${level(state.level_dbfs)}</p>`}
+    <div class="strip">${[...rows].reverse().map((each) => html`<button key=${each.number} aria-pressed=${each.number === row?.number}
+      aria-label=${`${words(each.label)} at ${clock(each.at)}`} onclick=${() => setChosen(each.number)}><${Picture} row=${each} /></button>`)}</div>
+    ${row && html`<div class="split"><div><p><strong>${words(row.label)}</strong> ${percent(row.score)} <span class="dim">${clock(row.at)}${row.reason && `, ${words(row.reason)}`}</span></p>
+      <${Player} key=${row.number} row=${row} /></div><${Top} row=${row} /></div>`}
+  </section>`;
+}

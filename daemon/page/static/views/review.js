@@ -1,0 +1,50 @@
+// Reviews: one prediction after another, by keyboard.
+import { html, useEffect, useState } from '../vendor/htm-preact.js';
+import { get, percent, put, remove, stamp, words } from '../api.js';
+import { Failure, Picture, Player, Top, useLoad } from '../parts.js';
+
+const KEYS = { r: 'right', w: 'wrong', i: 'ignore' };
+
+export function Review({ values }) {
+  const [queue, error, load] = useLoad(() => get('review', { ...values, limit: 50 }), [JSON.stringify(values)]);
+  const [labels] = useLoad(() => get('labels'), []);
+  const [done, setDone] = useState([]);
+  const [problem, setProblem] = useState(null);
+  const row = queue?.find((each) => !done.includes(each.number));
+  const say = async (verdict, label) => {
+    try {
+      await put(`predictions/${row.number}/review`, label ? { verdict, label } : { verdict });
+      setDone((all) => [...all, row.number]); setProblem(null);
+    } catch (failed) { setProblem(failed); }
+  };
+  const back = async () => {
+    if (!done.length) return;
+    await remove(`predictions/${done.at(-1)}/review`);
+    setDone((all) => all.slice(0, -1));
+  };
+  useEffect(() => {
+    const press = (event) => {
+      if (event.target.matches('input, select, textarea') || event.ctrlKey || event.metaKey || event.altKey) return;
+      if (event.key === 'u') back();
+      else if (row && KEYS[event.key]) say(KEYS[event.key]);
+      else if (row && event.key === 'p') document.querySelector('main audio')?.play();
+    };
+    document.addEventListener('keydown', press);
+    return () => document.removeEventListener('keydown', press);
+  });
+  useEffect(() => { if (queue?.length && !row) load(); }, [row]);
+  const other = (event) => { event.preventDefault(); const label = new FormData(event.target).get('label').trim(); if (label) { say('other', label); event.target.reset(); } };
+  if (error) return html`<${Failure} error=${error} />`;
+  return html`<h2>Review</h2>
+    <p>The least certain predictions first. Keys: <kbd>p</kbd> play, <kbd>r</kbd> right, <kbd>w</kbd> wrong, <kbd>i</kbd> not of interest, <kbd>u</kbd> take back.
+      ${' '}<a href="api/v1/reviews.zip" download="my-sounds.zip">Export the reviewed sounds</a> as a data set to train with.</p>
+    ${problem && html`<${Failure} error=${problem} />`}
+    <p role="status">${done.length} reviewed now. ${done.length > 0 && html`<button onclick=${back}>Take the last one back</button>`}</p>
+    ${queue && !row && html`<p class="dim">Nothing is left to review.</p>`}
+    ${row && html`<section class="panel" key=${row.number} data-number=${row.number}><h3>Is this ${words(row.label)}?</h3>
+      <div class="split"><${Picture} row=${row} large=${true} /><div><p>${stamp(row.at)}, ${row.source}, ${percent(row.score)}${row.reason && `, ${words(row.reason)}`}</p>
+      <${Player} row=${row} /><${Top} row=${row} /></div></div>
+      <div class="buttons"><button class="main" onclick=${() => say('right')}>Right</button><button onclick=${() => say('wrong')}>Wrong</button><button onclick=${() => say('ignore')}>Not of interest</button></div>
+      <form class="filter" onsubmit=${other}><label>It is another or a new label <input name="label" list="known" maxlength="100" /></label><button>Save</button></form>
+      <datalist id="known">${labels?.map((each) => html`<option value=${each.label}></option>`)}</datalist></section>`}`;
+}

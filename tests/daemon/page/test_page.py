@@ -1,0 +1,354 @@
+"""The page in a process, beside a real daemon: what it answers, to whom, and what it survives."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import subprocess
+import sys
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import soundfile
+from pages import PageProcess
+from running import Daemon, of_type, stress
+from sounds import write_wav
+
+from daemon.page.export import csv_lines
+from daemon.page.queries import Ranked, Row
+
+HOSTILE = "<img src=x onerror=alert(1)>\x1b[31m.wav"
+
+
+@pytest.fixture(scope="module")
+def listening(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A daemon that has heard some files, and one whose name is code."""
+    made = Daemon(tmp_path_factory.mktemp("heard")).start()
+    for number in range(6):
+        write_wav(made.folder / f"sound-{number}.wav", seconds=7)
+    write_wav(made.folder / HOSTILE)
+    (made.folder / "notes.wav").write_text("no sound")
+    made.ends(8)
+    yield made
+    made.clean_up()
+
+
+@pytest.fixture(scope="module")
+def page(listening: Daemon) -> Iterator[PageProcess]:
+    made = PageProcess(listening.base, listening).start()
+    made.predictions(13)
+    yield made
+    made.clean_up()
+
+
+def test_each_message_is_a_row(page: PageProcess, listening: Daemon) -> None:
+    heard = listening.hear(lambda r: len(of_type(r, "file")) == 8)
+    rows = {row["id"]: row for row in page.predictions(13)}
+    assert {m["id"] for m in of_type(heard, "prediction")} == set(rows)
+    for message in of_type(heard, "prediction"):
+        row = rows[message["id"]]
+        assert row["label"] == message["label"]
+        assert row["score"] == pytest.approx(message["score"], abs=1e-6)
+        assert (row["decision"], row["reason"]) == (message["decision"], message["reason"])
+        assert row["path"] == message["source"]["path"]
+    files = {each["path"]: each for each in page.get("files")}
+    assert len(files) == 8
+    assert files[str(listening.folder / "notes.wav")]["error_code"] == "not_audio"
+    assert "started" in [each["what"] for each in page.get("statuses")]
+
+
+def test_filters_and_pages_of_a_list(page: PageProcess) -> None:
+    everything = page.get("predictions")
+    some = page.get("predictions", text="sound-3")
+    assert {Path(row["path"]).name for row in some} == {"sound-3.wav"}
+    best = max(row["score"] for row in everything)
+    assert all(row["score"] >= best for row in page.get("predictions", min_score=best))
+    accepted = page.get("predictions", decision="accepted")
+    rejected = page.get("predictions", decision="rejected")
+    assert len(accepted) + len(rejected) == len(everything)
+    seen: list[int] = []
+    place: dict[str, int] = {}
+    while rows := page.get("predictions", limit=4, **place):
+        seen += [row["number"] for row in rows]
+        place = {"before_at": rows[-1]["at"], "before": rows[-1]["number"]}
+    assert seen == [row["number"] for row in everything]
+
+
+def test_a_window_is_played_as_it_was_recorded(page: PageProcess, listening: Daemon) -> None:
+    (second,) = [
+        row for row in page.get("predictions", text="sound-1") if row["start_s"] == pytest.approx(2)
+    ]
+    whole = page.http.get(f"/api/v1/predictions/{second['number']}/sound.wav")
+    samples, rate = soundfile.read(io.BytesIO(whole.content))
+    expected, _ = soundfile.read(listening.folder / "sound-1.wav")
+    np.testing.assert_allclose(samples, expected[round(2 * rate) :], atol=1e-4)
+    part = page.http.get(whole.url, headers={"Range": "bytes=100-199"})
+    assert (part.status_code, part.content) == (206, whole.content[100:200])
+    assert part.headers["content-range"] == f"bytes 100-199/{len(whole.content)}"
+    tail = page.http.get(whole.url, headers={"Range": "bytes=-7"})
+    assert tail.content == whole.content[-7:]
+    beyond = page.http.get(whole.url, headers={"Range": f"bytes={len(whole.content)}-"})
+    assert beyond.status_code == 416
+    for odd in ("bytes=0-0,5-9", "bytes=x-y", "lines=1-2", "bytes=--5", "bytes=" + "9" * 400 + "-"):
+        assert page.http.get(whole.url, headers={"Range": odd}).status_code == 200
+
+
+def test_a_picture_is_a_png_of_64_by_64(page: PageProcess) -> None:
+    row = page.get("predictions", limit=1)[0]
+    data = page.http.get(f"/api/v1/predictions/{row['number']}/picture.png").content
+    assert data[:8] == b"\x89PNG\r\n\x1a\n"
+    assert data[16:24] == (64).to_bytes(4, "big") * 2
+    start = data.index(b"IDAT") + 4
+    size = int.from_bytes(data[start - 8 : start - 4], "big")
+    lines = zlib.decompress(data[start : start + size])
+    assert len(lines) == 64 * 65
+    assert {lines[65 * n] for n in range(64)} == {0}  # no filter
+    assert (min(lines), max(lines)) == (0, 255)
+
+
+def test_sound_outside_of_the_folders_is_not_opened(page: PageProcess, listening: Daemon) -> None:
+    """The row is of a real file that a link has since taken the place of."""
+    (row,) = [r for r in page.get("predictions", text="sound-5") if r["start_s"] == 0]
+    path = listening.folder / "sound-5.wav"
+    kept = path.read_bytes()
+    secret = listening.base / "secret.wav"
+    secret.write_bytes(kept)
+    path.unlink()
+    path.symlink_to(secret)
+    answer = page.http.get(f"/api/v1/predictions/{row['number']}/sound.wav")
+    assert answer.status_code == 404
+    assert "cannot be opened" in answer.json()["error"]["text"]
+
+
+def test_reviews(page: PageProcess) -> None:
+    first, second = page.get("predictions", text="sound-0")
+    third = page.get("predictions", text="sound-2")[0]
+    put = page.http.put
+    path = f"/api/v1/predictions/{first['number']}/review"
+    assert put(path, json={"verdict": "right"}).status_code == 403  # without the token
+    assert put(path, json={"verdict": "right"}, headers=page.token).json()["verdict"] == "right"
+    other = f"/api/v1/predictions/{second['number']}/review"
+    body = {"verdict": "other", "label": "kettle"}
+    assert put(other, json=body, headers=page.token).json()["corrected"] == "kettle"
+    bad: object
+    for bad in ({"verdict": "other"}, {"verdict": "maybe"}, {"verdict": "wrong", "label": "x"}, []):
+        assert put(other, json=bad, headers=page.token).status_code == 400
+    left = [row["number"] for row in page.get("review")]
+    assert not {first["number"], second["number"]} & set(left)
+    archive = zipfile.ZipFile(io.BytesIO(page.http.get("/api/v1/reviews.zip").content))
+    table = list(csv.DictReader(io.StringIO(archive.read("metadata.csv").decode())))
+    assert {row["label"] for row in table} == {first["label"], "kettle"}
+    for row in table:
+        samples, rate = soundfile.read(io.BytesIO(archive.read(row["filename"])))
+        assert len(samples) == pytest.approx(5 * rate, abs=rate)
+    assert page.http.delete(other, headers=page.token).json()["verdict"] is None
+    assert page.http.delete(other, headers=page.token).status_code == 404
+    assert third["verdict"] is None
+
+
+def test_exports(page: PageProcess) -> None:
+    rows = page.get("predictions")
+    text = page.http.get("/api/v1/export", params={"format": "csv"}).text
+    table = list(csv.DictReader(io.StringIO(text)))
+    assert sorted(row["path"] for row in table) == sorted(row["path"] for row in rows)
+    lines = page.http.get("/api/v1/export", params={"format": "jsonl"}).text.splitlines()
+    assert sorted(json.loads(line)["score"] for line in lines) == sorted(r["score"] for r in rows)
+
+
+def test_a_spreadsheet_runs_nothing() -> None:
+    row = Row(
+        1, "00", 1, "n", "file", "=HYPERLINK(1)", "+1.wav", False, 0, 0, 0.0, 5.0, 0.0, "name",
+        False, "dog", 0.5, 0.5, "accepted", None, -20.0, 1, [Ranked("dog", 0.5)], "m 1", None, None,
+    )  # fmt: skip
+    (cells,) = csv.DictReader(io.StringIO(b"".join(csv_lines(iter([row]))).decode()))
+    assert (cells["source"], cells["path"]) == ("'=HYPERLINK(1)", "'+1.wav")
+
+
+def test_the_live_stream_tells_of_a_new_file(page: PageProcess, listening: Daemon) -> None:
+    with page.http.stream("GET", "/api/v1/live") as stream:
+        lines = stream.iter_lines()
+        assert next(lines) == "event: hello"
+        write_wav(listening.folder / "late.wav")
+        for line in lines:
+            if line.startswith("data: ") and "late.wav" in line:
+                break
+
+
+# -- who may look --------------------------------------------------------------------------------
+
+
+def test_headers_of_every_answer(page: PageProcess) -> None:
+    for path in ("/", "/api/v1/daemons", "/static/app.js", "/nothing"):
+        headers = page.http.get(path).headers
+        assert "unsafe-inline" not in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff"
+        assert "server" not in headers
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "", "a" * 300])
+def test_a_rebound_name_is_refused(page: PageProcess, host: str) -> None:
+    answer = page.http.get("/api/v1/daemons", headers={"Host": host})
+    assert answer.status_code == 400
+
+
+def test_static_files_stay_in_their_folder(page: PageProcess) -> None:
+    for path in ("/static/../page/app.py", "/static/%2e%2e/app.py", "/static/..%2fapp.py"):
+        request = page.http.build_request("GET", "/")
+        request.url = httpx.URL(page.url + path)
+        assert page.http.send(request).status_code in (400, 404)
+
+
+def test_no_request_is_answered_with_a_fault(page: PageProcess) -> None:
+    """Every operation of the OpenAPI document, with values that fit and values that do not."""
+    document = page.get("openapi.json")
+    odd = [
+        "",
+        "0",
+        "-1",
+        "1e999",
+        "nan",
+        "2" * 40,
+        "'; DROP TABLE",
+        "\x00",
+        "é" * 300,
+        "9999-99-99",
+    ]
+    asked = 0
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            names = [each["name"] for each in operation["parameters"] if each["in"] == "query"]
+            tries: list[dict[str, str]] = [{}, {"unknown": "1"}]
+            tries += [{name: value} for name in names for value in odd]
+            for values in tries:
+                for number in ("1", "999999", "-1", "2" * 30, "x") if "{number}" in path else ("",):
+                    url = "/api/v1" + path.replace("{number}", number)
+                    answer = page.http.request(
+                        method, url, params=values, headers=page.token, content=b"{"
+                    )
+                    assert answer.status_code < 500 or answer.status_code == 501, (url, values)
+                    asked += 1
+    assert asked > 500
+
+
+def test_a_huge_body_is_refused(page: PageProcess) -> None:
+    row = page.get("predictions", limit=1)[0]
+    path = f"/api/v1/predictions/{row['number']}/review"
+    assert page.http.put(path, content=b"x" * 20_000, headers=page.token).status_code == 413
+
+
+def refused(*options: str) -> str:
+    command = [sys.executable, "-m", "daemon", "page", *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2, done.stderr
+    return done.stderr
+
+
+def test_others_are_let_in_only_with_a_password(tmp_path: Path) -> None:
+    at = ("--store", str(tmp_path), "--port", "1")
+    assert "--password-file" in refused(*at, "--host", "0.0.0.0")
+    secret = tmp_path / "password"
+    secret.write_text("correct horse\n")
+    secret.chmod(0o644)
+    assert "chmod 600" in refused(*at, "--password-file", str(secret))
+    secret.chmod(0o600)
+    secret.write_text("short\n")
+    assert "at least" in refused(*at, "--password-file", str(secret))
+    assert "No such file" in refused(*at, "--password-file", str(tmp_path / "none"))
+    assert "go together" in refused(*at, "--tls-cert", str(secret))
+    assert "--connect is" in refused(*at, "--connect", "nowhere")
+
+
+def test_signing_in(tmp_path: Path, listening: Daemon) -> None:
+    secret = tmp_path / "password"
+    secret.write_text("correct horse\n")
+    secret.chmod(0o600)
+    page = PageProcess(tmp_path, listening, options=("--password-file", str(secret))).start()
+    try:
+        http = page.http
+        assert http.get("/api/v1/predictions").status_code == 401
+        assert http.get("/").status_code == 200
+        sign_in = "/api/v1/sign-in"
+        elsewhere = {"Sec-Fetch-Site": "cross-site"}
+        right = {"password": "correct horse"}
+        assert http.post(sign_in, json=right, headers=elsewhere).status_code == 403
+        done = http.post(sign_in, json=right)
+        cookie = done.headers["set-cookie"].lower()
+        assert "httponly" in cookie
+        assert "samesite=strict" in cookie
+        assert http.get("/api/v1/predictions").status_code == 200
+        assert http.post("/api/v1/sign-out").status_code == 403  # a write without its token
+        assert http.post("/api/v1/sign-out", headers=page.token).status_code == 200
+        http.cookies.clear()
+        assert http.get("/api/v1/predictions").status_code == 401
+        assert http.post(sign_in, json={"password": "guess"}).status_code == 401
+        slowed = http.post(sign_in, json=right)
+        assert (slowed.status_code, int(slowed.headers["retry-after"]) >= 1) == (429, True)
+        command = [sys.executable, "-m", "daemon", "page", "--store", str(page.store)]
+        token = subprocess.run(
+            [*command, "--token", "script"], capture_output=True, text=True, check=True, timeout=60
+        ).stdout.strip()
+        bearer = {"Authorization": f"Bearer {token}"}
+        assert http.get("/api/v1/predictions", headers=bearer).status_code == 200
+        wrong = {"Authorization": "Bearer guess"}
+        assert http.get("/api/v1/predictions", headers=wrong).status_code == 401
+    finally:
+        page.clean_up()
+
+
+# -- what it survives ----------------------------------------------------------------------------
+
+
+def test_killed_again_and_again_it_holds_each_message_once(tmp_path: Path) -> None:
+    listening = Daemon(tmp_path).start()
+    page = PageProcess(tmp_path, listening)
+    try:
+        count = stress(2_000, 60)
+        for number in range(count):
+            write_wav(listening.folder / f"{number}.wav", seconds=0.2)
+            if number % (count // stress(20, 3)) == 0:
+                page.start()
+                page.kill()
+        heard = listening.hear(lambda r: len(of_type(r, "file")) == count, timeout=300)
+        page.start()
+        wanted: dict[str, Any] = {m["id"]: m["label"] for m in of_type(heard, "prediction")}
+        exported = page.wait_for(
+            lambda: len(found := _exported(page)) >= count and found, "all stored", 120
+        )
+        assert sorted(exported) == sorted(m["source"]["path"] for m in of_type(heard, "file"))
+        assert len(wanted) == len(exported)
+        assert len({each["path"] for each in page.get("files", limit=1000)}) == min(count, 1000)
+        assert page.stop() == 0
+    finally:
+        page.clean_up()
+        listening.clean_up()
+
+
+def _exported(page: PageProcess) -> list[str]:
+    lines = page.http.get("/api/v1/export", params={"format": "jsonl"}).text.splitlines()
+    return [json.loads(line)["path"] for line in lines]
+
+
+def test_a_daemon_that_stops_is_marked(tmp_path: Path) -> None:
+    listening = Daemon(tmp_path).start()
+    page = PageProcess(tmp_path, listening).start()
+    try:
+        page.wait_for(lambda: page.get("daemons")[0]["state"] == "running", "running")
+        listening.stop()
+        page.wait_for(lambda: page.get("daemons")[0]["state"] == "stopped", "marked", 30)
+    finally:
+        page.clean_up()
+        listening.clean_up()
+
+
+def test_the_document_names_every_field_of_a_row(page: PageProcess) -> None:
+    text = (Path(__file__).parents[3] / "docs" / "page.md").read_text()
+    row = page.get("predictions", limit=1)[0]
+    assert [name for name in row if not re.search(rf"`{name}`", text)] == []
