@@ -17,38 +17,54 @@ if TYPE_CHECKING:
 PORT = 5757
 
 
+Connect = Annotated[
+    list[str] | None,
+    typer.Option(help="PUBLISH,REPLAY endpoints of a daemon; repeat for more daemons."),
+]
+ServerKeys = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--server-key", help="Public key of each --connect in turn, if the daemons have keys."
+    ),
+]
+OwnKey = Annotated[Path | None, typer.Option(help="Your own key: NAME.key_secret.")]
+StoreFolder = Annotated[
+    Path | None, typer.Option(help="Folder of the page's store; the state directory if none.")
+]
+Host = Annotated[str, typer.Option(help="Address to listen at.")]
+Port = Annotated[int, typer.Option(help="Port to listen at.", min=1, max=65_535)]
+PasswordFile = Annotated[
+    Path | None, typer.Option(help="File with the password; needed unless on loopback.")
+]
+PublicUrl = Annotated[str, typer.Option(help="Address in browsers, behind a reverse proxy.")]
+TlsCert = Annotated[Path | None, typer.Option(help="Certificate (PEM), for HTTPS.")]
+TlsKey = Annotated[Path | None, typer.Option(help="Its private key (PEM).")]
+KeepDays = Annotated[float, typer.Option(help="Delete what is older.", min=1)]
+KeepMb = Annotated[float, typer.Option(help="Delete the oldest beyond this.", min=10)]
+Token = Annotated[
+    str | None, typer.Option(help="Only print a new token for a program of this name.")
+]
+Backup = Annotated[
+    Path | None, typer.Option(help="Only copy the store, with all reviews, to this file.")
+]
+
+
 def page(
     context: typer.Context,
-    connect: Annotated[
-        list[str] | None,
-        typer.Option(help="PUBLISH,REPLAY endpoints of a daemon; repeat for more daemons."),
-    ] = None,
-    server_key: Annotated[
-        list[Path] | None,
-        typer.Option(help="Public key of each --connect in turn, if the daemons have keys."),
-    ] = None,
-    own_key: Annotated[Path | None, typer.Option(help="Your own key: NAME.key_secret.")] = None,
-    store: Annotated[
-        Path | None, typer.Option(help="Folder of the page's store; the state directory if none.")
-    ] = None,
-    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen at.", min=1, max=65_535)] = PORT,
-    password_file: Annotated[
-        Path | None, typer.Option(help="File with the password; needed unless on loopback.")
-    ] = None,
-    public_url: Annotated[
-        str, typer.Option(help="Address in browsers, behind a reverse proxy.")
-    ] = "",
-    tls_cert: Annotated[Path | None, typer.Option(help="Certificate (PEM), for HTTPS.")] = None,
-    tls_key: Annotated[Path | None, typer.Option(help="Its private key (PEM).")] = None,
-    keep_days: Annotated[float, typer.Option(help="Delete what is older.", min=1)] = 365.0,
-    keep_mb: Annotated[float, typer.Option(help="Delete the oldest beyond this.", min=10)] = 1000.0,
-    token: Annotated[
-        str | None, typer.Option(help="Only print a new token for a program of this name.")
-    ] = None,
-    backup: Annotated[
-        Path | None, typer.Option(help="Only copy the store, with all reviews, to this file.")
-    ] = None,
+    connect: Connect = None,
+    server_key: ServerKeys = None,
+    own_key: OwnKey = None,
+    store: StoreFolder = None,
+    host: Host = "127.0.0.1",
+    port: Port = PORT,
+    password_file: PasswordFile = None,
+    public_url: PublicUrl = "",
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    keep_days: KeepDays = 365.0,
+    keep_mb: KeepMb = 1000.0,
+    token: Token = None,
+    backup: Backup = None,
     config: Config = None,
     publish: Publish = None,
     replay: Replay = None,
@@ -57,34 +73,21 @@ def page(
     """Serve a page that shows, plays, reviews and exports what daemons hear."""
     settings = read_settings(context)
     from daemon.monitoring import logging as logs
-    from daemon.page.server import Options, make_token, serve
-    from daemon.page.store import Limits, Store
+    from daemon.page.server import Options, back_up, make_token, serve
 
     logs.configure(settings.log)
     folder = store or settings.state_path
     if token is not None:
         typer.echo(make_token(folder, token))
-        return
-    if backup is not None:
-        Store(folder).backup(backup)
+    elif backup is not None:
+        back_up(folder, backup)
         typer.echo(f"wrote {backup}")
-        return
-    serve(
-        Options(
-            folder=folder,
-            connections=_connections(
-                connect or [f"{settings.publish},{settings.replay}"], server_key or [], own_key
-            ),
-            host=host,
-            port=port,
-            password_file=password_file,
-            public_url=public_url,
-            tls_cert=tls_cert,
-            tls_key=tls_key,
-            limits=Limits(keep_days, keep_mb),
-        ),
-        lambda url: typer.echo(f"the page is at {url}"),
-    )
+    else:
+        places = connect or [f"{settings.publish},{settings.replay}"]
+        connections = _connections(places, server_key or [], own_key)
+        options = Options(folder, connections, host, port, password_file, public_url, tls_cert,
+                          tls_key, keep_days, keep_mb)  # fmt: skip
+        serve(options, lambda url: typer.echo(f"the page is at {url}"))
 
 
 def _connections(places: list[str], servers: list[Path], own: Path | None) -> list[Connection]:

@@ -12,7 +12,7 @@ from itertools import islice
 import msgspec
 
 from daemon.errors import DaemonError
-from daemon.page.queries import Row
+from daemon.page.store.reader import Row
 
 COLUMNS = (
     "recorded_at", "node", "kind", "source", "path", "start_s", "length_s", "label", "score",

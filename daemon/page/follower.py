@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import msgspec
 
 from daemon.client import PUBLISH, REPLAY, Client, ClientKeys, NoAnswer
-from daemon.page.live import Hub
-from daemon.page.store import Store, known
+from daemon.page.store.writer import Store, known
+from daemon.page.web.live import Hub
 from daemon.protocol.decoding import Received, Refused
 from daemon.protocol.messages import Prediction
 from daemon.protocol.states import FolderState, Heartbeat, MicrophoneState

@@ -12,9 +12,9 @@ from typing import Annotated, Literal
 import msgspec
 
 from daemon.errors import DaemonError
-from daemon.page.queries import Row
-from daemon.page.sound import NoSound, wav_bytes
-from daemon.page.store import Store
+from daemon.page.store.reader import Row
+from daemon.page.store.writer import Store
+from daemon.page.web.sound import NoSound, wav_bytes
 from tinyast.arrays import Float
 
 FOLDS = 5

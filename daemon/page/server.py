@@ -8,7 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from urllib.parse import urlsplit
@@ -16,11 +16,11 @@ from urllib.parse import urlsplit
 import uvicorn
 
 from daemon.errors import SettingsError, StartError
-from daemon.page.access import Gate, check_exposure, read_password, token_digest
-from daemon.page.app import Page, build
 from daemon.page.follower import Connection, Follower
-from daemon.page.live import Hub
-from daemon.page.store import Limits, Store
+from daemon.page.store.writer import Limits, Store
+from daemon.page.web.access import Gate, check_exposure, read_password, token_digest
+from daemon.page.web.app import Page, build
+from daemon.page.web.live import Hub
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,8 @@ class Options:
     public_url: str = ""
     tls_cert: Path | None = None
     tls_key: Path | None = None
-    limits: Limits = field(default_factory=Limits)
+    keep_days: float = 365.0
+    keep_mb: float = 1000.0
 
     @property
     def url(self) -> str:
@@ -76,6 +77,15 @@ def make_token(folder: Path, name: str) -> str:
     return token
 
 
+def back_up(folder: Path, copy: Path) -> None:
+    """Copy the store to a new file. Raises StartError if that exists."""
+    store = Store(folder)
+    try:
+        store.backup(copy)
+    finally:
+        store.close()
+
+
 def serve(options: Options, announce: Callable[[str], None]) -> None:
     """Run until SIGTERM or SIGINT. Raises SettingsError or StartError."""
     password = None if options.password_file is None else read_password(options.password_file)
@@ -84,7 +94,7 @@ def serve(options: Options, announce: Callable[[str], None]) -> None:
         raise SettingsError("--tls-cert and --tls-key go together")
     hosts = {options.host.strip("[]"), urlsplit(options.public_url).hostname or ""} - {""}
     with ExitStack() as stack:
-        store = Store(options.folder, options.limits)
+        store = Store(options.folder, Limits(options.keep_days, options.keep_mb))
         stack.callback(store.close)
         hub, gate = Hub(), Gate(password, hosts)
         followers = [Follower(each, store, hub) for each in options.connections]

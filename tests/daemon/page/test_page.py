@@ -23,7 +23,7 @@ from running import Daemon, of_type, stress
 from sounds import write_wav
 
 from daemon.page.export import csv_lines
-from daemon.page.queries import Ranked, Row
+from daemon.page.store.reader import Ranked, Row
 
 HOSTILE = "<img src=x onerror=alert(1)>\x1b[31m.wav"
 

@@ -14,9 +14,9 @@ import pytest
 
 from daemon.errors import StartError
 from daemon.page import reviews
-from daemon.page.queries import Filter, Reader, Row, hours_of
-from daemon.page.schema import FILE, VERSION
-from daemon.page.store import Limits, Store
+from daemon.page.store.reader import Filter, Reader, Row, hours_of
+from daemon.page.store.schema import FILE, VERSION
+from daemon.page.store.writer import Limits, Store
 from daemon.protocol.decoding import Head, Received
 from daemon.protocol.messages import (
     Envelope,

@@ -10,7 +10,7 @@ import msgspec
 from tinyast import __version__
 
 if TYPE_CHECKING:
-    from daemon.page.api import Api
+    from daemon.page.web.api import Api
 
 JSON: dict[str, object] = {"application/json": {"schema": {}}}
 MEDIA = {
@@ -34,8 +34,8 @@ ERROR = {
 
 def document(api: Api) -> dict[str, object]:
     """The document as plain values."""
-    from daemon.page.api import PARAMETERS
     from daemon.page.reviews import Review
+    from daemon.page.web.api import PARAMETERS
 
     paths: dict[str, dict[str, object]] = {}
     for method, route, handler in api.table():

@@ -19,7 +19,7 @@ from msgspec import UNSET, UnsetType
 from msgspec.structs import astuple
 
 from daemon.errors import StartError
-from daemon.page.schema import FILE, MIGRATIONS, VERSION
+from daemon.page.store.schema import FILE, MIGRATIONS, VERSION
 from daemon.protocol.decoding import Received
 from daemon.protocol.messages import Event, FileEnd, Gap, Message, Prediction, Source, Status
 from daemon.protocol.states import Heartbeat

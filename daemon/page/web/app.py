@@ -17,17 +17,17 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from daemon.errors import DaemonError
-from daemon.page.access import COOKIE, HEADERS, SESSION_S, Gate, Session, token_digest
-from daemon.page.api import Api, answer, failure, not_found_or_bad
 from daemon.page.follower import Follower
-from daemon.page.live import Hub, TooManyListeners
-from daemon.page.openapi import document
-from daemon.page.queries import Reader, Row
-from daemon.page.sound import NoSound, read_window
-from daemon.page.store import Store
+from daemon.page.store.reader import Reader, Row
+from daemon.page.store.writer import Store
+from daemon.page.web.access import COOKIE, HEADERS, SESSION_S, Gate, Session, token_digest
+from daemon.page.web.api import Api, answer, failure, not_found_or_bad
+from daemon.page.web.live import Hub, TooManyListeners
+from daemon.page.web.openapi import document
+from daemon.page.web.sound import NoSound, read_window
 from tinyast.arrays import Float
 
-STATIC = Path(__file__).parent / "static"
+STATIC = Path(__file__).parent.parent / "static"
 MOST_BODY = 10_000  # bytes of a request
 OPEN_PATHS = ("/", "/api/v1/session", "/api/v1/sign-in", "/api/v1/openapi.json")
 

@@ -16,12 +16,12 @@ from starlette.routing import Route
 
 from daemon.errors import DaemonError
 from daemon.page import export, reviews
-from daemon.page.picture import draw
-from daemon.page.queries import Filter, Reader, Row, hours_of
-from daemon.page.sound import NoSound, wav_bytes
+from daemon.page.store.reader import Filter, Reader, Row, hours_of
+from daemon.page.web.picture import draw
+from daemon.page.web.sound import NoSound, wav_bytes
 
 if TYPE_CHECKING:
-    from daemon.page.app import Page
+    from daemon.page.web.app import Page
 
 DAY_MS = 86_400_000
 Query = TypeVar("Query", bound=Struct)

@@ -10,7 +10,7 @@ import numpy as np
 
 from daemon.errors import DaemonError
 from daemon.host.beneath import open_file
-from daemon.page.queries import Row
+from daemon.page.store.reader import Row
 from tinyast.arrays import Float
 from tinyast.audio.content import Content
 from tinyast.audio.decoding import FORMATS, open_recording

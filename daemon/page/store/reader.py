@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
-from daemon.page.store import MILLION, MINUTE_MS, QUARTER_MS, TOP
+from daemon.page.store.writer import MILLION, MINUTE_MS, QUARTER_MS, TOP
 
 BINS = 50  # of a histogram of scores
 MOST_SCORES = 200_000  # read for one histogram, the newest

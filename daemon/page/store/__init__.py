@@ -1,0 +1,1 @@
+"""The store of what daemons published, in SQLite: schema, writer, reader."""

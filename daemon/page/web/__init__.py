@@ -1,0 +1,1 @@
+"""The web application: API, live stream, sound, sign-in."""
