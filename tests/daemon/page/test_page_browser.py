@@ -103,9 +103,9 @@ def test_what_is_dropped_appears_and_plays(page: PageProcess, browser: object) -
     tab.get_by_text("Live.").wait_for()
     strip.first.wait_for()
     before = strip.count()
-    folder = page.store.parent / "in"
-    write_wav(folder / "dropped.wav")
-    tab.wait_for_function(f"document.querySelectorAll('.strip button').length > {before}")
+    write_wav(page.store.parent / "in" / "dropped.wav")
+    playwright.expect(strip).to_have_count(before + 1)
+    length = "document.querySelector('audio').duration"
     tab.evaluate("document.querySelector('audio').load()")
-    tab.wait_for_function("document.querySelector('audio').duration > 0")
+    page.wait_for(lambda: (tab.evaluate(length) or 0) > 0, "loaded")
     tab.close()
