@@ -114,7 +114,7 @@ def _begins_at_zero(file: Content) -> bool:
         if len(block) < 4 or block[0] & 0x80:  # the last one before the frames
             break
     head = file.read(5, at)
-    return len(head) < 5 or head[4] == 0
+    return len(head) == 5 and head[4] == 0
 
 
 def _error() -> type[Exception]:
