@@ -328,10 +328,8 @@ def devices() -> None:
     from daemon.sources.microphone.devices import list_inputs
 
     for item in list_inputs():
-        default = "  (default)" if item["default"] else ""
-        typer.echo(
-            f"{item['name']:<40} {item['channels']:>3} channels  {item['rate']:g} Hz{default}"
-        )
+        default = "  (default)" if item.default else ""
+        typer.echo(f"{item.name:<40} {item.channels:>3} channels  {item.rate:g} Hz{default}")
 
 
 @app.command()

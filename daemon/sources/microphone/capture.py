@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import ctypes
-import json
 import os
 import queue
 import re
@@ -21,12 +20,16 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
-from typing import Any
+from types import ModuleType
+from typing import Protocol
 
+import msgspec
 import numpy as np
 
 from daemon.host.clock import clock
-from daemon.sources.microphone.framing import Block, Failure, Hello, Missed, write
+from daemon.sources.microphone.framing import Block, Failure, Hello, Input, Missed, write
+
+Frames = np.ndarray[tuple[int, int], np.dtype[np.float32]]  # (frames, channels)
 
 CHECK_S = 2.0
 # Times out if the server hangs, even if the caller has been killed meanwhile.
@@ -41,6 +44,12 @@ NICE = -10  # if permitted (root, RLIMIT_NICE)
 PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
+class Flags(Protocol):
+    """PortAudio's flags of a block."""
+
+    input_overflow: bool
+
+
 class CannotCapture(Exception):
     """Capture is impossible; the text gives the reason, `code` a word for programs."""
 
@@ -49,7 +58,7 @@ class CannotCapture(Exception):
         self.code = code
 
 
-def load_portaudio() -> Any:
+def load_portaudio() -> ModuleType:
     """Import sounddevice. Raises CannotCapture that names the package to install."""
     try:
         import sounddevice
@@ -70,66 +79,69 @@ def load_portaudio() -> Any:
             f"the sound system cannot be used ({error}); see whether its configuration is in "
             "order (Linux: ALSA's, which `arecord -L` reads too)",
         ) from error
-    return sounddevice
+    module: ModuleType = sounddevice
+    return module
 
 
-def inputs(sounddevice: Any) -> list[dict[str, Any]]:
+def inputs(sounddevice: ModuleType) -> list[Input]:
     """Every input with the name to use, its channels and its rate in Hz."""
     found = []
     for index, device in enumerate(sounddevice.query_devices()):
         if device["max_input_channels"] > 0:
             found.append(
-                {
-                    "index": index,
-                    "name": device["name"],
-                    "channels": device["max_input_channels"],
-                    "rate": device["default_samplerate"],
-                    "default": index == sounddevice.default.device[0],
-                }
+                Input(
+                    index,
+                    device["name"],
+                    device["max_input_channels"],
+                    device["default_samplerate"],
+                    default=index == sounddevice.default.device[0],
+                )
             )
     return found
 
 
-def choose(found: list[dict[str, Any]], name: str) -> dict[str, Any]:
+def choose(found: list[Input], name: str) -> Input:
     """The input of exactly this name, or the default one if it is empty.
 
     Raises CannotCapture `no_device`.
     """
-    matching = [item for item in found if (item["name"] == name if name else item["default"])]
+    matching = [item for item in found if (item.name == name if name else item.default)]
     if not matching and not name and found:
-        matching = [item for item in found if item["name"] == "default"]
+        matching = [item for item in found if item.name == "default"]
     if matching:
         return matching[0]
-    there = ", ".join(f"`{item['name']}`" for item in found) or "none at all"
+    there = ", ".join(f"`{item.name}`" for item in found) or "none at all"
     wanted = f"no input is named `{name}`" if name else "there is no default input"
     raise CannotCapture("no_device", f"{wanted}; there is {there} (see `tinyastd devices`)")
 
 
-def channels_to_open(device: dict[str, Any], channels: int, channel: int) -> int:
+def channels_to_open(device: Input, channels: int, channel: int) -> int:
     """How many channels to open, by the settings of these names, of which 0 means none.
 
     Raises CannotCapture if the device lacks the `channel`.
     """
-    there = channels or device["channels"]
+    there = channels or device.channels
     if channel > there:
         raise CannotCapture(
             "no_channel",
-            f"`{device['name']}` has {there} channels, so there is no channel {channel} "
+            f"`{device.name}` has {there} channels, so there is no channel {channel} "
             "(setting: channel)",
         )
     return max(channels or (1 if there > MANY_CHANNELS else there), channel)
 
 
-def capture(sounddevice: Any, name: str, rate: int, channels: int, channel: int, out: int) -> None:
+def capture(
+    sounddevice: ModuleType, name: str, rate: int, channels: int, channel: int, out: int
+) -> None:
     """Write a device's sound to descriptor `out` until the stream or the pipe ends."""
     device = choose(inputs(sounddevice), name)
     wanted = channels_to_open(device, channels, channel)
-    frequency = rate or round(device["rate"])
-    waiting: queue.SimpleQueue[tuple[int, float, bool, np.ndarray[Any, Any]]] = queue.SimpleQueue()
+    frequency = rate or round(device.rate)
+    waiting: queue.SimpleQueue[tuple[int, float, bool, Frames]] = queue.SimpleQueue()
     put = taken = 0  # frames
     missed = 0  # frames dropped since the last block that fitted
 
-    def callback(data: np.ndarray[Any, Any], frames: int, times: Any, status: Any) -> None:
+    def callback(data: Frames, frames: int, times: object, status: Flags) -> None:
         nonlocal put, missed
         # Once full, wait until half is free: one long gap is better than many.
         room = QUEUE_S / 2 if missed else QUEUE_S
@@ -142,7 +154,7 @@ def capture(sounddevice: Any, name: str, rate: int, channels: int, channel: int,
 
     try:
         stream = sounddevice.InputStream(
-            device=device["index"],
+            device=device.index,
             channels=wanted,
             samplerate=frequency,
             latency=LATENCY_S,
@@ -151,10 +163,8 @@ def capture(sounddevice: Any, name: str, rate: int, channels: int, channel: int,
         )
         stream.start()
     except sounddevice.PortAudioError as error:
-        raise CannotCapture(
-            "cannot_open", f"`{device['name']}` cannot be opened: {error}"
-        ) from error
-    write(out, Hello(device["name"], frequency, wanted))
+        raise CannotCapture("cannot_open", f"`{device.name}` cannot be opened: {error}") from error
+    write(out, Hello(device.name, frequency, wanted))
     placement = Placement()
     placement.start()
     while not placement.moved:
@@ -237,7 +247,7 @@ def main() -> None:
     try:
         sounddevice = load_portaudio()
         if options.list:
-            os.write(out, json.dumps(inputs(sounddevice)).encode())
+            os.write(out, msgspec.json.encode(inputs(sounddevice)))
             return
         capture(sounddevice, options.device, options.rate, options.channels, options.channel, out)
     except CannotCapture as error:

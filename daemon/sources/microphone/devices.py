@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 import time
 from dataclasses import dataclass
-from typing import Any
 
+import msgspec
 import numpy as np
 
 from daemon.errors import DaemonError
 from daemon.settings.schema import Microphone
-from daemon.sources.microphone.framing import Block, Failure, Hello
+from daemon.sources.microphone.framing import Block, Failure, Hello, Input
 from daemon.sources.microphone.process import COMMAND, CaptureFailed, CaptureProcess
 from tinyast.arrays import Float
 
 ANSWER_S = 10.0
 
 
-def list_inputs() -> list[dict[str, Any]]:
+def list_inputs() -> list[Input]:
     """Every input by name, channels and rate. Raises DaemonError if there are no inputs."""
     try:
         ended = subprocess.run([*COMMAND, "--list"], capture_output=True, timeout=ANSWER_S)
@@ -36,7 +35,7 @@ def list_inputs() -> list[dict[str, Any]]:
     if ended.returncode:
         lines = ended.stderr.decode("utf-8", "replace").strip().splitlines()
         raise DaemonError(lines[-1] if lines else "the sound system cannot be asked")
-    found: list[dict[str, Any]] = json.loads(ended.stdout)
+    found = msgspec.json.decode(ended.stdout, type=list[Input])
     if not found:
         raise DaemonError(
             "there is no input at all; plug a microphone in, and see that this user may use it "

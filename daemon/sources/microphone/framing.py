@@ -8,12 +8,23 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator
-from typing import Any
 
 import msgspec
 import numpy as np
 
+Samples = np.ndarray[tuple[int], np.dtype[np.float32]]
+
 _LENGTH = struct.Struct("<I")  # bytes of the message that follows
+
+
+class Input(msgspec.Struct, frozen=True):
+    """One input of the sound system."""
+
+    index: int  # PortAudio's
+    name: str
+    channels: int
+    rate: float  # Hz
+    default: bool
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -48,11 +59,11 @@ class Failure(msgspec.Struct, frozen=True, array_like=True, tag=True):
 Item = Hello | Block | Missed | Failure
 
 
-def _to_bytes(samples: Any) -> memoryview:
+def _to_bytes(samples: object) -> memoryview:
     return np.ascontiguousarray(samples, dtype=np.float32).data.cast("B")
 
 
-def _from_bytes(_: type, data: Any) -> Any:
+def _from_bytes(_: type, data: bytes) -> Samples:
     return np.frombuffer(data, np.float32)
 
 
