@@ -63,6 +63,7 @@ from tinyast.inference.engine import softmax
 from tinyast.inference.engine_names import ENGINES
 from tinyast.inference.familiarity import familiarity
 
+Figures = dict[str, Any]  # by name, as figures.json has them
 FAMILIAR = 5  # % of correctly classified clips that the rule `unknown` may reject
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.9)
 
@@ -106,38 +107,69 @@ def command(
             raise DataError(f"no engine is called {engine!r}; there is {', '.join(ENGINES)}")
         output.mkdir(parents=True, exist_ok=True)
         if wild is not None:
-            if run:
-                raise DataError("--wild judges a --checkpoint, not a --run: export the run first")
-            write_wild(judge_wild(wild, checkpoint, engine, threshold, yamnet), output)
-            typer.echo(f"\nFigures: {output / 'wild.json'}")
+            _wild(wild, run, checkpoint, engine, threshold, yamnet, output)
             return
-        dataset = read_dataset(data)
-        judges = [judge_of_run(dataset, folder, engine) for folder in run or []]
-        if unknown:
-            figures = _unknown(dataset, judges)
-        else:
-            judges = judges or [judge_of_checkpoint(dataset, checkpoint, fold, engine)]
-            figures = _known(dataset, judges, output, changed)
-            if engine == "int8":
-                figures["int8_points_lost"] = _int8_loss(dataset, judges, figures["accuracy"])
-            for folder in run or []:
-                training_curves(folder / "metrics.csv", output / f"{folder.name}-curves.png")
+        figures = _judge(
+            read_dataset(data), run or [], checkpoint, fold, engine, changed, unknown, output
+        )
         (output / "figures.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     typer.echo(f"\nFigures: {output}")
     if run and not unknown:
-        fitted = [
-            *("--temperature", f"{figures['temperature']:.3f}"),
-            *("--unknown-below", f"{figures['unknown_below']:.3f}"),
-        ]
-        if engine == "int8":
-            fitted += ["--int8", str(data), "--int8-loss", f"{figures['int8_points_lost']:.2f}"]
-        mine = Path("checkpoints") / run[0].name
-        say_next_script("export", "--model", run[0] / "model", "--output", mine, *fitted)
+        _say_export(data, run[0], figures)
     elif not unknown:
         say_next("tinyastd", "run", *(("--checkpoint", checkpoint) if checkpoint else ()))
 
 
-def _known(dataset: Dataset, judges: list[Judge], output: Path, changed: bool) -> dict[str, Any]:
+def _wild(
+    folder: Path,
+    run: list[Path] | None,
+    checkpoint: Path | None,
+    engine: str,
+    threshold: float,
+    yamnet: Path | None,
+    output: Path,
+) -> None:
+    if run:
+        raise DataError("--wild judges a --checkpoint, not a --run: export the run first")
+    write_wild(judge_wild(folder, checkpoint, engine, threshold, yamnet), output)
+    typer.echo(f"\nFigures: {output / 'wild.json'}")
+
+
+def _judge(
+    dataset: Dataset,
+    runs: list[Path],
+    checkpoint: Path | None,
+    fold: int | None,
+    engine: str,
+    changed: bool,
+    unknown: bool,
+    output: Path,
+) -> Figures:
+    judges = [judge_of_run(dataset, folder, engine) for folder in runs]
+    if unknown:
+        return _unknown(dataset, judges)
+    judges = judges or [judge_of_checkpoint(dataset, checkpoint, fold, engine)]
+    figures = _known(dataset, judges, output, changed)
+    if engine == "int8":
+        figures["int8_points_lost"] = _int8_loss(dataset, judges, figures["accuracy"])
+    for folder in runs:
+        training_curves(folder / "metrics.csv", output / f"{folder.name}-curves.png")
+    return figures
+
+
+def _say_export(data: Path, run: Path, figures: Figures) -> None:
+    """Print the command that exports a run with the figures fitted here."""
+    fitted = [
+        *("--temperature", f"{figures['temperature']:.3f}"),
+        *("--unknown-below", f"{figures['unknown_below']:.3f}"),
+    ]
+    if "int8_points_lost" in figures:
+        fitted += ["--int8", str(data), "--int8-loss", f"{figures['int8_points_lost']:.2f}"]
+    output = Path("checkpoints") / run.name
+    say_next_script("export", "--model", run / "model", "--output", output, *fitted)
+
+
+def _known(dataset: Dataset, judges: list[Judge], output: Path, changed: bool) -> Figures:
     """All figures, over the pooled clips of all judges."""
     for judge in judges:
         check_labels(judge, dataset)
@@ -196,7 +228,7 @@ def _calibrated(
     return softmax((logits / fitted[:, None]).astype(np.float32))
 
 
-def _unknown(dataset: Dataset, judges: list[Judge]) -> dict[str, Any]:
+def _unknown(dataset: Dataset, judges: list[Judge]) -> Figures:
     """How well each measure separates omitted kinds from learnt ones."""
     if not judges:
         raise DataError("--unknown needs --run, as often as there are runs of --recipe unknown")

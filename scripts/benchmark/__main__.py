@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 
 from scripts.benchmark import machine
-from scripts.benchmark.figures import FULL, QUICK, Figure
+from scripts.benchmark.figures import FULL, QUICK, Counts, Figure
 from scripts.benchmark.parts import floor, growth, idle, load, stages, starting, workers
 from scripts.benchmark.peers import comparison
 from scripts.benchmark.report import Parts, check_place, table, write_into, write_json
@@ -40,6 +40,22 @@ class Part(StrEnum):
     latency = "latency"
     workers = "workers"
     growth = "growth"
+
+
+def _measures(
+    bed: Bed, counts: Counts, parts: Parts, yamnet: Path
+) -> dict[Part, Callable[[], list[Figure]]]:
+    """What measures each part; `parts` are the figures of those already measured."""
+    return {
+        Part.peers: lambda: comparison.measure(bed, counts, yamnet),
+        Part.stages: lambda: stages.measure(bed, counts),
+        Part.floor: lambda: floor.measure(bed, parts.get("stages") or stages.measure(bed, counts)),
+        Part.start: lambda: starting.measure(bed, counts),
+        Part.idle: lambda: idle.measure(bed, counts),
+        Part.latency: lambda: load.measure(bed, counts),
+        Part.workers: lambda: workers.measure(bed, counts),
+        Part.growth: lambda: growth.measure(bed, counts),
+    }
 
 
 def main(
@@ -65,16 +81,7 @@ def main(
     counts = QUICK if quick else FULL
     bed = Bed(Path(tempfile.gettempdir()) if dir is None else dir, checkpoint, engine)
     parts: Parts = {}
-    measures: dict[Part, Callable[[], list[Figure]]] = {
-        Part.peers: lambda: comparison.measure(bed, counts, yamnet),
-        Part.stages: lambda: stages.measure(bed, counts),
-        Part.floor: lambda: floor.measure(bed, parts.get("stages") or stages.measure(bed, counts)),
-        Part.start: lambda: starting.measure(bed, counts),
-        Part.idle: lambda: idle.measure(bed, counts),
-        Part.latency: lambda: load.measure(bed, counts),
-        Part.workers: lambda: workers.measure(bed, counts),
-        Part.growth: lambda: growth.measure(bed, counts),
-    }
+    measures = _measures(bed, counts, parts, yamnet)
     if png is not None:
         with needs_train():
             import matplotlib  # noqa: F401 - fail now, not after half an hour
