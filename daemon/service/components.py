@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import os
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -35,6 +34,7 @@ from daemon.protocol.messages import Source, StatusDetails, status
 from daemon.protocol.states import DaemonStatus, RunningModel
 from daemon.service.inbox import Inbox
 from daemon.service.worker_pool import WorkerPool
+from daemon.settings.paths import may_be_folder
 from daemon.settings.schema import Settings
 from daemon.sources.folder.source import FolderSource
 from daemon.sources.microphone.source import MicrophoneSource
@@ -271,7 +271,7 @@ def _identify(held: Held, settings: Settings, run_id: str) -> Identity:
 def _check_folders(settings: Settings) -> None:
     for folder in settings.folder:
         zone(folder.time_zone)
-        if not os.path.isdir(folder.path):
+        if not may_be_folder(folder.path):
             raise StartError(
                 f"there is no folder {folder.path} to watch; make it, or name another with --watch"
             )

@@ -31,7 +31,7 @@ HEARTBEAT_S = 5.0
 CLOCK_STEP_S = 2.0  # a smaller step of the clock between heartbeats is not reported
 TICK_S = 0.5  # how soon requests and faults are noticed
 REPEAT_S = 60.0  # between reports of a flood of strangers, which must not fill the journal
-READY_S = 30.0  # for the folders to be watched
+READY_S = 30.0  # for all the folders to be watched, but for those that hang
 
 
 class Service:
@@ -104,8 +104,11 @@ class Service:
 
     def _begin(self, ready: Callable[[Settings, Identity], None]) -> None:
         components = self._components
+        deadline = time.monotonic() + READY_S
         for source in components.sources:
-            source.ready.wait(READY_S)
+            while not source.ready.wait(TICK_S) and time.monotonic() < deadline:
+                if source.liveness.stalled:
+                    break
         self._say_journal(components)
         components.post("started", "ready")
         self._beat()

@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from daemon.errors import SettingsError
+from daemon.settings.paths import resolved
 from daemon.settings.schema import (
     Audio,
     Decision,
@@ -214,7 +215,7 @@ def _finish(settings: Settings) -> Settings:
         msgspec.structs.replace(
             folder,
             # Resolve links once: the system sends no events about a link's target.
-            path=os.path.realpath(folder.path),
+            path=resolved(folder.path),
             name=folder.name or Path(os.path.abspath(folder.path)).name or "root",
         )
         for folder in settings.folder

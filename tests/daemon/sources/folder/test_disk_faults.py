@@ -43,6 +43,21 @@ def threads(listening: Daemon) -> int:
     return len(os.listdir(f"/proc/{listening.process.pid}/task"))
 
 
+def test_a_daemon_starts_beside_a_mount_that_hangs(
+    daemon: MakeDaemon, disk: FailingDisk, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    disk.fail("stat", "hang")
+    more = f'[[folder]]\npath = "{other}"\nname = "other"\nsettle = 0.5\n'
+    listening = daemon("--config", config(tmp_path, more)).start()
+    drop(listening, other, range(1), ends=1)
+    assert source(listening)["state"] == "blocked"
+    disk.works()
+    write_wav(disk.source / "late.wav")
+    assert {end["state"] for end in listening.ends(2)} == {"done"}
+
+
 def heartbeat(listening: Daemon) -> dict[str, Any]:
     """The next heartbeat."""
     with zmq.Context() as context, context.socket(zmq.SUB) as subscriber:

@@ -1,0 +1,43 @@
+"""Questions to the file system that are answered soon, even by a mount that hangs."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TypeVar
+
+T = TypeVar("T")
+
+ANSWER_S = 3.0  # for a file system to answer; one that takes longer hangs
+
+
+def resolved(path: str) -> str:
+    """The absolute `path` without links; with them if its file system does not answer."""
+    return within(lambda: os.path.realpath(path), os.path.abspath(path))
+
+
+def may_be_folder(path: str) -> bool:
+    """Whether `path` is a folder, or lies on a file system that does not answer."""
+    return within(lambda: os.path.isdir(path), True)
+
+
+def within(ask: Callable[[], T], otherwise: T, seconds: float = ANSWER_S) -> T:
+    """What `ask` returns, or `otherwise` if it takes longer; it then goes on in a thread.
+
+    Raises what `ask` raises.
+    """
+    answer: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            answer.set_result(ask())
+        except Exception as error:
+            answer.set_exception(error)
+
+    try:
+        threading.Thread(target=run, name="asking", daemon=True).start()
+        return answer.result(seconds)
+    except (TimeoutError, RuntimeError):  # RuntimeError: no thread can be started now
+        return otherwise
