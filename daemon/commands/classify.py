@@ -68,13 +68,14 @@ class Batch:
                 reader = self._reader(Content(fd, stat.st_size), path)
                 file_id = claim(path, SOURCE, Identity.of(stat), None).file_id
                 messages = [reader.predict(window, source, file_id) for window in reader.plan]
+                defect = reader.defect
         except AudioError as error:
             return Result(path, [], f"{error} ({error.code})")
         except OSError as error:
             return Result(path, [], error.strerror or str(error))
         # As the daemon publishes them, without their place in a stream.
         published = [replace(each, node=self.node, published_at=now()) for each in messages]
-        return Result(path, published)
+        return Result(path, published, None if defect is None else f"{defect} ({defect.code})")
 
     def _reader(self, content: Content, path: bytes) -> RecordingReader:
         return RecordingReader(content, path, self.folder, self.classifier, self.rules)

@@ -34,8 +34,14 @@ settle = 0.5
 path = "{base}/any"
 name = "any"
 settle = 0.5
-suffixes = [".wav", ".flac", ".ogg", ".mp3"]
-formats = ["wav", "flac", "ogg", "mp3"]
+suffixes = [".wav", ".flac", ".ogg", ".mp3", ".m4a"]
+formats = ["wav", "flac", "ogg", "mp3"{ffmpeg}]
+
+[[folder]]
+path = "{base}/second"
+name = "second"
+settle = 0.5
+channel = 2
 """
 
 
@@ -51,8 +57,10 @@ class Confined(Daemon):
 
 def configured(base: Path, top: str = "", kind: type[Daemon] = Daemon) -> Daemon:
     (base / "any").mkdir()
+    (base / "second").mkdir()
     config = base / "tinyast.toml"
-    config.write_text(CONFIG.format(base=base, top=top))
+    ffmpeg = ', "m4a"' if shutil.which("ffmpeg") else ""
+    config.write_text(CONFIG.format(base=base, top=top, ffmpeg=ffmpeg))
     return kind(base, "--config", str(config))
 
 
@@ -166,6 +174,35 @@ def test_another_format_is_taken_where_it_is_allowed_and_refused_where_not(
     path.write_bytes(data)
     end = assert_failed(listening, path, "format_not_allowed")
     assert kind.upper() in end["error"]["text"]
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
+def test_mpeg_4_audio_is_decoded_by_ffmpeg_where_it_is_allowed(listening: Daemon) -> None:
+    encoded = listening.base / "a.m4a"
+    command = ["ffmpeg", "-v", "error", "-f", "wav", "-i", "pipe:0", str(encoded)]
+    subprocess.run(command, input=wav_bytes(noise(12, 44_100), 44_100), check=True)
+    for name, content in (("whole.m4a", encoded.read_bytes()), ("cut.m4a", b"\0\0\0\x20ftypM4A ")):
+        (listening.base / "any" / name).write_bytes(content)
+    *predictions, end = about(listening, listening.base / "any" / "whole.m4a")
+    assert (end["state"], end["sample_rate"]) == ("done", 44_100)
+    assert [m["window"]["start_s"] for m in predictions[:2]] == [0, 5]
+    assert_failed(listening, listening.base / "any" / "cut.m4a", "decode_error")
+    path = listening.folder / "a.wav"
+    path.write_bytes(encoded.read_bytes())
+    end = assert_failed(listening, path, "format_not_allowed")
+    assert "install ffmpeg and add m4a to formats" in end["error"]["text"]
+
+
+def test_the_channel_of_the_settings_is_the_one_that_is_heard(listening: Daemon) -> None:
+    frames = np.stack([noise(5), np.zeros(80_000, np.float32)], axis=1)
+    path = listening.base / "second" / "silent.wav"
+    path.write_bytes(wav_bytes(frames))
+    prediction, end = about(listening, path)
+    assert (prediction["reason"], prediction["rms_dbfs"]) == ("silence", -200)
+    assert end["state"] == "done"
+    path = listening.base / "second" / "mono.wav"
+    path.write_bytes(short_wav())
+    assert_failed(listening, path, "bad_channels")
 
 
 def test_wav_under_the_name_of_another_format_is_wav(listening: Daemon) -> None:
