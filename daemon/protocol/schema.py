@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from typing import Any
 
 import msgspec
 from msgspec import UNSET, Struct
@@ -21,6 +20,7 @@ from daemon.protocol.messages import (
     ClockDoubt,
     Error,
     Model,
+    Prediction,
     Recorder,
     Source,
     Window,
@@ -36,7 +36,7 @@ from daemon.protocol.states import (
     RunningModel,
 )
 
-Schema = dict[str, Any]
+Schema = dict[str, object]
 
 STRUCTS: dict[str, type[Struct]] = {
     **KINDS,
@@ -70,8 +70,8 @@ def _const(field: str, value: object) -> Schema:
 
 
 TEXT, NULL = {"type": "string"}, {"type": "null"}
-FILE, MIC = _const("kind", "file") | {"required": ["path"]}, _const("kind", "mic")
-FILE["properties"]["path"], MIC["properties"]["path"] = TEXT, NULL
+FILE: Schema = {"properties": {"kind": {"const": "file"}, "path": TEXT}, "required": ["path"]}
+MIC: Schema = {"properties": {"kind": {"const": "mic"}, "path": NULL}}
 # What holds between the fields of one message, which types cannot say.
 RULES: dict[str, Schema] = {
     "reason_of_decision": _if("decision", "accepted", {"reason": NULL}, {"reason": TEXT}),
@@ -136,22 +136,22 @@ def _ref(name: str) -> Schema:
     return {"$ref": f"#/$defs/{name}"}
 
 
-def _definitions() -> Schema:
+def _definitions() -> dict[str, Schema]:
     structs = tuple(STRUCTS.values())
     _, made = msgspec.json.schema_components((*structs, Last), ref_template="#/$defs/{name}")
     names = {struct.__name__: name for name, struct in STRUCTS.items()}
-    definitions: Schema = {}
+    definitions: dict[str, Schema] = {}
     for title, schema in made.items():
         name = names.get(title, title.lower())
         definitions[name] = _renamed(schema, names)
         if title in names:
             definitions[name]["required"] = list(_required(STRUCTS[name]))
     definitions["last"] = msgspec.json.schema(Last)
-    states = [definitions[name] for name in ("folder_state", "microphone_state")]
+    in_both = set(_required(MicrophoneState))
     definitions["source_state"] = {
         "description": "One source, as heartbeats and the status reply describe it.",
         "type": "object",
-        "required": [field for field in states[0]["required"] if field in states[1]["required"]],
+        "required": [field for field in _required(FolderState) if field in in_both],
         "oneOf": [_ref("folder_state"), _ref("microphone_state")],
     }
     definitions["classify_line"] = _classify_line(definitions["prediction"])
@@ -176,20 +176,25 @@ def _classify_line(prediction: Schema) -> Schema:
         "title": "ClassifyLine",
         "description": "One line of `tinyastd classify --format jsonl`: a prediction without its "
         "place in a stream.",
-        "required": [field for field in prediction["required"] if field not in PLACE],
+        "required": [field for field in _required(Prediction) if field not in PLACE],
     }
 
 
-def _renamed(schema: Any, names: dict[str, str]) -> Any:
+def _renamed(schema: Schema, names: dict[str, str]) -> Schema:
     """`schema` with our names in its references, and without defaults, which are ours alone."""
-    if isinstance(schema, list):
-        return [_renamed(item, names) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    if "$ref" in schema:
-        title = schema["$ref"].rpartition("/")[2]
-        return schema | _ref(names.get(title, title.lower()))
-    return {key: _renamed(value, names) for key, value in schema.items() if key != "default"}
+    renamed = {key: _inner(value, names) for key, value in schema.items() if key != "default"}
+    if isinstance(ref := schema.get("$ref"), str):
+        title = ref.rpartition("/")[2]
+        renamed |= _ref(names.get(title, title.lower()))
+    return renamed
+
+
+def _inner(value: object, names: dict[str, str]) -> object:
+    if isinstance(value, dict):
+        return _renamed(value, names)
+    if isinstance(value, list):
+        return [_inner(item, names) for item in value]
+    return value
 
 
 if __name__ == "__main__":

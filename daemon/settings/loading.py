@@ -11,7 +11,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Literal, get_args, get_origin
 
 import msgspec
 from msgspec import Struct
@@ -42,13 +42,15 @@ TABLES: dict[str, type[Struct]] = {
 }  # fmt: skip
 LISTS = ("folder", "microphone")  # of tables: no variable names one of their members
 
+Table = dict[str, object]  # of settings, as TOML has them
+
 log = logging.getLogger(__name__)
 
 
 def load(
     file: Path | None = None,
     environ: Mapping[str, str] | None = None,
-    flags: Mapping[str, Any] | None = None,
+    flags: Mapping[str, object] | None = None,
 ) -> Settings:
     """Read the settings. Raises SettingsError that names the setting and where it was given.
 
@@ -63,8 +65,8 @@ def load(
         ) from error
 
 
-def _load(file: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any]) -> Settings:
-    merged: dict[str, Any] = {}
+def _load(file: Path | None, environ: Mapping[str, str], flags: Mapping[str, object]) -> Settings:
+    merged: Table = {}
     if file is not None:
         _merge(merged, _read_toml(file))
         _check(merged, f"{file}")
@@ -79,7 +81,7 @@ def _load(file: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any
     return _finish(_check(merged, "the command line"))
 
 
-def _read_toml(file: Path) -> dict[str, Any]:
+def _read_toml(file: Path) -> Table:
     try:
         with file.open("rb") as handle:
             return tomllib.load(handle)
@@ -89,9 +91,9 @@ def _read_toml(file: Path) -> dict[str, Any]:
         raise SettingsError(f"settings {file} are not TOML: {error}") from error
 
 
-def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+def _from_environment(environ: Mapping[str, str]) -> Table:
     """TINYAST_PUBLISH sets `publish`; TINYAST_DECISION__THRESHOLD `threshold` of `[decision]`."""
-    merged: dict[str, Any] = {}
+    merged: Table = {}
     for name, value in environ.items():
         if not name.startswith(ENV_PREFIX) or name in ENV_OTHERS:
             continue
@@ -106,12 +108,13 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
             continue
         target = merged
         for table in tables:
-            target = target.setdefault(table, {})
-            if not isinstance(target, dict):
+            inner = target.setdefault(table, {})
+            if not isinstance(inner, dict):
                 raise SettingsError(
                     f"settings from the environment: {name} needs `{table}` to be a table, and "
                     f"{ENV_PREFIX}{table.upper()} makes it something else"
                 )
+            target = inner
         target[last] = _typed(value, _is_text(tables, last))
     return merged
 
@@ -133,7 +136,7 @@ def _is_text(tables: list[str], name: str) -> bool:
     return any(field.name == name and field.type is str for field in fields)
 
 
-def _typed(value: str, text: bool) -> Any:
+def _typed(value: str, text: bool) -> object:
     """An environment value, parsed as TOML if possible, else as a plain string."""
     if text and value[:1] not in ("'", '"'):
         return value
@@ -143,15 +146,16 @@ def _typed(value: str, text: bool) -> Any:
         return value
 
 
-def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
+def _merge(into: Table, values: Mapping[str, object]) -> None:
     for key, value in values.items():
-        if isinstance(value, dict) and isinstance(into.get(key), dict):
-            _merge(into[key], value)
+        inner = into.get(key)
+        if isinstance(value, dict) and isinstance(inner, dict):
+            _merge(inner, value)
         else:
             into[key] = value
 
 
-def _check(values: dict[str, Any], where: str) -> Settings:
+def _check(values: Table, where: str) -> Settings:
     if (problem := _unusable(values)) is not None:
         raise SettingsError(f"settings from {where}: {problem}")
     try:
@@ -160,7 +164,7 @@ def _check(values: dict[str, Any], where: str) -> Settings:
         raise SettingsError(f"settings from {where}: {_explain(str(error))}") from error
 
 
-def _unusable(value: Any, name: str = "") -> str | None:
+def _unusable(value: object, name: str = "") -> str | None:
     """Name a value that TOML allows but the daemon cannot use: not finite, or with a NUL."""
     if isinstance(value, float) and not math.isfinite(value):
         return f"`{name}` is not a finite number"
