@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import queue
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -26,18 +26,21 @@ def may_be_folder(path: str) -> bool:
 def within(ask: Callable[[], T], otherwise: T, seconds: float = ANSWER_S) -> T:
     """What `ask` returns, or `otherwise` if it takes longer; it then goes on in a thread.
 
-    Raises what `ask` raises.
+    Raises the OSError or ValueError that `ask` raises.
     """
-    answer: Future[T] = Future()
+    answers: queue.SimpleQueue[T | OSError | ValueError] = queue.SimpleQueue()
 
     def run() -> None:
         try:
-            answer.set_result(ask())
-        except Exception as error:
-            answer.set_exception(error)
+            answers.put(ask())
+        except (OSError, ValueError) as error:
+            answers.put(error)
 
     try:
         threading.Thread(target=run, name="asking", daemon=True).start()
-        return answer.result(seconds)
-    except (TimeoutError, RuntimeError):  # RuntimeError: no thread can be started now
+        answer = answers.get(timeout=seconds)
+    except (queue.Empty, RuntimeError):  # RuntimeError: no thread can be started now
         return otherwise
+    if isinstance(answer, OSError | ValueError):
+        raise answer
+    return answer
