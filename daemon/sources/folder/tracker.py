@@ -344,9 +344,11 @@ class FileTracker:
         file.damaged += error in DAMAGED
         file.fault = text
         self._become(file, State.RETRY)
-        wait = FIRST_RETRY_S * 2.0 ** min(file.tries - 1, 10)
-        longest = FIRST_RETRY_S * 2 ** (MOST_TRIES - 2) if error in DAMAGED else LONGEST_RETRY_S
-        self._at(path, file, now + min(wait, longest))
+        if error in DAMAGED:
+            wait = FIRST_RETRY_S * 2.0 ** min(file.tries - 1, MOST_TRIES - 2)
+        else:  # when the system works again, the wait is half as long as it did not at most
+            wait = max(FIRST_RETRY_S, min((now - file.first_failed) / 2, LONGEST_RETRY_S))
+        self._at(path, file, now + wait)
 
     def _look(self, path: bytes, file: _File, now: float) -> Look:
         changed, file.changed = file.changed, None
