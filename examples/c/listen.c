@@ -265,7 +265,7 @@ static void *connect_to(const struct listener *self, int kind, const char *endpo
 
 /* Ask replay for what comes after `since`, at most `limit`. Gives back the header of its answer;
  * the messages are left to be received from `*socket`, which is the caller's to close. NULL, and
- * nothing to close, if no answer came. */
+ * no socket to close, if no answer came. */
 static cJSON *ask(struct listener *self, int64_t since, int limit, void **socket)
 {
     char request[80];
@@ -385,7 +385,7 @@ static int64_t newest_seq(struct listener *self)
 
 static void listen_from(struct listener *self, const char *publish, int64_t since)
 {
-    /* Before asking replay, so that nothing falls between the two. */
+    /* Before asking replay, so that no message falls between the two. */
     void *subscriber = connect_to(self, ZMQ_SUB, publish);
     int64_t newest = newest_seq(self);
     zmq_msg_t topic, body;

@@ -129,7 +129,7 @@ class Place {
 async function* listen(publish, replay, since) {
   const subscriber = new zmq.Subscriber({ receiveTimeout: SILENT_MS, ...keys })
   subscriber.subscribe("tinyast.v1.")
-  subscriber.connect(publish) // before asking replay, so that nothing falls between the two
+  subscriber.connect(publish) // before asking replay, so that no message falls between the two
   try {
     const answer = await ask(replay, { since: 0, limit: 1 })
     if (answer === null)

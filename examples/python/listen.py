@@ -128,7 +128,7 @@ def listen(publish: str, replay: str, since: int | None) -> Iterator[tuple[str, 
     """Every message after seq `since`, each once, as (topic, message); None: from now on."""
     subscriber = context.socket(zmq.SUB)
     subscriber.subscribe("tinyast.v1.")
-    subscriber.connect(publish)  # before asking replay, so that nothing falls between the two
+    subscriber.connect(publish)  # before asking replay, so that no message falls between the two
 
     answer = ask(replay, since=0, limit=1)
     if answer is None:
