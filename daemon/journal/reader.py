@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import NamedTuple
 
 from daemon.errors import JournalError
 from daemon.journal.files import journal_path, noting_damage
@@ -16,6 +17,14 @@ from daemon.journal.recovery import identity
 from daemon.journal.rows import COLUMNS, ledger_row, unsigned
 
 MAX_REPLAY_SCAN = 20_000  # rows that one replay request may skip
+
+
+class Written(NamedTuple):
+    """When a row of the ledger was written."""
+
+    path: bytes
+    at: int | None  # s since 1970, as it stands in the row
+    since: int  # the same, or when the ledger began to note it
 
 
 class JournalReader:
@@ -56,6 +65,17 @@ class JournalReader:
         with noting_damage(self._path):
             rows = self._db.execute(query, tuple(found)).fetchall()
         return {path for path, inode, *rest in rows if found[path] == (unsigned(inode), *rest)}
+
+    def written(self, after: bytes, before: bytes, limit: int) -> list[Written]:
+        """Finished rows of paths between `after` and `before`, in their order."""
+        query = (
+            "SELECT path, at, ifnull(at, (SELECT value FROM meta WHERE key = 'ledger_from')) "
+            "FROM files WHERE path > ? AND path < ? AND state != 'open' ORDER BY path LIMIT ?"
+        )
+        self._follow()
+        with noting_damage(self._path):
+            rows = self._db.execute(query, (after, before, limit)).fetchall()
+        return [Written(path, at, int(since)) for path, at, since in rows]
 
     def open_rows(self, source: str) -> list[LedgerRow]:
         """Files of a source with windows published and no end state yet."""

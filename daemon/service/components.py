@@ -88,7 +88,7 @@ class Components:
         )
         self.pool = WorkerPool(settings.worker_count, self.jobs, self.context, self.tally)
         self.folders = [
-            FolderSource(folder, held.state, self.jobs, self.context, self.say)
+            FolderSource(folder, held.state, self.jobs, self.context, self.say, settings.journal)
             for folder in settings.folder
         ]
         self.microphones = [

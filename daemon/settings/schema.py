@@ -117,6 +117,9 @@ class JournalLimits(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
     keep_days: Positive = 30.0
     keep_mb: Annotated[float, Meta(ge=1)] = 1_000.0  # megabytes; the oldest are deleted first
+    ledger_days: Positive = 90.0  # for which a file that is gone stays known
+    # Files in the ledger of a folder beyond which those that are gone are forgotten at once.
+    ledger_rows: Annotated[int, Meta(ge=1)] = 1_000_000
 
 
 class Log(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

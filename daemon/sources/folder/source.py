@@ -23,7 +23,7 @@ from pathlib import Path
 
 from daemon.errors import GONE
 from daemon.journal.ledger import Identity, LedgerRow, claim, is_known
-from daemon.journal.reader import JournalReader
+from daemon.journal.reader import JournalReader, Written
 from daemon.journal.records import Delivery, Record
 from daemon.monitoring.service_thread import ServiceThread
 from daemon.pipeline.file_job import FileJob
@@ -31,9 +31,10 @@ from daemon.pipeline.job import JobContext, Outcome
 from daemon.pipeline.queue import JobQueue
 from daemon.protocol.messages import Error, file_end, file_source
 from daemon.protocol.states import FolderState
-from daemon.settings.schema import Folder
+from daemon.settings.schema import Folder, JournalLimits
 from daemon.sources.folder.changes import Change
 from daemon.sources.folder.disposal import Disposal
+from daemon.sources.folder.forgetting import LedgerSweep
 from daemon.sources.folder.readiness import (
     Evidence,
     Faulty,
@@ -64,6 +65,7 @@ class FolderSource(ServiceThread):
         jobs: JobQueue,
         context: JobContext,
         say: Callable[..., None],
+        limits: JournalLimits,
     ) -> None:
         super().__init__(f"folder-{folder.name}", BLOCKED_S)
         self.folder = folder
@@ -81,6 +83,7 @@ class FolderSource(ServiceThread):
         self._walk_at = 0.0  # time.monotonic() of the next regular walk
         self._ignored: Counter[str] = Counter()
         self._scan_fault: str | None = None
+        self._limits = limits
         self.ready = threading.Event()  # the folder is watched
 
     # -- any thread ----------------------------------------------------------------------------
@@ -140,12 +143,14 @@ class FolderSource(ServiceThread):
 
     def work(self) -> None:
         self._reader = JournalReader(self._state_dir)
+        sweep = LedgerSweep(self._reader, self.root, self._limits)
         try:
             while not self._halt.is_set():
                 self.liveness.progress()
                 self._root.check()
                 if self._root.is_there:
                     self.ready.set()
+                    self._forget(sweep.step())
                 if self.folder.name in self._jobs.parked:
                     self._halt.wait(CHECK_S)
                 elif self._jobs.wait_for_room(CHECK_S) and not self._advance():
@@ -153,6 +158,11 @@ class FolderSource(ServiceThread):
         finally:
             self._root.close()
             self._reader.close()
+
+    def _forget(self, gone: list[Written]) -> None:
+        """Delete ledger rows of files that are gone, unless the folder itself is."""
+        if gone and self._root.check(now=True):
+            self._context.deliver(Delivery(Record(gone=[(row.path, row.at) for row in gone])))
 
     def _advance(self) -> bool:
         """Check the file that is due and the next one of a scan; return whether there was one."""
