@@ -14,6 +14,7 @@ from daemon.settings.schema import Decision
 from tinyast import Classifier
 from tinyast.errors import CheckpointError
 from tinyast.evaluation.open_set import MEASURES, auroc
+from tinyast.export.checkpoint import read_settings, write_sums
 from tinyast.inference.checkpoint import default_path, read_checkpoint
 
 
@@ -44,6 +45,7 @@ def checkpoint(folder: Path, unknown_below: object) -> Path:
     shutil.copytree(default_path(), folder)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"unknown_below": unknown_below}))
+    write_sums(folder, read_settings(folder))
     return folder
 
 

@@ -35,8 +35,8 @@ INSERT = (
     [
         (JournalLimits(), 0),
         (JournalLimits(ledger_days=1e-9), 9),
-        (JournalLimits(ledger_rows=19), 9),
-        (JournalLimits(ledger_rows=20), 0),
+        (JournalLimits(ledger_rows=18), 9),
+        (JournalLimits(ledger_rows=19), 0),
     ],
     ids=["young", "old", "too many", "just enough"],
 )
