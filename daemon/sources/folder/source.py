@@ -150,10 +150,12 @@ class FolderSource(ServiceThread):
                 self._root.check()
                 if self._root.is_there:
                     self.ready.set()
-                    self._forget(sweep.step())
                 if self.folder.name in self._jobs.parked:
                     self._halt.wait(CHECK_S)
-                elif self._jobs.wait_for_room(CHECK_S) and not self._advance():
+                    continue
+                if self._root.is_there:
+                    self._forget(sweep.step())
+                if self._jobs.wait_for_room(CHECK_S) and not self._advance():
                     self._tracker.wait(self._idle_time())
         finally:
             self._root.close()
