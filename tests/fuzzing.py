@@ -17,6 +17,12 @@ import hypothesis
 from hypothesis import HealthCheck, Phase, given, seed
 from hypothesis.strategies import SearchStrategy
 
+from tinyast import Classifier
+from tinyast.audio.content import Content
+from tinyast.audio.decoding import FORMATS, open_recording
+from tinyast.audio.windows import WindowPlan
+from tinyast.errors import AudioError
+
 FUZZ_S = float(os.environ.get("TINYAST_FUZZ_S", "12"))
 FUZZ_SEED = int(os.environ.get("TINYAST_FUZZ_SEED", "0"))
 ROUND = 200  # examples between two checks of the time
@@ -58,3 +64,22 @@ def resident() -> int:
     """Bytes of this process in memory."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def read_windows(path: Path, classifier: Classifier | None) -> str:
+    """Read a file as the daemon does; how it ended. Any exception but the two meant escapes."""
+    with path.open("rb") as file:
+        try:
+            recording = open_recording(Content(file.fileno(), path.stat().st_size), FORMATS)
+            for window in WindowPlan(recording.frames, recording.rate):
+                samples = recording.read(window.start, window.end)
+                assert len(samples) == window.end - window.start
+                if classifier is not None:
+                    scores, level = classifier.scores(samples, recording.rate)
+                    assert abs(float(scores.sum()) - 1) < 1e-4
+                    assert -200 <= level < 121
+        except AudioError as error:
+            return error.code
+        except OSError:
+            return "os"
+    return "read"

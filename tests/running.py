@@ -15,6 +15,8 @@ from typing import Any
 
 from daemon.client import Client, Received, ask_status
 
+ROOT = Path(__file__).resolve().parent.parent
+
 READY_S = 60.0  # generous: CI machines are slow, and no test waits this long for a good daemon
 SOON_S = 60.0
 
@@ -25,6 +27,21 @@ STRESS = float(os.environ.get("TINYAST_STRESS", "0.05"))
 def stress(full: int, least: int = 1) -> int:
     """The share of a full count that this run asks for."""
     return max(least, round(full * STRESS))
+
+
+def tinyastd(
+    *arguments: object, env: dict[str, str] | None = None, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run one command to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "daemon", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "COLUMNS": "200", "PYTHONPATH": str(ROOT), **(env or {})},
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+    )
 
 
 def free_port() -> int:

@@ -12,10 +12,9 @@ from pathlib import Path
 
 import pytest
 import zmq
-from fuzzing import FUZZ_S, fuzz, resident
+from fuzzing import FUZZ_S, fuzz, read_windows, resident
 from hypothesis import strategies as st
 from saying import Station, predictions
-from test_mutants import read_windows
 
 from daemon import client as client_module
 from daemon.client import Client

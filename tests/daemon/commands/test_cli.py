@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 from conftest import ROOT
 from msgspec.structs import replace
-from running import Daemon, free_port, of_type
+from running import Daemon, free_port, of_type, tinyastd
 from saying import predictions
 from sounds import header, noise, wav_bytes, write_wav
 
@@ -34,20 +34,6 @@ from tinyast.inference.checkpoint import default_path
 COMMANDS = (
     "run", "listen", "classify", "reprocess", "devices", "status", "doctor", "keygen"
 )  # fmt: skip
-
-
-def tinyastd(
-    *arguments: object, env: dict[str, str] | None = None, cwd: Path | None = None
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "daemon", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={**os.environ, "COLUMNS": "200", "PYTHONPATH": str(ROOT), **(env or {})},
-        cwd=cwd,
-        stdin=subprocess.DEVNULL,
-    )
 
 
 def one_line_error(done: subprocess.CompletedProcess[str], code: int, *parts: str) -> None:

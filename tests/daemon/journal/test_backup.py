@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running import Daemon, of_type
+from running import Daemon, of_type, tinyastd
 from sounds import write_wav
-from test_cli import tinyastd
 from test_survival import check_stream, damage_messages, drop
 
 from daemon.client import Client

@@ -11,14 +11,11 @@ from typing import Any
 
 import pytest
 from conftest import SHARED
+from fuzzing import read_windows
 from running import Daemon, of_type, stress
 from sounds import header, noise, wav_bytes
 
 from tinyast import Classifier
-from tinyast.audio.content import Content
-from tinyast.audio.decoding import FORMATS, open_recording
-from tinyast.audio.windows import WindowPlan
-from tinyast.errors import AudioError
 
 EXTREMES = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFE, 0xFFFF, 2**31 - 1, 2**31, 2**32 - 1)
 
@@ -145,25 +142,6 @@ def list_until(one: Daemon, ends: int) -> list[dict[str, Any]]:
     )
     messages = [received.message for received in heard if received.message["source"]]
     return [m for m in messages if m["source"]["path"] != str(marker)]
-
-
-def read_windows(path: Path, classifier: Classifier | None) -> str:
-    """Read a file as the daemon does; how it ended. Any exception but the two meant escapes."""
-    with path.open("rb") as file:
-        try:
-            recording = open_recording(Content(file.fileno(), path.stat().st_size), FORMATS)
-            for window in WindowPlan(recording.frames, recording.rate):
-                samples = recording.read(window.start, window.end)
-                assert len(samples) == window.end - window.start
-                if classifier is not None:
-                    scores, level = classifier.scores(samples, recording.rate)
-                    assert abs(float(scores.sum()) - 1) < 1e-4
-                    assert -200 <= level < 121
-        except AudioError as error:
-            return error.code
-        except OSError:
-            return "os"
-    return "read"
 
 
 @pytest.mark.parametrize("heard", [False, True], ids=["decoded", "classified"])
