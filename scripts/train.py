@@ -108,11 +108,11 @@ def _train(
 ) -> None:
     recipe = load_recipe(_recipe_file(recipe_name), read_overrides(extra))
     settings = PRESETS[recipe.picture]
-    weights = read_pretrained(start.pretrained) if recipe.stem == "mobilenet" else None
     if threads:
         torch.set_num_threads(threads)
         threadpool_limits(threads, "blas")  # numpy's threads would wait for each other too
     everything = read_dataset(data)
+    weights = read_pretrained(start.pretrained) if recipe.stem == "mobilenet" else None
     dataset, numbers = leave_out_classes(everything, recipe.leave_out, recipe.seed)
     training, testing = _split(dataset, recipe, hold_out)
     check_kinds(dataset, training)
