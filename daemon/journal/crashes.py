@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from daemon.errors import StartError
@@ -37,15 +37,19 @@ class WorkMarks:
     def working(self, slot: int, name: str, step: int = 0) -> Iterator[None]:
         """Mark `name`, of which `step` steps are committed, as in work for as long as the block."""
         text = f"{step} {name}".encode("utf-8", "backslashreplace")[:_SLOT]
-        os.pwrite(self._fd, text.ljust(_SLOT, b"\0"), _SLOT * slot)
+        self._write(slot, text)
         try:
             yield
         finally:
-            os.pwrite(self._fd, bytes(_SLOT), _SLOT * slot)
+            self._write(slot, b"")
 
     def clear(self, slot: int) -> None:
         """Unmark what has that slot: its work hangs, and whoever ends the process means well."""
-        os.pwrite(self._fd, bytes(_SLOT), _SLOT * slot)
+        self._write(slot, b"")
+
+    def _write(self, slot: int, text: bytes) -> None:
+        with suppress(OSError):  # a disk that fails for a moment costs a mark, and stops no work
+            os.pwrite(self._fd, text.ljust(_SLOT, b"\0"), _SLOT * slot)
 
     def close(self) -> None:
         os.close(self._fd)

@@ -16,6 +16,8 @@ from daemon.journal.records import Page, Published
 from daemon.journal.recovery import identity
 from daemon.journal.rows import COLUMNS, ledger_row, unsigned
 
+# The system refused to read the journal: out of descriptors or memory, a disk that fails.
+READ_ERRORS = (sqlite3.OperationalError, OSError)
 MAX_REPLAY_SCAN = 20_000  # rows that one replay request may skip
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from daemon.errors import GONE
 from daemon.journal.ledger import Identity, LedgerRow, claim, is_known
-from daemon.journal.reader import JournalReader, Written
+from daemon.journal.reader import READ_ERRORS, JournalReader, Written
 from daemon.journal.records import Delivery, Record
 from daemon.monitoring.service_thread import ServiceThread
 from daemon.pipeline.file_job import FileJob
@@ -142,7 +142,10 @@ class FolderSource(ServiceThread):
     # -- this thread ---------------------------------------------------------------------------
 
     def work(self) -> None:
-        self._reader = JournalReader(self._state_dir)
+        reader = self._open_reader()
+        if reader is None:
+            return
+        self._reader = reader
         sweep = LedgerSweep(self._reader, self.root, self._limits)
         try:
             while not self._halt.is_set():
@@ -154,7 +157,8 @@ class FolderSource(ServiceThread):
                     self._halt.wait(CHECK_S)
                     continue
                 if self._root.is_there:
-                    self._forget(sweep.step())
+                    with suppress(*READ_ERRORS):  # the next step asks again
+                        self._forget(sweep.step())
                 if self._jobs.wait_for_room(CHECK_S) and not self._advance():
                     self._tracker.wait(self._idle_time())
         finally:
@@ -166,11 +170,21 @@ class FolderSource(ServiceThread):
         if gone and self._root.check(now=True):
             self._context.deliver(Delivery(Record(gone=[(row.path, row.at) for row in gone])))
 
+    def _open_reader(self) -> JournalReader | None:
+        """The ledger, once the system lets it be opened; None if the daemon stops before."""
+        while not self._halt.is_set():
+            try:
+                return JournalReader(self._state_dir)
+            except READ_ERRORS as error:
+                log.warning("cannot read the journal now: %s", error)
+                self._halt.wait(CHECK_S)
+        return None
+
     def _advance(self) -> bool:
         """Check the file that is due and the next one of a scan; return whether there was one."""
         due = self._tracker.take()
         if due is not None:
-            self._check(due, self._ignored)
+            self._attempt(due, self._ignored)
         self._begin_walk()
         walking = self._walk is not None and self._jobs.has_room()
         if walking:
@@ -202,11 +216,14 @@ class FolderSource(ServiceThread):
 
     def _step_walk(self) -> None:
         assert self._walk is not None
-        path = next(self._unfinished, None)
+        try:
+            path = next(self._unfinished, None)
+        except READ_ERRORS as error:
+            self._walk.fault, path = str(error), None
         if path is not None:
             found = self._tracker.found(path)
             if found is not None:
-                self._check(found, self._walk.ignored)
+                self._attempt(found, self._walk.ignored)
             return
         self._ignored, self._scan_fault = self._walk.ignored, self._walk.fault
         self._walk = None
@@ -215,7 +232,8 @@ class FolderSource(ServiceThread):
             every = min(every, FAULTY_SCAN_S)
         self._walk_at = time.monotonic() + every
         if self._scan_fault is None:
-            self._end_vanished()
+            with suppress(*READ_ERRORS):  # the next scan ends them
+                self._end_vanished()
 
     def _select(self, paths: Iterator[bytes]) -> Iterator[bytes]:
         """Those of `paths` that may need work."""
@@ -238,6 +256,15 @@ class FolderSource(ServiceThread):
         self._walk_at = min(self._walk_at, time.monotonic() + seconds)
 
     # Files
+
+    def _attempt(self, due: Look, ignored: Counter[str]) -> None:
+        """Check one file, later if the journal or the disk cannot be read now."""
+        try:
+            self._check(due, ignored)
+        except READ_ERRORS as error:
+            log.warning("cannot look at %s now: %s", os.fsdecode(due.path), error)
+            if not self._tracker.retry(due, None, 0, str(error)):
+                self._scan_in(self.folder.settle)
 
     def _check(self, due: Look, ignored: Counter[str]) -> None:
         """Check one file and act on the result; count it in `ignored` if the daemon ignores it."""
