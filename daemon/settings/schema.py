@@ -27,7 +27,7 @@ class Folder(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     formats: tuple[Format, ...] = ("wav",)  # recognised by content
     suffixes: tuple[str, ...] = ()  # of names to consider; those of `formats` if empty
     channel: Channel = "mix"  # heard of several; "loudest": of each window
-    settle: Positive = 10.0  # s without a change until a writer counts as gone
+    settle: Positive = 10.0  # s unchanged until a file is read that may have a writer
     watch: Literal["auto", "events", "poll"] = "auto"
     poll: Positive = 2.0  # s between scans if the system reports no events
     rescan: Positive = 600.0  # s between scans if it does, in case one was lost
