@@ -282,7 +282,7 @@ def test_the_run_was_eventful(heard: Heard) -> None:
     reasons = {m["reason"] for m in bodies if m["type"] == "prediction"}
     assert reasons == {None, "silence"}
     clocks = {m["window"]["clock"] for m in bodies if m["type"] == "prediction"}
-    assert clocks == {"name", "mtime"}
+    assert clocks == {"name", "mtime", "guano"}
     statuses = [m["status"] for m in bodies if m["type"] == "status"]
     assert statuses == ["started", "source_lost", "source_back", "stopping", "started"]
 
