@@ -191,7 +191,9 @@ def test_mistakes_are_told_plainly(place: Path, script: Script) -> None:
     assert "no trained model" in script("export", *words, code=2)
     assert "--output" in script("export", "--model", "nowhere", code=2)
     assert "--features" in script("export", *words, "--features", "mine", code=2)
-    assert "nowhere is neither a checkpoint folder" in script("export", "--features", "nowhere", code=2)
+    assert "nowhere is neither a checkpoint folder" in script(
+        "export", "--features", "nowhere", code=2
+    )
     assert "not a finished run" in script(
         "evaluate", "--data", "sounds", "--run", "nowhere", code=2
     )
