@@ -37,13 +37,17 @@ class FailingDisk:
         self._process: subprocess.Popen[bytes] | None = None
         self.works()
 
-    def fail(self, call: str, error: str, names: str = "", start: int = 0) -> None:
+    def fail(
+        self, call: str, error: str, names: str = "", start: int = 0, stop: int = 1 << 62
+    ) -> None:
         """Let `call` (open, read, stat, readdir, rename) fail from now on for paths with `names`.
 
         `error` is the name of an errno, or `hang`: it returns only when the rules change. Reads
-        fail only beyond byte `start`.
+        fail only between the bytes `start` and `stop`.
         """
-        self._rules.append({"call": call, "error": error, "names": names, "start": start})
+        self._rules.append(
+            {"call": call, "error": error, "names": names, "start": start, "stop": stop}
+        )
         self._write()
 
     def works(self) -> None:
@@ -100,14 +104,15 @@ class FailingDisk:
 def _serve(source: str, mount: str, control: str, backwards: bool) -> None:
     from fuse import FUSE, FuseOSError, Operations
 
-    def check(call: str, path: str, end: int = 0) -> None:
-        """Fail or hang if a rule says so. `end`: of the bytes asked for."""
+    def check(call: str, path: str, offset: int = 0, size: int = 0) -> None:
+        """Fail or hang if a rule says so."""
         while True:
             with open(control) as file:
                 rules = json.load(file)
             for rule in rules:
                 applies = rule["call"] == call and rule["names"] in path
-                if applies and (call != "read" or end > rule["start"]):
+                inside = offset + size > rule["start"] and offset < rule["stop"]
+                if applies and (call != "read" or inside):
                     break
             else:
                 return
@@ -134,7 +139,7 @@ def _serve(source: str, mount: str, control: str, backwards: bool) -> None:
             return os.open(source + path, os.O_RDWR | os.O_CREAT, mode)
 
         def read(self, path: str, size: int, offset: int, fh: int) -> bytes:
-            check("read", path, offset + size)
+            check("read", path, offset, size)
             return os.pread(fh, size, offset)
 
         def write(self, path: str, data: bytes, offset: int, fh: int) -> int:

@@ -91,8 +91,9 @@ def test_errors_of_the_disk_are_retried_and_only_damage_that_stays_ends_a_file(
     (disk.source / "bad-header.wav").write_bytes(sound)
     long = wav_bytes(noise(60))
     (disk.source / "bad-sector.wav").write_bytes(long)
+    sector = len(long) // 2
     disk.fail("read", "EIO", names="/bad-header")
-    disk.fail("read", "EIO", names="/bad-sector", start=len(long) // 2)
+    disk.fail("read", "EIO", names="/bad-sector", start=sector, stop=sector + 512)
     disk.fail("read", "EIO", names="/f")
     listening = daemon("--config", config(tmp_path)).start()
 
@@ -103,7 +104,7 @@ def test_errors_of_the_disk_are_retried_and_only_damage_that_stays_ends_a_file(
     assert threads(listening) <= MOST_THREADS
     disk.works()
     disk.fail("read", "EIO", names="/bad-header")
-    disk.fail("read", "EIO", names="/bad-sector", start=len(long) // 2)
+    disk.fail("read", "EIO", names="/bad-sector", start=sector, stop=sector + 512)
     disk.fail("stat", "EIO", names="/entry")
     disk.fail("readdir", "EIO")
     (disk.source / "entry.wav").write_bytes(sound)
