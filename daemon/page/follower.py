@@ -48,7 +48,7 @@ class Follower(threading.Thread):
     def __init__(self, connection: Connection, store: Store, hub: Hub) -> None:
         super().__init__(name=f"follow {connection.publish}")
         self._connection, self._store, self._hub = connection, store, hub
-        self.number, self._journal, self._seq = store.daemon(connection.publish)
+        self.number, self._journal, self._seq, self._last_id = store.daemon(connection.publish)
         self._halt = threading.Event()
         self._beat: Heartbeat | None = None
         self._raw_beat: object = None  # the newest one seen, before it was read
@@ -94,6 +94,7 @@ class Follower(threading.Thread):
             where.replay,
             since=self._seq,
             journal=self._journal,
+            last_id=self._last_id,
             keys=where.keys,
         ) as client:
             self._ask_roots(client)
@@ -126,7 +127,8 @@ class Follower(threading.Thread):
 
     def _keep(self, batch: list[Received]) -> None:
         new = self._store.add(self.number, batch)
-        self._journal, self._seq = batch[-1].head.journal, batch[-1].head.seq
+        head = batch[-1].head
+        self._journal, self._seq, self._last_id = head.journal, head.seq, head.id
         for message in new[-100:]:
             kind = "prediction" if isinstance(message, Prediction) else known(message.type)
             self._hub.publish(kind, msgspec.json.encode(message).decode())

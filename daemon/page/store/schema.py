@@ -8,13 +8,14 @@ from __future__ import annotations
 FILE = "page.sqlite3"
 MIGRATIONS: tuple[str, ...] = (
     """
-    -- A daemon that the page follows. `seq` is the newest one stored of `journal`.
+    -- A daemon that the page follows. `seq` is the newest message stored of `journal`.
     CREATE TABLE daemons (
         number INTEGER PRIMARY KEY,
         endpoint TEXT NOT NULL UNIQUE,
         node TEXT,
         journal TEXT,
-        seq INTEGER NOT NULL DEFAULT 0
+        seq INTEGER NOT NULL DEFAULT 0,
+        last_id TEXT                         -- id of the message `seq`
     );
     CREATE TABLE sources (
         number INTEGER PRIMARY KEY,

@@ -103,14 +103,14 @@ class Store:
 
     # -- daemons -------------------------------------------------------------------------------
 
-    def daemon(self, endpoint: str) -> tuple[int, str | None, int]:
-        """The number, journal and newest stored seq of a daemon."""
+    def daemon(self, endpoint: str) -> tuple[int, str | None, int, str | None]:
+        """The number of a daemon, and journal, seq and id of its newest stored message."""
         with self.write() as db:
             db.execute("INSERT OR IGNORE INTO daemons (endpoint) VALUES (?)", (endpoint,))
             row = db.execute(
-                "SELECT number, journal, seq FROM daemons WHERE endpoint = ?", (endpoint,)
+                "SELECT number, journal, seq, last_id FROM daemons WHERE endpoint = ?", (endpoint,)
             ).fetchone()
-        return int(row[0]), row[1], int(row[2])
+        return int(row[0]), row[1], int(row[2]), row[3]
 
     def add(self, daemon: int, batch: Sequence[Received]) -> list[Message]:
         """Store messages of one daemon with its new cursor; return those that are new."""
@@ -126,8 +126,8 @@ class Store:
                     new.append(message)
             head = batch[-1].head
             db.execute(
-                "UPDATE daemons SET journal = ?, seq = ? WHERE number = ?",
-                (head.journal, head.seq, daemon),
+                "UPDATE daemons SET journal = ?, seq = ?, last_id = ? WHERE number = ?",
+                (head.journal, head.seq, head.id, daemon),
             )
         return new
 

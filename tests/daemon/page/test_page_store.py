@@ -78,18 +78,18 @@ def reader(store: Store) -> Iterator[Reader]:
 
 
 def test_a_message_is_stored_once(store: Store, reader: Reader) -> None:
-    number, journal, seq = store.daemon("ipc://a")
+    number, journal, seq, _ = store.daemon("ipc://a")
     assert (journal, seq) == (None, 0)
     batch = [window_at(n, datetime(2026, 5, 1, 12, tzinfo=UTC)) for n in range(1, 11)]
     assert len(store.add(number, batch)) == 10
     assert store.add(number, batch) == []
-    assert store.daemon("ipc://a") == (number, ENVELOPE.journal, 10)
+    assert store.daemon("ipc://a") == (number, ENVELOPE.journal, 10, batch[-1].head.id)
     assert len(reader.predictions(Filter())) == 10
     assert reader.heatmap(date(2026, 5, 1), ZoneInfo("UTC"), None, None)["dog"][12] == 10
 
 
 def test_a_row_holds_what_the_message_said(store: Store, reader: Reader) -> None:
-    number, _, _ = store.daemon("ipc://a")
+    number, *_ = store.daemon("ipc://a")
     at = datetime(2026, 5, 1, 12, 30, 1, 250_000, tzinfo=UTC)
     store.add(number, [window_at(1, at, "cat", 0.612345, accepted=False)])
     (row,) = reader.predictions(Filter())
@@ -116,7 +116,7 @@ def test_days_have_as_many_hours_as_the_zone_says(day: date, hours: int) -> None
 def test_a_night_of_25_hours_counts_each_window_in_its_own_hour(
     store: Store, reader: Reader
 ) -> None:
-    number, _, _ = store.daemon("ipc://a")
+    number, *_ = store.daemon("ipc://a")
     # 02:30 comes twice in Berlin on that day.
     twice = [datetime(2026, 10, 25, 0, 30, tzinfo=UTC), datetime(2026, 10, 25, 1, 30, tzinfo=UTC)]
     store.add(number, [window_at(n, at) for n, at in enumerate(twice, 1)])
@@ -127,7 +127,7 @@ def test_a_night_of_25_hours_counts_each_window_in_its_own_hour(
 
 
 def test_zones_of_half_an_hour(store: Store, reader: Reader) -> None:
-    number, _, _ = store.daemon("ipc://a")
+    number, *_ = store.daemon("ipc://a")
     store.add(number, [window_at(1, datetime(2026, 5, 1, 18, 40, tzinfo=UTC))])
     kolkata = ZoneInfo("Asia/Kolkata")  # 00:10 of the next day
     assert reader.heatmap(date(2026, 5, 2), kolkata, None, None)["dog"][0] == 1
@@ -135,7 +135,7 @@ def test_zones_of_half_an_hour(store: Store, reader: Reader) -> None:
 
 def test_a_prediction_takes_little_room(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    number, _, _ = store.daemon("ipc://a")
+    number, *_ = store.daemon("ipc://a")
     begin = datetime(2026, 5, 1, tzinfo=UTC).timestamp()
     sizes = []
     for first in (0, 4_000):
@@ -153,7 +153,7 @@ def test_a_prediction_takes_little_room(tmp_path: Path) -> None:
 
 def test_old_predictions_go_and_counts_and_reviews_stay(tmp_path: Path) -> None:
     store = Store(tmp_path, Limits(keep_days=10))
-    number, _, _ = store.daemon("ipc://a")
+    number, *_ = store.daemon("ipc://a")
     store.add(number, [window_at(1, datetime(2020, 5, 1, 12, tzinfo=UTC))])
     db = store.connect()
     reader = Reader(db)
@@ -170,7 +170,7 @@ def test_old_predictions_go_and_counts_and_reviews_stay(tmp_path: Path) -> None:
 
 
 def test_what_a_threshold_would_have_given(store: Store, reader: Reader) -> None:
-    number, _, _ = store.daemon("ipc://a")
+    number, *_ = store.daemon("ipc://a")
     now = time.time() - 3600
     # Two runs of three windows, a minute apart; the second is quieter.
     batch = [
@@ -205,7 +205,7 @@ def test_a_store_behind_a_link_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_live_window_names_its_clip(store: Store, reader: Reader) -> None:
-    number, _, _ = store.daemon("ipc://a")
+    number, *_ = store.daemon("ipc://a")
     kept = window_at(1, datetime(2026, 5, 1, tzinfo=UTC)).content
     window = msgspec.structs.replace(kept.window, clock="capture")  # type: ignore[attr-defined]
     message = live_prediction(
