@@ -55,14 +55,14 @@ def write_int8(graph: Path, pictures: Float, target: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         prepared = Path(folder) / "prepared.onnx"
         quant_pre_process(str(graph), str(prepared), skip_symbolic_shape=True)
-        nodes = onnx.load(prepared).graph.node
-        first = next(node.name for node in nodes if node.op_type == "Conv")
+        graph_of = onnx.load(prepared).graph
         quantize_static(
             str(prepared),
             str(target),
             _Pictures(pictures),
             quant_format=QuantFormat.QDQ,
-            nodes_to_exclude=[first],
+            nodes_to_exclude=_in_float32(graph_of),
+            op_types_to_quantize=_quantised(graph_of),
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
@@ -71,3 +71,41 @@ def write_int8(graph: Path, pictures: Float, target: Path) -> None:
             reduce_range=True,
         )
     strip(target)
+
+
+EARLY = 20  # convolutions of a MobileNet whose pictures are large and whose channels are few
+
+
+def _in_float32(graph: onnx.GraphProto) -> list[str]:
+    """Names of the operators that lose more in bytes than they gain.
+
+    Of a plain network the first convolution. Of a MobileNet also the convolutions of each channel
+    by itself, the early ones, the matrices that stretch the picture and those of familiarity, and
+    products of two activations.
+    """
+    convolutions = [node for node in graph.node if node.op_type == "Conv"]
+    if not _is_mobile(graph):
+        return [convolutions[0].name]
+    kept = [node.name for node in convolutions if _groups(node) > 1]
+    kept += [node.name for node in convolutions[:EARLY]]
+    weights = {tensor.name for tensor in graph.initializer}
+    order = [node.op_type for node in graph.node]
+    begin, head = order.index("Conv"), order.index("BatchNormalization")
+    for place, node in enumerate(graph.node):
+        outside = place < begin or place > head
+        if node.op_type == "MatMul" and (outside or not weights & set(node.input)):
+            kept.append(node.name)
+    return kept
+
+
+def _quantised(graph: onnx.GraphProto) -> list[str] | None:
+    """Kinds of operators that go into bytes; None stands for all that can."""
+    return ["Conv", "Gemm", "MatMul"] if _is_mobile(graph) else None
+
+
+def _is_mobile(graph: onnx.GraphProto) -> bool:
+    return any(_groups(node) > 1 for node in graph.node if node.op_type == "Conv")
+
+
+def _groups(node: onnx.NodeProto) -> int:
+    return next((given.i for given in node.attribute if given.name == "group"), 1)

@@ -49,7 +49,7 @@ class TinyASTConfig(PreTrainedConfig):
         stem_channels: tuple[int, ...] = (32, 64, 128, 256),
         stem_depths: tuple[int, ...] = (2, 2, 2, 2, 0),
         stretched: tuple[int, int] | None = None,
-        embedding_size: int = 80,
+        embedding_size: int = 64,
         familiar_distance: float | None = None,
         hidden_size: int = 256,
         num_hidden_layers: int = 1,
