@@ -24,8 +24,8 @@ class TinyASTConfig(PreTrainedConfig):
         stretched: bands and columns that the picture is stretched to before a stem of "mobilenet";
             None: it is looked at as it is.
         embedding_size: how many numbers describe a window, beside its logits.
-        familiar_distance: weight of the distance from all kinds in how familiar a sound is
-            (`tinyast.model.familiarity`); None: that is the best logit.
+        familiar_distance: how familiar a sound is, is its best logit less this many times its
+            distance from all kinds (`tinyast.model.familiarity`); None: the best logit alone.
         hidden_size: width of a token.
         num_hidden_layers, num_attention_heads, intermediate_size: the transformer's blocks, named
             as in `transformers.ViTConfig`.

@@ -168,12 +168,13 @@ class TinyASTForAudioClassification(TinyASTPreTrainedModel):
         hidden = self._transform(tokens)  # (B, T, D)
         features = torch.cat([summary, hidden.mean(1), hidden.amax(1)], dim=1)
         scaled = self.scaling(features)
-        logits = self.classifier(self.dropout(scaled)) / self.config.logit_temperature
+        logits = self.classifier(self.dropout(scaled))
         embedding = self.embedding(scaled)
         if self.config.familiar_distance is not None and not self.training:
             # The same for all logits of a sound: scores stay as they are.
             distance = self.config.familiar_distance * self.familiarity(embedding)
             logits = logits - distance[:, None]
+        logits = logits / self.config.logit_temperature
         return TinyASTOutput(
             loss=_loss(logits, labels),
             logits=logits,

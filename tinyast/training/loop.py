@@ -19,6 +19,7 @@ from typing import cast
 
 import numpy as np
 import torch
+from msgspec import structs
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
@@ -31,6 +32,7 @@ from tinyast.model.feature_extraction import TinyASTFeatureExtractor
 from tinyast.model.modeling import TinyASTForAudioClassification
 from tinyast.training.augmentation import Batch, augment, show
 from tinyast.training.distillation import Teacher, digest, taught
+from tinyast.training.last_layer import refit
 from tinyast.training.losses import loss_of
 from tinyast.training.pretrained import Weights
 from tinyast.training.recipe import Recipe
@@ -162,6 +164,10 @@ def train(
         _write_metrics(folder / "metrics.csv", state.history)
         if report:
             report(state.history[-1])
+    if recipe.last_layer:
+        random = np.random.default_rng([recipe.seed, recipe.epochs])
+        unmixed = structs.replace(recipe, mix=0.0)
+        refit(state.kept, _batches(training, unmixed, settings, random))
     _write_model(folder / "model", state.kept, training, settings)
     return state.kept
 

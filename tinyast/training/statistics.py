@@ -11,6 +11,7 @@ from tinyast.model.modeling import TinyASTForAudioClassification
 
 SHRUNK = 0.3  # how far the covariance is drawn towards one without correlations
 AT_ONCE = 64  # pictures
+DISTANCE = 1.5  # its weight in familiarity, beside that of the best logit: see docs/model.md
 
 
 @torch.no_grad()
@@ -45,6 +46,7 @@ def describe(
     model.familiarity.means.copy_(torch.from_numpy(means))
     model.familiarity.within.copy_(torch.from_numpy(within))
     model.familiarity.counts.copy_(torch.from_numpy(counts))
+    model.config.familiar_distance = DISTANCE
 
 
 @torch.no_grad()

@@ -26,6 +26,7 @@ RECIPE = Recipe(
     intermediate_size=8,
     num_hidden_layers=2,
     none_clips=4,
+    last_layer=True,
     familiar=0.1,
 )
 
