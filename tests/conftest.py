@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from disks import mounted
 from running import Daemon
@@ -23,6 +24,12 @@ SHARED = Path(os.environ.get("TINYAST_SHARED", ROOT.parent / "shared"))
 # A shell that starts tests in the background has them ignore Ctrl-C, and every program that they
 # start inherits that; a handler of our own is not inherited.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# A busy machine makes examples slowly; that is no fault of the code.
+hypothesis.settings.register_profile(
+    "busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("busy")
 
 REQUIRE_ALL = os.environ.get("REQUIRE_ALL") == "1"
 
