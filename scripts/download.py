@@ -74,11 +74,8 @@ def command(
             if pretrained:
                 _pretrained(url or PRETRAINED_URL, output)
             elif extra:
-                _extra(
-                    output / EXTRA,
-                    [name for name in GROUPS if name not in (without or [])],
-                    keep_zip,
-                )
+                wanted = [name for name in GROUPS if name not in (without or [])]
+                _extra(output / EXTRA, wanted, keep_zip)
             else:
                 _esc50(url or ESC50_URL, output, sha256, keep_zip)
     if pretrained:
