@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import csv
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -41,7 +43,7 @@ with needs_train():
     from tinyast.model.modeling import TinyASTForAudioClassification
     from tinyast.training.distillation import load_teacher
     from tinyast.training.loop import Clips, Metrics, predict, train
-    from tinyast.training.pretrained import read_pretrained
+    from tinyast.training.pretrained import Weights, read_pretrained
 from tinyast.features.log_mel import FeatureSettings
 from tinyast.training.recipe import Recipe, RecipeError, load_recipe
 
@@ -96,6 +98,17 @@ def command(
         _train(context.args, data, recipe, hold_out, run, cache, start, threads)
 
 
+@dataclass(frozen=True)
+class Material:
+    """What one training learns from and is tested on."""
+
+    dataset: Dataset
+    testing: Numbers  # of the held-out clips in `dataset`
+    clips: Clips
+    tests: Clips
+    pretrained: Weights | None
+
+
 def _train(
     extra: list[str],
     data: Path,
@@ -111,13 +124,44 @@ def _train(
     if threads:
         torch.set_num_threads(threads)
         threadpool_limits(threads, "blas")  # numpy's threads would wait for each other too
+    fold = "all" if hold_out is None else f"fold{hold_out}"
+    folder = run or Path("runs") / f"{Path(recipe_name).stem}-{fold}-seed{recipe.seed}"
+    material = _gather(data, recipe, hold_out, cache, start, folder)
+    held_out = len(material.testing) > 0
+    with _reporting(recipe.epochs) as report:
+        model = train(
+            folder,
+            recipe,
+            settings,
+            material.dataset.labels,
+            material.clips,
+            material.tests if held_out else None,
+            [load_teacher(each, settings, material.dataset.labels) for each in start.teachers],
+            report=report,
+            pretrained=material.pretrained,
+        )
+    training_curves(folder / "metrics.csv", folder / "curves.png")
+    if held_out:
+        testing = material.dataset.subset(material.testing)
+        _show(model, settings, testing, material.tests, folder)
+    typer.echo(f"Model: {folder / 'model'}")
+    if held_out:
+        say_next_script("evaluate", "--data", data, "--run", folder)
+    else:
+        output = Path("checkpoints") / folder.name
+        say_next_script("export", "--model", folder / "model", "--output", output)
+
+
+def _gather(
+    data: Path, recipe: Recipe, hold_out: int | None, cache: Path, start: Start, folder: Path
+) -> Material:
+    """Read and split the data set, and read the spectra of its clips."""
+    settings = PRESETS[recipe.picture]
     everything = read_dataset(data)
     weights = read_pretrained(start.pretrained) if recipe.stem == "mobilenet" else None
     dataset, numbers = leave_out_classes(everything, recipe.leave_out, recipe.seed)
     training, testing = _split(dataset, recipe, hold_out)
     check_kinds(dataset, training)
-    fold = "all" if hold_out is None else f"fold{hold_out}"
-    folder = run or Path("runs") / f"{Path(recipe_name).stem}-{fold}-seed{recipe.seed}"
     typer.echo(
         f"{len(training)} clips to train on, {len(testing)} held out, {len(dataset.labels)} kinds. "
         f"Run folder: {folder}"
@@ -134,8 +178,14 @@ def _train(
     if recipe.none_clips:
         others = _spectra(none_clips(start.none), replace(recipe, variants=2), settings, cache)
         clips = clips.with_none(others)
+    return Material(dataset, testing, clips, tests, weights)
+
+
+@contextmanager
+def _reporting(epochs: int) -> Iterator[Callable[[Metrics], None]]:
+    """Shows each epoch: on a progress bar, or as a line if there is no terminal."""
     with _bar("training") as bar:
-        task = bar.add_task("training", total=recipe.epochs, note="")
+        task = bar.add_task("training", total=epochs, note="")
         begun = time.perf_counter()
 
         def report(row: Metrics) -> None:
@@ -145,29 +195,9 @@ def _train(
             bar.update(task, completed=row.epoch, note=note)
             if not bar.console.is_terminal:
                 spent = time.perf_counter() - begun
-                typer.echo(f"epoch {row.epoch}/{recipe.epochs}: {note}, {spent:.0f} s")
+                typer.echo(f"epoch {row.epoch}/{epochs}: {note}, {spent:.0f} s")
 
-        looked_at = tests if len(testing) else None
-        model = train(
-            folder,
-            recipe,
-            settings,
-            dataset.labels,
-            clips,
-            looked_at,
-            [load_teacher(teacher, settings, dataset.labels) for teacher in start.teachers],
-            report=report,
-            pretrained=weights,
-        )
-    training_curves(folder / "metrics.csv", folder / "curves.png")
-    if len(testing):
-        _show(model, settings, dataset.subset(testing), tests, folder)
-    typer.echo(f"Model: {folder / 'model'}")
-    if len(testing):
-        say_next_script("evaluate", "--data", data, "--run", folder)
-    else:
-        output = Path("checkpoints") / folder.name
-        say_next_script("export", "--model", folder / "model", "--output", output)
+        yield report
 
 
 def _recipe_file(name: str) -> Path:

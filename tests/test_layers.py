@@ -144,7 +144,10 @@ def test_the_top_of_daemon_holds_packages_and_few_modules() -> None:
     assert {path.name for path in (ROOT / "daemon").glob("*.py")} == TOP_OF_DAEMON
 
 
-@pytest.mark.parametrize("path", PATHS, ids=NAMES)
+SCRIPTS = sorted((ROOT / "scripts").rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", [*PATHS, *SCRIPTS], ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_function_is_long(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_bytes())):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):

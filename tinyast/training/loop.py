@@ -166,8 +166,7 @@ def train(
             report(state.history[-1])
     if recipe.last_layer:
         random = np.random.default_rng([recipe.seed, recipe.epochs])
-        unmixed = structs.replace(recipe, mix=0.0)
-        refit(state.kept, _batches(training, unmixed, settings, random))
+        refit(state.kept, _batches(training, structs.replace(recipe, mix=0.0), settings, random))
     _write_model(folder / "model", state.kept, training, settings)
     return state.kept
 
