@@ -308,6 +308,7 @@ def test_a_shipped_checkpoint_is_found_by_name_and_a_folder_comes_first(
 def test_a_checkpoint_may_say_what_int8_loses(broken: Path) -> None:
     path = broken / "config.json"
     values = json.loads(path.read_text())
+    path.write_text(json.dumps(values | {"int8_points_lost": None}))
     assert read_checkpoint(broken).int8_points_lost is None
     path.write_text(json.dumps(values | {"int8_points_lost": 0.25}))
     assert read_checkpoint(broken).int8_points_lost == 0.25
