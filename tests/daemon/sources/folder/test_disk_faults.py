@@ -110,7 +110,7 @@ def test_errors_of_the_disk_are_retried_and_only_damage_that_stays_ends_a_file(
     (disk.source / "entry.wav").write_bytes(sound)
     listening.wait_for(lambda: "cannot list" in str(source(listening)["fault"]), "not listed")
 
-    ends = by_name(listening.ends(total))
+    ends = by_name(listening.ends(total, timeout=60 + total / 5))
     assert ends.pop("bad-header.wav") == ("failed", 0, "unreadable")
     state, windows, code = ends.pop("bad-sector.wav")
     assert (state, code) == ("incomplete", "unreadable")
@@ -121,9 +121,9 @@ def test_errors_of_the_disk_are_retried_and_only_damage_that_stays_ends_a_file(
     disk.works()
     fixed = disk.source / "bad-header.wav"
     os.utime(fixed)  # it changed, so it is tried again
-    more = by_name(listening.ends(total + 2)[-2:])
+    more = by_name(listening.ends(total + 2, timeout=60 + total / 5)[-2:])
     assert more == {"bad-header.wav": ("done", 1, None), "entry.wav": ("done", 1, None)}
-    assert source(listening)["fault"] is None
+    listening.wait_for(lambda: source(listening)["fault"] is None, "without a fault")
     assert listening.stop() == 0
 
 
