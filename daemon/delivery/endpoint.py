@@ -6,6 +6,7 @@ import os
 import stat
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from socket import AddressFamily
 
@@ -129,7 +130,8 @@ class Endpoint:
         """The frames of the request that waits; for the owning thread."""
         frames = self.socket.recv_multipart(copy=False)
         size = sum(len(frame.buffer) + FRAMING_BYTES for frame in frames)
-        self._monitor.stats[self._name].answer(frames[-1].get(zmq.SRCFD), size)
+        with suppress(zmq.ZMQError):  # -1 stands for an error here, and for no descriptor
+            self._monitor.stats[self._name].answer(frames[-1].get(zmq.SRCFD), size)
         return [frame.bytes for frame in frames]
 
     def clear_away(self) -> None:
