@@ -94,7 +94,7 @@ def test_small_corrections_of_a_clock_are_no_step(monkeypatch: pytest.MonkeyPatc
 @pytest.fixture
 def read_only(tmp_path: Path) -> Iterator[Path]:
     """A directory on a file system that is mounted to be read."""
-    with mounted(tmp_path / "state", "ro") as state:
+    with mounted(tmp_path / "state", "ro,mode=700") as state:
         yield state
 
 

@@ -52,7 +52,7 @@ def test_a_daemon_starts_beside_a_mount_that_hangs(
     more = f'[[folder]]\npath = "{other}"\nname = "other"\nsettle = 0.5\n'
     listening = daemon("--config", config(tmp_path, more)).start()
     drop(listening, other, range(1), ends=1)
-    assert source(listening)["state"] == "blocked"
+    listening.wait_for(lambda: source(listening)["state"] == "blocked", "blocked")
     disk.works()
     write_wav(disk.source / "late.wav")
     assert {end["state"] for end in listening.ends(2)} == {"done"}
