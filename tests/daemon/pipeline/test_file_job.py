@@ -134,6 +134,7 @@ def test_one_that_vanished_or_changed_harms_none_that_is_taken_with_it(
     assert list(said) == [str(path) for number, path in enumerate(paths) if number not in (1, 2)]
     for name, message in said.items():
         (alone,) = classifier.predict(*read_file(name))
-        assert [(one.label, one.score) for one in message.top] == [
-            (label, round(score, 6)) for label, score in alone.top(5)
-        ]
+        # Several windows at once are added up in another order: the sixth digit may differ by one.
+        assert [one.label for one in message.top] == [label for label, _ in alone.top(5)]
+        scores = [score for _, score in alone.top(5)]
+        assert [one.score for one in message.top] == pytest.approx(scores, abs=1.6e-6)
