@@ -39,20 +39,11 @@ def add(store: Store, row: Row, review: Review) -> None:
         raise BadReview("a label goes with the verdict `other`, and with no other one")
     label = row.label if review.verdict == "right" else review.label
     with store.write() as db:
-        found = db.execute("SELECT * FROM predictions WHERE number = ?", (row.number,)).fetchone()
-        names = [each[1] for each in db.execute("PRAGMA table_info(predictions)")]
-        values = dict(zip(names, found, strict=True))
         db.execute(
             "INSERT OR REPLACE INTO reviews (prediction, source, file, at, start, length, heard, "
-            "score, verdict, label, reviewed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                *(values[name] for name in ("id", "source", "file", "at", "start", "length")),
-                values["label"],
-                values["score"],
-                review.verdict,
-                label,
-                round(1000 * time.time()),
-            ),
+            "score, verdict, label, reviewed) SELECT id, source, file, at, start, length, label, "
+            "score, ?, ?, ? FROM predictions WHERE number = ?",
+            (review.verdict, label, round(1000 * time.time()), row.number),
         )
 
 
