@@ -280,46 +280,41 @@ class Api:
 
     def files(self, request: Request) -> Response:
         """Files that reached their end state, the newest first."""
-        query = parameters(request, Listed)
-        tests, values = _between("f.ended", query)
-        with self._page.reader() as reader:
-            return answer(
-                reader.table(
-                    "SELECT f.ended AS at, s.name AS source, f.path, f.state, f.windows, "
-                    "f.duration AS duration_s, f.error_code, f.error FROM files f "
-                    f"JOIN sources s ON s.number = f.source WHERE f.ended NOTNULL AND {tests} "
-                    "ORDER BY f.ended DESC LIMIT ?",
-                    [*values, query.limit],
-                )
-            )
+        return self._newest(
+            request,
+            "SELECT f.ended AS at, s.name AS source, f.path, f.state, f.windows, "
+            "f.duration AS duration_s, f.error_code, f.error FROM files f "
+            "JOIN sources s ON s.number = f.source",
+            "f.ended",
+        )
 
     def gaps(self, request: Request) -> Response:
         """Lost sound, the newest first."""
-        query = parameters(request, Listed)
-        tests, values = _between("g.began", query)
-        with self._page.reader() as reader:
-            return answer(
-                reader.table(
-                    "SELECT g.began AS at, s.name AS source, g.duration AS duration_s, g.reason "
-                    f"FROM gaps g JOIN sources s ON s.number = g.source WHERE {tests} "
-                    "ORDER BY g.began DESC LIMIT ?",
-                    [*values, query.limit],
-                )
-            )
+        return self._newest(
+            request,
+            "SELECT g.began AS at, s.name AS source, g.duration AS duration_s, g.reason "
+            "FROM gaps g JOIN sources s ON s.number = g.source",
+            "g.began",
+        )
 
     def statuses(self, request: Request) -> Response:
         """Status messages, the newest first."""
+        return self._newest(
+            request,
+            "SELECT t.at, d.node, t.what, t.source, t.code, t.text FROM statuses t "
+            "JOIN daemons d ON d.number = t.daemon",
+            "t.at",
+            "t.number DESC",
+        )
+
+    def _newest(self, request: Request, select: str, column: str, *order: str) -> Response:
+        """Rows of `select` whose time in `column` lies in the request's span, the newest first."""
         query = parameters(request, Listed)
-        tests, values = _between("t.at", query)
+        tests, values = _between(column, query)
+        orders = ", ".join([f"{column} DESC", *order])
+        where = f"WHERE {column} NOTNULL AND {tests} ORDER BY {orders} LIMIT ?"
         with self._page.reader() as reader:
-            return answer(
-                reader.table(
-                    "SELECT t.at, d.node, t.what, t.source, t.code, t.text FROM statuses t "
-                    f"JOIN daemons d ON d.number = t.daemon WHERE {tests} "
-                    "ORDER BY t.at DESC, t.number DESC LIMIT ?",
-                    [*values, query.limit],
-                )
-            )
+            return answer(reader.table(f"{select} {where}", [*values, query.limit]))
 
     def health(self, request: Request) -> Response:
         """Backlog, windows and latency by minute, for each daemon."""
