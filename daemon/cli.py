@@ -357,7 +357,7 @@ def doctor(
     from daemon.commands.doctor import FAIL, OK, examine
 
     failed = False
-    for check in examine(settings):
+    for check in examine(settings, config):
         failed |= check.state == FAIL
         typer.echo(f"{check.state:<5} {check.name:<16} {check.text}")
         if check.state != OK and check.fix:

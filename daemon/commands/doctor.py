@@ -16,6 +16,7 @@ import numpy as np
 
 import daemon
 from daemon.client import Client, NoAnswer
+from daemon.commands.doctor_trust import daemon_user, exposures
 from daemon.delivery.endpoints import bind
 from daemon.errors import DaemonError
 from daemon.host.locks import holder, lock_path
@@ -49,9 +50,10 @@ class Check:
     fix: str = ""
 
 
-def examine(settings: Settings) -> Iterator[Check]:
-    """Run all checks, in the order of a daemon's start."""
+def examine(settings: Settings, config: Path | None = None) -> Iterator[Check]:
+    """Run all checks, in the order of a daemon's start. `config` is the file of the settings."""
     yield package_clash()
+    yield from check_trust(settings, config)
     for folder in settings.folder:
         yield check_folder(folder)
     for microphone in settings.microphone:
@@ -82,6 +84,19 @@ def package_clash() -> Check:
         "the package python-daemon is installed here and overwrites tinyast's `daemon`",
         "install tinyast into a separate virtual environment: python3 -m venv …",
     )
+
+
+def check_trust(settings: Settings, config: Path | None) -> Iterator[Check]:
+    """One failure for each path that others can change; `run` refuses them too."""
+    user = daemon_user(settings.state_path)
+    found = list(exposures(settings, config, user))
+    for each in found:
+        yield Check("trust", FAIL, each.text, each.fix)
+    if not found:
+        users = "root" if user.uid == 0 else f"root and user {user.uid}"
+        yield Check(
+            "trust", OK, f"only {users} can change the settings, state, keys, sockets and model"
+        )
 
 
 def check_folder(folder: Folder) -> Check:

@@ -52,8 +52,10 @@ def sniff(file: Content) -> str | None:
 def check_allowed(file: Content, kind: str | None, formats: Collection[str]) -> str:
     """Return `kind` if `formats` allow it.
 
-    Raises AudioError `not_audio` or `format_not_allowed`, which suggests a fix.
+    Raises AudioError `too_short`, `not_audio` or `format_not_allowed`, which suggests a fix.
     """
+    if file.size == 0:
+        raise AudioError("too_short", "the file is empty")
     if kind is None:
         raise AudioError("not_audio", _unknown(file))
     if kind in formats or (kind == "opus" and "ogg" in formats):
@@ -69,8 +71,6 @@ def check_allowed(file: Content, kind: str | None, formats: Collection[str]) -> 
 
 
 def _unknown(file: Content) -> str:
-    if file.size == 0:
-        return "it is empty"
     head = file.read(12, 0)
     if head[:4] in (b"RIFF", b"RIFX") and len(head) == 12:
         kind = head[8:12].decode("ascii", "replace").strip()

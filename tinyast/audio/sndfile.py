@@ -17,6 +17,7 @@ from tinyast.audio.wav.metadata import NO_METADATA, Metadata
 from tinyast.errors import AudioError
 
 _UNKNOWN = 2**63 - 1  # frames, if a stream's header does not count them
+_BAD_FILE = 7  # what libsndfile calls "not a regular file" also when a decoder finds no sound
 
 
 class Sndfile:
@@ -125,6 +126,8 @@ def _error() -> type[Exception]:
 
 
 def _words(error: Any) -> str:
+    if error.code == _BAD_FILE:
+        return "it is too short or too damaged for its decoder to find sound in it"
     return str(error.error_string)
 
 

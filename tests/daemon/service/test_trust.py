@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from running import Daemon
+from running import Daemon, tinyastd
 
 from daemon.errors import SettingsError, StartError
 from daemon.host.locks import Lock
@@ -115,3 +115,58 @@ def test_a_checkpoint_is_held_to_its_sums(tmp_path: Path) -> None:
         Classifier.load(copy)
     (copy / "SHA256SUMS").unlink()
     Classifier.load(copy)
+
+
+def exposed_things(tmp_path: Path) -> tuple[list[object], dict[str, Path]]:
+    """Options of a daemon, and its paths that strangers must not change, by their names."""
+    for folder in ("conf", "run", "state", "in"):
+        (tmp_path / folder).mkdir(mode=0o700)
+    config = tmp_path / "conf" / "tinyast.toml"
+    config.write_text(f'[[folder]]\npath = "{tmp_path}/in"\n')
+    keys = make_keys(tmp_path / "keys")
+    model = tmp_path / "model"
+    shutil.copytree(Classifier.load().checkpoint.path, model)
+    (tmp_path / "state" / "journal.sqlite3").touch(0o600)
+    options = [
+        "--config", config, "--state", tmp_path / "state", "--keys", keys, "--checkpoint", model,
+        "--publish", f"ipc://{tmp_path}/run/p", "--replay", f"ipc://{tmp_path}/run/r",
+    ]  # fmt: skip
+    return options, {
+        "the settings": config,
+        "the folder of the settings": config.parent,
+        "the state": tmp_path / "state" / "journal.sqlite3",
+        "the key": keys / "clients" / "friend.key",
+        "the directory of `publish`": tmp_path / "run",
+        "the directory of `replay`": tmp_path / "run",
+        "the model": model / "model.onnx",
+    }
+
+
+def test_the_doctor_names_everything_that_others_can_change(tmp_path: Path) -> None:
+    options, paths = exposed_things(tmp_path)
+    for path in paths.values():
+        path.chmod(0o777)
+    said = tinyastd("doctor", *options)
+    lines = said.stdout.splitlines()
+    wrong = [number for number, line in enumerate(lines) if line.split()[:2] == ["fail", "trust"]]
+    assert said.returncode == 1
+    assert len(wrong) == len(paths), said.stdout
+    for number, (what, path) in zip(wrong, sorted(paths.items()), strict=False):
+        assert lines[number + 1].strip().startswith("fix: run `chmod go-w ")
+        assert any(f"{what} {path} can be changed" in lines[each] for each in wrong), said.stdout
+    for line in lines:
+        if "fix: run `chmod" in line:
+            subprocess.run(line.partition("`")[2].rstrip("`"), shell=True, check=True)
+    assert "only root can change the settings" in tinyastd("doctor", *options).stdout
+
+
+@needs_root
+def test_the_doctor_knows_the_user_of_a_service(tmp_path: Path) -> None:
+    options, paths = exposed_things(tmp_path)
+    for path in (tmp_path / "state", paths["the state"], paths["the key"]):
+        os.chown(path, STRANGER, STRANGER)
+    said = tinyastd("doctor", *options).stdout
+    assert f"only root and user {STRANGER} can change" in said
+    os.chown(paths["the model"], 12_345, 12_345)
+    said = tinyastd("doctor", *options).stdout
+    assert f"fix: run `chown {STRANGER} {paths['the model']}`" in said

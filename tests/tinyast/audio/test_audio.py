@@ -308,7 +308,7 @@ def floats(*values: float) -> bytes:
 
 
 REFUSED: dict[str, tuple[bytes, str]] = {
-    "empty": (b"", "not_audio"),
+    "empty": (b"", "too_short"),
     "text": (b"this is no sound at all, but a line of text\n" * 20, "not_audio"),
     "zeros": (bytes(5_000), "not_audio"),
     "riff of another kind": (b"RIFF" + struct.pack("<I", 100) + b"AVI " + bytes(100), "not_audio"),

@@ -211,3 +211,13 @@ def test_sniffing_reads_little(tmp_path: Path) -> None:
     path.write_bytes(b"ID3\4\0\0" + bytes([0x7F] * 4))  # a tag longer than the file
     with path.open("rb") as file:
         assert sniff(Content(file.fileno(), 10)) == "mp3"
+
+
+@needs_ffmpeg
+def test_a_decoder_that_finds_no_sound_says_so(tmp_path: Path) -> None:
+    """libsndfile's own words for it are that it is no regular file."""
+    # The encoder's delay alone, as in the last segment of a recording: two frames.
+    path = encoded(tmp_path / "a.mp3", "-c:a", "libmp3lame", "-b:a", "16k", seconds=0.0005)
+    error = refused(path, "mp3")
+    assert (error.code, "regular file" in str(error)) == ("bad_header", False)
+    assert "too short" in str(error)

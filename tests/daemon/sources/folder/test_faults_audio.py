@@ -121,7 +121,7 @@ def with_sample(value: float, at: int = 1_000) -> bytes:
 
 BAD: dict[str, tuple[bytes, str]] = {
     "text": (b"no sound at all\n" * 100, "not_audio"),
-    "empty": (b"", "not_audio"),
+    "empty": (b"", "too_short"),
     "cut header": (header(1_000)[:30], "too_short"),
     "no format": (header(1_000)[:12] + header(1_000)[36:] + pcm16(500), "bad_header"),
     "1 Hz": (header(20_000, rate=1) + pcm16(10_000), "bad_rate"),
