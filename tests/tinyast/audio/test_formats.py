@@ -216,8 +216,11 @@ def test_sniffing_reads_little(tmp_path: Path) -> None:
 @needs_ffmpeg
 def test_a_decoder_that_finds_no_sound_says_so(tmp_path: Path) -> None:
     """libsndfile's own words for it are that it is no regular file."""
-    # The encoder's delay alone, as in the last segment of a recording: two frames.
-    path = encoded(tmp_path / "a.mp3", "-c:a", "libmp3lame", "-b:a", "16k", seconds=0.0005)
-    error = refused(path, "mp3")
+    last = tmp_path / "2.mp3"  # a segment of 369 bytes, which only holds the encoder's delay
+    encoded(
+        tmp_path / "%d.mp3", "-c:a", "libmp3lame", "-b:a", "16k", "-f", "segment",
+        "-segment_time", "45", seconds=90.0,
+    )  # fmt: skip
+    error = refused(last, "mp3")
     assert (error.code, "regular file" in str(error)) == ("bad_header", False)
     assert "too short" in str(error)
