@@ -19,8 +19,8 @@ endif
 
 .PHONY: run test acceptance lint format types tests setup dev clean
 
-run: setup  ## set up and start the daemon
-	$(BIN)/tinyastd run
+run: setup  ## set up and start the daemon with its page
+	$(BIN)/tinyastd run --page
 
 test: dev lint types tests  ## set up and run lint, types and all tests
 

@@ -18,6 +18,7 @@ from daemon.commands.options import (
     Keys,
     Metrics,
     Mic,
+    PageBeside,
     Publish,
     ReloadOnHup,
     Replay,
@@ -28,6 +29,7 @@ from daemon.commands.options import (
 )
 from daemon.commands.page import page
 from daemon.errors import DaemonError, SettingsError
+from daemon.host.parent import is_helper, serve_parent
 from tinyast.errors import TinyASTError
 from tinyast.threads import one_maths_thread
 
@@ -90,6 +92,7 @@ def run(
     keys: Keys = None,
     metrics: Metrics = None,
     insecure: Insecure = False,
+    page: PageBeside = False,
     reload_on_hup: ReloadOnHup = False,
 ) -> None:
     """Run the daemon until SIGTERM or Ctrl-C."""
@@ -348,6 +351,7 @@ def doctor(
     keys: Keys = None,
     metrics: Metrics = None,
     insecure: Insecure = False,
+    page: PageBeside = False,
 ) -> None:
     """Check prerequisites of `run` with the same options and suggest fixes.
 
@@ -371,12 +375,17 @@ app.command()(page)
 def main() -> None:
     """The entry point: print errors meant for people as one line."""
     one_maths_thread()
+    serve_parent()
     try:
         app()
     except (DaemonError, TinyASTError) as error:
         from daemon.monitoring.logging import printable
 
-        print(f"tinyastd: {printable(str(error))}", file=sys.stderr)
+        text = printable(str(error))
+        if is_helper():
+            print(text, flush=True)  # for the daemon to log and publish
+        else:
+            print(f"tinyastd: {text}", file=sys.stderr)
         sys.exit(error.exit_code if isinstance(error, DaemonError) else 1)
 
 

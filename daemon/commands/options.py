@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from daemon.host.parent import given_settings, is_helper
 from tinyast.inference.engine_names import EngineName
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ Metrics = Annotated[
 Insecure = Annotated[
     bool, typer.Option("--insecure", help="Allow endpoints that other machines can reach.")
 ]
+PageBeside = Annotated[bool, typer.Option("--page", help="Also serve the web page.")]
 ReloadOnHup = Annotated[
     bool,
     typer.Option(
@@ -51,17 +53,20 @@ ReloadOnHup = Annotated[
 
 FLAGS = {  # that stand for settings of the same name
     "watch", "state", "publish", "replay", "engine", "checkpoint", "device", "workers", "keys",
-    "metrics", "insecure",
+    "metrics", "insecure", "page",
 }  # fmt: skip
 
 
 def read_settings(context: typer.Context) -> Settings:
     """Read the settings, overridden by the options of the command in `context`.
 
-    Each call reads the file and the environment again. Raises SettingsError.
+    A helper has those of its daemon. Each call reads the file and the environment again. Raises
+    SettingsError.
     """
-    from daemon.settings.loading import load
+    from daemon.settings.loading import from_daemon, load
 
+    if is_helper():
+        return from_daemon(given_settings())
     given = context.params
     flags = {
         name: str(value) if isinstance(value, Path) else value

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import typer
 
 from daemon.commands.options import Config, Publish, Replay, State, read_settings
@@ -13,10 +14,10 @@ from daemon.errors import SettingsError
 if TYPE_CHECKING:
     from daemon.client import ClientKeys
     from daemon.page.follower import Connection
+    from daemon.settings.schema import Page, Settings
 
-PORT = 5757
 
-
+# Each stands for the setting of its name in `[page]`.
 Connect = Annotated[
     list[str] | None,
     typer.Option(help="PUBLISH,REPLAY endpoints of a daemon; repeat for more daemons."),
@@ -31,16 +32,16 @@ OwnKey = Annotated[Path | None, typer.Option(help="Your own key: NAME.key_secret
 StoreFolder = Annotated[
     Path | None, typer.Option(help="Folder of the page's store; the state directory if none.")
 ]
-Host = Annotated[str, typer.Option(help="Address to listen at.")]
-Port = Annotated[int, typer.Option(help="Port to listen at.", min=1, max=65_535)]
+Host = Annotated[str | None, typer.Option(help="Address to listen at; 127.0.0.1.")]
+Port = Annotated[int | None, typer.Option(help="Port to listen at; 5757.", min=1, max=65_535)]
 PasswordFile = Annotated[
     Path | None, typer.Option(help="File with the password; needed unless on loopback.")
 ]
-PublicUrl = Annotated[str, typer.Option(help="Address in browsers, behind a reverse proxy.")]
+PublicUrl = Annotated[str | None, typer.Option(help="Address in browsers, behind a reverse proxy.")]
 TlsCert = Annotated[Path | None, typer.Option(help="Certificate (PEM), for HTTPS.")]
 TlsKey = Annotated[Path | None, typer.Option(help="Its private key (PEM).")]
-KeepDays = Annotated[float, typer.Option(help="Delete what is older.", min=1)]
-KeepMb = Annotated[float, typer.Option(help="Delete the oldest beyond this.", min=10)]
+KeepDays = Annotated[float | None, typer.Option(help="Delete what is older; 365.", min=1)]
+KeepMb = Annotated[float | None, typer.Option(help="Delete the oldest beyond this; 1000.", min=10)]
 Token = Annotated[
     str | None, typer.Option(help="Only print a new token for a program of this name.")
 ]
@@ -55,14 +56,14 @@ def page(
     server_key: ServerKeys = None,
     own_key: OwnKey = None,
     store: StoreFolder = None,
-    host: Host = "127.0.0.1",
-    port: Port = PORT,
+    host: Host = None,
+    port: Port = None,
     password_file: PasswordFile = None,
-    public_url: PublicUrl = "",
+    public_url: PublicUrl = None,
     tls_cert: TlsCert = None,
     tls_key: TlsKey = None,
-    keep_days: KeepDays = 365.0,
-    keep_mb: KeepMb = 1000.0,
+    keep_days: KeepDays = None,
+    keep_mb: KeepMb = None,
     token: Token = None,
     backup: Backup = None,
     config: Config = None,
@@ -70,45 +71,86 @@ def page(
     replay: Replay = None,
     state: State = None,
 ) -> None:
-    """Serve a page that shows, plays, reviews and exports what daemons hear."""
+    """Serve a page that shows, plays, reviews and exports what daemons hear.
+
+    Options override the table [page] of the settings. With that table, `tinyastd run` starts the
+    page itself.
+    """
     settings = read_settings(context)
+    from daemon.host.parent import report_ready
     from daemon.monitoring import logging as logs
-    from daemon.page.server import Options, back_up, make_token, serve
+    from daemon.page.server import back_up, make_token, serve
 
     logs.configure(settings.log)
-    folder = store or settings.state_path
+    table = _table(settings, context.params)
+    folder = Path(table.store) if table.store else settings.state_path
     if token is not None:
         typer.echo(make_token(folder, token))
     elif backup is not None:
         back_up(folder, backup)
         typer.echo(f"wrote {backup}")
     else:
-        places = connect or [f"{settings.publish},{settings.replay}"]
-        connections = _connections(places, server_key or [], own_key)
-        options = Options(folder, connections, host, port, password_file, public_url, tls_cert,
-                          tls_key, keep_days, keep_mb)  # fmt: skip
-        serve(options, lambda url: typer.echo(f"the page is at {url}"))
+        connections = _connections(table, settings)
+        serve(table, folder, connections, lambda url: report_ready(f"the page is at {url}"))
 
 
-def _connections(places: list[str], servers: list[Path], own: Path | None) -> list[Connection]:
+def _table(settings: Settings, options: dict[str, object]) -> Page:
+    """`[page]` of the settings, overridden by the options of the command."""
+    from daemon.settings.schema import Page
+
+    given: dict[str, object] = {}
+    for name in Page.__struct_fields__:
+        value = options.get("server_key" if name == "server_keys" else name)
+        if isinstance(value, list | tuple):
+            given[name] = tuple(map(str, value))
+        elif value is not None:
+            given[name] = str(value) if isinstance(value, Path) else value
+    chosen = {name: value for name, value in given.items() if value != ()}
+    return msgspec.structs.replace(settings.page or Page(), **chosen)
+
+
+def _connections(table: Page, settings: Settings) -> list[Connection]:
     """Raises SettingsError."""
     from daemon.page.follower import Connection
 
-    if servers and (len(servers) != len(places) or own is None):
-        raise SettingsError("give one --server-key for each --connect, and --own-key")
+    if not table.connect:
+        keys = _own_keys(table, settings)
+        return [Connection(settings.publish, settings.replay, keys)]
+    servers, own = table.server_keys, table.own_key
+    if servers and (len(servers) != len(table.connect) or not own):
+        raise SettingsError(
+            "give one --server-key for each --connect, and --own-key "
+            "(settings: `server_keys` and `own_key` in [page])"
+        )
     connections = []
-    for number, place in enumerate(places):
+    for number, place in enumerate(table.connect):
         publish, comma, replay = place.partition(",")
         if not comma or "://" not in publish or "://" not in replay:
             raise SettingsError(
                 f"--connect is PUBLISH,REPLAY such as tcp://a:5755,tcp://a:5756, not {place!r}"
             )
-        keys = _keys(servers[number], own) if servers and own else None
+        keys = _load(servers[number], own) if servers else None
         connections.append(Connection(publish, replay, keys))
     return connections
 
 
-def _keys(server: Path, own: Path) -> ClientKeys:
+def _own_keys(table: Page, settings: Settings) -> ClientKeys | None:
+    """Keys for the daemon of these settings. Raises SettingsError if a key is missing."""
+    servers, folder = table.server_keys, settings.keys_path
+    if servers and table.own_key:
+        return _load(servers[0], table.own_key)
+    if folder is None:
+        return None
+    own = Path(table.own_key or folder / "page.key_secret")
+    if not own.exists():
+        raise SettingsError(
+            f"the daemon has keys, and the page needs one: `tinyastd keygen {folder} --client page`"
+            f" makes {own}"
+        )
+    return _load(folder / "server.key", own)
+
+
+def _load(server: str | Path, own: str | Path) -> ClientKeys:
     from daemon.client import ClientKeys
 
-    return ClientKeys.load(server, own)
+    return ClientKeys.load(Path(server), Path(own))

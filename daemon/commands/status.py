@@ -28,6 +28,9 @@ def describe(status: DaemonStatus) -> str:
         lines.append(f"  BLOCKED     the journal cannot be written: {status.blocked}")
     for source in status.sources:
         lines += _source(source)
+    for helper in status.helpers or ():
+        process = "no process" if helper.pid is None else f"process {helper.pid}"
+        lines.append(f"  {helper.name:<11} {helper.state}, {process}, {helper.restarts} restarts")
     return "\n".join(lines)
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import secrets
 import signal
+import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from urllib.parse import urlsplit
@@ -21,43 +21,37 @@ from daemon.page.store.writer import Limits, Store
 from daemon.page.web.access import Gate, check_exposure, read_password, token_digest
 from daemon.page.web.app import Page, build
 from daemon.page.web.live import Hub
+from daemon.settings.schema import Page as Settings
 
 log = logging.getLogger(__name__)
 
-PORT = 5757
 MOST_CONNECTIONS = 500
 IDLE_S = 20  # after which an idle connection is closed
 STOP_S = 3  # for requests in hand at the end
 
 
-@dataclass(frozen=True)
-class Options:
-    """How the page runs."""
-
-    folder: Path  # of the store
-    connections: Sequence[Connection] = (Connection(),)
-    host: str = "127.0.0.1"
-    port: int = PORT
-    password_file: Path | None = None
-    public_url: str = ""
-    tls_cert: Path | None = None
-    tls_key: Path | None = None
-    keep_days: float = 365.0
-    keep_mb: float = 1000.0
-
-    @property
-    def url(self) -> str:
-        """Where a browser on this machine finds the page."""
-        scheme = "https" if self.tls_cert else "http"
-        return self.public_url or f"{scheme}://{self.host}:{self.port}/"
+def address(settings: Settings) -> str:
+    """Where a browser on this machine finds the page."""
+    scheme = "https" if settings.tls_cert else "http"
+    return settings.public_url or f"{scheme}://{settings.host}:{settings.port}/"
 
 
 class _Server(uvicorn.Server):
-    """uvicorn that ends the live streams when it is told to stop, since they have no end."""
+    """uvicorn that says when it listens, and ends the live streams when it is told to stop.
 
-    def __init__(self, config: uvicorn.Config, stopping: Callable[[], None]) -> None:
+    The streams have no end of their own.
+    """
+
+    def __init__(
+        self, config: uvicorn.Config, started: Callable[[], None], stopping: Callable[[], None]
+    ) -> None:
         super().__init__(config)
-        self._stopping = stopping
+        self._started, self._stopping = started, stopping
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._started()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._stopping()
@@ -86,41 +80,49 @@ def back_up(folder: Path, copy: Path) -> None:
         store.close()
 
 
-def serve(options: Options, announce: Callable[[str], None]) -> None:
-    """Run until SIGTERM or SIGINT. Raises SettingsError or StartError."""
-    password = None if options.password_file is None else read_password(options.password_file)
-    check_exposure(options.host, password is not None)
-    if (options.tls_cert is None) != (options.tls_key is None):
+def serve(
+    settings: Settings,
+    folder: Path,
+    connections: Sequence[Connection],
+    announce: Callable[[str], None],
+) -> None:
+    """Serve until SIGTERM or SIGINT, with a store in `folder`; `announce` gets the address.
+
+    Raises SettingsError or StartError.
+    """
+    password = read_password(Path(settings.password_file)) if settings.password_file else None
+    check_exposure(settings.host, password is not None)
+    if bool(settings.tls_cert) != bool(settings.tls_key):
         raise SettingsError("--tls-cert and --tls-key go together")
-    hosts = {options.host.strip("[]"), urlsplit(options.public_url).hostname or ""} - {""}
+    hosts = {settings.host.strip("[]"), urlsplit(settings.public_url).hostname or ""} - {""}
     with ExitStack() as stack:
-        store = Store(options.folder, Limits(options.keep_days, options.keep_mb))
+        store = Store(folder, Limits(settings.keep_days, settings.keep_mb))
         stack.callback(store.close)
         hub, gate = Hub(), Gate(password, hosts)
-        followers = [Follower(each, store, hub) for each in options.connections]
-        server = _Server(_config(options, Page(store, hub, followers, gate)), hub.stop)
+        followers = [Follower(each, store, hub) for each in connections]
+        config = _config(settings, Page(store, hub, followers, gate))
+        server = _Server(config, lambda: announce(address(settings)), hub.stop)
         for follower in followers:
             stack.callback(follower.join)
             follower.start()
             stack.callback(follower.stop)
-        announce(options.url)
         # uvicorn stops on these signals and then raises them again for whoever had them before.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)
         server.run()
         if not server.started:
             raise StartError(
-                f"the page cannot listen at {options.host}:{options.port}: it is taken"
+                f"the page cannot listen at {settings.host}:{settings.port}: it is taken"
             )
 
 
-def _config(options: Options, page: Page) -> uvicorn.Config:
+def _config(settings: Settings, page: Page) -> uvicorn.Config:
     return uvicorn.Config(
         build(page),
-        host=options.host.strip("[]"),
-        port=options.port,
-        ssl_certfile=options.tls_cert,
-        ssl_keyfile=options.tls_key,
+        host=settings.host.strip("[]"),
+        port=settings.port,
+        ssl_certfile=settings.tls_cert or None,
+        ssl_keyfile=settings.tls_key or None,
         limit_concurrency=MOST_CONNECTIONS,
         timeout_keep_alive=IDLE_S,
         timeout_graceful_shutdown=STOP_S,

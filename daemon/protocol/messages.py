@@ -373,6 +373,7 @@ class StatusDetails(TypedDict, total=False):
     """The optional details of a status."""
 
     code: str
+    helper: str
     file: str
     connections: int
     step_s: float
@@ -386,7 +387,8 @@ class Status(Message, frozen=True, kw_only=True):
     type: Annotated[str, const("status")] = "status"
     status: Word
     text: Text
-    code: Word | UnsetType = UNSET  # source_lost: why
+    code: Word | UnsetType = UNSET  # source_lost, helper_lost: why
+    helper: Word | UnsetType = UNSET  # helper_lost, helper_back: its name
     file: str | UnsetType = UNSET  # journal_replaced: path of the old journal
     connections: Count | UnsetType = UNSET  # crowded
     step_s: float | UnsetType = UNSET  # clock_set: by how much, s

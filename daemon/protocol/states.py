@@ -6,7 +6,18 @@ from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from daemon.protocol.fields import Count, Positive, Seconds, Sha256, Text, Time, Uuid, const, one_of
+from daemon.protocol.fields import (
+    Count,
+    Positive,
+    Seconds,
+    Sha256,
+    Text,
+    Time,
+    Uuid,
+    Word,
+    const,
+    one_of,
+)
 from daemon.protocol.messages import SCHEMA, TYPES
 
 SourceState = Annotated[
@@ -78,6 +89,15 @@ class RunningModel(Struct, frozen=True):
     engine: Annotated[str, one_of("onnx", "int8", "torch")]
 
 
+class HelperState(Struct, frozen=True):
+    """A subscriber that the daemon runs beside itself, such as the page."""
+
+    name: Word
+    state: Annotated[str, one_of("starting", "running", "lost")]
+    pid: Positive | None  # None between its end and the next start
+    restarts: Count  # in this run of the daemon
+
+
 class Replays(Struct, frozen=True):
     """Requests to replay."""
 
@@ -111,3 +131,4 @@ class DaemonStatus(Struct, frozen=True, kw_only=True):
     replays: Replays
     connections: dict[str, dict[str, Count]]  # by endpoint
     jobs: dict[str, Count]  # waiting in each line
+    helpers: list[HelperState] | UnsetType = UNSET  # an older daemon gives none

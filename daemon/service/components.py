@@ -32,6 +32,8 @@ from daemon.pipeline.recording_time import zone
 from daemon.protocol.keys import load_server
 from daemon.protocol.messages import Source, StatusDetails, status
 from daemon.protocol.states import DaemonStatus, RunningModel
+from daemon.service.helper_process import Helper
+from daemon.service.helpers import Helpers, wanted
 from daemon.service.inbox import Inbox
 from daemon.service.worker_pool import WorkerPool
 from daemon.settings.paths import may_be_folder
@@ -98,6 +100,7 @@ class Components:
             for each in settings.microphone
         ]
         self.identity = _identify(held, settings, run_id)
+        self.helpers = Helpers(self._wanted(settings), self.say)
         self.replay: ReplayThread
         self.web: Web | None = None
 
@@ -109,7 +112,8 @@ class Components:
     def threads(self) -> list[ServiceThread]:
         web = [] if self.web is None else [self.web]
         monitor = self.endpoints.monitor
-        return [monitor, self.delivery, self.replay, *web, *self.pool.responsible, *self.sources]
+        front = [monitor, self.delivery, self.replay, self.helpers]
+        return [*front, *web, *self.pool.responsible, *self.sources]
 
     def stalled(self) -> list[str]:
         """Names of the threads that make no progress; empty while the disk blocks them.
@@ -172,6 +176,10 @@ class Components:
         for microphone in self.microphones:
             microphone.go_by(settings.events)
         logs.configure(settings.log)
+        self.helpers.go_by(self._wanted(settings))
+
+    def _wanted(self, settings: Settings) -> list[Helper]:
+        return wanted(settings, self.identity.publish, self.identity.replay)
 
     def open_inbox(self, state: Path) -> Inbox:
         """Requests to this daemon, without those that crash it."""
@@ -192,7 +200,7 @@ class Components:
         stack.enter_context(Running([self.delivery], on_fault))
         self.delivery.put(Delivery(end_left_open(left_open)))
         front = [self.replay] if self.web is None else [self.replay, self.web]
-        stack.enter_context(Running(front, on_fault))
+        stack.enter_context(Running([*front, self.helpers], on_fault))
         stack.callback(self._say_stopping, reason)
         stack.enter_context(self.pool.running(on_fault))
         stack.enter_context(Running(self.folders, on_fault))

@@ -54,6 +54,7 @@ class Report:
             replays=Replays(replay.answered, replay.refused),
             connections=components.endpoints.monitor.snapshot(),
             jobs=components.jobs.depths(),
+            helpers=components.helpers.states,
         )
 
 

@@ -27,6 +27,7 @@ from daemon.settings.schema import (
     JournalLimits,
     Log,
     Microphone,
+    Page,
     Settings,
 )
 
@@ -34,11 +35,12 @@ ENV_PREFIX = "TINYAST_"
 # Variables of the client and the tests; not settings of the daemon.
 ENV_OTHERS = {
     "TINYAST_STRESS", "TINYAST_FUZZ_S", "TINYAST_FUZZ_SEED", "TINYAST_SHARED", "TINYAST_CONFIG",
+    "TINYAST_PARENT",
 }  # fmt: skip
 TABLES: dict[str, type[Struct]] = {
     "": Settings, "folder": Folder, "microphone": Microphone, "decision": Decision,
     "events": Events, "events.labels": EventRule, "audio": Audio, "journal": JournalLimits,
-    "log": Log,
+    "page": Page, "log": Log,
 }  # fmt: skip
 LISTS = ("folder", "microphone")  # of tables: no variable names one of their members
 
@@ -65,6 +67,11 @@ def load(
         ) from error
 
 
+def from_daemon(settings: bytes) -> Settings:
+    """The settings that a daemon passes to a helper, as JSON."""
+    return msgspec.json.decode(settings, type=Settings)
+
+
 def _load(file: Path | None, environ: Mapping[str, str], flags: Mapping[str, object]) -> Settings:
     merged: Table = {}
     if file is not None:
@@ -77,6 +84,8 @@ def _load(file: Path | None, environ: Mapping[str, str], flags: Mapping[str, obj
         merged["folder"] = [{"path": str(watch)}]
     if (device := given.pop("device", None)) is not None:
         merged["microphone"] = [{"device": device}]
+    if given.pop("page", False):
+        merged.setdefault("page", {})
     _merge(merged, given)
     return _finish(_check(merged, "the command line"))
 

@@ -8,8 +8,9 @@ import msgspec
 
 from daemon.settings.schema import Settings
 
-# Workers read these again for each file or live window. Keys need no reload.
-LIVE = ("decision", "events", "audio", "top", "log")
+# Workers read these again for each file or live window, and a helper whose table changed is started
+# again. Keys need no reload.
+LIVE = ("decision", "events", "audio", "top", "page", "log")
 
 
 @dataclass(frozen=True)

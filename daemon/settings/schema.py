@@ -122,6 +122,23 @@ class JournalLimits(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     ledger_rows: Annotated[int, Meta(ge=1)] = 1_000_000
 
 
+class Page(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`[page]`: the web page, in a process beside the daemon; none without this table."""
+
+    host: str = "127.0.0.1"  # any but loopback needs `password_file`
+    port: Annotated[int, Meta(ge=1, le=65_535)] = 5757
+    connect: tuple[str, ...] = ()  # PUBLISH,REPLAY of daemons to show; this one if empty
+    server_keys: tuple[str, ...] = ()  # files: the public key of each daemon in `connect`
+    own_key: str = ""  # file: the page's key; `page.key_secret` in `keys` if empty
+    store: str = ""  # directory; that of the daemon's state if empty
+    password_file: str = ""
+    public_url: str = ""  # address in browsers, if a reverse proxy is in front
+    tls_cert: str = ""  # files (PEM), for HTTPS
+    tls_key: str = ""
+    keep_days: Annotated[float, Meta(ge=1)] = 365.0
+    keep_mb: Annotated[float, Meta(ge=10)] = 1_000.0  # megabytes; the oldest are deleted first
+
+
 class Log(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`[log]`: on standard error."""
 
@@ -149,6 +166,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     events: Events = Events()
     audio: Audio = Audio()
     journal: JournalLimits = JournalLimits()
+    page: Page | None = None
     log: Log = Log()
 
     @property

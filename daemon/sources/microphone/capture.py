@@ -10,7 +10,6 @@ output and dies with its parent. The audio callback copies, enqueues and returns
 from __future__ import annotations
 
 import argparse
-import ctypes
 import os
 import queue
 import re
@@ -27,6 +26,7 @@ import msgspec
 import numpy as np
 
 from daemon.host.clock import clock
+from daemon.host.parent import die_with_parent
 from daemon.sources.microphone.framing import Block, Failure, Hello, Input, Missed, write
 
 Frames = np.ndarray[tuple[int, int], np.dtype[np.float32]]  # (frames, channels)
@@ -41,7 +41,6 @@ LATENCY_S = 0.1  # of the device's buffer, so that it rarely overflows on a busy
 POLL_S = 0.5  # interval for noticing that a stream stopped
 MANY_CHANNELS = 8  # a device that offers more is virtual, and is opened with one
 NICE = -10  # if permitted (root, RLIMIT_NICE)
-PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 class Flags(Protocol):
@@ -213,16 +212,6 @@ def source_of(pid: int) -> str | None:
         if found and f'application.process.id = "{pid}"' in stream:
             return found.group(1)
     return None
-
-
-def die_with_parent(parent: int) -> None:
-    """Let the kernel end this process with its parent (Linux; elsewhere the pipe breaks)."""
-    try:
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    except (OSError, AttributeError):
-        return
-    if os.getppid() != parent:
-        os._exit(0)
 
 
 def main() -> None:

@@ -58,8 +58,9 @@ def test_the_sandbox_is_tight() -> None:
 def drop_ins() -> list[str]:
     """Those that docs/operations.md has, for TCP with keys and for a microphone."""
     found = re.findall(r"```ini\n(.*?)```", (ROOT / "docs" / "operations.md").read_text(), re.S)
-    assert len(found) == 3
-    return found[1:]
+    chosen = [each for each in found if "0.0.0.0" in each or "microphone" in each]
+    assert len(chosen) == 2
+    return chosen
 
 
 DRIVE = r"""

@@ -68,6 +68,7 @@ FROZEN = {
     "replay_request": {"since"},
     "replay_header": {"journal", "next", "oldest", "newest"},
     "replay_error": {"error"},
+    "helper_state": {"name", "state", "pid", "restarts"},
     "status_request": {"status"},
     "status_reply": {"version", "pid", "node", "run_id", "journal", "started_at", "uptime_s"}
     | {"publish", "replay", "state", "model", "workers", "sources", "backlog", "blocked", "last"}

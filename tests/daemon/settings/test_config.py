@@ -27,6 +27,7 @@ def test_the_example_names_every_setting() -> None:
         settings.Events,
         settings.Audio,
         settings.JournalLimits,
+        settings.Page,
         settings.Log,
     ):
         for name in table.__struct_fields__:
