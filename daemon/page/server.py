@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import secrets
 import signal
 import socket
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 MOST_CONNECTIONS = 500
 IDLE_S = 20  # after which an idle connection is closed
 STOP_S = 3  # for requests in hand at the end
+NICE = 5  # what the daemon hears goes before what people see
 
 
 def address(settings: Settings) -> str:
@@ -94,6 +96,7 @@ def serve(
     check_exposure(settings.host, password is not None)
     if bool(settings.tls_cert) != bool(settings.tls_key):
         raise SettingsError("--tls-cert and --tls-key go together")
+    os.nice(NICE)
     hosts = {settings.host.strip("[]"), urlsplit(settings.public_url).hostname or ""} - {""}
     with ExitStack() as stack:
         store = Store(folder, Limits(settings.keep_days, settings.keep_mb))

@@ -52,6 +52,7 @@ class Counts:
     rows: tuple[int, ...]  # of a prepared journal
     finished: int  # finished files in the folder
     lengths_s: tuple[float, ...]  # of one recording
+    stored: int  # predictions in a page's store
 
 
 FULL = Counts(
@@ -66,6 +67,7 @@ FULL = Counts(
     rows=(1, 1_000, 100_000, 1_000_000),
     finished=200_000,
     lengths_s=(5, 60, 600, 3600),
+    stored=1_000_000,
 )
 QUICK = Counts(
     rounds=5,
@@ -79,6 +81,7 @@ QUICK = Counts(
     rows=(1, 500),
     finished=200,
     lengths_s=(5, 15),
+    stored=2_000,
 )
 
 

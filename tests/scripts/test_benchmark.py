@@ -16,7 +16,7 @@ from conftest import ROOT
 
 from tinyast.audio.decoding import read_file
 
-PARTS = ("stages", "floor", "start", "idle", "latency", "workers", "growth")
+PARTS = ("stages", "floor", "start", "idle", "latency", "workers", "growth", "page")
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
+from daemon.page.store.filter import Filter, numbers_of
+from daemon.page.store.thresholds import Thresholds, thresholds
 from daemon.page.store.writer import MILLION, MINUTE_MS, QUARTER_MS, TOP
 
-BINS = 50  # of a histogram of scores
-MOST_SCORES = 200_000  # read for one histogram, the newest
-EVENT_GAP_MS = 10_000  # windows of one label that are nearer than this are one event
+MOST_MINUTES = 1_440  # points of a chart
 
 
 class Ranked(Struct, frozen=True):
@@ -53,40 +53,6 @@ class Row(Struct, frozen=True):
     model: str
     verdict: str | None  # of a review
     corrected: str | None  # the label that a review gave
-
-
-class Filter(Struct, frozen=True):
-    """Which predictions a list, an export or a review takes. Times are ms since 1970."""
-
-    since: int | None = None
-    until: int | None = None
-    label: str | None = None
-    source: str | None = None
-    daemon: int | None = None
-    decision: str | None = None
-    min_score: float | None = None
-    max_score: float | None = None
-    text: str | None = None  # part of the path
-
-    def where(self) -> tuple[str, list[object]]:
-        """The condition in SQL and its values."""
-        tests: list[tuple[str, object]] = []
-        for test, value in (
-            ("p.at >= ?", self.since),
-            ("p.at < ?", self.until),
-            ("p.label = (SELECT number FROM labels WHERE name = ?)", self.label),
-            ("s.name = ?", self.source),
-            ("s.daemon = ?", self.daemon),
-            ("p.score >= ?", None if self.min_score is None else self.min_score * MILLION),
-            ("p.score <= ?", None if self.max_score is None else self.max_score * MILLION),
-            ("instr(f.path, ?) > 0", self.text or None),
-        ):
-            if value is not None:
-                tests.append((test, value))
-        words = [test for test, _ in tests]
-        if self.decision is not None:
-            words.append("p.reason IS NULL" if self.decision == "accepted" else "p.reason NOTNULL")
-        return " AND ".join(words) or "1", [value for _, value in tests]
 
 
 _SELECT = """
@@ -154,7 +120,7 @@ class Reader:
         self, chosen: Filter, limit: int = 100, before: tuple[int, int] | None = None
     ) -> list[Row]:
         """Predictions, the newest first; `before` is the time and number of the last one seen."""
-        where, values = chosen.where()
+        where, values = chosen.where(self._db)
         if before is not None:
             where, values = f"{where} AND (p.at, p.number) < (?, ?)", [*values, *before]
         query = f"{_SELECT} WHERE {where} ORDER BY p.at DESC, p.number DESC LIMIT ?"
@@ -162,7 +128,7 @@ class Reader:
 
     def export(self, chosen: Filter) -> Iterator[Row]:
         """All predictions that match, the oldest first."""
-        where, values = chosen.where()
+        where, values = chosen.where(self._db)
         return self._rows(f"{_SELECT} WHERE {where} ORDER BY p.at, p.number", values)
 
     def prediction(self, number: int) -> Row | None:
@@ -175,7 +141,7 @@ class Reader:
 
     def uncertain(self, chosen: Filter, limit: int) -> list[Row]:
         """Predictions without a review, those nearest to their threshold first."""
-        where, values = chosen.where()
+        where, values = chosen.where(self._db)
         recent = f"SELECT p.number FROM predictions p JOIN sources s ON s.number = p.source \
 LEFT JOIN files f ON f.number = p.file WHERE {where} ORDER BY p.at DESC LIMIT 5000"
         query = (
@@ -210,16 +176,24 @@ LEFT JOIN files f ON f.number = p.file WHERE {where} ORDER BY p.at DESC LIMIT 50
         return dict(sorted(found.items(), key=lambda item: -sum(item[1])))
 
     def days(
-        self, first: date, last: date, zone: ZoneInfo, label: str | None
+        self,
+        first: date,
+        last: date,
+        zone: ZoneInfo,
+        label: str | None,
+        source: str | None = None,
+        daemon: int | None = None,
     ) -> list[tuple[str, int, int]]:
         """For each day with predictions: the day, accepted and rejected."""
         begin, end = midnight(first, zone), midnight(last + timedelta(1), zone)
+        condition, values = _of_source(source, daemon)
         rows = self._db.execute(
             "SELECT c.quarter, sum(c.accepted), sum(c.rejected) FROM counts c "
-            "WHERE c.quarter >= ? AND c.quarter < ? "
+            f"JOIN sources s ON s.number = c.source WHERE {condition} "
+            "AND c.quarter >= ? AND c.quarter < ? "
             + ("AND c.label = (SELECT number FROM labels WHERE name = ?) " if label else "")
             + "GROUP BY c.quarter",
-            (begin // QUARTER_MS, end // QUARTER_MS, *([label] if label else [])),
+            (*values, begin // QUARTER_MS, end // QUARTER_MS, *([label] if label else [])),
         )
         sums: dict[str, tuple[int, int]] = {}
         for quarter, accepted, rejected in rows:
@@ -228,52 +202,24 @@ LEFT JOIN files f ON f.number = p.file WHERE {where} ORDER BY p.at DESC LIMIT 50
             sums[day] = before[0] + accepted, before[1] + rejected
         return [(day, *sums[day]) for day in sorted(sums)]
 
-    def scores(self, label: str, since: int) -> dict[str, object]:
-        """What each threshold would have given: a histogram, events an hour, reviews."""
-        rows = self._db.execute(
-            "SELECT p.score, p.source, p.at FROM predictions p WHERE p.label = "
-            "(SELECT number FROM labels WHERE name = ?) AND p.at >= ? ORDER BY p.at DESC LIMIT ?",
-            (label, since, MOST_SCORES),
-        ).fetchall()
-        counts = [0] * BINS
-        for score, _, _ in rows:
-            counts[min(BINS - 1, score * BINS // MILLION)] += 1
-        reviewed = [[0, 0] for _ in range(BINS)]
-        for score, verdict in self._db.execute(
-            "SELECT score, verdict FROM reviews WHERE heard = "
-            "(SELECT number FROM labels WHERE name = ?) AND verdict != 'ignore'",
-            (label,),
-        ):
-            reviewed[min(BINS - 1, score * BINS // MILLION)][verdict != "right"] += 1
-        span = (rows[0][2] - rows[-1][2]) / 3_600_000 if len(rows) > 1 else 0.0
-        return {
-            "label": label,
-            "predictions": counts,
-            "events": [_events(rows, number * MILLION // BINS) for number in range(BINS)],
-            "right": [right for right, _ in reviewed],
-            "wrong": [wrong for _, wrong in reviewed],
-            "hours": round(span, 2),
-        }
+    def scores(
+        self, label: str, since: int, source: str | None = None, daemon: int | None = None
+    ) -> Thresholds:
+        """What each threshold of a label would have given since a time."""
+        return thresholds(self._db, label, since, numbers_of(self._db, source, daemon))
 
-    def health(self, daemon: int, since: int) -> list[dict[str, object]]:
-        """Backlog, windows and mean latency of each minute since a time."""
+    def health(self, daemon: int, since: int, until: int) -> list[dict[str, object]]:
+        """Backlog, windows a minute and mean latency between two times, a minute or longer each."""
+        first, last = since // MINUTE_MS, until // MINUTE_MS
+        step = 1 + (last - first) // MOST_MINUTES
         return self.table(
-            "SELECT minute * 60000 AS at, files, messages, windows, "
-            "CASE WHEN windows THEN latency * 1.0 / windows END AS latency_ms "
-            "FROM health WHERE daemon = ? AND minute >= ? ORDER BY minute",
-            (daemon, since // MINUTE_MS),
+            "SELECT minute / ?1 * ?1 * 60000 AS at, "
+            "max(files) AS files, max(messages) AS messages, "
+            "sum(windows) * 1.0 / ?1 AS windows, sum(latency) * 1.0 / nullif(sum(windows), 0) "
+            "AS latency_ms FROM health WHERE daemon = ?2 AND minute BETWEEN ?3 AND ?4 "
+            "GROUP BY minute / ?1 ORDER BY minute",
+            (step, daemon, first, last),
         )
-
-
-def _events(rows: Sequence[sqlite3.Row], least: int) -> int:
-    """Events if every window that scores at least `least` counted: runs without a long pause."""
-    newest: dict[int, int] = {}
-    events = 0
-    for score, source, at in rows:  # newest first
-        if score >= least:
-            events += newest.get(source, at + EVENT_GAP_MS + 1) - at > EVENT_GAP_MS
-            newest[source] = at
-    return events
 
 
 def _of_source(source: str | None, daemon: int | None) -> tuple[str, list[object]]:

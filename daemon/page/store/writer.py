@@ -185,6 +185,10 @@ class Store:
             (at // QUARTER_MS, source, label, int(accepted), int(not accepted)),
         )
         db.execute(
+            "UPDATE labels SET accepted = accepted + ?, rejected = rejected + ? WHERE number = ?",
+            (int(accepted), int(not accepted), label),
+        )
+        db.execute(
             "INSERT INTO health VALUES (?, ?, 0, 0, 1, ?) ON CONFLICT DO UPDATE SET "
             "windows = windows + 1, latency = latency + excluded.latency",
             (daemon, published // MINUTE_MS, latency),
@@ -337,9 +341,9 @@ class Store:
             db.execute("DELETE FROM health WHERE minute < ?", (limit // MINUTE_MS,))
             if gone:
                 db.execute(
-                    "DELETE FROM files WHERE number NOT IN (SELECT file FROM predictions WHERE "
-                    "file IS NOT NULL UNION SELECT file FROM reviews WHERE file IS NOT NULL) "
-                    "AND coalesce(ended, 0) < ?",
+                    "DELETE FROM files WHERE coalesce(ended, 0) < ? AND NOT EXISTS "
+                    "(SELECT 1 FROM predictions p WHERE p.file = files.number) AND number "
+                    "NOT IN (SELECT file FROM reviews WHERE file NOTNULL)",
                     (limit,),
                 )
                 self._numbers.clear()

@@ -16,7 +16,8 @@ from starlette.routing import Route
 
 from daemon.errors import DaemonError
 from daemon.page import export, reviews
-from daemon.page.store.reader import Filter, Reader, Row, hours_of
+from daemon.page.store.filter import Filter
+from daemon.page.store.reader import Reader, Row, hours_of
 from daemon.page.web.picture import draw
 from daemon.page.web.sound import NoSound, wav_bytes
 
@@ -249,16 +250,16 @@ class Api:
         last = query.last()
         first = last - timedelta(query.days - 1)
         with self._page.reader() as reader:
-            return answer(reader.days(first, last, query.where(), query.label))
+            return answer(
+                reader.days(first, last, query.where(), query.label, query.source, query.daemon)
+            )
 
     def labels(self, request: Request) -> Response:
         """Every label with its number of accepted and rejected predictions."""
         with self._page.reader() as reader:
             return answer(
                 reader.table(
-                    "SELECT l.name AS label, coalesce(sum(c.accepted), 0) AS accepted, "
-                    "coalesce(sum(c.rejected), 0) AS rejected FROM labels l "
-                    "LEFT JOIN counts c ON c.label = l.number GROUP BY l.number ORDER BY 2 DESC, 1"
+                    "SELECT name AS label, accepted, rejected FROM labels ORDER BY 2 DESC, 1"
                 )
             )
 
@@ -269,7 +270,7 @@ class Api:
             raise BadRequest("label: name one")
         since = round(1000 * time.time()) - DAY_MS * query.days
         with self._page.reader() as reader:
-            return answer(reader.scores(query.label, since))
+            return answer(reader.scores(query.label, since, query.source, query.daemon))
 
     def events(self, request: Request) -> Response:
         """Events, the newest first."""
@@ -319,13 +320,14 @@ class Api:
     def health(self, request: Request) -> Response:
         """Backlog, windows and latency by minute, for each daemon."""
         query = parameters(request, Span)
-        since = round(1000 * time.time()) - DAY_MS * query.days
+        until = round(1000 * time.time())
+        since = until - DAY_MS * query.days
         with self._page.reader() as reader:
             return answer(
                 {
                     "store_bytes": self._page.store.path.stat().st_size,
                     "daemons": [
-                        {**each.describe(), "minutes": reader.health(each.number, since)}
+                        {**each.describe(), "minutes": reader.health(each.number, since, until)}
                         for each in self._page.followers
                     ],
                 }

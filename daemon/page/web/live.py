@@ -11,6 +11,7 @@ from daemon.errors import DaemonError
 WAITING = 256  # messages that a slow browser may be behind; then it must ask again
 MOST_LISTENERS = 100
 PING_S = 15.0
+GATHER_S = 0.05  # after a send; what comes meanwhile is sent together
 
 
 class TooManyListeners(DaemonError):
@@ -64,9 +65,16 @@ class Hub:
             yield "event: hello\ndata: {}\n\n"
             while True:
                 try:
-                    text = await asyncio.wait_for(queue.get(), PING_S)
+                    text: str | None = await asyncio.wait_for(queue.get(), PING_S)
                 except TimeoutError:
                     text = ": ping\n\n"
-                if text is None:
+                texts = [text, *_waiting(queue)]
+                yield "".join(each for each in texts if each is not None)
+                if None in texts:
                     return
-                yield text
+                await asyncio.sleep(GATHER_S)
+
+
+def _waiting(queue: asyncio.Queue[str | None]) -> Iterator[str | None]:
+    while not queue.empty():
+        yield queue.get_nowait()

@@ -54,7 +54,7 @@ def measure(bed: Bed, counts: Counts) -> list[Figure]:
     """All loads on one daemon, one after the other."""
     sounds = [recording(kind) for kind in range(min(KINDS, counts.files))]
     with bed.serve() as served, heard(served, sounds[0]) as subscriber:
-        most = _capacity(served, subscriber, sounds, 10 * counts.files)
+        most = capacity(served, subscriber, sounds, 10 * counts.files)
         in_memory = _in_memory(bed, sounds, counts, most)
         figures = [Figure("files at once, done in a second", "/s", (most,))]
         for load in LOADS:
@@ -84,14 +84,16 @@ def heard(
     return listening(served, topic, lambda n: written(served.folder / f"settle-{n}.wav", sound))
 
 
-def _capacity(served: Served, subscriber: Subscriber, sounds: list[bytes], files: int) -> float:
+def capacity(
+    served: Served, subscriber: Subscriber, sounds: list[bytes], files: int, name: str = "capacity"
+) -> float:
     """Files a second if all are present and in the page cache."""
     for number in range(files):
         part = served.base / f"{number:06}.wav"
         part.write_bytes(sounds[number % len(sounds)])
     begin = time.perf_counter()
     for number in range(files):
-        os.rename(served.base / f"{number:06}.wav", served.folder / f"capacity-{number:06}.wav")
+        os.rename(served.base / f"{number:06}.wav", served.folder / f"{name}-{number:06}.wav")
     return files / (subscriber.count(files) - begin)
 
 

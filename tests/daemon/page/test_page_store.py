@@ -14,7 +14,8 @@ import pytest
 
 from daemon.errors import StartError
 from daemon.page import reviews
-from daemon.page.store.reader import Filter, Reader, Row, hours_of
+from daemon.page.store.filter import Filter
+from daemon.page.store.reader import Reader, Row, hours_of
 from daemon.page.store.schema import FILE, VERSION
 from daemon.page.store.writer import Limits, Store
 from daemon.protocol.decoding import Head, Received
@@ -45,7 +46,12 @@ def heard(seq: int, message: Message) -> Received:
 
 
 def window_at(
-    seq: int, at: datetime, label: str = "dog", score: float = 0.9, accepted: bool = True
+    seq: int,
+    at: datetime,
+    label: str = "dog",
+    score: float = 0.9,
+    accepted: bool = True,
+    file: int | None = None,
 ) -> Received:
     """A prediction for a window that was recorded at a time."""
     judgement = Judgement(
@@ -58,9 +64,9 @@ def window_at(
         rms_dbfs=-20.5,
         model=Model("esc50", "4", "0" * 64),
     )
-    window = Window(0, 0.0, 5.0, 0.0, timestamp(at.timestamp()), "name")
+    window = Window(seq, 0.0, 5.0, 0.0, timestamp(at.timestamp()), "name")
     source = file_source("yard", b"/sounds/yard/one.wav")
-    return heard(seq, prediction(source, f"{seq:032x}", window, judgement))
+    return heard(seq, prediction(source, f"{file or seq:032x}", window, judgement))
 
 
 @pytest.fixture
@@ -134,13 +140,14 @@ def test_zones_of_half_an_hour(store: Store, reader: Reader) -> None:
 
 
 def test_a_prediction_takes_little_room(tmp_path: Path) -> None:
+    """In files of a minute."""
     store = Store(tmp_path)
     number, *_ = store.daemon("ipc://a")
     begin = datetime(2026, 5, 1, tzinfo=UTC).timestamp()
     sizes = []
     for first in (0, 4_000):
         batch = [
-            window_at(n, datetime.fromtimestamp(begin + 5 * n, UTC))
+            window_at(n, datetime.fromtimestamp(begin + 5 * n, UTC), file=1 + n // 12)
             for n in range(first + 1, first + 4_001)
         ]
         store.add(number, batch)
@@ -182,10 +189,10 @@ def test_what_a_threshold_would_have_given(store: Store, reader: Reader) -> None
     ]
     store.add(number, batch)
     found = reader.scores("dog", 0)
-    events = found["events"]
-    assert isinstance(events, list)
+    events = found.events
     assert (events[0], events[30], events[49]) == (2, 1, 0)  # least scores 0, 0.6 and 0.98
-    assert found["predictions"] == [3 if n in (27, 47) else 0 for n in range(50)]
+    assert found.predictions == [3 if n in (27, 47) else 0 for n in range(50)]
+    assert reader.scores("dog", 0, "elsewhere").predictions == [0] * 50
 
 
 def test_a_newer_store_is_refused(tmp_path: Path) -> None:
