@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from daemon.settings.schema import Page, Settings
 
 
+NO_KEYS = "none"  # instead of a key's file, for a daemon without keys
+
 # Each stands for the setting of its name in `[page]`.
 Connect = Annotated[
     list[str] | None,
@@ -25,7 +27,8 @@ Connect = Annotated[
 ServerKeys = Annotated[
     list[Path] | None,
     typer.Option(
-        "--server-key", help="Public key of each --connect in turn, if the daemons have keys."
+        "--server-key",
+        help="Public key of each --connect in turn; `none` for a daemon without keys.",
     ),
 ]
 OwnKey = Annotated[Path | None, typer.Option(help="Your own key: NAME.key_secret.")]
@@ -129,7 +132,7 @@ def _connections(table: Page, settings: Settings) -> list[Connection]:
             raise SettingsError(
                 f"--connect is PUBLISH,REPLAY such as tcp://a:5755,tcp://a:5756, not {place!r}"
             )
-        keys = _load(servers[number], own) if servers else None
+        keys = _load(servers[number], own) if servers and servers[number] != NO_KEYS else None
         connections.append(Connection(publish, replay, keys))
     return connections
 

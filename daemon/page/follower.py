@@ -15,14 +15,14 @@ from daemon.client import PUBLISH, REPLAY, Client, ClientKeys, NoAnswer
 from daemon.page.store.writer import Store, known
 from daemon.page.web.live import Hub
 from daemon.protocol.decoding import Received, Refused
-from daemon.protocol.messages import Prediction
+from daemon.protocol.messages import Message, Prediction, Status
 from daemon.protocol.states import FolderState, Heartbeat, MicrophoneState
 
 log = logging.getLogger(__name__)
 
 BATCH = 500  # messages of one transaction
 WAIT_S = 0.2  # for a message; how soon a stop is noticed
-STOPPED_S = 20.0  # without a heartbeat after which a daemon counts as stopped
+STOPPED_S = 15.0  # without a heartbeat, three of them, after which a daemon counts as stopped
 PRUNE_S = 60.0  # between prunings of the store
 RETRY_S = 2.0  # after a failure
 
@@ -53,6 +53,8 @@ class Follower(threading.Thread):
         self._beat: Heartbeat | None = None
         self._raw_beat: object = None  # the newest one seen, before it was read
         self._beat_at = 0.0  # time.monotonic()
+        self._ended = False  # it said that it stops
+        self._shown = self.state  # what browsers were last sent
         self._pruned = 0.0
         self.lost = 0  # messages that the daemon no longer had
         self.roots: list[bytes] = []  # the folders that the daemon named
@@ -65,7 +67,8 @@ class Follower(threading.Thread):
         """`waiting` until the first heartbeat, then `running` or `stopped`."""
         if self._beat is None:
             return "waiting"
-        return "running" if time.monotonic() - self._beat_at < STOPPED_S else "stopped"
+        late = time.monotonic() - self._beat_at > STOPPED_S
+        return "stopped" if late or self._ended else "running"
 
     def describe(self) -> dict[str, object]:
         """What the API says of this daemon."""
@@ -104,6 +107,8 @@ class Follower(threading.Thread):
                     self._keep(batch)
                 self.lost = client.lost
                 self._note_heartbeat(client)
+                if self.state != self._shown:
+                    self._show()
                 if time.monotonic() - self._pruned > PRUNE_S:
                     self._pruned = time.monotonic()
                     self._store.prune()
@@ -129,9 +134,21 @@ class Follower(threading.Thread):
         new = self._store.add(self.number, batch)
         head = batch[-1].head
         self._journal, self._seq, self._last_id = head.journal, head.seq, head.id
+        self._note_stops(new)
         for message in new[-100:]:
             kind = "prediction" if isinstance(message, Prediction) else known(message.type)
             self._hub.publish(kind, msgspec.json.encode(message).decode())
+
+    def _note_stops(self, messages: Sequence[Message]) -> None:
+        """A daemon that stops says so; an earlier run's words, in replay, say nothing of it."""
+        for message in messages:
+            if isinstance(message, Status) and message.status == "stopping" and self._beat:
+                self._ended |= message.run_id == self._beat.run_id
+
+    def _show(self) -> None:
+        """Send the daemon's state to every browser."""
+        self._shown = self.state
+        self._hub.publish("heartbeat", msgspec.json.encode(self.describe()).decode())
 
     def _note_heartbeat(self, client: Client) -> None:
         beat = client.heartbeat
@@ -143,7 +160,7 @@ class Follower(threading.Thread):
         except msgspec.ValidationError as error:
             log.warning("a heartbeat of %s breaks the contract: %s", self.name, error)
             return
-        self._beat_at = time.monotonic()
+        self._beat_at, self._ended = time.monotonic(), False
         self._name_roots(self._beat.sources)
         self._store.beat(self.number, self._beat)
-        self._hub.publish("heartbeat", msgspec.json.encode(self.describe()).decode())
+        self._show()

@@ -12,14 +12,13 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 import soundfile
 from pages import PageProcess
-from running import Daemon, of_type, stress
+from running import Daemon, of_type
 from sounds import write_wav
 
 from daemon.page.export import csv_lines
@@ -301,51 +300,6 @@ def test_signing_in(tmp_path: Path, listening: Daemon) -> None:
         assert http.get("/api/v1/predictions", headers=wrong).status_code == 401
     finally:
         page.clean_up()
-
-
-# -- what it survives ----------------------------------------------------------------------------
-
-
-def test_killed_again_and_again_it_holds_each_message_once(tmp_path: Path) -> None:
-    listening = Daemon(tmp_path).start()
-    page = PageProcess(tmp_path, listening)
-    try:
-        count = stress(2_000, 60)
-        for number in range(count):
-            write_wav(listening.folder / f"{number}.wav", seconds=0.2)
-            if number % (count // stress(20, 3)) == 0:
-                page.start()
-                page.kill()
-        heard = listening.hear(lambda r: len(of_type(r, "file")) == count, timeout=300)
-        page.start()
-        wanted: dict[str, Any] = {m["id"]: m["label"] for m in of_type(heard, "prediction")}
-        exported = page.wait_for(
-            lambda: len(found := _exported(page)) >= count and found, "all stored", 120
-        )
-        assert sorted(exported) == sorted(m["source"]["path"] for m in of_type(heard, "file"))
-        assert len(wanted) == len(exported)
-        assert len({each["path"] for each in page.get("files", limit=1000)}) == min(count, 1000)
-        assert page.stop() == 0
-    finally:
-        page.clean_up()
-        listening.clean_up()
-
-
-def _exported(page: PageProcess) -> list[str]:
-    lines = page.http.get("/api/v1/export", params={"format": "jsonl"}).text.splitlines()
-    return [json.loads(line)["path"] for line in lines]
-
-
-def test_a_daemon_that_stops_is_marked(tmp_path: Path) -> None:
-    listening = Daemon(tmp_path).start()
-    page = PageProcess(tmp_path, listening).start()
-    try:
-        page.wait_for(lambda: page.get("daemons")[0]["state"] == "running", "running")
-        listening.stop()
-        page.wait_for(lambda: page.get("daemons")[0]["state"] == "stopped", "marked", 30)
-    finally:
-        page.clean_up()
-        listening.clean_up()
 
 
 def test_the_document_names_every_field_of_a_row(page: PageProcess) -> None:
