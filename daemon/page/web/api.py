@@ -151,7 +151,7 @@ class Api:
         """For each source: its newest predictions; and the events that go on."""
         with self._page.reader() as reader:
             sources = reader.table(
-                "SELECT s.number, s.daemon, s.kind, s.name FROM sources s ORDER BY s.daemon, s.number"
+                "SELECT number, daemon, kind, name FROM sources ORDER BY daemon, number"
             )
             for source in sources:
                 chosen = Filter(source=str(source["name"]), daemon=int(str(source["daemon"])))
