@@ -37,9 +37,10 @@ class Connection:
 
 
 class _Status(msgspec.Struct):
-    """The part of a status reply that names the sources."""
+    """The part of a status reply that the page uses."""
 
     sources: list[FolderState | MicrophoneState]
+    journal_bytes: int
 
 
 class Follower(threading.Thread):
@@ -55,7 +56,7 @@ class Follower(threading.Thread):
         self._beat_at = 0.0  # time.monotonic()
         self._ended = False  # it said that it stops
         self._shown = self.state  # what browsers were last sent
-        self._pruned = 0.0
+        self._pruned = -PRUNE_S
         self.lost = 0  # messages that the daemon no longer had
         self.roots: list[bytes] = []  # the folders that the daemon named
 
@@ -100,8 +101,11 @@ class Follower(threading.Thread):
             last_id=self._last_id,
             keys=where.keys,
         ) as client:
-            self._ask_roots(client)
             while not self._halt.is_set():
+                if time.monotonic() - self._pruned > PRUNE_S:
+                    self._pruned = time.monotonic()
+                    self._store.prune()
+                    self._ask_status(client)
                 batch = self._take(client)
                 if batch:
                     self._keep(batch)
@@ -109,14 +113,13 @@ class Follower(threading.Thread):
                 self._note_heartbeat(client)
                 if self.state != self._shown:
                     self._show()
-                if time.monotonic() - self._pruned > PRUNE_S:
-                    self._pruned = time.monotonic()
-                    self._store.prune()
 
-    def _ask_roots(self, client: Client) -> None:
-        """The folders at once; heartbeats name them from then on."""
-        with suppress(NoAnswer):
-            self._name_roots(msgspec.convert(client.status(WAIT_S), _Status).sources)
+    def _ask_status(self, client: Client) -> None:
+        """Its folders, which heartbeats name too, and the size of its journal."""
+        with suppress(NoAnswer, msgspec.ValidationError):
+            status = msgspec.convert(client.status(WAIT_S), _Status)
+            self._name_roots(status.sources)
+            self._store.note_sizes(self.number, status.journal_bytes)
 
     def _name_roots(self, sources: Sequence[FolderState | MicrophoneState]) -> None:
         self.roots = [each.path.encode() for each in sources if each.path is not None]

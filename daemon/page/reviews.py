@@ -7,17 +7,19 @@ import io
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from typing import Annotated, Literal
+from typing import IO, Annotated, Literal
 
 import msgspec
 
 from daemon.errors import DaemonError
 from daemon.page.store.reader import Row
+from daemon.page.store.reviewing import Reviewed
 from daemon.page.store.writer import Store
 from daemon.page.web.sound import NoSound, wav_bytes
 from tinyast.arrays import Float
 
 FOLDS = 5
+PAUSE_MS = 600_000  # after which a microphone hears something else
 Verdict = Literal["right", "wrong", "other", "ignore"]
 Label = Annotated[str, msgspec.Meta(min_length=1, max_length=100, pattern=r"^[\w .,()&'-]+$")]
 
@@ -49,41 +51,70 @@ def add(store: Store, row: Row, review: Review) -> None:
 
 def take_back(store: Store, row: Row) -> bool:
     """Delete the review of a prediction; whether there was one."""
+    return _delete(
+        store,
+        "prediction = ? AND source = (SELECT source FROM predictions WHERE number = ?)",
+        bytes.fromhex(row.id),
+        row.number,
+    )
+
+
+def take_back_number(store: Store, number: int) -> bool:
+    """Delete a review whose prediction may be pruned; whether there was one."""
+    return _delete(store, "number = ?", number)
+
+
+def _delete(store: Store, condition: str, *values: object) -> bool:
     with store.write() as db:
-        done = db.execute(
-            "DELETE FROM reviews WHERE prediction = ? AND source = "
-            "(SELECT source FROM predictions WHERE number = ?)",
-            (bytes.fromhex(row.id), row.number),
-        )
-    return bool(done.rowcount)
+        return bool(db.execute(f"DELETE FROM reviews WHERE {condition}", values).rowcount)
 
 
-def as_data_set(rows: Iterator[Row], sound: Callable[[Row], tuple[Float, int]]) -> bytes:
-    """A zip of `metadata.csv` and WAVs, one for each reviewed window whose label is known.
+def write_data_set(
+    file: IO[bytes], found: Iterator[Reviewed], sound: Callable[[Reviewed], tuple[Float, int]]
+) -> None:
+    """Write a zip of `metadata.csv` and WAVs, one for each reviewed window whose label is known.
 
-    It has the form of docs/own-sounds.md. Windows of one file, or of one microphone on one day,
-    share a fold, so that no recording is both learnt and tested. A window whose sound is gone is
-    left out and named in `missing.txt`.
+    It has the form of docs/own-sounds.md. Windows of one file, or of one microphone without a
+    pause of `PAUSE_MS`, share a fold, so that no recording and no event is both learnt and tested.
+    A window whose sound is gone is left out and named in `missing.txt`.
     """
-    file, metadata, missing = io.BytesIO(), io.StringIO(), []
+    metadata, missing = io.StringIO(), []
     table = csv.writer(metadata, lineterminator="\n")
     table.writerow(["filename", "label", "fold"])
-    folds: dict[str, int] = {}
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        for row in rows:
-            if row.corrected is None:
-                continue
-            recording = row.path if row.kind == "file" else f"{row.source}-{row.at // 86_400_000}"
-            fold = folds.setdefault(str(recording), len(folds) % FOLDS + 1)
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for fold, each in folds(found):
+            name = f"{each.number:06}-{each.id[:8]}.wav"
             try:
-                samples, rate = sound(row)
+                samples, rate = sound(each)
             except NoSound as error:
-                missing.append(f"{row.id}: {error}")
+                missing.append(f"{name}: {each.label} in {each.path or each.source}: {error}")
                 continue
-            name = f"{row.id}.wav"
             archive.writestr(name, wav_bytes(samples, rate))
-            table.writerow([name, row.corrected, fold])
+            table.writerow([name, each.label, fold])
         archive.writestr("metadata.csv", metadata.getvalue())
         if missing:
             archive.writestr("missing.txt", "\n".join(missing) + "\n")
-    return file.getvalue()
+
+
+def folds(found: Iterator[Reviewed]) -> Iterator[tuple[int, Reviewed]]:
+    """The reviews whose label is known, each with its fold, from 1 to `FOLDS` in turn."""
+    known = [each for each in found if each.label is not None]
+    known.sort(
+        key=lambda each: (
+            (each.daemon, each.kind, each.source, each.path or "", each.at)
+            if each.kind == "file"
+            else (each.daemon, each.kind, each.source, "", each.at)
+        )
+    )
+    fold, before = 0, None
+    for each in known:
+        if before is None or not _one_recording(before, each):
+            fold = fold % FOLDS + 1
+        before = each
+        yield fold, each
+
+
+def _one_recording(one: Reviewed, other: Reviewed) -> bool:
+    if (one.daemon, one.kind, one.source) != (other.daemon, other.kind, other.source):
+        return False
+    return one.path == other.path if one.kind == "file" else other.at - one.at < PAUSE_MS

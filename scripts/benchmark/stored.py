@@ -13,13 +13,13 @@ from pathlib import Path
 STORE = "page.sqlite3"
 LABELS = 50
 SOURCES = (("mic", "door"), ("mic", "garden"), ("file", "recorder"))
-DAYS = 30  # over which the predictions are spread
+DAYS = 30.0  # over which the predictions are spread
 PER_FILE = 12  # windows: a file of a minute
 TOP = struct.Struct("<HI")  # label and score in millionths, as the page packs them
 REASONS = (None, "below_threshold", "silence", "unknown")
 
 
-def fill(folder: Path, predictions: int, events: int, seed: int = 1) -> float:
+def fill(folder: Path, predictions: int, events: int, days: float = DAYS, seed: int = 1) -> float:
     """Add made rows to the store in `folder`, which a page has made and no page has open.
 
     The first source gets half of the predictions, the others a quarter each; labels are as
@@ -37,7 +37,7 @@ def fill(folder: Path, predictions: int, events: int, seed: int = 1) -> float:
         model = _number(db, "models", name="made 1")
         columns = _columns(db, "predictions")
         marks = ", ".join("?" * len(columns))
-        rows = _rows(chance, now, predictions, sources, labels, model)
+        rows = _rows(chance, (now, days), predictions, sources, labels, model)
         db.executemany(
             f"INSERT INTO predictions ({', '.join(columns)}) VALUES ({marks})",
             (tuple(row[name] for name in columns) for row in _with_files(db, rows)),
@@ -45,7 +45,7 @@ def fill(folder: Path, predictions: int, events: int, seed: int = 1) -> float:
         _count(db)
         db.executemany(
             "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            _events(chance, now, events, sources, labels),
+            _events(chance, (now, days), events, sources, labels),
         )
         db.execute("COMMIT")
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -70,10 +70,16 @@ def _number(db: sqlite3.Connection, table: str, **values: object) -> int:
 
 
 def _rows(
-    chance: random.Random, now: int, count: int, sources: list[int], labels: list[int], model: int
+    chance: random.Random,
+    until: tuple[int, float],
+    count: int,
+    sources: list[int],
+    labels: list[int],
+    model: int,
 ) -> Iterator[dict[str, object]]:
     """Predictions in the order in which they were heard, by column."""
-    step = 86_400_000 * DAYS / count
+    now, days = until
+    step = 86_400_000 * days / count
     shares = [1 / (1 + rank) for rank in range(len(labels))]
     drawn = chance.choices(labels, shares, k=count)
     for number, label in enumerate(drawn):
@@ -134,10 +140,15 @@ def _count(db: sqlite3.Connection) -> None:
 
 
 def _events(
-    chance: random.Random, now: int, count: int, sources: list[int], labels: list[int]
+    chance: random.Random,
+    until: tuple[int, float],
+    count: int,
+    sources: list[int],
+    labels: list[int],
 ) -> Iterator[tuple[object, ...]]:
+    now, days = until
     for number in range(count):
-        at = now - round(86_400_000 * DAYS * (count - number) / count)
+        at = now - round(86_400_000 * days * (count - number) / count)
         source, label = chance.choice(sources[:2]), chance.choice(labels)
         lasted = chance.randrange(5_000, 60_000)
         yield f"{number:032x}", source, label, at, at + lasted, 0.9, 4, "ended"

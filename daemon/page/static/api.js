@@ -21,10 +21,14 @@ export const put = (path, body) => ask('PUT', path, body);
 export const post = (path, body) => ask('POST', path, body);
 export const remove = (path) => ask('DELETE', path);
 
-async function ask(method, path, body) {
+async function ask(method, path, body, again = true) {
   const headers = { 'X-Token': token ?? '' };
   const answer = await fetch(`api/v1/${path}`, { method, headers, body: body && JSON.stringify(body) });
   const found = await answer.json();
+  if (found.error?.code === 'no_token' && again) {  // the page was started again since
+    await session();
+    return ask(method, path, body, false);
+  }
   if (!answer.ok) throw new Problem(found.error.code, found.error.text);
   return found;
 }
@@ -38,12 +42,15 @@ export function listen(heard) {
   return () => stream.close();
 }
 
-const stored = () => localStorage.getItem('zone');
-export const zone = () => stored() || Intl.DateTimeFormat().resolvedOptions().timeZone || 'UTC';
+// The zone of a link, else the one chosen before, else the browser's.
+const exists = (name) => { try { return !!name && !!new Intl.DateTimeFormat('en', { timeZone: name }); } catch { return false; } };
+const linked = () => new URLSearchParams(location.hash.split('?')[1]).get('zone');
+export const zone = () => [linked(), localStorage.getItem('zone'), Intl.DateTimeFormat().resolvedOptions().timeZone].find(exists) ?? 'UTC';
 export const setZone = (name) => (name ? localStorage.setItem('zone', name) : localStorage.removeItem('zone'));
 export const zones = () => Intl.supportedValuesOf?.('timeZone') ?? ['UTC'];
 
 const format = (options) => (at) => new Intl.DateTimeFormat('en-GB', { timeZone: zone(), ...options }).format(at);
+export const hour = format({ hour: '2-digit' });
 export const clock = format({ hour: '2-digit', minute: '2-digit', second: '2-digit' });
 export const stamp = format({ year: 'numeric', month: 'short', day: '2-digit', hour: '2-digit', minute: '2-digit', second: '2-digit' });
 const parts = (at) => Object.fromEntries(new Intl.DateTimeFormat('en-CA', { timeZone: zone(), year: 'numeric', month: '2-digit', day: '2-digit' }).formatToParts(at).map((part) => [part.type, part.value]));

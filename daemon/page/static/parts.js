@@ -3,6 +3,7 @@ import { html, useEffect, useRef, useState } from './vendor/htm-preact.js';
 import uPlot from './vendor/uplot.js';
 import { level, percent, stamp, words } from './api.js';
 
+export const VERDICTS = { right: 'right', wrong: 'wrong', other: 'it is', ignore: 'not of interest' };
 export const sound = (row) => `api/v1/predictions/${row.number}/sound.wav`;
 export const picture = (row) => `api/v1/predictions/${row.number}/picture.png`;
 
@@ -26,6 +27,9 @@ export function Player({ row }) {
     <a href=${sound(row)} download=${`${row.label}-${row.number}.wav`}>Download</a>`;
 }
 
+// A time that another source in the file contradicts.
+export const Time = ({ row }) => html`${stamp(row.at)}${row.doubt && html` <strong class="bad" role="img" aria-label="another source of the time disagrees" title="another source of the time disagrees">?</strong>`}`;
+
 export const Decision = ({ row }) => row.decision === 'accepted'
   ? html`<span class="good">accepted</span>`
   : html`<span class="dim">${words(row.reason)}</span>`;
@@ -45,10 +49,10 @@ export function Rows({ rows, caption }) {
       <th scope="col" class="number">Score</th><th scope="col">Decision</th><th scope="col">Source</th><th scope="col">Sound</th></tr></thead>
     <tbody>${rows.map((row) => html`<tr key=${row.number} data-number=${row.number}>
       <td><${Picture} row=${row} /></td>
-      <td>${stamp(row.at)}${row.doubt && html` <strong title="two sources of the time disagree">?</strong>`}</td>
+      <td><${Time} row=${row} /></td>
       <td><a href=${`#/label?label=${encodeURIComponent(row.label)}`}>${words(row.label)}</a></td>
       <td class="number">${percent(row.score)}</td>
-      <td><${Decision} row=${row} />${row.verdict && html` <span class="dim">(${row.verdict})</span>`}</td>
+      <td><${Decision} row=${row} />${row.verdict && html` <span class="dim">(${VERDICTS[row.verdict]}${row.verdict === 'other' ? ` ${row.corrected}` : ''})</span>`}</td>
       <td class="path">${row.source}${row.path && html`<br /><span class="dim">${row.path.split('/').pop()} at ${row.start_s.toFixed(1)} s</span>`}
         <br /><span class="dim">${level(row.level_dbfs)}</span></td>
       <td><${Player} row=${row} /></td></tr>`)}</tbody></table></div>`;

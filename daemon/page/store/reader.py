@@ -6,11 +6,13 @@ import bisect
 import sqlite3
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime, timedelta
+from itertools import islice
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
 from daemon.page.store.filter import Filter, numbers_of
+from daemon.page.store.reviewing import Reviewed, next_numbers, reviewed
 from daemon.page.store.thresholds import Thresholds, thresholds
 from daemon.page.store.writer import MILLION, MINUTE_MS, QUARTER_MS, TOP
 
@@ -134,21 +136,17 @@ class Reader:
     def prediction(self, number: int) -> Row | None:
         return next(self._rows(f"{_SELECT} WHERE p.number = ?", [number]), None)
 
-    def by_ids(self, ids: Sequence[bytes]) -> list[Row]:
-        """The predictions of these message ids, oldest first."""
-        marks = ", ".join("?" * len(ids))
-        return list(self._rows(f"{_SELECT} WHERE p.id IN ({marks}) ORDER BY p.number", ids))
+    def to_review(self, chosen: Filter, limit: int) -> list[Row]:
+        """Predictions without a review, those that teach most first."""
+        numbers = next_numbers(self._db, chosen, limit)
+        marks = ", ".join("?" * len(numbers))
+        rows = self._rows(f"{_SELECT} WHERE p.number IN ({marks})", numbers)
+        place = {number: n for n, number in enumerate(numbers)}
+        return sorted(rows, key=lambda row: place[row.number])
 
-    def uncertain(self, chosen: Filter, limit: int) -> list[Row]:
-        """Predictions without a review, those nearest to their threshold first."""
-        where, values = chosen.where(self._db)
-        recent = f"SELECT p.number FROM predictions p JOIN sources s ON s.number = p.source \
-LEFT JOIN files f ON f.number = p.file WHERE {where} ORDER BY p.at DESC LIMIT 5000"
-        query = (
-            f"{_SELECT} WHERE p.number IN ({recent}) AND r.number IS NULL "
-            "AND p.reason IS NOT 'silence' ORDER BY abs(p.score - p.threshold), p.number LIMIT ?"
-        )
-        return list(self._rows(query, [*values, limit]))
+    def reviews(self, limit: int | None = None) -> Iterator[Reviewed]:
+        """Reviews, the newest first."""
+        return islice(reviewed(self._db), limit)
 
     def table(self, query: str, values: Sequence[object] = ()) -> list[dict[str, object]]:
         """Rows of a plain query, by column."""
@@ -209,15 +207,19 @@ LEFT JOIN files f ON f.number = p.file WHERE {where} ORDER BY p.at DESC LIMIT 50
         return thresholds(self._db, label, since, numbers_of(self._db, source, daemon))
 
     def health(self, daemon: int, since: int, until: int) -> list[dict[str, object]]:
-        """Backlog, windows a minute and mean latency between two times, a minute or longer each."""
+        """How a daemon was between two times, in steps of a minute or longer.
+
+        `windows` and `silent` are for one minute, `starts` are of the whole step.
+        """
         first, last = since // MINUTE_MS, until // MINUTE_MS
         step = 1 + (last - first) // MOST_MINUTES
         return self.table(
             "SELECT minute / ?1 * ?1 * 60000 AS at, "
             "max(files) AS files, max(messages) AS messages, "
             "sum(windows) * 1.0 / ?1 AS windows, sum(latency) * 1.0 / nullif(sum(windows), 0) "
-            "AS latency_ms FROM health WHERE daemon = ?2 AND minute BETWEEN ?3 AND ?4 "
-            "GROUP BY minute / ?1 ORDER BY minute",
+            "AS latency_ms, sum(silent) * 1.0 / ?1 AS silent, sum(starts) AS starts, "
+            "max(journal) AS journal_bytes, max(store) AS store_bytes FROM health "
+            "WHERE daemon = ?2 AND minute BETWEEN ?3 AND ?4 GROUP BY minute / ?1 ORDER BY minute",
             (step, daemon, first, last),
         )
 

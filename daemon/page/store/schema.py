@@ -154,5 +154,15 @@ MIGRATIONS: tuple[str, ...] = (
         accepted = (SELECT coalesce(sum(accepted), 0) FROM counts WHERE label = labels.number),
         rejected = (SELECT coalesce(sum(rejected), 0) FROM counts WHERE label = labels.number);
     """,
+    """
+    ALTER TABLE health ADD COLUMN silent INTEGER NOT NULL DEFAULT 0;  -- windows
+    ALTER TABLE health ADD COLUMN starts INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE health ADD COLUMN journal INTEGER;                    -- bytes
+    ALTER TABLE health ADD COLUMN store INTEGER;                      -- bytes
+
+    -- All that a label's thresholds need.
+    DROP INDEX prediction_labels;
+    CREATE INDEX prediction_labels ON predictions (label, at, score, source, reason);
+    """,
 )
 VERSION = len(MIGRATIONS)

@@ -189,9 +189,10 @@ class Store:
             (int(accepted), int(not accepted), label),
         )
         db.execute(
-            "INSERT INTO health VALUES (?, ?, 0, 0, 1, ?) ON CONFLICT DO UPDATE SET "
-            "windows = windows + 1, latency = latency + excluded.latency",
-            (daemon, published // MINUTE_MS, latency),
+            "INSERT INTO health (daemon, minute, files, messages, windows, latency, silent) "
+            "VALUES (?, ?, 0, 0, 1, ?, ?) ON CONFLICT DO UPDATE SET windows = windows + 1, "
+            "latency = latency + excluded.latency, silent = silent + excluded.silent",
+            (daemon, published // MINUTE_MS, latency, int(message.reason == "silence")),
         )
         return True
 
@@ -265,6 +266,12 @@ class Store:
                 message.text,
             ),
         )
+        if done.rowcount and message.status == "started":
+            db.execute(
+                "INSERT INTO health (daemon, minute, files, messages, starts) "
+                "VALUES (?, ?, 0, 0, 1) ON CONFLICT DO UPDATE SET starts = starts + 1",
+                (daemon, ms(known(message.published_at)) // MINUTE_MS),
+            )
         return bool(done.rowcount)
 
     def beat(self, daemon: int, beat: Heartbeat) -> None:
@@ -278,6 +285,21 @@ class Store:
                 "messages = max(messages, excluded.messages)",
                 row,
             )
+
+    def note_sizes(self, daemon: int, journal_bytes: int) -> None:
+        """Note the size of a daemon's journal and of this store."""
+        row = daemon, int(time.time() * 1000) // MINUTE_MS, journal_bytes, self.size()
+        with self.write() as db:
+            db.execute(
+                "INSERT INTO health (daemon, minute, files, messages, journal, store) "
+                "VALUES (?, ?, 0, 0, ?, ?) ON CONFLICT DO UPDATE SET "
+                "journal = excluded.journal, store = excluded.store",
+                row,
+            )
+
+    def size(self) -> int:
+        """Bytes of the store's file."""
+        return self.path.stat().st_size
 
     # -- small tables --------------------------------------------------------------------------
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from typing import IO, TYPE_CHECKING, Annotated, Literal, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
@@ -54,6 +55,12 @@ class Listed(Struct, frozen=True, forbid_unknown_fields=True):
     def filter(self) -> Filter:
         names = Filter.__struct_fields__
         return Filter(**{name: getattr(self, name) for name in names})
+
+
+class Limited(Struct, frozen=True, forbid_unknown_fields=True):
+    """Query parameter of a list that nothing else chooses from."""
+
+    limit: Limit = 100
 
 
 class Span(Struct, frozen=True, forbid_unknown_fields=True):
@@ -129,6 +136,8 @@ class Api:
         yield "PUT", "/predictions/{number:int}/review", self.review
         yield "DELETE", "/predictions/{number:int}/review", self.take_back
         yield "GET", "/review", self.to_review
+        yield "GET", "/reviews", self.reviewed
+        yield "DELETE", "/reviews/{number:int}", self.take_back_number
         yield "GET", "/reviews.zip", self.data_set
         yield "GET", "/heatmap", self.heatmap
         yield "GET", "/days", self.days
@@ -196,10 +205,23 @@ class Api:
     # -- reviews -------------------------------------------------------------------------------
 
     def to_review(self, request: Request) -> Response:
-        """Predictions without a review, the least certain first."""
+        """Predictions without a review: in turn the least certain and the most surprising."""
         query = parameters(request, Listed)
         with self._page.reader() as reader:
-            return answer(reader.uncertain(query.filter(), query.limit))
+            return answer(reader.to_review(query.filter(), query.limit))
+
+    def reviewed(self, request: Request) -> Response:
+        """Reviews, the newest first."""
+        query = parameters(request, Limited)
+        with self._page.reader() as reader:
+            return answer(list(reader.reviews(query.limit)))
+
+    def take_back_number(self, request: Request) -> Response:
+        """Take a review back by its own number, even if its prediction is pruned."""
+        number = int(request.path_params["number"])
+        if number > 2**52 or not reviews.take_back_number(self._page.store, number):
+            raise NotFound(f"there is no review {number}")
+        return answer({"number": number})
 
     async def review(self, request: Request) -> Response:
         """Say whether a prediction was right."""
@@ -224,12 +246,16 @@ class Api:
 
     def data_set(self, request: Request) -> Response:
         """The reviewed sounds with their labels, as a data set in a zip."""
+        file = tempfile.TemporaryFile()  # noqa: SIM115 - the answer closes it
         with self._page.reader() as reader:
-            ids = reader.table("SELECT prediction FROM reviews WHERE label NOTNULL")
-            rows = reader.by_ids([bytes(each["prediction"]) for each in ids])  # type: ignore[call-overload]
-        data = reviews.as_data_set(iter(rows), self._page.sound)
-        headers = {"Content-Disposition": 'attachment; filename="my-sounds.zip"'}
-        return Response(data, media_type="application/zip", headers=headers)
+            reviews.write_data_set(file, reader.reviews(), self._page.sound)
+        size = file.tell()
+        file.seek(0)
+        headers = {
+            "Content-Disposition": 'attachment; filename="my-sounds.zip"',
+            "Content-Length": str(size),
+        }
+        return StreamingResponse(chunks(file), media_type="application/zip", headers=headers)
 
     # -- sums ----------------------------------------------------------------------------------
 
@@ -325,7 +351,7 @@ class Api:
         with self._page.reader() as reader:
             return answer(
                 {
-                    "store_bytes": self._page.store.path.stat().st_size,
+                    "store_bytes": self._page.store.size(),
                     "daemons": [
                         {**each.describe(), "minutes": reader.health(each.number, since, until)}
                         for each in self._page.followers
@@ -367,6 +393,13 @@ def _events(
     )
 
 
+def chunks(file: IO[bytes]) -> Iterator[bytes]:
+    """A file in parts; closes it."""
+    with file:
+        while part := file.read(1 << 16):
+            yield part
+
+
 def ranged(request: Request, data: bytes, name: str) -> Response:
     """A file in whole or the part that `Range: bytes=a-b` asks for (RFC 9110, section 14)."""
     headers = {
@@ -405,5 +438,6 @@ PARAMETERS: dict[str, type[Struct]] = {
     **dict.fromkeys(
         ("/predictions", "/review", "/events", "/files", "/gaps", "/statuses", "/export"), Listed
     ),
+    "/reviews": Limited,
     **dict.fromkeys(("/heatmap", "/days", "/scores", "/health"), Span),
 }

@@ -18,13 +18,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from daemon.errors import DaemonError
 from daemon.page.follower import Follower
-from daemon.page.store.reader import Reader, Row
+from daemon.page.store.reader import Reader
 from daemon.page.store.writer import Store
 from daemon.page.web.access import COOKIE, HEADERS, SESSION_S, Gate, Session, token_digest
 from daemon.page.web.api import Api, answer, failure, not_found_or_bad
 from daemon.page.web.live import Hub, TooManyListeners
 from daemon.page.web.openapi import document
-from daemon.page.web.sound import NoSound, read_window
+from daemon.page.web.sound import Clip, NoSound, read_window
 from tinyast.arrays import Float
 
 STATIC = Path(__file__).parent.parent / "static"
@@ -53,8 +53,8 @@ class Page:
         finally:
             db.close()
 
-    def sound(self, row: Row) -> tuple[Float, int]:
-        """The sound of a prediction, (n,), and its rate in Hz. Raises NoSound."""
+    def sound(self, row: Clip) -> tuple[Float, int]:
+        """The sound of a window, (n,), and its rate in Hz. Raises NoSound."""
         follower = next((each for each in self.followers if each.number == row.daemon), None)
         if follower is None:
             raise NoSound("its daemon is no longer followed")

@@ -4,31 +4,48 @@ from __future__ import annotations
 
 import io
 import os
+from typing import Protocol
 from urllib.parse import unquote_to_bytes
 
 import numpy as np
 
 from daemon.errors import DaemonError
 from daemon.host.beneath import open_file
-from daemon.page.store.reader import Row
 from tinyast.arrays import Float
 from tinyast.audio.content import Content
 from tinyast.audio.decoding import FORMATS, open_recording
 from tinyast.errors import AudioError
 
 
+class Clip(Protocol):
+    """Where a window lies: a prediction or a review."""
+
+    @property
+    def daemon(self) -> int: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def path(self) -> str | None: ...
+    @property
+    def encoded(self) -> bool: ...
+    @property
+    def start_s(self) -> float: ...
+    @property
+    def length_s(self) -> float: ...
+
+
 class NoSound(DaemonError):
     """The sound of a prediction cannot be given; the text says why."""
 
 
-def path_of(row: Row) -> bytes:
+def path_of(row: Clip) -> bytes:
     """The path in a message as the file system has it. Raises NoSound."""
     if row.path is None:
         raise NoSound("the daemon kept no sound of this window (setting: keep)")
     return unquote_to_bytes(row.path) if row.encoded else os.fsencode(row.path)
 
 
-def read_window(row: Row, roots: list[bytes]) -> tuple[Float, int]:
+def read_window(row: Clip, roots: list[bytes]) -> tuple[Float, int]:
     """Mono samples, (n,), and their rate in Hz.
 
     `roots` are the folders that the daemon named; a file outside of them is not opened. Raises

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from pages import CHROMIUM, PageProcess
@@ -13,6 +14,7 @@ playwright = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="Chromium is not installed")
 
 HOSTILE = "<img src=x onerror=alert(1)>.wav"
+NOWHERE = "--connect=ipc:///nowhere/p,ipc:///nowhere/r"
 VIEWS = ("now", "day", "label", "review", "health")
 
 
@@ -109,3 +111,112 @@ def test_what_is_dropped_appears_and_plays(page: PageProcess, browser: object) -
     tab.evaluate("document.querySelector('audio').load()")
     page.wait_for(lambda: (tab.evaluate(length) or 0) > 0, "loaded")
     tab.close()
+
+
+def test_a_threshold_is_moved_by_mouse_and_keyboard(page: PageProcess, browser: object) -> None:
+    tab = browser.new_page()  # type: ignore[attr-defined]
+    label = page.get("predictions", limit=1)[0]["label"]
+    events = page.get("scores", label=label, days=60)["events"]
+    tab.goto(f"{page.url}/#/label?label={label}")
+    slider = tab.get_by_role("slider")
+    slider.focus()
+    tab.keyboard.press("Home")
+    playwright.expect(slider).to_have_attribute("aria-valuenow", "0.00")
+    playwright.expect(tab.locator("[data-events]")).to_have_attribute("data-events", str(events[0]))
+    tab.keyboard.press("ArrowRight")
+    playwright.expect(tab.locator("pre")).to_have_text(
+        f'[decision.thresholds]\n"{label}" = 0.02', use_inner_text=True
+    )
+    box = slider.bounding_box()
+    tab.mouse.move(box["x"] + 5, box["y"] + 50)
+    tab.mouse.down()
+    tab.mouse.move(box["x"] + box["width"] / 2, box["y"] + 50, steps=3)
+    tab.mouse.up()
+    playwright.expect(slider).to_have_attribute("aria-valuenow", "0.50")
+    assert tab.url.endswith("threshold=0.50")
+    tab.reload()  # the view is a link
+    playwright.expect(slider).to_have_attribute("aria-valuenow", "0.50")
+    tab.close()
+
+
+def test_a_day_is_filtered_and_its_link_shows_the_same(page: PageProcess, browser: object) -> None:
+    tab = browser.new_page()  # type: ignore[attr-defined]
+    tab.goto(f"{page.url}/#/day")
+    tab.get_by_label("File name contains").fill("sound-1")
+    tab.get_by_label("Least score").fill("0")
+    tab.get_by_label("Time zone").fill("Asia/Tokyo")
+    tab.get_by_role("button", name="Show").click()
+    rows = tab.locator("tbody tr[data-number]")
+    playwright.expect(rows).to_have_count(1)
+    shown = rows.first.inner_text()
+    export = tab.get_by_role("link", name="JSONL").get_attribute("href")
+    assert page.http.get(f"/{export}").text.count("\n") == 1
+    other = browser.new_context().new_page()  # type: ignore[attr-defined]
+    other.goto(tab.url)
+    playwright.expect(other.locator("tbody tr[data-number]")).to_have_count(1)
+    assert other.locator("tbody tr[data-number]").first.inner_text() == shown
+    with tab.expect_download() as download:
+        tab.get_by_role("link", name="Download").first.click()
+    assert download.value.suggested_filename.endswith(".wav")
+    tab.close()
+    other.context.close()
+
+
+def test_a_review_is_taken_back_later(page: PageProcess, browser: object) -> None:
+    tab = browser.new_page()  # type: ignore[attr-defined]
+    tab.goto(f"{page.url}/#/review")
+    tab.get_by_label("It is another or a new label").fill("kettle")
+    tab.get_by_role("button", name="Save").click()
+    tab.get_by_text("1 reviewed now.").wait_for()
+    (review,) = page.get("reviews")
+    assert (review["verdict"], review["label"]) == ("other", "kettle")
+    tab.reload()
+    tab.get_by_role("button", name="Take back").click()
+    tab.get_by_text("Reviewed last").wait_for(state="detached")
+    assert page.get("reviews") == []
+    tab.close()
+
+
+def test_a_browser_that_slept_shows_what_it_missed(page: PageProcess, browser: object) -> None:
+    """The page stops and starts meanwhile, and a write still works. A daemon that stops shows."""
+    tab = browser.new_page()  # type: ignore[attr-defined]
+    tab.goto(f"{page.url}/#/now")
+    tab.get_by_text("Live.").wait_for()
+    strip = tab.locator(".strip button")
+    strip.first.wait_for()
+    before = strip.count()
+    page.kill()
+    tab.get_by_text("Not connected").wait_for()
+    write_wav(page.store.parent / "in" / "missed.wav")
+    page.start()
+    playwright.expect(strip).to_have_count(before + 1, timeout=20_000)
+    tab.goto(f"{page.url}/#/review")
+    tab.get_by_role("button", name="Wrong").click()
+    tab.get_by_text("1 reviewed now.").wait_for()
+    tab.get_by_role("button", name="Take back").first.click()
+    tab.close()
+
+
+def test_signing_in_by_keyboard(page: PageProcess, browser: object, tmp_path: Path) -> None:
+    secret = tmp_path / "password"
+    secret.write_text("correct horse\n")
+    secret.chmod(0o600)
+    guarded = PageProcess(tmp_path, options=("--password-file", str(secret), NOWHERE)).start()
+    try:
+        tab = browser.new_page()  # type: ignore[attr-defined]
+        tab.goto(guarded.url)
+        tab.get_by_label("Password").wait_for()
+        tab.keyboard.type("correct horse")
+        tab.keyboard.press("Enter")
+        tab.get_by_role("heading", name="Now", exact=True).wait_for()
+        for _ in range(2):  # past the link that skips to the content
+            tab.keyboard.press("Tab")
+        for view in VIEWS[1:]:
+            tab.keyboard.press("Tab")
+            tab.keyboard.press("Enter")
+            tab.get_by_role("heading", name=view.capitalize(), exact=True).wait_for()
+        tab.get_by_role("button", name="Sign out").click()
+        tab.get_by_label("Password").wait_for()
+        tab.close()
+    finally:
+        guarded.clean_up()

@@ -17,6 +17,7 @@ from daemon.page.store.writer import Limits, Store
 from scripts.benchmark.stored import DAYS, fill
 
 PREDICTIONS = stress(1_000_000, 20_000)
+SPAN_DAYS = DAYS * PREDICTIONS / 1_000_000  # as dense as the full store
 DAY_MS = 86_400_000
 ZONE = ZoneInfo("Europe/Berlin")
 # Instructions of SQLite's machine: about 50 ms on one core. A scan of all predictions takes some
@@ -30,7 +31,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Store, floa
     """A store, and the bytes that filling it took."""
     folder = tmp_path_factory.mktemp("full")
     Store(folder).close()
-    grew = fill(folder, PREDICTIONS, PREDICTIONS // 20)
+    grew = fill(folder, PREDICTIONS, PREDICTIONS // 20, SPAN_DAYS)
     store = Store(folder)
     yield store, grew
     store.close()
@@ -54,7 +55,7 @@ VIEWS: dict[str, Callable[[Reader], object]] = {
     "heat map": lambda r: r.heatmap(TODAY - timedelta(1), ZONE, None, None),
     "calendar": lambda r: r.days(TODAY - timedelta(59), TODAY, ZONE, COMMON),
     "thresholds": lambda r: r.scores(COMMON, 0),
-    "review": lambda r: r.uncertain(Filter(), 50),
+    "review": lambda r: r.to_review(Filter(), 50),
     "health": lambda r: r.health(1, NOW_MS - DAY_MS, NOW_MS),
 }
 
@@ -85,7 +86,7 @@ def test_sums_are_those_of_the_rows(full: tuple[Store, float]) -> None:
     db = full[0].connect()
     reader = Reader(db)
     (label,) = reader.table("SELECT accepted, rejected FROM labels WHERE name = ?", [COMMON])
-    days = reader.days(TODAY - timedelta(DAYS + 1), TODAY, ZONE, COMMON)
+    days = reader.days(TODAY - timedelta(SPAN_DAYS + 1), TODAY, ZONE, COMMON)
     assert (sum(a for _, a, _ in days), sum(r for _, _, r in days)) == tuple(label.values())
     (rows,) = reader.table(
         "SELECT count(*) AS n FROM predictions WHERE reason IS NULL AND label = "

@@ -155,7 +155,7 @@ def test_a_prediction_takes_little_room(tmp_path: Path) -> None:
             pages = db.execute("PRAGMA page_count").fetchone()[0]
         sizes.append(pages * 4096)
     store.close()
-    assert (sizes[1] - sizes[0]) / 4_000 < 250
+    assert (sizes[1] - sizes[0]) / 4_000 < 250, sizes
 
 
 def test_old_predictions_go_and_counts_and_reviews_stay(tmp_path: Path) -> None:

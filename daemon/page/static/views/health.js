@@ -16,13 +16,23 @@ export function Health() {
     <${Table} title="Files" columns=${['Time', 'Source', 'File', 'State', 'Why']} rows=${files.map((each) => [stamp(each.at), each.source, each.path, each.state, each.error])} />`;
 }
 
+// What each chart shows, and its lines: title, field, and by how much it is divided.
+const CHARTS = [
+  ['windows a second', [['windows a second', 'windows', 60], ['of them silence', 'silent', 60]]],
+  ['backlog', [['files waiting', 'files', 1], ['messages waiting', 'messages', 1]]],
+  ['latency', [['mean latency, ms', 'latency_ms', 1]]],
+  ['starts', [['starts', 'starts', 1]]],
+  ['sizes', [['journal, MB', 'journal_bytes', 1e6], ['store, MB', 'store_bytes', 1e6]]],
+];
+
 function Daemon({ daemon }) {
   const x = daemon.minutes.map((each) => each.at / 1000);
   const column = (name) => daemon.minutes.map((each) => each[name]);
   return html`<section class="panel"><h3>${daemon.node ?? daemon.endpoint} <span class=${daemon.state === 'running' ? 'good' : 'bad'}>${daemon.state}</span></h3>
     ${daemon.lost > 0 && html`<p class="bad">${daemon.lost} messages were pruned before the page could read them.</p>`}
-    ${x.length > 1 ? html`<${Chart} x=${x} time=${true} series=${[{ label: 'windows a minute', values: column('windows') }, { label: 'files waiting', values: column('files') }]} label="windows and backlog over the last day" />
-    <${Chart} x=${x} time=${true} series=${[{ label: 'latency, ms', values: column('latency_ms') }]} label="mean latency over the last day" />` : html`<p class="dim">Too little time has passed for a chart.</p>`}</section>`;
+    <p>Starts in the last day: ${column('starts').reduce((a, b) => a + b, 0)}.${daemon.heartbeat?.blocked && html` <strong class="bad">${daemon.heartbeat.blocked}</strong>`}</p>
+    ${x.length > 1 ? html`<div class="charts">${CHARTS.map(([label, series]) => html`<${Chart} key=${label} x=${x} time=${true} label=${`${label} over the last day`}
+      series=${series.map(([title, name, unit]) => ({ label: title, values: column(name).map((value) => (value == null ? null : value / unit)) }))} />`)}</div>` : html`<p class="dim">Too little time has passed for a chart.</p>`}</section>`;
 }
 
 const Table = ({ title, columns, rows }) => html`<section class="panel"><h3>${title}</h3>${rows.length ? html`<div class="scroll" tabindex="0" role="region" aria-label=${title}><table>

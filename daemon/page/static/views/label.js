@@ -1,9 +1,12 @@
-// One label: its days, the histogram of its scores, and what another threshold would give.
-import { html, useState } from '../vendor/htm-preact.js';
+// One label: its calendar, the histogram of its scores, and what another threshold would give.
+import { html, useEffect, useState } from '../vendor/htm-preact.js';
 import { day, get, query, words, zone } from '../api.js';
-import { Chart, Failure, useLoad } from '../parts.js';
+import { Failure, useLoad } from '../parts.js';
+import { Histogram } from '../histogram.js';
 
-const DAYS = 60;
+const WEEKS = 26;
+const DAYS = 60;  // of the scores
+const WEEKDAYS = ['Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat', 'Sun'];
 
 export function Label({ values, go }) {
   const [labels, error] = useLoad(() => get('labels'), []);
@@ -12,35 +15,61 @@ export function Label({ values, go }) {
   return html`<h2>Label</h2>
     <form class="filter"><label>Label <select value=${label} onchange=${(event) => go('label', { label: event.target.value })}>
       ${labels?.map((each) => html`<option value=${each.label} selected=${each.label === label}>${words(each.label)} (${each.accepted} accepted)</option>`)}</select></label></form>
-    ${label && html`<${Days} key=${`d${label}`} label=${label} /><${Scores} key=${`s${label}`} label=${label} />`}`;
+    ${labels && !labels.length && html`<p class="dim">Nothing heard yet.</p>`}
+    ${label && html`<${Calendar} key=${`d${label}`} label=${label} /><${Scores} key=${`s${label}`} label=${label} given=${values.threshold} />`}`;
 }
 
-function Days({ label }) {
-  const [days, error] = useLoad(() => get('days', { label, zone: zone(), day: day(), days: DAYS }), [label]);
+const shift = (date, days) => { const at = new Date(`${date}T12:00Z`); at.setUTCDate(at.getUTCDate() + days); return at.toISOString().slice(0, 10); };
+
+function Calendar({ label }) {
+  const today = day();
+  const monday = shift(today, -((new Date(`${today}T12:00Z`).getUTCDay() + 6) % 7) - 7 * (WEEKS - 1));
+  const [days, error] = useLoad(() => get('days', { label, zone: zone(), day: today, days: 7 * WEEKS }), [label]);
+  useEffect(() => { const place = document.querySelector('.calendar'); if (place) place.scrollLeft = place.scrollWidth; }, [days]);
   if (error) return html`<${Failure} error=${error} />`;
-  if (!days?.length) return html`<p class="dim">Not heard in ${DAYS} days.</p>`;
-  return html`<section class="panel"><h3>The last ${DAYS} days</h3><div class="scroll" tabindex="0" role="region" aria-label="days"><table>
-    <thead><tr><th scope="col">Day</th><th scope="col" class="number">Accepted</th><th scope="col" class="number">Rejected</th></tr></thead>
-    <tbody>${days.map(([date, accepted, rejected]) => html`<tr key=${date}><th scope="row"><a href=${`#/day${query({ day: date, label })}`}>${date}</a></th>
-      <td class="number">${accepted}</td><td class="number">${rejected}</td></tr>`)}</tbody></table></div></section>`;
+  if (!days) return null;
+  const counts = Object.fromEntries(days.map(([date, accepted, rejected]) => [date, { accepted, rejected }]));
+  const most = Math.max(1, ...days.map(([, accepted]) => accepted));
+  const weeks = Array.from({ length: WEEKS }, (_, n) => shift(monday, 7 * n));
+  const sum = days.reduce((total, [, accepted]) => total + accepted, 0);
+  return html`<section class="panel"><h3>The last ${WEEKS} weeks</h3><p>Accepted windows: ${sum}.</p>
+    <div class="scroll calendar" tabindex="0" role="region" aria-label="calendar"><table class="heat">
+    <thead><tr><th scope="col"><span class="hidden">Weekday</span></th>${weeks.map((week) => html`<th scope="col"><span class="hidden">week of ${week}</span>${week.slice(8) <= '07' ? week.slice(2, 7) : ''}</th>`)}</tr></thead>
+    <tbody>${WEEKDAYS.map((name, n) => html`<tr key=${name}><th scope="row">${name}</th>${weeks.map((week) => html`<${Cell} date=${shift(week, n)} today=${today} found=${counts[shift(week, n)]} most=${most} label=${label} />`)}</tr>`)}</tbody></table></div></section>`;
 }
 
-function Scores({ label }) {
+function Cell({ date, today, found, most, label }) {
+  if (date > today || !found) return html`<td></td>`;
+  const text = `${date}: ${found.accepted} accepted, ${found.rejected} rejected`;
+  return html`<td style=${{ background: found.accepted ? `rgba(var(--heat), ${(0.12 + 0.38 * found.accepted / most).toFixed(2)})` : '' }}>
+    <a href=${`#/day${query({ day: date, label, zone: zone() })}`} title=${text} aria-label=${text}>${found.accepted}</a></td>`;
+}
+
+function Scores({ label, given }) {
   const [found, error] = useLoad(() => get('scores', { label, days: DAYS }), [label]);
-  const [threshold, setThreshold] = useState(0.75);
+  const [newest] = useLoad(() => get('predictions', { label, limit: 1 }), [label]);
+  const [moved, setMoved] = useState(given === undefined ? null : +given);
+  const [copied, setCopied] = useState(false);
   if (error) return html`<${Failure} error=${error} />`;
-  if (!found) return null;
+  if (!found || !newest) return null;
   const bins = found.predictions.length;
-  const at = Math.min(bins - 1, Math.round(threshold * bins));
+  const current = newest[0]?.threshold ?? 0.75;
+  const at = Math.min(bins - 1, Math.max(0, Math.round((moved ?? current) * bins)));
+  const threshold = (at / bins).toFixed(2);
+  const move = (bin) => {
+    setMoved(bin / bins); setCopied(false);
+    history.replaceState(null, '', `#/label${query({ label, threshold: (bin / bins).toFixed(2) })}`);
+  };
   const sum = (list) => list.slice(at).reduce((a, b) => a + b, 0);
   const [right, wrong] = [sum(found.right), sum(found.wrong)];
   const hourly = found.hours >= 1 ? found.events[at] / found.hours : null;
-  const x = found.predictions.map((_, i) => i / bins);
+  const lines = `[decision.thresholds]\n${JSON.stringify(label)} = ${threshold}`;
+  const copy = () => navigator.clipboard.writeText(lines).then(() => setCopied(true));
   return html`<section class="panel"><h3>Scores of ${words(label)}</h3>
-    <${Chart} x=${x} series=${[{ label: 'windows', values: found.predictions, bars: true }]} label=${`histogram of the scores of ${words(label)}`} onPick=${(i) => setThreshold(i / bins)} />
-    <p><label>Threshold <input type="range" min="0" max="1" step=${1 / bins} value=${threshold} oninput=${(event) => setThreshold(+event.target.value)} /></label> <output>${threshold.toFixed(2)}</output></p>
-    <p data-events=${found.events[at]}>At this threshold: events: <strong>${found.events[at]}</strong> in ${found.hours.toFixed(1)} hours${hourly != null && `, ${hourly.toFixed(2)} an hour, ${(24 * hourly).toFixed(1)} a day`}.
-      ${right + wrong > 0 && html` Of ${right + wrong} reviewed windows above it, ${right} were right.`}</p>
-    <p>For the settings:</p><pre>[decision.thresholds]
-"${label}" = ${threshold.toFixed(2)}</pre></section>`;
+    <p id="howto">Windows of the last ${DAYS} days by score. Drag the line, or move it with the arrow keys. The threshold is now ${current.toFixed(2)}.</p>
+    <${Histogram} counts=${found.predictions} at=${at} onMove=${move} label=${`threshold of ${words(label)}`} />
+    <p role="status" data-events=${found.events[at]}>At <strong>${threshold}</strong>: ${sum(found.predictions)} windows in <strong>${found.events[at]}</strong> events in ${found.hours.toFixed(1)} hours${hourly != null ? html`, <strong>${hourly.toFixed(2)}</strong> an hour, <strong>${(24 * hourly).toFixed(1)}</strong> a day` : ''}.
+      ${right + wrong > 0 && html` Of ${right + wrong} reviewed windows at or above it, <strong>${right}</strong> were right.`}</p>
+    <p>For the settings:</p><pre tabindex="0">${lines}</pre>
+    ${navigator.clipboard && html`<button onclick=${copy}>Copy</button> <span role="status">${copied && 'Copied.'}</span>`}</section>`;
 }

@@ -11,11 +11,21 @@ export function Now() {
   const [live, setLive] = useState(false);
   useEffect(() => {
     get('daemons').then(setDaemons);
-    let waiting = null;  // several messages at once are one request
+    // Several messages at once are one request. The next one waits the longer, the slower the page answers.
+    let [waiting, pause] = [null, 100];
+    const again = async () => {
+      const begin = performance.now();
+      await load();
+      pause = Math.min(2000, Math.max(100, 5 * (performance.now() - begin)));
+      waiting = null;
+      if (missed) { missed = false; soon(); }
+    };
+    let missed = false;  // a message came while the request was under way
+    const soon = () => { if (waiting) missed = true; else waiting = setTimeout(again, pause); };
     return listen((kind, message) => {
       setLive(kind !== 'lost');
       if (kind === 'heartbeat') setDaemons((all) => [...all.filter((each) => each.number !== message.number), message].sort((a, b) => a.number - b.number));
-      else if (kind !== 'lost') waiting ??= setTimeout(() => { waiting = null; load(); }, 100);
+      else if (kind !== 'lost') soon();
     });
   }, []);
   if (error) return html`<${Failure} error=${error} />`;
@@ -28,19 +38,19 @@ export function Now() {
       ${each.heartbeat?.blocked && html` <strong class="bad">${each.heartbeat.blocked}</strong>`}</p>`)}
     ${found?.events.length > 0 && html`<section class="panel"><h3>Going on</h3><ul>${found.events.map((event) => html`
       <li key=${event.id}>${words(event.label)} at ${event.source} since ${clock(event.began)}, up to ${percent(event.peak)}</li>`)}</ul></section>`}
-    ${found?.sources.map((source) => html`<${Source} key=${source.number} source=${source}
+    ${found?.sources.map((source) => html`<${Source} key=${source.number} source=${source} of=${daemons.length > 1 && daemons.find((each) => each.number === source.daemon)}
       state=${states.find((each) => each.name === source.name && each.daemon === source.daemon)} />`)}
     ${found && !found.sources.length && html`<p>Nothing heard yet. Drop a WAV file into a watched folder.</p>`}`;
 }
 
-function Source({ source, state }) {
+function Source({ source, state, of }) {
   const [chosen, setChosen] = useState(null);
   const rows = source.predictions.slice(0, KEPT);
   const row = rows.find((each) => each.number === chosen) ?? rows[0];
   return html`<section class="panel" data-source=${source.name}>
-    <h3>${source.name} <span class="dim">${source.kind === 'mic' ? 'microphone' : 'folder'}${state && `, ${state.state}`}</span></h3>
+    <h3>${source.name} ${of && html`<span class="dim">on ${of.node ?? of.endpoint}</span> `}<span class="dim">${source.kind === 'mic' ? 'microphone' : 'folder'}${state && `, ${state.state}`}</span></h3>
     ${state?.degraded && html`<p class="bad">${state.degraded}</p>`}
-    ${state?.kind === 'mic' && html`<p><label>Level <meter class="level" min="-90" max="0" value=${state.level_dbfs}></meter></label> ${level(state.level_dbfs)}</p>`}
+    ${state?.kind === 'mic' && html`<p><label>Level <meter class="level" min="-90" max="0" value=${state.level_dbfs}></meter></label> ${level(state.level_dbfs)}${state.silent && html` <strong class="bad">It gives exact zeros.</strong>`}</p>`}
     <div class="strip">${[...rows].reverse().map((each) => html`<button key=${each.number} aria-pressed=${each.number === row?.number}
       aria-label=${`${words(each.label)} at ${clock(each.at)}`} onclick=${() => setChosen(each.number)}><${Picture} row=${each} /></button>`)}</div>
     ${row && html`<div class="split"><div><p><strong>${words(row.label)}</strong> ${percent(row.score)} <span class="dim">${clock(row.at)}${row.reason && `, ${words(row.reason)}`}</span></p>

@@ -1,7 +1,7 @@
 // Reviews: one prediction after another, by keyboard.
 import { html, useEffect, useState } from '../vendor/htm-preact.js';
 import { get, percent, put, remove, stamp, words } from '../api.js';
-import { Failure, Picture, Player, Top, useLoad } from '../parts.js';
+import { Failure, Picture, Player, Time, Top, useLoad, VERDICTS } from '../parts.js';
 
 const KEYS = { r: 'right', w: 'wrong', i: 'ignore' };
 
@@ -36,15 +36,29 @@ export function Review({ values }) {
   const other = (event) => { event.preventDefault(); const label = new FormData(event.target).get('label').trim(); if (label) { say('other', label); event.target.reset(); } };
   if (error) return html`<${Failure} error=${error} />`;
   return html`<h2>Review</h2>
-    <p>The least certain predictions first. Keys: <kbd>p</kbd> play, <kbd>r</kbd> right, <kbd>w</kbd> wrong, <kbd>i</kbd> not of interest, <kbd>u</kbd> take back.
+    <p>The least certain predictions first, and those that surprise most. Keys: <kbd>p</kbd> play, <kbd>r</kbd> right, <kbd>w</kbd> wrong, <kbd>i</kbd> not of interest, <kbd>u</kbd> take back.
       ${' '}<a href="api/v1/reviews.zip" download="my-sounds.zip">Export the reviewed sounds</a> as a data set to train with.</p>
     ${problem && html`<${Failure} error=${problem} />`}
     <p role="status">${done.length} reviewed now. ${done.length > 0 && html`<button onclick=${back}>Take the last one back</button>`}</p>
     ${queue && !row && html`<p class="dim">Nothing is left to review.</p>`}
     ${row && html`<section class="panel" key=${row.number} data-number=${row.number}><h3>Is this ${words(row.label)}?</h3>
-      <div class="split"><${Picture} row=${row} large=${true} /><div><p>${stamp(row.at)}, ${row.source}, ${percent(row.score)}${row.reason && `, ${words(row.reason)}`}</p>
+      <div class="split"><${Picture} row=${row} large=${true} /><div><p><${Time} row=${row} />, ${row.source}, ${percent(row.score)}${row.reason && `, ${words(row.reason)}`}</p>
       <${Player} row=${row} /><${Top} row=${row} /></div></div>
       <div class="buttons"><button class="main" onclick=${() => say('right')}>Right</button><button onclick=${() => say('wrong')}>Wrong</button><button onclick=${() => say('ignore')}>Not of interest</button></div>
       <form class="filter" onsubmit=${other}><label>It is another or a new label <input name="label" list="known" maxlength="100" /></label><button>Save</button></form>
-      <datalist id="known">${labels?.map((each) => html`<option value=${each.label}></option>`)}</datalist></section>`}`;
+      <datalist id="known">${labels?.map((each) => html`<option value=${each.label}></option>`)}</datalist></section>`}
+    <${Reviewed} count=${done.length} />`;
+}
+
+function Reviewed({ count }) {
+  const [found, error, load] = useLoad(() => get('reviews', { limit: 20 }), [count]);
+  const [problem, setProblem] = useState(null);
+  const back = (number) => remove(`reviews/${number}`).then(load, setProblem);
+  if (error || problem) return html`<${Failure} error=${error ?? problem} />`;
+  if (!found?.length) return null;
+  return html`<section class="panel"><h3>Reviewed last</h3><div class="scroll" tabindex="0" role="region" aria-label="reviewed last"><table>
+    <thead><tr><th scope="col">Recorded</th><th scope="col">Source</th><th scope="col">Heard as</th><th scope="col">Review</th><th scope="col">Undo</th></tr></thead>
+    <tbody>${found.map((each) => html`<tr key=${each.number}><td>${stamp(each.at)}</td><td class="path">${each.source}</td><td>${words(each.heard)}</td>
+      <td>${VERDICTS[each.verdict]}${each.verdict === 'other' ? ` ${words(each.label)}` : ''}</td>
+      <td><button onclick=${() => back(each.number)} aria-label=${`Take back the review of ${words(each.heard)} at ${stamp(each.at)}`}>Take back</button></td></tr>`)}</tbody></table></div></section>`;
 }
