@@ -28,9 +28,10 @@ from daemon.host.tcp import keep_alive
 from daemon.protocol.asking import Asker, milliseconds
 from daemon.protocol.cursor import Cursor
 from daemon.protocol.decoding import Received as Received  # the messages that a Client yields
-from daemon.protocol.decoding import ReceivedBeat, read_live, read_page
+from daemon.protocol.decoding import ReceivedBeat, ReceivedPicture, read_live, read_page
 from daemon.protocol.keys import ClientKeys as ClientKeys
 from daemon.protocol.messages import HEARTBEAT_TOPIC, PREFIX, TYPES
+from daemon.protocol.picture import PICTURE_TOPICS
 from daemon.protocol.replay import PageRequest, StatusRequest
 
 log = logging.getLogger(__name__)
@@ -55,7 +56,8 @@ class Client:
     another journal by now, or another message at that place, the client reads it from its start.
     `topics`: only messages whose topic begins with one of these. `buffered`: messages that wait
     between calls of `receive`; the client asks replay for any that do not fit. `keys`: needed for
-    a daemon with keys; made by `tinyastd keygen`.
+    a daemon with keys; made by `tinyastd keygen`. `pictures`: how many of the newest pictures
+    wait in `self.pictures` until the program takes them; with 0, the client does not ask for them.
 
     For one thread.
     """
@@ -70,6 +72,7 @@ class Client:
         buffered: int = 50_000,
         keys: ClientKeys | None = None,
         last_id: str | None = None,
+        pictures: int = 0,
     ) -> None:
         self._keys = keys
         self._publish_endpoint, self._replay_endpoint = publish, replay
@@ -86,10 +89,14 @@ class Client:
         for kind in TYPES:
             self._sub.subscribe(f"{PREFIX}{kind}.")
         self._sub.subscribe(HEARTBEAT_TOPIC)
+        if pictures:
+            self._sub.subscribe(PICTURE_TOPICS)
         self._sub.connect(publish)
         self._asker = Asker(self._context, replay, keys)
         self._ask_at = 0.0  # time.monotonic() before which not to ask again
         self._ready: deque[Received] = deque()
+        # Of live windows, each received before its prediction; the oldest are dropped.
+        self.pictures: deque[ReceivedPicture] = deque(maxlen=pictures)
         self.malformed = 0  # messages and replies that break the contract
         self.beat: ReceivedBeat | None = None  # the newest heartbeat
         self.silent = False  # whether the daemon hangs, is gone or cannot be reached
@@ -194,6 +201,8 @@ class Client:
         elif isinstance(received, ReceivedBeat):
             self.beat = received
             self._cursor.hear_beat(received.journal, received.last)
+        elif isinstance(received, ReceivedPicture):
+            self.pictures.append(received)
         elif self._cursor.passes(received):
             self._give(received)
 

@@ -236,8 +236,13 @@ class DeliveryThread(ServiceThread):
         if self._refused is not None:
             log.info("the journal can be written again")
             self._refused = None
+        envelope = self._journal.envelope()
         with self._socket_lock:
             socket = self._endpoint.socket
+            # Before the predictions, so that who gets one has its picture.
+            for picture in (each for delivery in deliveries for each in delivery.pictures):
+                socket.send(picture.topic.encode(), zmq.SNDMORE)
+                socket.send(to_json(picture.completed(envelope)))
             for message in published:
                 socket.send(message.topic.encode(), zmq.SNDMORE)
                 socket.send(message.body)

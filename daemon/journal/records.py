@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from daemon.errors import Abandoned as Abandoned
 from daemon.journal.ledger import LedgerRow
 from daemon.protocol.messages import Message
+from daemon.protocol.picture import Picture
 
 
 @dataclass(frozen=True)
@@ -56,3 +57,4 @@ class Delivery:
 
     record: Record
     committed: Callable[[], None] | None = None
+    pictures: Sequence[Picture] = ()  # of its predictions; published and not kept

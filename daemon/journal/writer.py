@@ -186,10 +186,14 @@ class Journal:
         with noting_damage(self.path):
             return self._commit(records)
 
+    def envelope(self) -> Envelope:
+        """What all messages that are published now share."""
+        return Envelope(self.uuid, self._run_id, self._node, now())
+
     def _commit(self, records: Iterable[Record]) -> list[Published]:
         newest, seq, at = dict(self.newest), self.seq, int(self._clock.now())
         size = self.message_bytes
-        envelope = Envelope(self.uuid, self._run_id, self._node, now())
+        envelope = self.envelope()
         published: list[Published] = []
         messages: list[Values] = []
         rows: list[Values] = []

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import msgspec
 
 from daemon.client import PUBLISH, REPLAY, Client, ClientKeys, NoAnswer
+from daemon.page.store.pictures import Pictures
 from daemon.page.store.writer import Store, known
 from daemon.page.web.live import Hub
 from daemon.protocol.decoding import Received, Refused
@@ -25,6 +26,7 @@ WAIT_S = 0.2  # for a message; how soon a stop is noticed
 STOPPED_S = 15.0  # without a heartbeat, three of them, after which a daemon counts as stopped
 PRUNE_S = 60.0  # between prunings of the store
 RETRY_S = 2.0  # after a failure
+PICTURES = 1_000  # that wait to be stored
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,10 @@ class _Status(msgspec.Struct):
 class Follower(threading.Thread):
     """One daemon. After a restart of the page it goes on where the store ends."""
 
-    def __init__(self, connection: Connection, store: Store, hub: Hub) -> None:
+    def __init__(self, connection: Connection, store: Store, pictures: Pictures, hub: Hub) -> None:
         super().__init__(name=f"follow {connection.publish}")
         self._connection, self._store, self._hub = connection, store, hub
+        self._pictures = pictures
         self.number, self._journal, self._seq, self._last_id = store.daemon(connection.publish)
         self._halt = threading.Event()
         self._beat: Heartbeat | None = None
@@ -100,6 +103,7 @@ class Follower(threading.Thread):
             journal=self._journal,
             last_id=self._last_id,
             keys=where.keys,
+            pictures=PICTURES,
         ) as client:
             while not self._halt.is_set():
                 if time.monotonic() - self._pruned > PRUNE_S:
@@ -107,6 +111,9 @@ class Follower(threading.Thread):
                     self._store.prune()
                     self._ask_status(client)
                 batch = self._take(client)
+                if client.pictures:  # before the predictions that they belong to
+                    self._pictures.add((each.id, each.png) for each in client.pictures)
+                    client.pictures.clear()
                 if batch:
                     self._keep(batch)
                 self.lost = client.lost

@@ -18,6 +18,7 @@ import uvicorn
 
 from daemon.errors import SettingsError, StartError
 from daemon.page.follower import Connection, Follower
+from daemon.page.store.pictures import Pictures
 from daemon.page.store.writer import Limits, Store
 from daemon.page.web.access import Gate, check_exposure, read_password, token_digest
 from daemon.page.web.app import Page, build
@@ -101,9 +102,11 @@ def serve(
     with ExitStack() as stack:
         store = Store(folder, Limits(settings.keep_days, settings.keep_mb))
         stack.callback(store.close)
+        pictures = Pictures(folder, settings.keep_mb)
+        stack.callback(pictures.close)
         hub, gate = Hub(), Gate(password, hosts)
-        followers = [Follower(each, store, hub) for each in connections]
-        config = _config(settings, Page(store, hub, followers, gate))
+        followers = [Follower(each, store, pictures, hub) for each in connections]
+        config = _config(settings, Page(store, pictures, hub, followers, gate))
         server = _Server(config, lambda: announce(address(settings)), hub.stop)
         for follower in followers:
             stack.callback(follower.join)

@@ -18,6 +18,7 @@ from daemon.pipeline.digest import Digest
 from daemon.pipeline.job import JobContext, Outcome
 from daemon.pipeline.prediction import Features, RecordingReader
 from daemon.protocol.messages import Error, Message, file_end, file_source
+from daemon.protocol.picture import Picture
 from daemon.settings.schema import Folder
 from tinyast.arrays import Float
 from tinyast.audio.content import Content
@@ -60,6 +61,7 @@ class FileJob:
         self._asked: tuple[Window, Features] | None = None  # the window that the model is given
         self._then: Callable[[], None] | None = None  # to be done once the digest is complete
         self._results: list[Delivery] = []  # of this step
+        self._pictures: list[Picture] = []  # of predictions that are not committed yet
         self._ended = False
 
     # -- a step --------------------------------------------------------------------------------
@@ -166,6 +168,7 @@ class FileJob:
             return
         window, features = self._asked
         message = self._reader.result(window, features, logits, self._source, self.claim.file_id)
+        self._pictures += self._context.picture(message, features.picture)
         self._windows += 1
         if self._windows == len(self._reader.plan):
             self._end_whole([message])
@@ -222,7 +225,8 @@ class FileJob:
         """Have something committed; with `outcome` as the last thing, after which it is done."""
         record = Record(messages, row, noticed=self.claim.noticed)
         done = None if outcome is None else partial(self._on_done, self.claim.path, outcome)
-        self._results.append(Delivery(record, done))
+        self._results.append(Delivery(record, done, self._pictures))
+        self._pictures = []
         self._ended = outcome is not None
 
     def _leave(self, outcome: Outcome) -> None:

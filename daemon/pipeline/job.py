@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -10,8 +11,11 @@ from daemon.journal.crashes import WorkMarks
 from daemon.journal.records import Delivery
 from daemon.monitoring.metrics import Stage, untimed
 from daemon.pipeline.prediction import Rules
+from daemon.protocol.messages import Prediction
+from daemon.protocol.picture import Picture
 from tinyast.arrays import Float
 from tinyast.classifier import Classifier
+from tinyast.features.picture import draw
 
 
 @dataclass
@@ -24,6 +28,16 @@ class JobContext:
     stage: Stage = untimed
     marks: WorkMarks | None = None  # of the work in hand, a slot for each worker
     crashes: Mapping[str, int] = field(default_factory=dict)  # of earlier runs, by name of work
+    pictures: bool = False  # whether to publish them
+
+    def picture(self, message: Prediction, seen: Float) -> list[Picture]:
+        """The picture of a window if it is to be published; `seen` is (mel bands, frames)."""
+        if not self.pictures:
+            return []
+        with self.stage("picture"):
+            drawing = draw(seen, self.classifier.checkpoint.features)
+            png = b64encode(drawing.png).decode("ascii")
+        return [Picture(id=message.id, source=message.source, png=png, picture_db=drawing.db)]
 
 
 @dataclass(frozen=True)

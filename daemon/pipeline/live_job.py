@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -28,6 +28,7 @@ from daemon.protocol.messages import (
     timestamp,
     to_json,
 )
+from daemon.protocol.picture import Picture
 from daemon.settings.schema import Events
 from tinyast.arrays import Float
 from tinyast.audio.decoding import checked
@@ -135,7 +136,8 @@ class LiveJob:
             return []
         judgement, detections = self._confirm(window, judgement)
         message = self._predict(window, judgement)
-        return self._deliver([message], detections, window.complete)
+        pictures = self._context.picture(message, features.picture)
+        return self._deliver([message], detections, window.complete, pictures)
 
     def more(self) -> bool:
         with self._lock:
@@ -190,7 +192,11 @@ class LiveJob:
         )
 
     def _deliver(
-        self, messages: list[Message], detections: list[Detection], noticed: float | None = None
+        self,
+        messages: list[Message],
+        detections: list[Detection],
+        noticed: float | None = None,
+        pictures: Sequence[Picture] = (),
     ) -> list[Delivery]:
         rows = []
         for one in detections:
@@ -202,7 +208,8 @@ class LiveJob:
                 rows.append(OpenEvent(one.id, None))
             else:
                 rows.append(OpenEvent(one.id, to_json(_Ongoing.of(message, number))))
-        return [Delivery(Record(messages, events=rows, noticed=noticed))] if messages else []
+        record = Record(messages, events=rows, noticed=noticed)
+        return [Delivery(record, pictures=pictures)] if messages else []
 
 
 def event(source: Source, one: Detection, number: int) -> Event:

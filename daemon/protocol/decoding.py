@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from daemon.protocol.messages import Event, FileEnd, Gap, Message, Prediction, Status
+from daemon.protocol.picture import Picture
 from daemon.protocol.replay import PageHead, Refusal, Seq
 from daemon.protocol.states import Heartbeat
 
@@ -35,6 +36,12 @@ class Head(Struct, frozen=True):
     seq: Seq
     prev: Seq
     id: str
+
+
+class _Shown(Struct, frozen=True):
+    type: str
+    id: str
+    png: bytes  # msgspec decodes base64
 
 
 class _Beat(Struct, frozen=True):
@@ -73,6 +80,20 @@ class ReceivedBeat:
 
 
 @dataclass(frozen=True)
+class ReceivedPicture:
+    """One picture, as published."""
+
+    id: str  # of its prediction
+    png: bytes
+    message: Any  # its JSON as plain Python values
+
+    @cached_property
+    def content(self) -> Picture:
+        """The picture as a struct. Raises msgspec.ValidationError if it breaks the contract."""
+        return msgspec.convert(self.message, Picture)
+
+
+@dataclass(frozen=True)
 class Page:
     """One answer of replay."""
 
@@ -97,14 +118,18 @@ class _Kind(Struct):
     type: str
 
 
-def read_live(frames: Sequence[bytes]) -> Received | ReceivedBeat | None:
-    """A message or heartbeat as it was published."""
+def read_live(frames: Sequence[bytes]) -> Received | ReceivedBeat | ReceivedPicture | None:
+    """A message, heartbeat or picture as it was published."""
     if len(frames) != 2:
         return None
     try:
         topic = str(frames[0], "utf-8")
         message = _decode(frames[1])
-        if isinstance(message, dict) and message.get("type") == "heartbeat":
+        kind = message.get("type") if isinstance(message, dict) else None
+        if kind == "picture":
+            shown = msgspec.convert(message, _Shown)
+            return ReceivedPicture(shown.id, shown.png, message)
+        if kind == "heartbeat":
             beat = msgspec.convert(message, _Beat)
             return ReceivedBeat(beat.journal, beat.last, message)
         return Received(topic, msgspec.convert(message, Head), message, frames[1])

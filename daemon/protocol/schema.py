@@ -25,6 +25,7 @@ from daemon.protocol.messages import (
     Source,
     Window,
 )
+from daemon.protocol.picture import Picture
 from daemon.protocol.replay import PageHead, PageRequest, Refusal, StatusRequest
 from daemon.protocol.states import (
     Backlog,
@@ -42,6 +43,7 @@ Schema = dict[str, object]
 STRUCTS: dict[str, type[Struct]] = {
     **KINDS,
     "heartbeat": Heartbeat,
+    "picture": Picture,
     "source": Source,
     "window": Window,
     "clock_doubt": ClockDoubt,
@@ -116,7 +118,7 @@ RULES_OF = {
 
 def make() -> Schema:
     """The whole schema."""
-    kinds = [*KINDS, "heartbeat"]
+    kinds = [*KINDS, "heartbeat", "picture"]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": "urn:tinyast:messages:1",

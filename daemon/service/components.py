@@ -87,6 +87,7 @@ class Components:
             self.tally.stage,
             held.marks,
             held.journal.count_crashes(held.marks.left),
+            settings.publishes_pictures,
         )
         self.pool = WorkerPool(settings.worker_count, self.jobs, self.context, self.tally)
         self.folders = [
@@ -173,6 +174,7 @@ class Components:
     def apply(self, settings: Settings) -> None:
         """Use other settings from the next file and the next live window on."""
         self.context.rules = Rules.of(settings)
+        self.context.pictures = settings.publishes_pictures
         for microphone in self.microphones:
             microphone.go_by(settings.events)
         logs.configure(settings.log)

@@ -28,6 +28,7 @@ from daemon.settings.schema import (
     Log,
     Microphone,
     Page,
+    Pictures,
     Settings,
 )
 
@@ -40,7 +41,7 @@ ENV_OTHERS = {
 TABLES: dict[str, type[Struct]] = {
     "": Settings, "folder": Folder, "microphone": Microphone, "decision": Decision,
     "events": Events, "events.labels": EventRule, "audio": Audio, "journal": JournalLimits,
-    "page": Page, "log": Log,
+    "page": Page, "pictures": Pictures, "log": Log,
 }  # fmt: skip
 LISTS = ("folder", "microphone")  # of tables: no variable names one of their members
 

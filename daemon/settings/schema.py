@@ -139,6 +139,12 @@ class Page(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     keep_mb: Annotated[float, Meta(ge=10)] = 1_000.0  # megabytes; the oldest are deleted first
 
 
+class Pictures(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`[pictures]`: what the model saw of each window, as a message."""
+
+    publish: bool | None = None  # None: if there is a `[page]`, which shows them
+
+
 class Log(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`[log]`: on standard error."""
 
@@ -167,6 +173,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     audio: Audio = Audio()
     journal: JournalLimits = JournalLimits()
     page: Page | None = None
+    pictures: Pictures = Pictures()
     log: Log = Log()
 
     @property
@@ -180,6 +187,11 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     @property
     def keys_path(self) -> Path | None:
         return Path(self.keys) if self.keys else None
+
+    @property
+    def publishes_pictures(self) -> bool:
+        given = self.pictures.publish
+        return self.page is not None if given is None else given
 
     @property
     def worker_count(self) -> int:

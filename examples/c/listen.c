@@ -12,6 +12,8 @@
  * - A second socket sends lost messages again: ask it for everything after our number. We ask for
  *   the newest message that we have, too: if another is in its place, the daemon's journal was put
  *   back (a restored snapshot, say), and we go back to where the two part.
+ * - A daemon with `[pictures] publish = true` also publishes what its model saw of each window: a
+ *   PNG in base64. Pictures have no seq, and replay has none. `--picture FILE` saves the next one.
  * - A heartbeat comes every 5 s. If none comes, the daemon hangs or is gone, or the connection is.
  * - A daemon with keys accepts only clients it knows: both sockets send our key and check its key.
  */
@@ -55,6 +57,7 @@ struct listener {
     struct had had[REMEMBERED];  /* the newest of them; that of `seq` at seq % REMEMBERED */
     int64_t files;               /* end states of files printed so far */
     int64_t count;               /* after how many to stop, or NOTHING */
+    const char *picture;         /* file for the next picture; NULL: none is wanted */
 };
 
 /* `what` holds one %s for `detail`. */
@@ -180,6 +183,31 @@ static void take_heartbeat(struct listener *self, const cJSON *message)
     self->behind = newest != self->position || strcmp(text(message, "journal"), self->journal) != 0;
 }
 
+/* Save the PNG of a picture: base64, four characters for three bytes. */
+static void save_picture(const char *path, const char *base64)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    uint32_t bits = 0;
+    int count = 0;
+    FILE *out = fopen(path, "wb");
+
+    if (out == NULL)
+        fail("cannot write %s", path);
+    for (; *base64 != '\0' && *base64 != '='; base64++) {
+        const char *digit = strchr(digits, *base64);
+        if (digit == NULL)
+            fail("a picture is no base64%s", "");
+        bits = bits << 6 | (uint32_t)(digit - digits);
+        count += 6;
+        if (count >= 8) {
+            count -= 8;
+            fputc((int)(bits >> count & 0xFF), out);
+        }
+    }
+    if (fclose(out) != 0)
+        fail("cannot write %s", path);
+}
+
 /* Print a published message if it is the next one; note if replay has to tell. */
 static void take_live(struct listener *self, zmq_msg_t *topic, zmq_msg_t *body)
 {
@@ -188,7 +216,11 @@ static void take_live(struct listener *self, zmq_msg_t *topic, zmq_msg_t *body)
 
     if (strcmp(text(message, "type"), "heartbeat") == 0) {
         take_heartbeat(self, message);
-    } else if (seq > 0) { /* pictures have none */
+    } else if (strcmp(text(message, "type"), "picture") == 0) {
+        if (self->picture != NULL)
+            save_picture(self->picture, text(message, "png"));
+        self->picture = NULL;
+    } else if (seq > 0) { /* types added later may have none */
         bool ours = strcmp(text(message, "journal"), self->journal) == 0;
         if (ours && seq == self->position + 1) {
             self->position = seq;
@@ -423,6 +455,7 @@ int main(int argc, char **argv)
         {"own-key", required_argument, NULL, 'o'},    /* file of our secret key */
         {"since", required_argument, NULL, 's'},      /* begin after this seq; 0 for all stored */
         {"count", required_argument, NULL, 'c'},      /* stop after this many files */
+        {"picture", required_argument, NULL, 'i'},    /* save the next picture to this file */
         {NULL, 0, NULL, 0},
     };
     static struct listener self = {.replay = "tcp://127.0.0.1:5756", .count = NOTHING};
@@ -437,6 +470,7 @@ int main(int argc, char **argv)
         case 'o': own_key = optarg; break;
         case 's': since = number(optarg); break;
         case 'c': self.count = number(optarg); break;
+        case 'i': self.picture = optarg; break;
         default: return 2;
         }
     }

@@ -12,10 +12,12 @@
 // - A second socket sends lost messages again: ask it for everything after our number. We ask for
 //   the newest message that we have, too: if another is in its place, the daemon's journal was put
 //   back (a restored snapshot, say), and we go back to where the two part.
+// - A daemon with `[pictures] publish = true` also publishes what its model saw of each window: a
+//   PNG in base64. Pictures have no seq, and replay has none. `--picture FILE` saves the next one.
 // - A heartbeat comes every 5 s. If none comes, the daemon hangs or is gone, or the connection is.
 // - A daemon with keys accepts only clients it knows: both sockets send our key and check its key.
 
-import { readFileSync } from "node:fs"
+import { readFileSync, writeFileSync } from "node:fs"
 import { parseArgs } from "node:util"
 import * as zmq from "zeromq"
 
@@ -125,7 +127,10 @@ class Place {
   }
 }
 
-/** Every message after seq `since`, each once, as [topic, message]; undefined: from now on. */
+/**
+ * Every message after seq `since`, each once, as [topic, message]; undefined: from now on.
+ * Pictures come as they are published; each before the prediction that has the same `id`.
+ */
 async function* listen(publish, replay, since) {
   const subscriber = new zmq.Subscriber({ receiveTimeout: SILENT_MS, ...keys })
   subscriber.subscribe("tinyast.v1.")
@@ -178,8 +183,10 @@ async function* follow(subscriber, publish, replay, place) {
     if (message.type === "heartbeat") {
       const newest = Math.max(...Object.values(message.last))
       behind = message.journal !== place.journal || newest !== place.position
+    } else if (message.type === "picture") {
+      yield [topic.toString(), message]
     } else if (message.seq !== undefined) {
-      const isNext = place.isNext(message) // pictures have no seq
+      const isNext = place.isNext(message) // types added later may have no seq
       behind = isNext === null
       if (isNext) yield [topic.toString(), message]
     }
@@ -203,6 +210,7 @@ async function main() {
       "server-key": { type: "string" }, // the daemon's public key file, server.key
       "own-key": { type: "string" }, // our secret key file, NAME.key_secret
       since: { type: "string" }, // begin after this seq; 0 for everything stored
+      picture: { type: "string" }, // save the next picture to this file (PNG)
       count: { type: "string" }, // stop after this many files
     },
   })
@@ -210,6 +218,12 @@ async function main() {
   const since = options.since === undefined ? undefined : Number(options.since)
   let files = 0
   for await (const [topic, message] of listen(options.publish, options.replay, since)) {
+    if (message.type === "picture") {
+      if (options.picture !== undefined)
+        writeFileSync(options.picture, Buffer.from(message.png, "base64"))
+      options.picture = undefined
+      continue
+    }
     console.log(line(topic, message))
     if (message.type === "file") files += 1
     if (files === Number(options.count)) return

@@ -11,11 +11,14 @@ docs/messages.md is the contract. The parts that matter here:
 * A second socket sends lost messages again: ask it for everything after our number. We ask for the
   newest message that we have, too: if another is in its place, the daemon's journal was put back
   (a restored snapshot, say), and we go back to where the two part.
+* A daemon with `[pictures] publish = true` also publishes what its model saw of each window: a PNG
+  in base64. Pictures have no seq, and replay has none. `--picture FILE` saves the next one.
 * A heartbeat comes every 5 s. If none comes, the daemon hangs or is gone, or the connection is.
 * A daemon with keys accepts only clients it knows: both sockets send our key and check its key.
 """
 
 import argparse
+import base64
 import json
 import sys
 from collections.abc import Iterator
@@ -125,7 +128,10 @@ def warn(text: str) -> None:
 
 
 def listen(publish: str, replay: str, since: int | None) -> Iterator[tuple[str, Message]]:
-    """Every message after seq `since`, each once, as (topic, message); None: from now on."""
+    """Every message after seq `since`, each once, as (topic, message); None: from now on.
+
+    Pictures come as they are published; each before the prediction that has the same `id`.
+    """
     subscriber = context.socket(zmq.SUB)
     subscriber.subscribe("tinyast.v1.")
     subscriber.connect(publish)  # before asking replay, so that no message falls between the two
@@ -154,7 +160,9 @@ def listen(publish: str, replay: str, since: int | None) -> Iterator[tuple[str, 
             if message["type"] == "heartbeat":
                 behind = place.journal != message["journal"]
                 behind |= place.position != max(message["last"].values())
-            elif "seq" in message:  # pictures have none
+            elif message["type"] == "picture":
+                yield topic.decode(), message
+            elif "seq" in message:  # types added later may have none
                 is_next = place.is_next(message)
                 behind = is_next is None
                 if is_next:
@@ -181,6 +189,7 @@ def main() -> None:
     parser.add_argument("--server-key", help="the daemon's public key file, server.key")
     parser.add_argument("--own-key", help="our own secret key file, NAME.key_secret")
     parser.add_argument("--since", type=int, help="begin after this seq; 0 for everything stored")
+    parser.add_argument("--picture", help="save the next picture to this file (PNG)")
     parser.add_argument("--count", type=int, help="stop after this many files")
     options = parser.parse_args()
     if (options.server_key is None) != (options.own_key is None):
@@ -190,6 +199,12 @@ def main() -> None:
 
     files = 0
     for topic, message in listen(options.publish, options.replay, options.since):
+        if message["type"] == "picture":
+            if options.picture is not None:
+                with open(options.picture, "wb") as file:
+                    file.write(base64.b64decode(message["png"]))
+                options.picture = None
+            continue
         print(line(topic, message), flush=True)
         files += message["type"] == "file"
         if files == options.count:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from PIL import Image
 from running import Daemon, free_port, of_type, stress
 from sounds import write_wav
 
@@ -220,6 +221,32 @@ def test_names_that_could_break_a_line(daemon: MakeDaemon, start_all: StartAll) 
     write_wav(path)
     for listener in start_all(running, "--since", "0", "--count", "1"):
         assert [line.path for line in listener.rest()] == [None, str(path), str(path)]
+
+
+def test_each_saves_a_picture(
+    daemon: MakeDaemon, commands: dict[str, list[str]], tmp_path: Path
+) -> None:
+    running = daemon(env={"TINYAST_PICTURES__PUBLISH": "true"}).start()
+    files = [tmp_path / f"{language}.png" for language in LANGUAGES]
+    listeners = [
+        Listener(commands[language], running, "--picture", str(file))
+        for language, file in zip(LANGUAGES, files, strict=True)
+    ]
+    try:
+        count = 0
+        while not all(file.exists() and file.stat().st_size for file in files):
+            count += 1  # nothing tells from outside when a listener has begun to listen
+            write_wav(running.folder / f"{count}.wav", seed=count)
+            running.ends(count)
+        for file, listener in zip(files, listeners, strict=True):
+            while listener.take(1)[0].what != "file.done":  # the picture is whole by then
+                pass
+            with Image.open(file) as image:
+                image.load()
+                assert (image.format, image.mode, image.size) == ("PNG", "L", (64, 64))
+    finally:
+        for listener in listeners:
+            listener.end()
 
 
 def test_no_daemon_is_said_in_one_line(commands: dict[str, list[str]], tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ no difference.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -70,6 +72,11 @@ def normalise(power: Float) -> Float:
     scaled = power * (np.float32(PEAK) / peak)
     picture: Float = (np.log(scaled + np.float32(LEAST)) + np.float32(MEAN)) / np.float32(SCALE)
     return picture
+
+
+def decibels(value: float) -> float:
+    """A value of a picture as power in decibels under the clip's loudest cell."""
+    return 10 / math.log(10) * (value * SCALE - MEAN - math.log(PEAK))
 
 
 def _htk(hz: NDArray[np.float64]) -> NDArray[np.float64]:

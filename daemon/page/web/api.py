@@ -197,10 +197,11 @@ class Api:
         return ranged(request, wav_bytes(samples, rate), f"{row.label}-{row.number}.wav")
 
     def picture(self, request: Request) -> Response:
-        """What the model saw of one window, as a PNG."""
-        samples, rate = self._page.sound(self._row(request))
+        """What the model saw of one window, as a PNG: as published, or drawn from its sound."""
+        row = self._row(request)
+        png = self._page.pictures.get(row.id) or draw(*self._page.sound(row))
         headers = {"Cache-Control": "private, max-age=86400"}
-        return Response(draw(samples, rate), media_type="image/png", headers=headers)
+        return Response(png, media_type="image/png", headers=headers)
 
     # -- reviews -------------------------------------------------------------------------------
 

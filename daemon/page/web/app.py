@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from daemon.errors import DaemonError
 from daemon.page.follower import Follower
+from daemon.page.store.pictures import Pictures
 from daemon.page.store.reader import Reader
 from daemon.page.store.writer import Store
 from daemon.page.web.access import COOKIE, HEADERS, SESSION_S, Gate, Session, token_digest
@@ -41,7 +42,15 @@ class SignIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Page:
     """What the handlers share."""
 
-    def __init__(self, store: Store, hub: Hub, followers: list[Follower], gate: Gate) -> None:
+    def __init__(
+        self,
+        store: Store,
+        pictures: Pictures,
+        hub: Hub,
+        followers: list[Follower],
+        gate: Gate,
+    ) -> None:
+        self.pictures = pictures
         self.store, self.hub, self.followers, self.gate = store, hub, followers, gate
 
     @contextmanager

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -22,6 +22,7 @@ from running import Daemon, of_type
 from sounds import write_wav
 
 from daemon.page.export import csv_lines
+from daemon.page.store.pictures import Pictures
 from daemon.page.store.reader import Ranked, Row
 
 HOSTILE = "<img src=x onerror=alert(1)>\x1b[31m.wav"
@@ -109,8 +110,38 @@ def test_a_picture_is_a_png_of_64_by_64(page: PageProcess) -> None:
     size = int.from_bytes(data[start - 8 : start - 4], "big")
     lines = zlib.decompress(data[start : start + size])
     assert len(lines) == 64 * 65
-    assert {lines[65 * n] for n in range(64)} == {0}  # no filter
-    assert (min(lines), max(lines)) == (0, 255)
+    assert {lines[65 * n] for n in range(64)} == {2}  # each row as the difference to the last
+    rows = np.frombuffer(lines, np.uint8).reshape(64, 65)[:, 1:].cumsum(axis=0, dtype=np.uint8)
+    assert (rows.min(), rows.max()) == (0, 255)
+
+
+def test_pictures_that_daemons_publish_are_kept(
+    daemon: Callable[..., Daemon], tmp_path: Path
+) -> None:
+    """They are shown when the sound is gone, and the newest replace the oldest."""
+    running = daemon(env={"TINYAST_PICTURES__PUBLISH": "true"}).start()
+    made = PageProcess(tmp_path, running).start()
+    try:
+        made.wait_for(lambda: made.get("daemons")[0]["state"] == "running", "following")
+        path = write_wav(running.folder / "a.wav")
+        (row,) = made.predictions(1)
+        path.unlink()
+        assert made.http.get(f"/api/v1/predictions/{row['number']}/sound.wav").status_code == 404
+        answer = made.http.get(f"/api/v1/predictions/{row['number']}/picture.png")
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
+        assert made.stop() == 0
+        kept = Pictures(made.store, 1.0)
+        assert kept.get(row["id"]) == answer.content
+        many = [(f"{number:032x}", answer.content) for number in range(1_500)]
+        kept.add(many)
+        kept.add([("no number", answer.content), ("f" * 32, b"GIF89a")])
+        assert kept.get(row["id"]) is None
+        assert kept.get(many[499][0]) is None
+        assert all(kept.get(id) for id, _ in many[500:])
+        assert kept.get("f" * 32) is None
+        kept.close()
+    finally:
+        made.clean_up()
 
 
 def test_sound_outside_of_the_folders_is_not_opened(page: PageProcess, listening: Daemon) -> None:

@@ -57,6 +57,8 @@ FROZEN = {
     "status": ENVELOPE | {"status", "text"},
     "heartbeat": {"schema", "type", "journal", "run_id", "node", "published_at", "last"}
     | {"sources", "backlog", "blocked"},
+    "picture": {"schema", "type", "published_at", "journal", "run_id", "node"}
+    | {"id", "source", "png", "picture_db"},
     "source": {"kind", "name", "path"},
     "window": {"index", "start_s", "end_s", "padded_s", "started_at", "clock"},
     "clock_doubt": {"clock", "started_at"},

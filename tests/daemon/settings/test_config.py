@@ -28,6 +28,7 @@ def test_the_example_names_every_setting() -> None:
         settings.Audio,
         settings.JournalLimits,
         settings.Page,
+        settings.Pictures,
         settings.Log,
     ):
         for name in table.__struct_fields__:
