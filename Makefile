@@ -9,8 +9,8 @@ TORCH ?= torch==2.13.0
 TEST_PROCESSES ?= 2
 
 PARTS := faults delivery microphone model
-faults := tests/daemon/sources/folder tests/daemon/journal tests/daemon/pipeline tests/daemon/service
-delivery := tests/daemon/delivery tests/daemon/protocol tests/daemon/monitoring tests/daemon/test_*.py
+faults := tests/daemon/sources/folder tests/daemon/journal tests/daemon/pipeline tests/daemon/service tests/daemon/host
+delivery := tests/daemon/delivery tests/daemon/protocol tests/daemon/monitoring tests/daemon/page tests/daemon/test_*.py
 microphone := tests/daemon/sources/microphone tests/daemon/commands tests/daemon/settings
 model := tests/tinyast tests/scripts tests/test_*.py
 ifdef PART

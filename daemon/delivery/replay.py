@@ -9,7 +9,6 @@ new ones become.
 from __future__ import annotations
 
 import logging
-import sqlite3
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +19,7 @@ import zmq
 
 from daemon.delivery.endpoint import MAX_MESSAGE, Endpoint
 from daemon.delivery.publisher import Upkeep
-from daemon.journal.reader import JournalReader
+from daemon.journal.reader import READ_ERRORS, JournalReader
 from daemon.journal.records import Page
 from daemon.monitoring.metrics import Tally
 from daemon.monitoring.service_thread import ServiceThread
@@ -90,7 +89,7 @@ class ReplayThread(ServiceThread):
         except BadRequest as error:
             self.refused += 1
             reply = [to_json(Refusal(Error(error.code, str(error))))]
-        except sqlite3.OperationalError as error:
+        except READ_ERRORS as error:
             log.error("the journal cannot be read now: %s", error)
             return  # the client asks again
         *front, last = envelope + reply

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from daemon.errors import JournalError
-from daemon.journal.files import journal_path, noting_damage
+from daemon.journal.files import journal_path, sure_of_damage
 from daemon.journal.ledger import FINISHED, Identity, LedgerRow
 from daemon.journal.migrations import VERSION
 from daemon.journal.records import Page, Published
@@ -18,6 +18,7 @@ from daemon.journal.rows import COLUMNS, ledger_row, unsigned
 
 # The system refused to read the journal: out of descriptors or memory, a disk that fails.
 READ_ERRORS = (sqlite3.OperationalError, OSError)
+T = TypeVar("T")
 MAX_REPLAY_SCAN = 20_000  # rows that one replay request may skip
 
 
@@ -34,26 +35,34 @@ class JournalReader:
 
     def __init__(self, state: Path) -> None:
         self._path = journal_path(state)
-        self._connect()
+        self._db = self._connected()
 
-    def _connect(self) -> None:
+    def _connected(self) -> sqlite3.Connection:
         self._place = identity(self._path)
         uri = f"{self._path.absolute().as_uri()}?mode=ro"
-        self._db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
-        self._db.execute("PRAGMA query_only = ON")
+        db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+        db.execute("PRAGMA query_only = ON")
+        return db
 
-    def _follow(self) -> None:
-        """Read the file that now has the journal's name: a deleted journal is written again."""
+    def _connect(self) -> None:
+        before, self._db = self._db, self._connected()
+        before.close()
+
+    def _read(self, query: Callable[[], T]) -> T:
+        """The result of `query` on the file that now has the journal's name.
+
+        A deleted journal is written again, so that file may be another than before.
+        """
         if identity(self._path) not in (None, self._place):
-            self._db.close()
             self._connect()
+        return sure_of_damage(self._path, query, self._connect)
+
+    def _all(self, query: str, values: tuple[bytes | str | int, ...]) -> list[tuple[Any, ...]]:
+        return self._read(lambda: self._db.execute(query, values).fetchall())
 
     def row(self, path: bytes) -> LedgerRow | None:
-        self._follow()
-        with noting_damage(self._path):
-            query = f"SELECT {COLUMNS} FROM files WHERE path = ?"
-            found = self._db.execute(query, (path,)).fetchone()
-        return None if found is None else ledger_row(found)
+        found = self._all(f"SELECT {COLUMNS} FROM files WHERE path = ?", (path,))
+        return ledger_row(found[0]) if found else None
 
     def finished(self, found: Mapping[bytes, Identity]) -> set[bytes]:
         """Those paths in `found` whose exact file has an end state in the ledger.
@@ -64,8 +73,7 @@ class JournalReader:
             "SELECT path, inode, size, mtime_ns, ctime_ns FROM files "
             f"WHERE path IN ({', '.join('?' * len(found))}) AND state IN {FINISHED!r}"
         )
-        with noting_damage(self._path):
-            rows = self._db.execute(query, tuple(found)).fetchall()
+        rows = self._all(query, tuple(found))
         return {path for path, inode, *rest in rows if found[path] == (unsigned(inode), *rest)}
 
     def written(self, after: bytes, before: bytes, limit: int) -> list[Written]:
@@ -74,30 +82,29 @@ class JournalReader:
             "SELECT path, at, ifnull(at, (SELECT value FROM meta WHERE key = 'ledger_from')) "
             "FROM files WHERE path > ? AND path < ? AND state != 'open' ORDER BY path LIMIT ?"
         )
-        self._follow()
-        with noting_damage(self._path):
-            rows = self._db.execute(query, (after, before, limit)).fetchall()
+        rows = self._all(query, (after, before, limit))
         return [Written(path, at, int(since)) for path, at, since in rows]
 
     def open_rows(self, source: str) -> list[LedgerRow]:
         """Files of a source with windows published and no end state yet."""
         query = f"SELECT {COLUMNS} FROM files WHERE state = 'open' AND source = ?"
-        with noting_damage(self._path):
-            return [ledger_row(found) for found in self._db.execute(query, (source,))]
+        return [ledger_row(found) for found in self._all(query, (source,))]
 
     def page(self, since: int, limit: int, max_bytes: int, topic: str = "") -> Page:
         """Messages after `since` whose topic begins with `topic`, oldest first.
 
         At most `limit` of them or `max_bytes`, but at least one if one is left.
         """
-        self._follow()
-        with noting_damage(self._path):
-            self._db.execute("BEGIN")  # one snapshot for the whole answer
-            try:
-                newest = self._db.execute("SELECT max(seq) FROM newest").fetchone()[0] or 0
-                oldest = self._db.execute("SELECT min(seq) FROM messages").fetchone()[0]
-                messages, reached = self._collect(since, limit, max_bytes, topic)
-            finally:
+        return self._read(lambda: self._page(since, limit, max_bytes, topic))
+
+    def _page(self, since: int, limit: int, max_bytes: int, topic: str) -> Page:
+        self._db.execute("BEGIN")  # one snapshot for the whole answer
+        try:
+            newest = self._db.execute("SELECT max(seq) FROM newest").fetchone()[0] or 0
+            oldest = self._db.execute("SELECT min(seq) FROM messages").fetchone()[0]
+            messages, reached = self._collect(since, limit, max_bytes, topic)
+        finally:
+            if self._db.in_transaction:
                 self._db.execute("COMMIT")
         oldest = newest + 1 if oldest is None else oldest
         return Page(messages, newest if reached is None else reached, oldest, newest)

@@ -8,22 +8,26 @@ import uuid
 from contextlib import closing, suppress
 from pathlib import Path
 
+from daemon.errors import GONE
+
 PARTS = ("", "-wal", "-shm")  # of an open journal, after its name
 
 Place = tuple[tuple[int, int] | None, ...]  # device and inode of each part
 
 
 def place(path: Path) -> Place:
-    """Which files lie where the journal and its parts belong."""
+    """Which files lie where the journal and its parts belong. Raises OSError."""
     return tuple(identity(Path(f"{path}{part}")) for part in PARTS)
 
 
 def identity(path: Path) -> tuple[int, int] | None:
-    """Device and inode of what lies at `path`."""
+    """Device and inode of what lies at `path`; None for nothing. Raises OSError."""
     try:
         found = path.stat()
-    except OSError:
-        return None
+    except OSError as error:
+        if error.errno in GONE:
+            return None
+        raise
     return found.st_dev, found.st_ino
 
 

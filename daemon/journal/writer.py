@@ -18,7 +18,7 @@ from pathlib import Path
 from daemon.errors import JournalError
 from daemon.host.clock import SteadyClock
 from daemon.journal.crashes import counted
-from daemon.journal.files import damage_mark, journal_path, noting_damage, put_aside
+from daemon.journal.files import damage_mark, is_damage, journal_path, put_aside, sure_of_damage
 from daemon.journal.ledger import LedgerRow
 from daemon.journal.migrations import MIGRATIONS, VERSION
 from daemon.journal.pruning import (
@@ -51,28 +51,38 @@ class Journal:
         self._watermark = Watermark(state)
         self.set_aside: Path | None = None  # new path of a journal that could not be read
         self.put_back = False  # whether it was found in an earlier state than it once had
+        self._connection: sqlite3.Connection | None = None
         try:
-            self._take_recovered()
-            self._open()
-            self._notice_put_back()
+            self._start()
         except (OSError, sqlite3.OperationalError) as error:
             raise JournalError(
                 f"the journal {self.path} cannot be opened: {error}. Check the disk and that this "
                 "user may write there"
             ) from error
+
+    def _start(self) -> None:
+        self._take_recovered()
+        try:
+            try:
+                self._open()
+            except sqlite3.DatabaseError as error:
+                if not is_damage(error):
+                    raise
+                self._open()  # a read that fails for a moment can look like damage
         except sqlite3.DatabaseError as error:
+            if not is_damage(error):
+                raise
             log.error("the journal %s is damaged (%s)", self.path, error)
             self._begin_anew()
+        else:
+            self._notice_put_back()
 
     def _open(self) -> None:
         if damage_mark(self.path).exists():
             raise sqlite3.DatabaseError("found damaged while it was written")
         # SQLite would make it readable for all, and gives its other files the same mode.
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
-        self._db.execute("PRAGMA journal_mode = WAL")
-        # FULL: a committed message survives a power cut (SQLite manual, PRAGMA synchronous).
-        self._db.execute("PRAGMA synchronous = FULL")
+        self._connect()
         self._migrate()
         # SQLite opens a file without write permission read-only, and never tries again.
         if not os.access(self.path, os.W_OK):
@@ -82,6 +92,36 @@ class Journal:
         self.newest.update(self._db.execute("SELECT type, seq FROM newest"))
         self.message_bytes = message_bytes(self._db)
         self._place = place(self.path)
+
+    def _connect(self) -> None:
+        self._disconnect()
+        self._connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        self._db.execute("PRAGMA journal_mode = WAL")
+        # FULL: a committed message survives a power cut (SQLite manual, PRAGMA synchronous).
+        self._db.execute("PRAGMA synchronous = FULL")
+
+    @property
+    def _db(self) -> sqlite3.Connection:
+        """Raises sqlite3.OperationalError after `_open` failed."""
+        if self._connection is None:
+            raise sqlite3.OperationalError("the journal is not open")
+        return self._connection
+
+    def _disconnect(self) -> None:
+        before, self._connection = self._connection, None
+        if before is not None:
+            before.close()
+
+    def _reopen(self) -> None:
+        """Open it again. Raises sqlite3.Error, and leaves it closed then."""
+        try:
+            self._take_recovered()
+            self._open()
+        except BaseException as error:
+            self._disconnect()
+            if isinstance(error, OSError):
+                raise sqlite3.OperationalError(str(error)) from error
+            raise
 
     def _take_recovered(self) -> None:
         """Finish what `put_in_place` began, if the process ended before."""
@@ -105,19 +145,23 @@ class Journal:
     def put_in_place(self) -> bool:
         """If the journal's files were deleted or replaced, write them again; whether they were.
 
-        Raises OSError or sqlite3.Error if that is impossible now; the open journal still works.
+        Raises OSError or sqlite3.Error if that is impossible now; nothing is lost then, and a later
+        call tries again.
         """
+        if self._connection is None:
+            self._reopen()
+            return False
         found = place(self.path)
         if found == self._place:
             return False
         copy = copy_open(self._db, self.path)
-        self._db.close()
+        self._disconnect()
         if found[0] not in (None, self._place[0]):
             put_aside(self.path, "replaced")
         for part in PARTS[1:]:
             Path(f"{self.path}{part}").unlink(missing_ok=True)
         os.rename(copy, self.path)
-        self._open()
+        self._reopen()
         self._watermark.close()
         self._watermark = Watermark(self.path.parent)
         self._watermark.write(self.uuid, self.seq)
@@ -183,14 +227,16 @@ class Journal:
         Raises sqlite3.OperationalError if the disk refuses it; then the journal is unchanged, no
         number is used up, and the call can be repeated.
         """
-        with noting_damage(self.path):
-            return self._commit(records)
+        kept = list(records)
+        if self._connection is None:
+            self._reopen()
+        return sure_of_damage(self.path, lambda: self._commit(kept), self._reopen)
 
     def envelope(self) -> Envelope:
         """What all messages that are published now share."""
         return Envelope(self.uuid, self._run_id, self._node, now())
 
-    def _commit(self, records: Iterable[Record]) -> list[Published]:
+    def _commit(self, records: Sequence[Record]) -> list[Published]:
         newest, seq, at = dict(self.newest), self.seq, int(self._clock.now())
         size = self.message_bytes
         envelope = self.envelope()
@@ -198,7 +244,7 @@ class Journal:
         messages: list[Values] = []
         rows: list[Values] = []
         self._db.execute("BEGIN IMMEDIATE")
-        try:
+        with self._rolled_back_on_error():
             for record in records:
                 for message in record.messages:
                     seq += 1
@@ -223,10 +269,6 @@ class Journal:
             if size != self.message_bytes:
                 write_message_bytes(self._db, size)
             self._db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise
         self.newest, self.message_bytes = newest, size
         self._watermark.write(self.uuid, seq)
         return published
@@ -270,17 +312,21 @@ class Journal:
         Numbers and the ledger of files stay. SQLite reuses the room, so the file neither grows nor
         shrinks.
         """
-        with noting_damage(self.path):
-            over, cutoff = self.message_bytes - keep_bytes, self._clock.now() - keep_s
-            last, count, size = oldest_to_delete(self._db, over, cutoff, most)
-            if count:
-                self._db.execute("BEGIN IMMEDIATE")
-                with self._rolled_back_on_error():
-                    self._db.execute("DELETE FROM messages WHERE seq <= ?", (last,))
-                    write_message_bytes(self._db, self.message_bytes - size)
-                    self._db.execute("COMMIT")
-                self.message_bytes -= size
-            return count
+        return sure_of_damage(
+            self.path, lambda: self._prune(keep_bytes, keep_s, most), self._reopen
+        )
+
+    def _prune(self, keep_bytes: float, keep_s: float, most: int) -> int:
+        over, cutoff = self.message_bytes - keep_bytes, self._clock.now() - keep_s
+        last, count, size = oldest_to_delete(self._db, over, cutoff, most)
+        if count:
+            self._db.execute("BEGIN IMMEDIATE")
+            with self._rolled_back_on_error():
+                self._db.execute("DELETE FROM messages WHERE seq <= ?", (last,))
+                write_message_bytes(self._db, self.message_bytes - size)
+                self._db.execute("COMMIT")
+            self.message_bytes -= size
+        return count
 
     @contextmanager
     def _rolled_back_on_error(self) -> Iterator[None]:
@@ -296,7 +342,7 @@ class Journal:
         return [OpenEvent(*row) for row in self._db.execute("SELECT id, body FROM open_events")]
 
     def close(self) -> None:
-        self._db.close()
+        self._disconnect()
         self._watermark.close()
 
 

@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
 
-from daemon.errors import Abandoned
+from daemon.errors import Abandoned, StartError
 from daemon.monitoring.liveness import Liveness
 
 log = logging.getLogger(__name__)
 
+START_TRIES, START_AGAIN_S = 5, 0.05  # the system may have no thread to spare for a moment
 STOP_S = 10.0  # for a thread to end once it was asked to; a file system that hangs can hold it
 
 
@@ -33,6 +34,17 @@ class ServiceThread(threading.Thread):
     def work(self) -> None:
         """The body of the thread; returns soon after `_halt` is set."""
         raise NotImplementedError
+
+    def start(self) -> None:
+        """Start the thread; try again if the system starts none. Raises RuntimeError in the end."""
+        for tried in range(1, START_TRIES + 1):
+            try:
+                super().start()
+                return
+            except RuntimeError:
+                if tried == START_TRIES:
+                    raise
+                time.sleep(START_AGAIN_S)
 
     def stop(self) -> None:
         """Ask the thread to end. From any thread."""
@@ -66,8 +78,13 @@ class Running:
         try:
             for thread in self._threads:
                 self.add(thread)
-        except BaseException:
+        except BaseException as error:
             self._stop()
+            if isinstance(error, RuntimeError):
+                raise StartError(
+                    f"the system starts no more threads ({error}); end other programs, or raise "
+                    "the limit (TasksMax= of the unit, or `ulimit -u`)"
+                ) from error
             raise
 
     def add(self, thread: ServiceThread) -> None:

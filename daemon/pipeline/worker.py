@@ -33,6 +33,12 @@ class Worker(ServiceThread):
         self._used_before = 0.0  # processor time, in seconds, at the beginning of its turns
         self.replaced_on: str | None = None  # the source by which it hung, once it is replaced
 
+    def stop(self) -> None:
+        """Ask the worker to end, after which no job is handed out."""
+        super().stop()
+        for job in self._jobs.close():
+            job.close()
+
     @property
     def busy_s(self) -> float:
         """Processor time, in seconds, of the turns that it works on; 0 if it has ended."""

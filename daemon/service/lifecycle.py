@@ -13,7 +13,7 @@ from functools import partial
 
 from daemon.delivery.endpoint import Endpoint
 from daemon.delivery.publisher import Upkeep
-from daemon.errors import Abandoned, DaemonError
+from daemon.errors import Abandoned, DaemonError, StartError
 from daemon.host.clock import SteadyClock
 from daemon.host.systemd import is_managed, notify, reloading
 from daemon.journal.records import Delivery, Record
@@ -73,9 +73,7 @@ class Service:
         """Start, call `ready` when files are being taken, run until stopped, shut down."""
         self._handle_signals()
         with ExitStack() as stack:
-            components = assemble(stack, self.settings, self.run_id, self._report.status, self.fail)
-            self._components, self._hurry = components, components.delivery.stop_waiting
-            self._inbox = components.open_inbox(self.settings.state_path)
+            components = self._assemble(stack)
             try:
                 components.start(stack, self.fail, lambda: self._stop_reason)
                 self._begin(ready)
@@ -90,6 +88,16 @@ class Service:
             raise self._fault
 
     # -- start up ------------------------------------------------------------------------------
+
+    def _assemble(self, stack: ExitStack) -> Components:
+        try:
+            components = assemble(stack, self.settings, self.run_id, self._report.status, self.fail)
+            self._inbox = components.open_inbox(self.settings.state_path)
+        except (OSError, ImportError) as error:
+            # Out of descriptors or memory, or a disk that fails: another start may succeed.
+            raise StartError(f"cannot start now: {error}") from error
+        self._components, self._hurry = components, components.delivery.stop_waiting
+        return components
 
     def _handle_signals(self) -> None:
         if threading.current_thread() is not threading.main_thread():
