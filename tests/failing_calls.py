@@ -89,7 +89,8 @@ class FailingCalls:
     """The library and what it is given to do; `env` is for the process."""
 
     def __init__(self, control: Path) -> None:
-        control.write_bytes(bytes(ctypes.sizeof(_Control)))
+        if not control.exists():  # otherwise it is shared with another process
+            control.write_bytes(bytes(ctypes.sizeof(_Control)))
         with control.open("r+b") as file:
             self._shared = mmap.mmap(file.fileno(), 0)
         self._control = _Control.from_buffer(self._shared)

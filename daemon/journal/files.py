@@ -51,6 +51,12 @@ def is_damage(error: sqlite3.Error) -> bool:
     return isinstance(error, sqlite3.DatabaseError) and not isinstance(error, other)
 
 
+def is_read_only(error: sqlite3.Error) -> bool:
+    """Whether SQLite may only read the file, as after one failed attempt to open it."""
+    code: int = getattr(error, "sqlite_errorcode", 0)  # our own errors have none
+    return code & 0xFF == sqlite3.SQLITE_READONLY
+
+
 def sure_of_damage(path: Path, work: Callable[[], T], connect: Callable[[], None]) -> T:
     """The result of `work` on the journal at `path`.
 

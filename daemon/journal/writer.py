@@ -11,14 +11,21 @@ import os
 import sqlite3
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 
 from daemon.errors import JournalError
 from daemon.host.clock import SteadyClock
 from daemon.journal.crashes import counted
-from daemon.journal.files import damage_mark, is_damage, journal_path, put_aside, sure_of_damage
+from daemon.journal.files import (
+    damage_mark,
+    is_damage,
+    is_read_only,
+    journal_path,
+    put_aside,
+    sure_of_damage,
+)
 from daemon.journal.ledger import LedgerRow
 from daemon.journal.migrations import MIGRATIONS, VERSION
 from daemon.journal.pruning import (
@@ -52,6 +59,7 @@ class Journal:
         self.set_aside: Path | None = None  # new path of a journal that could not be read
         self.put_back = False  # whether it was found in an earlier state than it once had
         self._connection: sqlite3.Connection | None = None
+        self._copy: Path | None = None  # a recovered journal that is to be put in place
         try:
             self._start()
         except (OSError, sqlite3.OperationalError) as error:
@@ -115,7 +123,9 @@ class Journal:
     def _reopen(self) -> None:
         """Open it again. Raises sqlite3.Error, and leaves it closed then."""
         try:
-            self._take_recovered()
+            if self._copy is not None:
+                self._replace_by(self._copy)
+                self._copy = None
             self._open()
         except BaseException as error:
             self._disconnect()
@@ -148,24 +158,25 @@ class Journal:
         Raises OSError or sqlite3.Error if that is impossible now; nothing is lost then, and a later
         call tries again.
         """
-        if self._connection is None:
-            self._reopen()
+        if self._connection is None:  # the next commit opens it
             return False
         found = place(self.path)
         if found == self._place:
             return False
-        copy = copy_open(self._db, self.path)
+        self._copy = copy_open(self._db, self.path)
         self._disconnect()
-        if found[0] not in (None, self._place[0]):
+        self._reopen()
+        return True
+
+    def _replace_by(self, copy: Path) -> None:
+        """Put a recovered journal in place of whatever has its name. Raises OSError."""
+        if place(self.path)[0] not in (None, self._place[0]):
             put_aside(self.path, "replaced")
         for part in PARTS[1:]:
             Path(f"{self.path}{part}").unlink(missing_ok=True)
         os.rename(copy, self.path)
-        self._reopen()
         self._watermark.close()
         self._watermark = Watermark(self.path.parent)
-        self._watermark.write(self.uuid, self.seq)
-        return True
 
     def count_crashes(self, left: Mapping[str, int]) -> dict[str, int]:
         """Crashes in a row by name of work, once those of the work that was `left` are counted.
@@ -230,7 +241,21 @@ class Journal:
         kept = list(records)
         if self._connection is None:
             self._reopen()
-        return sure_of_damage(self.path, lambda: self._commit(kept), self._reopen)
+        try:
+            return sure_of_damage(self.path, lambda: self._commit(kept), self._reopen)
+        except sqlite3.OperationalError as error:
+            self._open_later_if_read_only(error)
+            raise
+
+    def _open_later_if_read_only(self, error: sqlite3.Error) -> None:
+        """Have the next commit open the file again, if that is still the same file.
+
+        If SQLite once cannot open it for writing, it opens it for reading, and leaves it at that.
+        """
+        if is_read_only(error):
+            with suppress(OSError):
+                if place(self.path)[0] == self._place[0]:
+                    self._disconnect()
 
     def envelope(self) -> Envelope:
         """What all messages that are published now share."""

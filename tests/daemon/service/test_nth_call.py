@@ -165,6 +165,14 @@ class Round:
             raise AssertionError(
                 f"{plan} at {self.calls.fired}: missing {missing}\n{error}"
             ) from None
+
+    def until_failed(self, plan: Plan | None) -> None:
+        """Let it work until the error has come, or does not come in this life."""
+        for _ in range(MOST_TRIES):
+            if plan is None or self.calls.fired is not None:
+                break
+            self.drop()
+            self.finish(plan)
         self.tell(plan)
 
     def end(self, plan: Plan | None) -> None:
