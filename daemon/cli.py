@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from daemon.commands.mqtt import mqtt
 from daemon.commands.options import (
     Checkpoint,
     Config,
@@ -370,6 +371,7 @@ def doctor(
 
 
 app.command()(page)
+app.command()(mqtt)
 
 
 def main() -> None:

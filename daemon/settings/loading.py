@@ -31,6 +31,7 @@ from daemon.settings.schema import (
     Pictures,
     Settings,
 )
+from daemon.settings.subscribers import HomeAssistant, Mqtt
 
 ENV_PREFIX = "TINYAST_"
 # Variables of the client and the tests; not settings of the daemon.
@@ -41,7 +42,8 @@ ENV_OTHERS = {
 TABLES: dict[str, type[Struct]] = {
     "": Settings, "folder": Folder, "microphone": Microphone, "decision": Decision,
     "events": Events, "events.labels": EventRule, "audio": Audio, "journal": JournalLimits,
-    "page": Page, "pictures": Pictures, "log": Log,
+    "page": Page, "pictures": Pictures, "mqtt": Mqtt, "mqtt.home_assistant": HomeAssistant,
+    "log": Log,
 }  # fmt: skip
 LISTS = ("folder", "microphone")  # of tables: no variable names one of their members
 

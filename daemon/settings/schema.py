@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from daemon.settings.subscribers import Mqtt
 from tinyast.inference.engine_names import EngineName
 
 # The mean of all channels, the loudest one, or one by its number, from 1.
@@ -174,6 +175,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     journal: JournalLimits = JournalLimits()
     page: Page | None = None
     pictures: Pictures = Pictures()
+    mqtt: Mqtt | None = None
     log: Log = Log()
 
     @property

@@ -1,0 +1,65 @@
+"""A few values of a program on disk: written together or not at all, whenever it is killed."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from daemon.errors import DaemonError, StartError
+
+T = TypeVar("T")
+
+
+class CannotKeep(DaemonError):
+    """The disk does not take the values now; it may later."""
+
+
+class Keeping:
+    """Values by name in the file `path`, as JSON. A power cut may undo the latest writes.
+
+    For one thread of one process. Raises StartError if the file cannot be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+            self._db = sqlite3.connect(path, isolation_level=None)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = NORMAL")  # never damaged; perhaps a little old
+            self._db.execute(
+                "CREATE TABLE IF NOT EXISTS kept (name TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID"
+            )
+        except (OSError, sqlite3.DatabaseError) as error:
+            raise StartError(
+                f"{path} cannot be opened: {error}; check its folder and disk, or remove it to "
+                "begin with new messages"
+            ) from error
+
+    def get(self, name: str, kind: type[T]) -> T | None:
+        """The value of this name; None if there is none of this type."""
+        row = self._db.execute("SELECT value FROM kept WHERE name = ?", (name,)).fetchone()
+        if row is None:
+            return None
+        try:
+            return msgspec.json.decode(row[0], type=kind)
+        except msgspec.MsgspecError:
+            return None
+
+    def put(self, **values: object) -> None:
+        """Write these values in one transaction. Raises CannotKeep."""
+        rows = [(name, msgspec.json.encode(value)) for name, value in values.items()]
+        try:
+            with self._db:
+                self._db.execute("BEGIN IMMEDIATE")
+                self._db.executemany("INSERT OR REPLACE INTO kept VALUES (?, ?)", rows)
+        except sqlite3.OperationalError as error:
+            raise CannotKeep(f"{self._path} cannot be written: {error}") from error
+
+    def close(self) -> None:
+        self._db.close()

@@ -1,0 +1,164 @@
+"""Forward messages from a daemon to a broker, each at least once, in the order of their `seq`.
+
+The journal is the only queue: while the broker is away, nothing is read from the daemon. With the
+next connection, the bridge goes on after the last message that the broker has acknowledged.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from daemon.client import Client, ClientKeys, NoAnswer, ask_status
+from daemon.errors import StartError
+from daemon.mqtt import topics
+from daemon.mqtt.broker import Broker, BrokerAway, BrokerRefuses, check
+from daemon.mqtt.memory import Memory, Position
+from daemon.mqtt.outbox import Outbox
+from daemon.mqtt.session import Session
+from daemon.protocol.decoding import Refused
+from daemon.settings.subscribers import Mqtt
+
+log = logging.getLogger(__name__)
+
+WAIT_S = 0.5  # between questions to a daemon that does not answer
+PAUSE_S = (1.0, 30.0)  # before another try to connect: the first, and the longest; it doubles
+STEADY_S = 60.0  # of connection after which the pause is short again
+ANSWER_S = 2.0  # for a daemon on this machine to answer
+CLEAR_S = 10.0  # for the broker to acknowledge what `clear` sends
+
+
+class _Status(Struct):
+    """The part of a status reply that a start needs."""
+
+    node: str
+    journal: str
+    last: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Daemon:
+    """Where the daemon is."""
+
+    publish: str
+    replay: str
+    keys: ClientKeys | None = None
+
+
+class Bridge:
+    """From one daemon to one broker. `since`: begin after this seq, whatever was sent before.
+
+    Raises StartError or SettingsError if it cannot begin.
+    """
+
+    def __init__(
+        self, settings: Mqtt, daemon: Daemon, state: Path, since: int | None = None
+    ) -> None:
+        check(settings)
+        self._settings, self._daemon, self._since = settings, daemon, since
+        self._memory = Memory(state)
+        self._halt = threading.Event()
+        self._connected = False  # ever
+
+    def stop(self) -> None:
+        """End soon. May be called by a signal handler."""
+        self._halt.set()
+
+    def close(self) -> None:
+        self._memory.close()
+
+    def run(self) -> None:
+        """Forward until stopped. Raises StartError if the broker refuses the first connection."""
+        pause = PAUSE_S[0]
+        while not self._halt.is_set():
+            began = time.monotonic()
+            try:
+                self._session()
+            except (BrokerAway, BrokerRefuses, Refused) as error:
+                if isinstance(error, BrokerRefuses) and not self._connected:
+                    raise StartError(str(error)) from error
+                if time.monotonic() - began > STEADY_S:
+                    pause = PAUSE_S[0]
+                log.warning("%s; trying again in %g s", error, pause)
+                self._halt.wait(pause)
+                pause = min(PAUSE_S[1], 2 * pause)
+
+    def clear(self) -> int:
+        """Remove all that earlier runs had the broker retain; the number of topics.
+
+        Raises StartError if the broker cannot be reached.
+        """
+        if self._memory.node is None:
+            return 0
+        will = topics.availability(self._memory.node)
+        broker = self._broker(self._memory.node)
+        try:
+            broker.open()
+            outbox = Outbox(broker)
+            cleared = sorted(self._memory.retained | {will})
+            for topic in cleared:
+                outbox.send(topic, b"", retain=True)
+            if not outbox.finish(CLEAR_S)[0]:
+                raise BrokerAway("the broker does not acknowledge messages")
+        except (BrokerAway, BrokerRefuses) as error:
+            raise StartError(str(error)) from error
+        finally:
+            broker.close()
+        self._memory.keep_retained(set())
+        return len(cleared)
+
+    def _session(self) -> None:
+        """Forward until stopped. Raises BrokerAway, BrokerRefuses or Refused."""
+        if (begin := self._begin()) is None:
+            return
+        node, at = begin
+        broker = self._broker(node)
+        try:
+            broker.open()
+            self._connected = True
+            log.info("connected to the broker at %s", self._settings.place)
+            place = self._daemon
+            with Client(
+                place.publish, place.replay, since=at.seq, journal=at.journal, keys=place.keys,
+                last_id=at.id,
+            ) as client:  # fmt: skip
+                Session(self._settings, self._memory, broker, client, node).run(self._halt)
+        finally:
+            broker.close()
+
+    def _broker(self, node: str) -> Broker:
+        name = self._settings.client_id or f"tinyast-{node}"
+        return Broker(self._settings, name, topics.availability(node))
+
+    def _begin(self) -> tuple[str, Position] | None:
+        """The daemon's node, and where to go on; None if stopped before a daemon answers."""
+        waiting = False
+        while not self._halt.is_set():
+            status = self._ask()
+            node = self._memory.node if status is None else status.node
+            at = self._memory.position
+            if self._since is not None:
+                at, self._since = Position(self._since, None), None
+            elif at is None and status is not None:  # the first start: with new messages
+                at = Position(max(status.last.values(), default=0), status.journal)
+            if node is not None and at is not None:
+                self._memory.begin(node, at)
+                return node, at
+            if not waiting:
+                log.warning("no daemon answers at %s yet; waiting for one", self._daemon.replay)
+                waiting = True
+            self._halt.wait(WAIT_S)
+        return None
+
+    def _ask(self) -> _Status | None:
+        try:
+            answer = ask_status(self._daemon.replay, self._daemon.keys, ANSWER_S)
+            return msgspec.convert(answer, _Status)
+        except (NoAnswer, msgspec.ValidationError):
+            return None

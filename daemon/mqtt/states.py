@@ -1,0 +1,140 @@
+"""What the broker retains: the newest state of the daemon, of its sources and of their sounds.
+
+The topics of one node, below `tinyast/<node>/`; all but the first are JSON as in the messages:
+
+    availability                                  online or offline
+    heartbeat                                     the newest heartbeat
+    source/<kind>/<source>                        a SourceView
+    last/<kind>/<source>                          the newest accepted prediction
+    sounding/mic/<source>/<label>                 ON while an event goes on, else OFF
+    image/<kind>/<source>                         the newest picture (PNG)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+from msgspec import Struct
+
+from daemon.mqtt import topics
+from daemon.mqtt.memory import LastGap, Learnt, Named
+from daemon.protocol.decoding import Received, ReceivedBeat
+from daemon.protocol.messages import Event, Gap, Prediction
+from daemon.protocol.states import FolderState, Heartbeat, MicrophoneState
+
+
+class SourceView(Struct, frozen=True, kw_only=True):
+    """The state of a source, as it is retained."""
+
+    kind: str
+    name: str
+    state: str
+    degraded: str | None
+    waiting: int
+    level_dbfs: float | None  # of the newest window, or of a microphone just now
+    gaps: int | None
+    last_gap: LastGap | None
+
+
+class States:
+    """Follows messages and heartbeats; says what is to be retained."""
+
+    def __init__(self, node: str, labels: Sequence[str], learnt: Learnt) -> None:
+        self.node, self.labels, self._learnt = node, labels, learnt
+        self.beat: Heartbeat | None = None
+        self._heartbeat = b""
+        self._last: dict[Named, bytes] = {}
+        self._levels: dict[Named, float] = {}
+        self._images: dict[Named, bytes] = {}
+
+    @property
+    def sources(self) -> list[FolderState | MicrophoneState]:
+        """The sources that the newest heartbeat names; none before the first."""
+        return [] if self.beat is None else self.beat.sources
+
+    def pictured(self, source: FolderState | MicrophoneState) -> bool:
+        """Whether there is a picture of this source."""
+        return _named(source) in self._learnt.pictured
+
+    # -- what comes in -------------------------------------------------------------------------
+
+    def hear(self, received: Received) -> None:
+        """Take in a message. Raises msgspec.ValidationError if it breaks the contract."""
+        if received.head.type not in ("prediction", "event", "gap"):
+            return
+        match received.content:
+            case Prediction() as heard:
+                named = heard.source.kind, heard.source.name
+                self._levels[named] = heard.rms_dbfs
+                if heard.decision == "accepted":
+                    self._last[named] = received.body
+            case Event() as event:
+                sound = event.source.kind, event.source.name, event.label
+                if event.state == "end":
+                    self._learnt.sounding.discard(sound)
+                else:
+                    self._learnt.sounding.add(sound)
+            case Gap() as gap:
+                lost = LastGap(gap.began_at, gap.duration_s, gap.reason)
+                self._learnt.gaps[gap.source.name] = lost
+
+    def hear_beat(self, beat: ReceivedBeat) -> None:
+        """Take in a heartbeat. Raises msgspec.ValidationError if it breaks the contract."""
+        self.beat = beat.content
+        self._heartbeat = msgspec.json.encode(beat.message)
+        for source in self.beat.sources:
+            if isinstance(source, MicrophoneState):
+                self._levels[_named(source)] = source.level_dbfs
+
+    def show(self, kind: str, name: str, png: bytes) -> None:
+        """Take in a picture."""
+        self._images[kind, name] = png
+        self._learnt.pictured.add((kind, name))
+
+    # -- what is retained ----------------------------------------------------------------------
+
+    def retained(self) -> Mapping[str, bytes]:
+        """Topics and their content, for all sources of the newest heartbeat."""
+        node = self.node
+        if self.beat is None:
+            return {}
+        wanted = {topics.state(node, "heartbeat"): self._heartbeat}
+        for source in self.sources:
+            named = _named(source)
+            view = msgspec.json.encode(self._view(source))
+            wanted[topics.state(node, "source", *named)] = view
+            if named in self._last:
+                wanted[topics.state(node, "last", *named)] = self._last[named]
+            if named in self._images:
+                wanted[topics.state(node, "image", *named)] = self._images[named]
+            if isinstance(source, MicrophoneState):
+                for label in self.labels:
+                    on = (*named, label) in self._learnt.sounding
+                    wanted[topics.state(node, "sounding", *named, label)] = b"ON" if on else b"OFF"
+        return wanted
+
+    def kept(self) -> set[str]:
+        """Topics whose content is not known yet and may be there from an earlier run."""
+        return {
+            topics.state(self.node, what, *_named(source))
+            for source in self.sources
+            for what in ("last", "image")
+        }
+
+    def _view(self, source: FolderState | MicrophoneState) -> SourceView:
+        kind, name = _named(source)
+        return SourceView(
+            kind=kind,
+            name=name,
+            state=source.state,
+            degraded=source.degraded,
+            waiting=source.waiting,
+            level_dbfs=self._levels.get((kind, name)),
+            gaps=source.gaps if isinstance(source, MicrophoneState) else None,
+            last_gap=self._learnt.gaps.get(name) if kind == "mic" else None,
+        )
+
+
+def _named(source: FolderState | MicrophoneState) -> Named:
+    return ("mic" if isinstance(source, MicrophoneState) else "file"), source.name

@@ -1,0 +1,39 @@
+"""MQTT topics for ZeroMQ topics, and names for states that the broker retains."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from daemon.protocol.messages import PREFIX
+
+ROOT = "tinyast"
+_UNSAFE = re.compile(r"[^A-Za-z0-9_-]")  # in an id of Home Assistant
+
+
+def level(text: str) -> str:
+    """One level of a topic. Characters that could be taken for structure become `_`."""
+    return "".join(c if c.isalnum() or c in "_-" else "_" for c in text) or "_"
+
+
+def forwarded(topic: str, node: str) -> str:
+    """`tinyast.v1.event.mic.porch.dog` of the node `n` is `tinyast/n/event/mic/porch/dog`."""
+    return f"{ROOT}/{level(node)}/{topic.removeprefix(PREFIX).replace('.', '/')}"
+
+
+def state(node: str, *levels: str) -> str:
+    """The topic of a retained state of the daemon `node` or one of its sources."""
+    return "/".join((ROOT, level(node), *map(level, levels)))
+
+
+def availability(node: str) -> str:
+    return state(node, "availability")
+
+
+def slug(*parts: str) -> str:
+    """An id of letters, digits, `_` and `-` that differs whenever `parts` do."""
+    plain = "_".join(_UNSAFE.sub("_", part) for part in parts)
+    if all(part and not _UNSAFE.search(part) and "_" not in part for part in parts):
+        return plain
+    digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:6]
+    return f"{plain}_{digest}"

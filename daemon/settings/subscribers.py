@@ -1,0 +1,46 @@
+"""Settings of the subscribers that forward messages."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+Port = Annotated[int, Meta(ge=0, le=65_535)]
+
+
+class HomeAssistant(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`[mqtt.home_assistant]`: Home Assistant finds the daemon and its sources by itself."""
+
+    prefix: str = "homeassistant"  # of discovery topics, as in Home Assistant's MQTT settings
+    labels: tuple[str, ...] = ()  # that have a binary sensor at each microphone
+
+
+class Mqtt(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`[mqtt]`: forward messages to an MQTT broker."""
+
+    host: str = "localhost"  # the broker
+    port: Port = 0  # 1883 if 0, or 8883 with `tls`
+    tls: bool = False
+    ca_file: str = ""  # PEM; the system's authorities if empty
+    cert_file: str = ""  # PEM; a client certificate, for a broker that asks for one
+    key_file: str = ""  # PEM; its private key
+    user: str = ""
+    password: str = ""  # better in `password_file`, or in TINYAST_MQTT__PASSWORD
+    password_file: str = ""  # the first line is the password
+    version: Literal["5", "3.1.1"] = "5"  # of MQTT
+    client_id: str = ""  # `tinyast-NODE` if empty
+    # s between signs of life; a broker that gives none for twice as long is given up
+    keepalive: Annotated[int, Meta(ge=1, le=3_600)] = 30
+    topics: tuple[str, ...] = ("tinyast.v1.",)  # forward only these (prefixes)
+    decisions: Literal["all", "accepted"] = "all"  # forward these predictions
+    home_assistant: HomeAssistant | None = None
+
+    @property
+    def broker_port(self) -> int:
+        return self.port or (8883 if self.tls else 1883)
+
+    @property
+    def place(self) -> str:
+        """The broker, as messages for people name it."""
+        return f"{self.host}:{self.broker_port}"
