@@ -28,7 +28,15 @@ from daemon.protocol.messages import (
     file_source,
     prediction,
 )
-from daemon.protocol.states import Backlog, DaemonStatus, Heartbeat
+from daemon.protocol.states import (
+    Backlog,
+    DaemonStatus,
+    FolderState,
+    Heartbeat,
+    MicrophoneState,
+    Replays,
+    RunningModel,
+)
 from daemon.settings.schema import JournalLimits
 
 SOURCE = file_source("in", b"/sounds/in/one.wav")
@@ -75,10 +83,6 @@ def started(daemon: Daemon) -> Daemon:
     return daemon
 
 
-def _no_status() -> DaemonStatus:
-    raise NotImplementedError  # a station has no sources to tell about
-
-
 class Station:
     """The daemon's delivery and replay on real sockets, without its ears.
 
@@ -95,7 +99,11 @@ class Station:
         journal = Journal(state, "test", "run")
         tally = Tally()
         self.delivery = DeliveryThread(journal, self._endpoints.publisher, JournalLimits(), tally)
-        self.replayer = ReplayThread(state, self._endpoints.router, journal.uuid, _no_status, tally)
+        self.sources: list[FolderState | MicrophoneState] = []  # that it says it has
+        self._journal, self._newest = journal.uuid, 0
+        self.replayer = ReplayThread(
+            state, self._endpoints.router, journal.uuid, self._status, tally
+        )
 
     def __enter__(self) -> Station:
         self._stack.enter_context(Running([self.delivery, self.replayer]))
@@ -112,7 +120,20 @@ class Station:
     def say(self, messages: Iterable[Message]) -> None:
         for message in messages:
             self.delivery.put(Delivery(Record([message], noticed=0.0)))
+            self._newest += 1
 
     def beat(self) -> None:
-        beat = Heartbeat(run_id="run", node="test", sources=[], backlog=Backlog(0, 0), blocked=None)
+        beat = Heartbeat(
+            run_id="run", node="test", sources=self.sources, backlog=Backlog(0, 0), blocked=None
+        )
         self.delivery.beat(beat)
+
+    def _status(self) -> DaemonStatus:
+        return DaemonStatus(
+            version="1", pid=1, node="test", run_id="run", journal=self._journal,
+            started_at="2026-01-01T00:00:00.000Z", uptime_s=1.0, publish=self.publish,
+            replay=self.replay, state="/", model=RunningModel("esc50", "1", "0" * 64, "onnx"),
+            workers=1, sources=self.sources, backlog=Backlog(0, 0), blocked=None,
+            last={"prediction": self._newest}, published={}, progress=0.0, journal_bytes=0,
+            windows_per_second=0.0, replays=Replays(0, 0), connections={}, jobs={},
+        )  # fmt: skip

@@ -10,6 +10,7 @@ import pytest
 from conftest import ROOT
 
 HEAVY = ("torch", "transformers", "librosa", "pandas", "matplotlib", "onnx", "scipy")
+SUBSCRIBERS = ("paho", "apprise")  # libraries of subscribers in processes of their own
 LATE = ("sounddevice", "soundfile")  # where a microphone or a compressed file is met
 
 
@@ -31,7 +32,7 @@ def loaded_by(code: str) -> set[str]:
 )
 def test_what_runs_all_day_loads_nothing_that_only_training_needs(module: str) -> None:
     loaded = loaded_by(f"import {module}")
-    assert not loaded & {*HEAVY, *LATE}
+    assert not loaded & {*HEAVY, *LATE, *SUBSCRIBERS}
 
 
 def test_help_and_the_client_load_neither_numpy_nor_the_model() -> None:

@@ -48,6 +48,7 @@ def mqtt(
     `tinyastd run` forwards by itself.
     """
     settings = read_settings(context)
+    from daemon.host.parent import report_ready
     from daemon.monitoring import logging as logs
     from daemon.mqtt.bridge import Bridge, Daemon
     from daemon.settings.subscribers import Mqtt
@@ -64,7 +65,7 @@ def mqtt(
             return
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: bridge.stop())
-        typer.echo(f"forwarding from {settings.publish} to the broker at {table.place}")
+        report_ready(f"forwarding from {settings.publish} to the broker at {table.place}")
         bridge.run()
     finally:
         bridge.close()

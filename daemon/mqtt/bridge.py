@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,8 +28,8 @@ log = logging.getLogger(__name__)
 
 WAIT_S = 0.5  # between questions to a daemon that does not answer
 PAUSE_S = (1.0, 30.0)  # before another try to connect: the first, and the longest; it doubles
-STEADY_S = 60.0  # of connection after which the pause is short again
 ANSWER_S = 2.0  # for a daemon on this machine to answer
+PICTURES = 16  # that wait; the broker gets the newest of each source
 CLEAR_S = 10.0  # for the broker to acknowledge what `clear` sends
 
 
@@ -65,6 +64,7 @@ class Bridge:
         self._memory = Memory(state)
         self._halt = threading.Event()
         self._connected = False  # ever
+        self._progressed = False  # the newest connection was accepted
 
     def stop(self) -> None:
         """End soon. May be called by a signal handler."""
@@ -77,13 +77,13 @@ class Bridge:
         """Forward until stopped. Raises StartError if the broker refuses the first connection."""
         pause = PAUSE_S[0]
         while not self._halt.is_set():
-            began = time.monotonic()
+            self._progressed = False
             try:
                 self._session()
             except (BrokerAway, BrokerRefuses, Refused) as error:
                 if isinstance(error, BrokerRefuses) and not self._connected:
                     raise StartError(str(error)) from error
-                if time.monotonic() - began > STEADY_S:
+                if self._progressed:
                     pause = PAUSE_S[0]
                 log.warning("%s; trying again in %g s", error, pause)
                 self._halt.wait(pause)
@@ -121,12 +121,12 @@ class Bridge:
         broker = self._broker(node)
         try:
             broker.open()
-            self._connected = True
+            self._connected = self._progressed = True
             log.info("connected to the broker at %s", self._settings.place)
             place = self._daemon
             with Client(
                 place.publish, place.replay, since=at.seq, journal=at.journal, keys=place.keys,
-                last_id=at.id,
+                last_id=at.id, pictures=PICTURES if self._settings.home_assistant else 0,
             ) as client:  # fmt: skip
                 Session(self._settings, self._memory, broker, client, node).run(self._halt)
         finally:

@@ -93,7 +93,8 @@ class Broker:
         properties: Properties | None,
     ) -> None:  # fmt: skip
         with self._changed:
-            self._lost = self._lost or str(reason)
+            broke = str(reason) in ("Unspecified error", "Normal disconnection")
+            self._lost = self._lost or ("it broke" if broke else str(reason))
             self._changed.notify_all()
 
     def _published(

@@ -83,8 +83,10 @@ class Session:
         try:
             if self._client.beat is not None:
                 self._states.hear_beat(self._client.beat)
+            while self._client.pictures:
+                self._states.show(self._client.pictures.popleft())
         except msgspec.ValidationError as error:
-            log.warning("a heartbeat breaks the contract: %s", error)
+            log.warning("a heartbeat or picture breaks the contract: %s", error)
         beat = self._states.beat
         if beat is None:
             return

@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from daemon.mqtt import topics
 from daemon.mqtt.memory import LastGap, Learnt, Named
-from daemon.protocol.decoding import Received, ReceivedBeat
+from daemon.protocol.decoding import Received, ReceivedBeat, ReceivedPicture
 from daemon.protocol.messages import Event, Gap, Prediction
 from daemon.protocol.states import FolderState, Heartbeat, MicrophoneState
 
@@ -87,10 +87,11 @@ class States:
             if isinstance(source, MicrophoneState):
                 self._levels[_named(source)] = source.level_dbfs
 
-    def show(self, kind: str, name: str, png: bytes) -> None:
-        """Take in a picture."""
-        self._images[kind, name] = png
-        self._learnt.pictured.add((kind, name))
+    def show(self, picture: ReceivedPicture) -> None:
+        """Take in a picture. Raises msgspec.ValidationError if it breaks the contract."""
+        named = picture.content.source.kind, picture.content.source.name
+        self._images[named] = picture.png
+        self._learnt.pictured.add(named)
 
     # -- what is retained ----------------------------------------------------------------------
 

@@ -47,7 +47,7 @@ def wanted(settings: Settings, publish: str, replay: str) -> list[Helper]:
     settings = msgspec.structs.replace(
         settings, publish=_reachable(publish), replay=_reachable(replay)
     )
-    tables = {"page": settings.page}
+    tables = {"page": settings.page, "mqtt": settings.mqtt}
     # -P keeps the working folder off the module path: it may hold a stranger's numpy.py.
     command = (sys.executable, "-P", "-m", "daemon")
     given = msgspec.json.encode(settings)

@@ -143,7 +143,7 @@ class Page(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Pictures(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`[pictures]`: what the model saw of each window, as a message."""
 
-    publish: bool | None = None  # None: if there is a `[page]`, which shows them
+    publish: bool | None = None  # None: if a `[page]` or Home Assistant shows them
 
 
 class Log(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -193,7 +193,10 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     @property
     def publishes_pictures(self) -> bool:
         given = self.pictures.publish
-        return self.page is not None if given is None else given
+        if given is not None:
+            return given
+        shown = self.mqtt is not None and self.mqtt.home_assistant is not None
+        return shown or self.page is not None
 
     @property
     def worker_count(self) -> int:

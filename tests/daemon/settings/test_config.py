@@ -8,6 +8,7 @@ from pathlib import Path
 from conftest import ROOT
 
 from daemon.settings import schema as settings
+from daemon.settings import subscribers
 from daemon.settings.loading import load
 
 EXAMPLE = ROOT / "config" / "tinyast.toml"
@@ -29,11 +30,13 @@ def test_the_example_names_every_setting() -> None:
         settings.JournalLimits,
         settings.Page,
         settings.Pictures,
+        subscribers.Mqtt,
+        subscribers.HomeAssistant,
         settings.Log,
     ):
         for name in table.__struct_fields__:
             assert re.search(
-                rf"^(# )?(\[+(decision\.)?{name}\]|\[events\.{name}\.|{name} =)", text, re.M
+                rf"^(# )?(\[+(decision\.|mqtt\.)?{name}\]|\[events\.{name}\.|{name} =)", text, re.M
             ), name
 
 

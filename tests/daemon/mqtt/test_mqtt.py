@@ -1,0 +1,115 @@
+"""The bridge beside a real broker with TLS and a password: what arrives, whatever happens."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from brokers import BridgeProcess, Mosquitto, Subscriber, check_delivery, until
+from running import Daemon, stress
+from sounds import write_wav
+
+RESTARTS = stress(10, 3)
+KILLS = stress(20, 3)
+FILES = stress(10_000, 200)
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
+    if shutil.which("mosquitto") is None:
+        pytest.skip("mosquitto is not installed")
+    made = Mosquitto(tmp_path_factory.mktemp("broker")).start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def subscriber(broker: Mosquitto) -> Iterator[Subscriber]:
+    made = Subscriber(broker)
+    yield made
+    broker.send(signal.SIGCONT)
+    made.close()
+
+
+@pytest.fixture
+def bridge(broker: Mosquitto, tmp_path: Path) -> Iterator[BridgeProcess]:
+    """A bridge from a daemon in `tmp_path`, not started."""
+    place = f"ipc://{tmp_path}/p", f"ipc://{tmp_path}/r"
+    made = BridgeProcess(tmp_path / "bridge", broker.settings, *place)
+    yield made
+    made.clean_up()
+
+
+def put(daemon: Daemon, count: int, first: int) -> None:
+    """Let `count` files arrive, each complete at once."""
+    for number in range(first, first + count):
+        draft = daemon.base / f"{number:05}.wav"
+        write_wav(draft, seconds=0.1)
+        draft.rename(daemon.folder / draft.name)
+
+
+def everything(daemon: Daemon) -> list[dict[str, Any]]:
+    """All messages that the daemon has published, once it has nothing to do."""
+    daemon.wait_for(lambda: daemon.status()["backlog"] == {"files": 0, "messages": 0}, "idle")
+    newest = max(daemon.status()["last"].values())
+    return [r.message for r in daemon.hear(lambda r: r and r[-1].message["seq"] >= newest)]
+
+
+def last_seq(subscriber: Subscriber) -> int:
+    return max((message["seq"] for message in subscriber.messages()), default=0)
+
+
+def goes_on(subscriber: Subscriber, before: int) -> bool:
+    return last_seq(subscriber) > before
+
+
+@pytest.mark.stress
+@pytest.mark.timeout(7200)
+def test_a_broker_that_restarts_and_hangs_loses_nothing(
+    broker: Mosquitto, subscriber: Subscriber, bridge: BridgeProcess, daemon: Callable[..., Daemon]
+) -> None:
+    running = daemon("--workers", "1").start()
+    bridge.start("--since", "0")
+    until(lambda: last_seq(subscriber) > 0, "connected")
+    batch = FILES // (RESTARTS + 1)
+    for number in range(RESTARTS):
+        put(running, batch, number * batch)
+        before = last_seq(subscriber)
+        until(partial(goes_on, subscriber, before), "forwarding")
+        broker.restart()
+    before = last_seq(subscriber)
+    put(running, batch, RESTARTS * batch)
+    until(partial(goes_on, subscriber, before), "forwarding")
+    log = bridge.log.stat().st_size
+    broker.send(signal.SIGSTOP)
+    until(lambda: b"trying again" in bridge.log.read_bytes()[log:], "given up")
+    broker.send(signal.SIGCONT)
+    sent = everything(running)
+    assert len([m for m in sent if m["type"] == "file"]) == batch * (RESTARTS + 1)
+    until(lambda: last_seq(subscriber) >= sent[-1]["seq"], "all forwarded")
+    check_delivery(subscriber.messages(), sent)
+    assert bridge.stop() == 0
+
+
+@pytest.mark.stress
+@pytest.mark.timeout(7200)
+def test_a_bridge_that_is_killed_loses_nothing(
+    subscriber: Subscriber, bridge: BridgeProcess, daemon: Callable[..., Daemon]
+) -> None:
+    running = daemon("--workers", "1").start()
+    batch = FILES // KILLS
+    bridge.start("--since", "0")
+    for number in range(KILLS):
+        before = last_seq(subscriber)
+        put(running, batch, number * batch)
+        until(partial(goes_on, subscriber, before), "forwarding")
+        bridge.kill()
+        bridge.start()
+    sent = everything(running)
+    until(lambda: last_seq(subscriber) >= sent[-1]["seq"], "all forwarded")
+    check_delivery(subscriber.messages(), sent)
