@@ -122,7 +122,7 @@ class Subscriber:
         self._client.tls_set(
             f"{broker.base}/ca.pem", f"{broker.base}/client.pem", f"{broker.base}/client.key"
         )
-        self._client.reconnect_delay_set(0.1, 0.5)
+        self._client.reconnect_delay_set(1, 1)
         self._client.on_connect = self._connected
         self._client.on_message = self._take
         self._subscribed = threading.Event()
@@ -143,7 +143,7 @@ class Subscriber:
 
     def _take(self, client: paho.Client, data: object, message: paho.MQTTMessage) -> None:
         with self.lock:
-            self.heard.append((message.topic, message.payload, message.retain))
+            self.heard.append((message.topic, bytes(message.payload), message.retain))
 
     def close(self) -> None:
         self._client.disconnect()

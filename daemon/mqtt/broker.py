@@ -192,9 +192,10 @@ class Broker:
         self._client.loop_stop()
 
 
-def _no_delay(client: paho.Client, data: object, sock: socket.socket) -> None:
+def _no_delay(client: paho.Client, data: object, sock: object) -> None:
     """Send at once. Else the last messages of a window wait 40 ms for those before them."""
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if isinstance(sock, socket.socket):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def read_password(settings: Mqtt) -> str:

@@ -107,13 +107,17 @@ def _of_daemon(node: str) -> Iterator[Entity]:
             "entity_category": "diagnostic",
         },
     )
-    yield Entity(
+    yield _backlog(topics.state(node, "heartbeat"), "value_json.backlog.files")
+
+
+def _backlog(topic: str, value: str) -> Entity:
+    return Entity(
         "sensor",
         "backlog",
         "Backlog",
         {
-            "state_topic": topics.state(node, "heartbeat"),
-            "value_template": "{{ value_json.backlog.files }}",
+            "state_topic": topic,
+            "value_template": f"{{{{ {value} }}}}",
             "unit_of_measurement": "files",
             "state_class": "measurement",
             "icon": "mdi:tray-full",
@@ -157,7 +161,19 @@ def _of_source(
             "icon": "mdi:volume-high",
         },
     )
-    yield Entity(
+    yield _reachable(state)
+    if isinstance(source, FolderState):
+        yield _backlog(state, "value_json.waiting")
+    if pictured:
+        image = {
+            "image_topic": topics.state(node, "image", *place),
+            "content_type": "image/png",
+        }
+        yield Entity("image", "last_picture", "Last picture", image)
+
+
+def _reachable(state: str) -> Entity:
+    return Entity(
         "binary_sensor",
         "connected",
         "Connected",
@@ -170,26 +186,6 @@ def _of_source(
             "entity_category": "diagnostic",
         },
     )
-    if isinstance(source, FolderState):
-        yield Entity(
-            "sensor",
-            "backlog",
-            "Backlog",
-            {
-                "state_topic": state,
-                "value_template": "{{ value_json.waiting }}",
-                "unit_of_measurement": "files",
-                "state_class": "measurement",
-                "icon": "mdi:tray-full",
-                "entity_category": "diagnostic",
-            },
-        )
-    if pictured:
-        image = {
-            "image_topic": topics.state(node, "image", *place),
-            "content_type": "image/png",
-        }
-        yield Entity("image", "last_picture", "Last picture", image)
 
 
 def _of_sounds(
