@@ -40,6 +40,26 @@ def connected(endpoint: str) -> socket.socket:
     return peer
 
 
+def greeted(endpoint: str, kind: bytes = b"SUB") -> socket.socket:
+    """A connection after the handshake: libzmq breaks off with who says more before its end."""
+    peer = connected(endpoint)
+    ready = b"\x05READY\x0bSocket-Type" + len(kind).to_bytes(4, "big") + kind
+    try:
+        peer.settimeout(10)
+        peer.sendall(GREETING + bytes([4, len(ready)]) + ready)
+        heard = b""
+        while len(heard) < 66 or len(heard) < 66 + heard[65]:  # its greeting, and its own READY
+            data = peer.recv(4_096)
+            if not data:
+                raise ConnectionResetError("it broke off")
+            heard += data
+    except OSError:
+        peer.close()
+        raise
+    peer.settimeout(TICK_S)
+    return peer
+
+
 def heard_by(peer: socket.socket) -> bytes:
     """Read until the other side has sent enough."""
     heard = b""
@@ -89,11 +109,23 @@ def subscriptions(endpoints: list[str], until: float) -> Iterator[bytes]:
     """Endless different subscriptions."""
     numbers = itertools.count()
     while time.monotonic() < until:
-        with suppress(OSError), connected(endpoints[0]) as peer:
-            peer.sendall(GREETING + READY)
+        with suppress(OSError), greeted(endpoints[0]) as peer:
             while time.monotonic() < until:
                 topics = (b"%020d" % next(numbers) + b"x" * 4_000 for _ in range(50))
                 peer.sendall(b"".join(LONG + b"\1" + topic for topic in topics))
+                yield b""
+        yield b""
+
+
+def parts(endpoints: list[str], until: float) -> Iterator[bytes]:
+    """Messages that never end, each of their parts a small one."""
+    part = b"\x01\xff" + bytes(255)
+    kinds = itertools.cycle(zip(endpoints, (b"SUB", b"DEALER"), strict=True))
+    while time.monotonic() < until:
+        endpoint, kind = next(kinds)
+        with suppress(OSError), greeted(endpoint, kind) as peer:
+            while time.monotonic() < until:
+                peer.sendall(part * 1_000)
                 yield b""
         yield b""
 
@@ -118,7 +150,7 @@ def requests(endpoints: list[str], until: float) -> Iterator[bytes]:
 
 
 DEEDS: dict[str, Callable[[list[str], float], Iterator[bytes]]] = {
-    deed.__name__: deed for deed in (garbage, connects, huge_frame, subscriptions, requests)
+    deed.__name__: deed for deed in (garbage, connects, huge_frame, subscriptions, parts, requests)
 }
 
 

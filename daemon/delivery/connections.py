@@ -14,14 +14,14 @@ import struct
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import count
 from socket import AddressFamily
 
 import zmq
 
 from daemon.delivery.authenticator import Authenticator
-from daemon.delivery.peers import Peer, peer_of
+from daemon.delivery.floods import Budget, Connection, MemoryGuard, over_budget
+from daemon.delivery.peers import peer_of
 from daemon.monitoring.metrics import HANDSHAKES
 from daemon.monitoring.service_thread import ServiceThread
 
@@ -33,10 +33,10 @@ HANDSHAKE_S = 10.0  # libzmq ends a connection that has not shown its key by the
 MANY_LEFT = 64  # closed connections before their memory is freed
 SWEEP_MS = 100  # between looks at what connections sent
 WARY_MS, WARY_S = 10, 10.0  # the same after a flood, and for how long
-SWEEP_REST = 20  # times as long as the last look took, at least, until the next
+# At least so many times as long as the last look took until the next, if that is not too long for a
+# flood; fewer after one.
+SWEEP_REST, WARY_REST, LONGEST_REST_S = 20, 3, 0.25
 THINNED_S = 0.05
-ALLOWED_BYTES = 1 << 16  # that a connection may send for its handshake and subscriptions
-ALLOWED_BYTES_S = 1_000  # and for what comes later, each second
 RESERVE = 256  # descriptors for everything but connections: files in work, the journal, the model
 
 _EVENT = struct.Struct("=Hi")  # event, value (zmq_socket_monitor(3))
@@ -66,18 +66,6 @@ _RESULTS = dict(
 Socket = zmq.Socket[bytes]
 
 
-@dataclass
-class _Connection:
-    peer: Peer
-    since: float  # time.monotonic()
-    answered: int = 0  # bytes of requests that were answered, with their framing
-
-    def is_flood(self, now: float) -> bool:
-        """Whether more bytes came than any subscriber sends and any request explains."""
-        allowed = ALLOWED_BYTES + ALLOWED_BYTES_S * (now - self.since) + self.answered
-        return self.peer.received_bytes() > allowed
-
-
 class EndpointStats:
     """The connections of one endpoint.
 
@@ -85,12 +73,12 @@ class EndpointStats:
     is only probably a subscriber's; an older one has passed, or libzmq would have ended it.
     """
 
-    def __init__(self, family: AddressFamily) -> None:
-        self._family = family
+    def __init__(self, family: AddressFamily, budget: Budget) -> None:
+        self._family, self._budget = family, budget
         self.accepted = 0
         self.floods = 0  # connections ended since they sent too much
         self.handshakes: Counter[str] = Counter()  # by result
-        self.open: dict[int, _Connection] = {}  # by descriptor
+        self.open: dict[int, Connection] = {}  # by descriptor
         self._passed: deque[float] = deque(maxlen=10_000)  # when handshakes succeeded
         self._left = 0  # connections closed since their memory was last freed
         self.clear_away: Callable[[], object] = lambda: None  # requests freeing; must not block
@@ -104,7 +92,7 @@ class EndpointStats:
         now = time.monotonic()
         if event == zmq.EVENT_ACCEPTED:
             self.accepted += 1
-            self.open[value] = _Connection(peer_of(value, self._family), now)
+            self.open[value] = Connection(peer_of(value, self._family), now)
         elif event == zmq.EVENT_DISCONNECTED:
             self.open.pop(value, None)
             self._left += 1
@@ -122,22 +110,16 @@ class EndpointStats:
             connection.answered += size
 
     def end_floods(self) -> bool:
-        """End connections that send without end, as parts of one message that is never whole.
+        """End connections beyond the budget; whether there were any."""
+        ended = over_budget(list(self.open.values()), self._budget, time.monotonic())
+        for connection, why in ended:
+            self.end_flood(connection, why)
+        return bool(ended)
 
-        libzmq holds such parts in memory, and knows a limit only for the size of each. Whether
-        there were any.
-        """
-        before = self.floods
-        now = time.monotonic()
-        for connection in list(self.open.values()):
-            if connection.is_flood(now):
-                self.floods += 1
-                log.warning(
-                    "a connection from %s sends without end; it was closed",
-                    connection.peer.address,
-                )
-                connection.peer.end()
-        return self.floods > before
+    def end_flood(self, connection: Connection, why: str) -> None:
+        self.floods += 1
+        log.warning("a connection from %s %s; it was closed", connection.peer, why)
+        connection.peer.end()
 
     @property
     def connections(self) -> int:
@@ -169,12 +151,13 @@ class ConnectionMonitor(ServiceThread):
         self._numbers = count()
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self._room = max(limit // 2, limit - RESERVE)  # connections, over all endpoints
-        self._swept_at = self._wary_until = 0.0
+        self._swept_at = self._guarded_at = self._wary_until = 0.0
+        self._guard = MemoryGuard()
         self.crowds: queue.SimpleQueue[tuple[int, str]] = queue.SimpleQueue()
 
     # -- any thread ----------------------------------------------------------------------------
 
-    def watch(self, socket: Socket, name: str, family: AddressFamily) -> None:
+    def watch(self, socket: Socket, name: str, family: AddressFamily, budget: Budget) -> None:
         """Keep the statistics of a socket that is not bound yet, until it is closed."""
         address = f"inproc://monitor-{next(self._numbers)}"
         monitor = self._context.socket(zmq.PAIR)
@@ -185,7 +168,7 @@ class ConnectionMonitor(ServiceThread):
         except zmq.ZMQError:
             monitor.close()
             raise
-        stats = EndpointStats(family)
+        stats = EndpointStats(family, budget)
         if name in self.stats:
             stats.continue_from(self.stats[name])
         self.stats[name] = stats
@@ -229,6 +212,7 @@ class ConnectionMonitor(ServiceThread):
                         poller.unregister(socket)
                         del monitors[socket]
                         socket.close()
+                self._guard_memory()
                 self._sweep()
         finally:
             for monitor in monitors:
@@ -250,7 +234,29 @@ class ConnectionMonitor(ServiceThread):
                 self._wary_until = began + WARY_S
         self._thin_out()
         now = time.monotonic()
-        self._swept_at = now + max(self._sweep_ms() / 1000, SWEEP_REST * (now - began))
+        wary = now < self._wary_until
+        rest = min((WARY_REST if wary else SWEEP_REST) * (now - began), LONGEST_REST_S)
+        self._swept_at = now + max(self._sweep_ms() / 1000, rest)
+
+    def _guard_memory(self) -> None:
+        """End connections by Unix sockets whose data fill the memory."""
+        if time.monotonic() < self._guarded_at:
+            return
+        self._guarded_at = time.monotonic() + self._sweep_ms() / 1000
+        endpoints = list(self.stats.values())
+        suspects = self._guard.suspects(
+            [each for stats in endpoints for each in stats.open.values()]
+        )
+        if not suspects:
+            return
+        for stats in endpoints:
+            for connection in list(stats.open.values()):
+                if connection in suspects:
+                    stats.end_flood(connection, "may be the reason for grown memory")
+            stats.clear_away()
+        self._wary_until = time.monotonic() + WARY_S
+        time.sleep(THINNED_S)  # for libzmq to close them and free their memory
+        self._guard.freed()
 
     def _thin_out(self) -> None:
         """Where there are too many connections, end all of the address that has the most.

@@ -14,6 +14,7 @@ import zmq
 
 from daemon.delivery.authenticator import secure
 from daemon.delivery.connections import HANDSHAKE_S, ConnectionMonitor
+from daemon.delivery.floods import REQUESTS, SUBSCRIPTIONS
 from daemon.errors import StartError
 from daemon.host.locks import Lock
 from daemon.host.tcp import holder_of_port, keep_alive, why_no_interfaces
@@ -22,6 +23,8 @@ from daemon.protocol.keys import ServerKeys
 
 FRAMING_BYTES = 64  # at most, of one frame, with its encryption
 MAX_MESSAGE = 4_096  # bytes that a client may send: subscriptions and requests are small
+# libzmq takes all waiting subscriptions whenever the socket is used, and each may cost 200 kB.
+MOST_SUBSCRIPTIONS = 64
 RECEIVE_BUFFER = 2_048  # bytes; a client that floods is slow, and soon noticed
 UNREAD_S = 60.0  # after which a client that reads nothing is disconnected
 LINGER_MS = 2_000  # time to send queued messages at the end
@@ -68,6 +71,8 @@ class Endpoint:
         socket.sndhwm = self._hwm
         socket.linger = LINGER_MS
         socket.maxmsgsize = MAX_MESSAGE
+        if self._kind == zmq.PUB:
+            socket.rcvhwm = MOST_SUBSCRIPTIONS
         socket.handshake_ivl = round(1000 * HANDSHAKE_S)
         socket.rcvbuf = RECEIVE_BUFFER
         socket.setsockopt(zmq.TCP_MAXRT, round(1000 * UNREAD_S))
@@ -79,7 +84,8 @@ class Endpoint:
         if self._keys is not None:
             secure(socket, self._keys)
         try:
-            self._monitor.watch(socket, self._name, _family(address))
+            budget = SUBSCRIPTIONS if self._kind == zmq.PUB else REQUESTS
+            self._monitor.watch(socket, self._name, _family(address), budget)
         except zmq.ZMQError:
             socket.close()
             raise

@@ -6,8 +6,10 @@ So each look at one checks that it still is the connection that was accepted.
 
 from __future__ import annotations
 
+import fcntl
 import socket
 import struct
+import termios
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -27,6 +29,9 @@ class Peer:
     address: str = ""  # as is the port, only of TCP
     port: int = 0
 
+    def __str__(self) -> str:
+        return self.address or "a Unix socket"
+
     @property
     def is_local(self) -> bool:
         return self.family == socket.AF_UNIX or is_loopback(self.address)
@@ -41,6 +46,14 @@ class Peer:
         except OSError:
             return 0
         return int(_RECEIVED.unpack(info)[0]) if len(info) == _RECEIVED.size else 0
+
+    def has_waiting(self) -> bool:
+        """Whether data wait to be read; false if the connection is gone."""
+        try:
+            with self._borrowed() as connection:
+                return any(fcntl.ioctl(connection, termios.FIONREAD, bytes(4)))
+        except OSError:
+            return False
 
     def end(self) -> None:
         """End the connection, if it is still there; libzmq then closes it."""

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import resource
 import socket
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from pathlib import Path
 
 import pytest
 import zmq
-from running import Daemon, free_port, of_type
+from running import Daemon, free_port, of_type, stress
 from sounds import write_wav
-from strangers import GREETING, connected
+from strangers import greeted
+
+from daemon.delivery import endpoint as endpoint_module
+from daemon.delivery.endpoints import bind
 
 MakeDaemon = Callable[..., Daemon]
+MOST_MEMORY = 200e6
 ROOM = 100  # connections, where a process may have twice as many descriptors
 
 
@@ -101,22 +108,74 @@ def open_to_tcp(daemon: MakeDaemon) -> Daemon:
     return listening.start()
 
 
-@pytest.mark.parametrize(("endpoint", "kind"), [("publish", b"SUB"), ("replay", b"DEALER")])
-def test_a_message_without_end_is_cut_off(open_to_tcp: Daemon, endpoint: str, kind: bytes) -> None:
+def few_open(listening: Daemon, endpoint: str) -> bool:
+    return counts(listening, endpoint)["open"] <= 1
+
+
+@pytest.mark.parametrize("transport", ["tcp", "ipc"])
+def test_a_message_without_end_is_cut_off(daemon: MakeDaemon, transport: str) -> None:
     """libzmq keeps all parts of it, each within the limit of a part."""
-    before = open_to_tcp.memory()
-    ready = b"\x05READY\x0bSocket-Type" + len(kind).to_bytes(4, "big") + kind
-    part = b"\x03" + (4_000).to_bytes(8, "big") + b"a" * 4_000  # more of the same message follow
-    for _ in range(3):
-        with connected(getattr(open_to_tcp, endpoint)) as peer:
+    listening = daemon()
+    if transport == "tcp":
+        over_tcp(listening)
+    listening.start()
+    for endpoint, kind in (("publish", b"SUB"), ("replay", b"DEALER")):
+        part = b"\x01\xff" + b"a" * 255  # more of the same message follow
+        for _ in range(2):
+            with greeted(getattr(listening, endpoint), kind) as peer:
+                peer.settimeout(30)
+                with pytest.raises((ConnectionResetError, BrokenPipeError)):
+                    send_on(peer, part * 100)
+        listening.wait_for(partial(few_open, listening, endpoint), "closed")
+    assert listening.peak_memory() < MOST_MEMORY
+    write_wav(listening.folder / "a.wav")
+    assert listening.ends(1)[0]["state"] == "done"
+
+
+def subscribe(peer: socket.socket, topics: list[bytes]) -> None:
+    frames = [b"\1" + topic for topic in topics]
+    peer.sendall(b"".join(bytes([2]) + len(each).to_bytes(8, "big") + each for each in frames))
+
+
+def test_many_clients_cannot_share_out_a_flood(open_to_tcp: Daemon) -> None:
+    """Each stays below its own limit; together they would need 16 kB x 100 x 50 of memory."""
+    with open_to_tcp.client() as client, ExitStack() as stack:
+        for number in range(100):
+            peer = stack.enter_context(greeted(open_to_tcp.publish))
             peer.settimeout(30)
-            peer.sendall(GREETING + bytes([4, len(ready)]) + ready)
-            with pytest.raises((ConnectionResetError, BrokenPipeError)):
-                send_on(peer, part)
-    assert open_to_tcp.peak_memory() - before < 60e6
-    open_to_tcp.wait_for(lambda: counts(open_to_tcp, endpoint)["open"] <= 1, "closed")
-    write_wav(open_to_tcp.folder / "a.wav")
-    assert open_to_tcp.ends(1)[0]["state"] == "done"
+            with suppress(OSError):  # it is closed already
+                subscribe(peer, [b"%06d-%02d" % (number, n) + b"x" * 900 for n in range(16)])
+        open_to_tcp.wait_for(lambda: "one of many" in open_to_tcp.log.read_text(), "closed")
+        write_wav(open_to_tcp.folder / "a.wav")
+        assert next(iter(client)).message["seq"] == 1
+    assert open_to_tcp.peak_memory() < MOST_MEMORY
+
+
+def test_who_reads_nothing_is_disconnected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a minute; a second is enough here. Others go on receiving."""
+    monkeypatch.setattr(endpoint_module, "UNREAD_S", float(stress(60)))
+    with bind("tcp://127.0.0.1:*", "tcp://127.0.0.1:*", False) as endpoints:
+        publisher, monitor = endpoints.publisher.socket, endpoints.monitor
+        with (
+            zmq.Context() as context,
+            context.socket(zmq.SUB) as reader,
+            greeted(endpoints.publisher.address) as slow,
+        ):
+            reader.connect(endpoints.publisher.address)
+            reader.subscribe(b"")
+            subscribe(slow, [b""])
+            stats = monitor.stats["publish"]
+            until = time.monotonic() + 240
+            while stats.accepted < 2 or stats.connections == 2:
+                assert time.monotonic() < until, "it is still there"
+                publisher.send(bytes(10_000))
+                if reader.poll(1):
+                    reader.recv()
+            while reader.poll(100):
+                reader.recv()
+            publisher.send(b"for those who read")
+            assert reader.poll(10_000)
+            assert stats.connections == 1
 
 
 def test_many_requests_and_subscriptions_are_no_flood(open_to_tcp: Daemon) -> None:
