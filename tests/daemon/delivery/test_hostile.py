@@ -22,7 +22,8 @@ from daemon.protocol.keys import make_client, make_server
 MakeDaemon = Callable[..., Daemon]
 LOAD_S = max(5.0, 60 * STRESS)
 GROWN = 100e6  # bytes over what is normal
-MOST_MEMORY = 200e6
+# Unbounded, these floods take gigabytes. A machine that also runs other tests reacts later.
+MOST_MEMORY = 200e6 if STRESS >= 1 else 400e6
 
 
 @pytest.fixture
