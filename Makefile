@@ -9,9 +9,9 @@ TORCH ?= torch==2.13.0
 TEST_PROCESSES ?= 2
 
 PARTS := faults delivery microphone model
-faults := tests/daemon/sources/folder tests/daemon/journal tests/daemon/pipeline tests/daemon/service tests/daemon/host
+faults := tests/daemon/sources/folder tests/daemon/journal tests/daemon/pipeline tests/daemon/host
 delivery := tests/daemon/delivery tests/daemon/protocol tests/daemon/monitoring tests/daemon/page tests/daemon/test_*.py
-microphone := tests/daemon/sources/microphone tests/daemon/commands tests/daemon/settings
+microphone := tests/daemon/sources/microphone tests/daemon/commands tests/daemon/settings tests/daemon/service
 model := tests/tinyast tests/scripts tests/test_*.py
 ifdef PART
 TESTS := $(if $(filter $(PART),$(PARTS)),$($(PART)),$(error no part is called $(PART); there are $(PARTS)))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -153,3 +155,16 @@ def test_no_function_is_long(path: Path) -> None:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             lines = (node.end_lineno or node.lineno) - node.lineno + 1
             assert lines <= MOST_LINES, f"{node.name} has {lines} lines"
+
+
+def test_each_test_is_in_one_part_of_acceptance() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    parts = re.search(r"^PARTS := (.*)$", makefile, re.M)
+    assert parts is not None
+    places = re.findall(rf"^(?:{parts[1].replace(' ', '|')}) := (.*)$", makefile, re.M)
+    assert len(places) == len(parts[1].split())
+    found: Counter[Path] = Counter()
+    for place in " ".join(places).split():
+        for path in ROOT.glob(place):
+            found.update(path.rglob("test_*.py") if path.is_dir() else [path])
+    assert found == Counter((ROOT / "tests").rglob("test_*.py"))

@@ -181,7 +181,7 @@ def test_trouble_on_three_sides_leaves_a_healthy_folder_alone(tmp_path: Path) ->
     assert said[-2:] == ["success 0 active", "success 0"], "it was started again, or ended badly"
     assert states["hung"] == "blocked"
     assert states["healthy"] == "watching"
-    assert degraded == ["full"], "nothing was moved there"
+    assert "full" in degraded, "nothing can be moved there"
     assert states["mic"] != "listening"
     assert gaps.max() <= HEARTBEAT_S
     # A busy machine is slow before, too.
