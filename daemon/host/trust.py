@@ -71,7 +71,11 @@ def tree_exposures(folder: Path, what: str, user: User | None = None) -> Iterato
 
 def check_private(path: Path, what: str, sticky: bool = False) -> None:
     """Raise StartError, with the fix, if `path` has an `exposure`."""
-    if found := exposure(path, what, sticky):
+    try:
+        found = exposure(path, what, sticky)
+    except OSError as error:  # of the daemon's own code
+        raise StartError(f"cannot see who can change {path} now: {error}") from error
+    if found:
         raise StartError(f"{found.text}; {found.fix}")
 
 

@@ -123,7 +123,10 @@ def load_server(folder: Path) -> ServerKeys:
 
 
 def load_pair(file: Path) -> tuple[bytes, bytes]:
-    """Public and secret key of a secret key file. Raises SettingsError."""
+    """Public and secret key of a secret key file.
+
+    Raises SettingsError, and StartError if the system cannot read it now.
+    """
     try:
         mode = file.stat().st_mode
         public, secret = _certificate(file)
@@ -133,6 +136,7 @@ def load_pair(file: Path) -> tuple[bytes, bytes]:
             "its own state directory: `tinyastd keygen /var/lib/tinyast/keys`"
         ) from error
     except (OSError, ValueError) as error:
+        _raise_if_passing(file, error)
         raise SettingsError(
             f"cannot read the key {file}: {error}; make it with `tinyastd keygen`"
         ) from error
@@ -150,11 +154,21 @@ def _certificate(file: Path) -> tuple[bytes, bytes | None]:
     return zmq.auth.load_certificate(file)
 
 
+def _raise_if_passing(file: Path, error: Exception) -> None:
+    # pyzmq's own OSError, about a file that is no key, has no errno.
+    if isinstance(error, OSError) and error.errno and is_passing(error):
+        raise StartError(f"cannot read the key {file} now: {error.strerror}") from error
+
+
 def load_public(file: Path) -> bytes:
-    """The public key of a key file. Raises SettingsError."""
+    """The public key of a key file.
+
+    Raises SettingsError, and StartError if the system cannot read it now.
+    """
     try:
         return _certificate(file)[0]
     except (OSError, ValueError) as error:
+        _raise_if_passing(file, error)
         raise SettingsError(f"cannot read the key {file}: {error}") from error
 
 

@@ -16,7 +16,7 @@ from typing import Literal, get_args, get_origin
 import msgspec
 from msgspec import Struct
 
-from daemon.errors import SettingsError
+from daemon.errors import SettingsError, StartError, is_passing
 from daemon.settings.paths import resolved
 from daemon.settings.schema import (
     Audio,
@@ -98,6 +98,8 @@ def _read_toml(file: Path) -> Table:
         with file.open("rb") as handle:
             return tomllib.load(handle)
     except OSError as error:
+        if is_passing(error):  # a service is started again after this, and not after a bad setting
+            raise StartError(f"cannot read settings {file} now: {error.strerror}") from error
         raise SettingsError(f"cannot read settings {file}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"settings {file} are not TOML: {error}") from error

@@ -34,9 +34,9 @@ def lives(listening: Daemon, cuts: int) -> None:
             (listening.folder / f"{life}-{number}.wav").write_bytes(short_wav(number + 100 * life))
         write_wav(listening.folder / f"{life}-long.wav", seconds=10 + cuts / 5, seed=life)
         listening.start()
-        listening.ends((life + 1) * 21 + life)
+        listening.ends((life + 1) * 21 + life, timeout=120 + cuts)
         ask_reprocess(listening.state, [bytes(listening.folder / f"{life}-1.wav")])
-        listening.ends((life + 1) * 22)
+        listening.ends((life + 1) * 22, timeout=120 + cuts)
         if life == 1:
             listening.kill()
         else:

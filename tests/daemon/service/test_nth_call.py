@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -18,7 +19,7 @@ from typing import Any
 
 import pytest
 from failing_calls import FailingCalls, Plan
-from running import Daemon, stress
+from running import Daemon, stress, tinyastd
 from sounds import short_wav, write_wav
 
 from daemon.service.inbox import ask_reprocess
@@ -229,6 +230,24 @@ class Round:
         finally:
             self.daemon.clean_up()
         return counts
+
+
+@pytest.mark.parametrize("file", ["settings.toml", "server.key_secret"])
+@pytest.mark.parametrize("call", ["open", "read"])
+def test_settings_and_keys_that_cannot_be_read_now_are_no_wrong_settings(
+    tmp_path: Path, file: str, call: str
+) -> None:
+    """Exit code 3, after which systemd starts it again; 2 would end it for good."""
+    assert tinyastd("keygen", tmp_path / "keys").returncode == 0
+    calls = FailingCalls(tmp_path / "calls")
+    config = tmp_path / "settings.toml"
+    config.write_text(f'keys = "{tmp_path}/keys"\n[[folder]]\npath = "{tmp_path}/in"\n')
+    listening = Daemon(tmp_path, "--config", str(config), env=calls.env)
+    calls.plan(Plan(call, 1, errno.EIO), arm=file)
+    listening.spawn()
+    assert listening.process.wait(60) == 3
+    assert file in (calls.fired or "")
+    assert f"{file} now: Input/output error" in listening.tail()
 
 
 @pytest.mark.timeout(7200)
