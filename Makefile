@@ -17,7 +17,7 @@ ifdef PART
 TESTS := $(if $(filter $(PART),$(PARTS)),$($(PART)),$(error no part is called $(PART); there are $(PARTS)))
 endif
 
-.PHONY: run test acceptance lint format types tests setup dev clean
+.PHONY: run test acceptance lint format types tests setup dev screenshots clean
 
 run: setup  ## set up and start the daemon with its page
 	$(BIN)/tinyastd run --page
@@ -57,6 +57,9 @@ tests:
 # The same tests with their full counts, in parts of at most an hour; all of them if none is named.
 acceptance: dev  ## PART=faults, delivery, microphone or model
 	TINYAST_STRESS=1 $(BIN)/python -m pytest --timeout 7200 $(TESTS)
+
+screenshots: dev  ## draw the pictures of docs/page.md again
+	$(BIN)/python -m scripts.screenshots
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

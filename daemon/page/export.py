@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from itertools import islice
+from tempfile import TemporaryFile
 
 import msgspec
 
@@ -18,6 +19,7 @@ COLUMNS = (
     "recorded_at", "node", "kind", "source", "path", "start_s", "length_s", "label", "score",
     "threshold", "decision", "reason", "level_dbfs", "clock", "model", "verdict", "corrected",
 )  # fmt: skip
+NUMBERS = ("start_s", "length_s", "score", "threshold", "level_dbfs")
 TYPES = {"csv": "text/csv", "jsonl": "application/x-ndjson", "parquet": "application/octet-stream"}
 AT_ONCE = 1_000  # rows in memory
 
@@ -65,15 +67,21 @@ def check_parquet() -> None:
 
 
 def parquet(rows: Iterator[Row]) -> Iterator[bytes]:
-    """A Parquet file. Raises CannotExport without pyarrow."""
+    """A Parquet file, in a temporary one first. Raises CannotExport without pyarrow."""
     check_parquet()
     import pyarrow
-    import pyarrow.parquet
+    from pyarrow.parquet import ParquetWriter
 
-    file = io.BytesIO()
-    table = pyarrow.Table.from_pylist([record(row) for row in rows])
-    pyarrow.parquet.write_table(table, file)
-    yield file.getvalue()
+    number, text = pyarrow.float64(), pyarrow.string()
+    schema = pyarrow.schema([(name, number if name in NUMBERS else text) for name in COLUMNS])
+    with TemporaryFile() as file:
+        with ParquetWriter(file, schema) as writer:
+            while batch := list(islice(rows, AT_ONCE)):
+                table = pyarrow.Table.from_pylist([record(row) for row in batch], schema)
+                writer.write_table(table)
+        file.seek(0)
+        while part := file.read(1 << 16):
+            yield part
 
 
 FORMATS = {"csv": csv_lines, "jsonl": json_lines, "parquet": parquet}

@@ -22,13 +22,13 @@ from daemon.page.store.pictures import Pictures
 from daemon.page.store.writer import Limits, Store
 from daemon.page.web.access import Gate, check_exposure, read_password, token_digest
 from daemon.page.web.app import Page, build
+from daemon.page.web.connection import Connection as WebConnection
 from daemon.page.web.live import Hub
 from daemon.settings.schema import Page as Settings
 
 log = logging.getLogger(__name__)
 
-MOST_CONNECTIONS = 500
-IDLE_S = 20  # after which an idle connection is closed
+IDLE_S = 10  # after which an idle connection is closed
 STOP_S = 3  # for requests in hand at the end
 NICE = 5  # what the daemon hears goes before what people see
 
@@ -129,7 +129,7 @@ def _config(settings: Settings, page: Page) -> uvicorn.Config:
         port=settings.port,
         ssl_certfile=settings.tls_cert or None,
         ssl_keyfile=settings.tls_key or None,
-        limit_concurrency=MOST_CONNECTIONS,
+        http=WebConnection,
         timeout_keep_alive=IDLE_S,
         timeout_graceful_shutdown=STOP_S,
         h11_max_incomplete_event_size=16_384,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -194,7 +195,8 @@ class Api:
         """The sound of one window as a WAV file. Byte ranges are answered."""
         row = self._row(request)
         samples, rate = self._page.sound(row)
-        return ranged(request, wav_bytes(samples, rate), f"{row.label}-{row.number}.wav")
+        word = re.sub(r"[^A-Za-z0-9_.-]+", "_", row.label)
+        return ranged(request, wav_bytes(samples, rate), f"{word}-{row.number}.wav")
 
     def picture(self, request: Request) -> Response:
         """What the model saw of one window, as a PNG: as published, or drawn from its sound."""
@@ -405,7 +407,7 @@ def ranged(request: Request, data: bytes, name: str) -> Response:
     """A file in whole or the part that `Range: bytes=a-b` asks for (RFC 9110, section 14)."""
     headers = {
         "Accept-Ranges": "bytes",
-        "Content-Disposition": f'inline; filename="{name.encode("ascii", "replace").decode()}"',
+        "Content-Disposition": f'inline; filename="{name}"',
     }
     unit, _, wanted = request.headers.get("range", "").partition("=")
     first, dash, last = wanted.strip().partition("-")
@@ -431,7 +433,7 @@ def not_found_or_bad(error: DaemonError) -> Response:
         case NotFound() | NoSound():
             return failure(404, "not_found", str(error))
         case export.CannotExport():
-            return failure(501, "cannot_export", str(error))
+            return failure(406, "cannot_export", str(error))
     return failure(503, "unavailable", str(error))
 
 

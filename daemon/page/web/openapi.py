@@ -109,8 +109,8 @@ def _responses(path: str) -> dict[str, object]:
         "401": "Sign in first",
         "403": "A write without the token",
         "404": "There is no such thing",
+        "406": "The format needs a library that is missing",
         "413": "The request is too large",
-        "501": "A library is missing",
         "503": "Not now",
     }
     answers: dict[str, object] = {"200": {"description": "As asked", "content": content}}

@@ -37,4 +37,4 @@ function Daemon({ daemon }) {
 
 const Table = ({ title, columns, rows }) => html`<section class="panel"><h3>${title}</h3>${rows.length ? html`<div class="scroll" tabindex="0" role="region" aria-label=${title}><table>
   <thead><tr>${columns.map((each) => html`<th scope="col">${each}</th>`)}</tr></thead>
-  <tbody>${rows.map((row) => html`<tr>${row.map((cell) => html`<td class="path">${cell ?? ''}</td>`)}</tr>`)}</tbody></table></div>` : html`<p class="dim">None.</p>`}</section>`;
+  <tbody>${rows.map((row) => html`<tr>${row.map((cell) => html`<td class=${String(cell).length > 30 ? 'path' : ''}>${cell ?? ''}</td>`)}</tr>`)}</tbody></table></div>` : html`<p class="dim">None.</p>`}</section>`;

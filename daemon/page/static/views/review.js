@@ -42,7 +42,7 @@ export function Review({ values }) {
     <p role="status">${done.length} reviewed now. ${done.length > 0 && html`<button onclick=${back}>Take the last one back</button>`}</p>
     ${queue && !row && html`<p class="dim">Nothing is left to review.</p>`}
     ${row && html`<section class="panel" key=${row.number} data-number=${row.number}><h3>Is this ${words(row.label)}?</h3>
-      <div class="split"><${Picture} row=${row} large=${true} /><div><p><${Time} row=${row} />, ${row.source}, ${percent(row.score)}${row.reason && `, ${words(row.reason)}`}</p>
+      <div class="split"><${Picture} row=${row} large=${true} /><div><p><${Time} row=${row} />, ${row.source}, ${percent(row.score)}${row.reason && `, ${words(row.reason)}`}${row.path && html`<br /><span class="dim path">${row.path.split('/').pop()} at ${row.start_s.toFixed(1)} s</span>`}</p>
       <${Player} row=${row} /><${Top} row=${row} /></div></div>
       <div class="buttons"><button class="main" onclick=${() => say('right')}>Right</button><button onclick=${() => say('wrong')}>Wrong</button><button onclick=${() => say('ignore')}>Not of interest</button></div>
       <form class="filter" onsubmit=${other}><label>It is another or a new label <input name="label" list="known" maxlength="100" /></label><button>Save</button></form>

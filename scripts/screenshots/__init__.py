@@ -1,0 +1,1 @@
+"""Screenshots of the page for the docs, of sounds made here."""
