@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -56,6 +57,7 @@ class Start(NamedTuple):
     pretrained: Path
     none: Path
     teachers: list[Path]
+    begin: Path | None
 
 
 def command(
@@ -74,6 +76,9 @@ def command(
     teacher: Annotated[
         list[Path] | None, typer.Option(help="Also learn from this run's scores; may be repeated.")
     ] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="Go on from the model that this run ended with.")
+    ] = None,
     pretrained: Annotated[
         Path, typer.Option(help="Weights to start from, as `download --pretrained` fetches them.")
     ] = Path("data/raw") / PRETRAINED,
@@ -91,11 +96,12 @@ def command(
       python -m scripts.train --recipe quick
       python -m scripts.train --recipe full --hold-out 4 --run runs/full-4
       python -m scripts.train --recipe full --data my-sounds --epochs 100
-      python -m scripts.train --recipe full --teacher runs/teacher-4 --hold-out 4
+      python -m scripts.train --recipe full --teacher runs/fine-4 --hold-out 4
+      python -m scripts.train --recipe robust --start runs/fine-4 --teacher runs/fine-4 --hold-out 4
     """
     with plainly("Run the same command to resume after the last whole epoch."):
-        start = Start(pretrained, none, teacher or [])
-        _train(context.args, data, recipe, hold_out, run, cache, start, threads)
+        given = Start(pretrained, none, teacher or [], start)
+        _train(context.args, data, recipe, hold_out, run, cache, given, threads)
 
 
 @dataclass(frozen=True)
@@ -128,6 +134,7 @@ def _train(
     folder = run or Path("runs") / f"{Path(recipe_name).stem}-{fold}-seed{recipe.seed}"
     material = _gather(data, recipe, hold_out, cache, start, folder)
     held_out = len(material.testing) > 0
+    load = partial(load_teacher, settings=settings, labels=material.dataset.labels)
     with _reporting(recipe.epochs) as report:
         model = train(
             folder,
@@ -136,9 +143,10 @@ def _train(
             material.dataset.labels,
             material.clips,
             material.tests if held_out else None,
-            [load_teacher(each, settings, material.dataset.labels) for each in start.teachers],
+            [load(each) for each in start.teachers],
             report=report,
             pretrained=material.pretrained,
+            begin=None if start.begin is None else load(start.begin),
         )
     training_curves(folder / "metrics.csv", folder / "curves.png")
     if held_out:

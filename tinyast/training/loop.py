@@ -130,13 +130,15 @@ def train(
     test_every: int = 10,
     report: Callable[[Metrics], None] | None = None,
     pretrained: Weights | None = None,
+    begin: Teacher | None = None,
 ) -> TinyASTForAudioClassification:
     """Train in `folder`, going on from what it holds, and return the averaged weights.
 
     The folder gets `run.json` (recipe and settings), `metrics.csv`, `state.pt` and, at the end,
     `model/`. Held-out clips are looked at every `test_every` epochs, for the log only: nothing is
     chosen by them. `teachers` are models of the same kinds of sound and the same spectra, whose
-    mean scores are learnt too. A stem of "mobilenet" starts from `pretrained`. Raises
+    mean scores are learnt too. A stem of "mobilenet" starts from `pretrained`, and
+    all of the network from `begin`. Raises StartError if that does not fit, and
     TrainingError if the folder holds a run of another recipe, of other clips or of other teachers.
     """
     _claim(
@@ -147,9 +149,10 @@ def train(
             "labels": labels,
             "clips": training.digest(),
             "teachers": [digest(teacher) for teacher in teachers],
+            "start": None if begin is None else digest(begin),
         },
     )
-    state = State(*start(recipe, settings, labels, training.spectra, pretrained), [])
+    state = State(*start(recipe, settings, labels, training.spectra, pretrained, begin), [])
     if (folder / "state.pt").exists():
         state.load(folder / "state.pt")
     while len(state.history) < recipe.epochs:

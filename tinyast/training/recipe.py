@@ -81,6 +81,7 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     background: Part = 0.25  # part of the clips given other clips behind them
     noise: Part = 0.15  # part of the clips given steady noise
     narrow: Part = 0.1  # part of the clips given less bandwidth
+    room: Part = 0.0  # part of the clips that fade as in a room
     mask_time: Count = 12  # widest stripe of frames blanked
     mask_mel: Count = 8  # widest stripe of bands blanked
     masks: Count = 1  # stripes blanked in each direction

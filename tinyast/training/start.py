@@ -10,12 +10,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from tinyast.errors import TinyASTError
 from tinyast.features.log_mel import FeatureSettings
 from tinyast.model.configuration import TinyASTConfig
 from tinyast.model.modeling import TinyASTForAudioClassification
 from tinyast.training.augmentation import show
+from tinyast.training.distillation import Teacher
 from tinyast.training.pretrained import SETTLING, Weights, begin_with
 from tinyast.training.recipe import Recipe
+
+
+class StartError(TinyASTError):
+    """A training cannot begin with the model that it was given."""
+
 
 Tensors = tuple[Tensor, ...] | list[Tensor]
 
@@ -26,11 +33,13 @@ def start(
     labels: tuple[str, ...],
     spectra: NDArray[np.float32],
     pretrained: Weights | None,
+    begin: Teacher | None = None,
 ) -> tuple[TinyASTForAudioClassification, AveragedModel, torch.optim.Optimizer]:
     """The model, its running mean and its optimiser, before the first step.
 
     A stem of "mobilenet" gets the weights `pretrained`, and is brought to the first of `spectra`,
-    (clips, variants, bands, frames).
+    (clips, variants, bands, frames). With `begin` all weights are those of that model. Raises
+    StartError if it sees another picture or is another network.
     """
     torch.manual_seed(recipe.seed)
     config = TinyASTConfig(
@@ -46,10 +55,27 @@ def start(
     model = TinyASTForAudioClassification(config)
     if pretrained is not None:
         begin_with(model, pretrained, show(spectra[:SETTLING, 0], settings))
+    if begin is not None:
+        _go_on(model, settings, begin)
     model = model.to(device, memory_format=torch.channels_last)
     average = _averaged(model, recipe.ema_decay)
     optimiser = torch.optim.AdamW(_groups(model, recipe), lr=recipe.learning_rate, fused=True)
     return model, average, optimiser
+
+
+def _go_on(model: TinyASTForAudioClassification, settings: FeatureSettings, begin: Teacher) -> None:
+    if begin.settings != settings:
+        raise StartError(
+            "the model to start from sees another picture than the recipe's: choose a recipe with "
+            "its picture"
+        )
+    try:
+        model.load_state_dict(begin.model.state_dict())
+    except RuntimeError as error:
+        raise StartError(
+            "the model to start from is another network than that of the recipe: use the recipe "
+            "that it was trained with, or another one with its stem and sizes"
+        ) from error
 
 
 def _groups(model: TinyASTForAudioClassification, recipe: Recipe) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from tinyast.training.augmentation import (
     equalise,
     mix,
     narrow,
+    reverberate,
     show,
     warp,
 )
@@ -135,6 +136,28 @@ def test_equaliser_keeps_the_shape_of_a_band(power: Float) -> None:
 
 def test_noise_only_adds(power: Float) -> None:
     assert (add_noise(power, 1.0, np.random.default_rng(0)) >= power).all()
+
+
+def test_noise_is_red_to_blue() -> None:
+    power = np.ones((400, 64, 64), np.float32) * np.float32(1e-12)
+    power[:, 32, 32] = 1
+    added = add_noise(power, 1.0, np.random.default_rng(0))[:, :, :32].mean(axis=2)
+    tilts_db = 10 * np.log10(added[:, -1] / added[:, 0])
+    assert tilts_db.min() < -10 < 20 < tilts_db.max()
+
+
+def test_a_room_only_adds_and_fades_to_silence() -> None:
+    power = np.zeros((200, 8, 500), np.float32)
+    power[:, :, 100] = 1
+    heard = reverberate(power, 1.0, 0.01, np.random.default_rng(0))
+    np.testing.assert_array_equal(heard[:, :, :101], power[:, :, :101])
+    tail = heard[:, 0, 101:].sum(axis=1)
+    assert 10**-1.3 < tail.min() < tail.max() < 10**0.31
+    assert (np.diff(heard[:, :, 101:], axis=2) <= 0).all()
+    frames = (heard[:, 0, 101:] > heard[:, 0, 101, None] * 1e-6).sum(axis=1)
+    assert 14 <= frames.min() < frames.max() <= 121  # down by 60 dB after 0.15 to 1.2 s
+    untouched = reverberate(power, 0.0, 0.01, np.random.default_rng(0))
+    np.testing.assert_array_equal(untouched, power)
 
 
 def test_blanks_are_whole_stripes_of_the_mean(power: Float) -> None:
