@@ -158,10 +158,8 @@ def train(
     while len(state.history) < recipe.epochs:
         rate, loss, accuracy = _epoch(state, recipe, settings, training, teachers)
         epoch = len(state.history) + 1
-        tested = None
-        if testing is not None and (epoch % test_every == 0 or epoch == recipe.epochs):
-            found = predict(state.kept, testing.spectra[:, 0], settings).argmax(axis=1)
-            tested = float((found == testing.targets).mean())
+        due = epoch % test_every == 0 or epoch == recipe.epochs
+        tested = _accuracy(state.kept, testing, settings) if testing is not None and due else None
         state.history.append(Metrics(epoch, rate, loss, accuracy, tested))
         state.save(folder / "state.pt")
         _write_metrics(folder / "metrics.csv", state.history)
@@ -196,6 +194,13 @@ def predict(
             pictures = torch.from_numpy(show(power[start : start + 64], settings))
             logits.append(model(pictures.to(model.device)).logits.float().cpu().numpy())
     return np.concatenate(logits)
+
+
+def _accuracy(
+    model: TinyASTForAudioClassification, clips: Clips, settings: FeatureSettings
+) -> float:
+    found = predict(model, clips.spectra[:, 0], settings).argmax(axis=1)
+    return float((found == clips.targets).mean())
 
 
 def _epoch(

@@ -30,7 +30,7 @@ def test_starts_with_that_model_s_weights(first: Teacher, tmp_path: Path) -> Non
     power = clips().spectra
     expected = predict(first.model, power[:, 0], SETTINGS)
     other_seed = changed(TINY, seed=7)
-    model, average, _ = start(other_seed, SETTINGS, LABELS, power, None, first)
+    model, _, _ = start(other_seed, SETTINGS, LABELS, power, None, first)
     np.testing.assert_array_equal(predict(model, power[:, 0], SETTINGS), expected)
     plain, _, _ = start(other_seed, SETTINGS, LABELS, power, None)
     assert np.abs(predict(plain, power[:, 0], SETTINGS) - expected).max() > 1e-3
