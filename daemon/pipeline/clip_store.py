@@ -53,6 +53,17 @@ class ClipStore:
         self._make_room(size)
         return str(path)
 
+    def discard(self, path: str) -> None:
+        """Delete a saved window."""
+        size = _size(Path(path))
+        try:
+            Path(path).unlink(missing_ok=True)
+        except OSError as error:
+            log.error("cannot delete %s, which holds a voice: %s", path, error)
+            return
+        if self._bytes is not None:
+            self._bytes -= size
+
     def _make_room(self, added: int) -> None:
         """Delete files that are too old, and the oldest ones beyond the size limit."""
         if self._bytes is None:

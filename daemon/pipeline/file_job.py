@@ -79,10 +79,10 @@ class FileJob:
         self.steps += 1
         return self._guarded(self._prepare)
 
-    def finish(self, logits: Float | None) -> list[Delivery]:
+    def finish(self, logits: Float | None, speech: float = 0.0) -> list[Delivery]:
         """Its prediction, and the file's end state after the last one."""
         if logits is not None:
-            self._guarded(partial(self._predict, logits))
+            self._guarded(partial(self._predict, logits, speech))
         if self._then is not None and not self._ended:
             self._guarded(self._once_digested)
         results, self._results = self._results, []
@@ -160,14 +160,16 @@ class FileJob:
             self._then = self._compare
         return True
 
-    def _predict(self, logits: Float) -> None:
+    def _predict(self, logits: Float, speech: float) -> None:
         assert self._reader is not None
         assert self._asked is not None
         if self._changed():
             self._give_up()
             return
         window, features = self._asked
-        message = self._reader.result(window, features, logits, self._source, self.claim.file_id)
+        message = self._reader.result(
+            window, features, logits, self._source, self.claim.file_id, speech
+        )
         self._pictures += self._context.picture(message, features.picture)
         self._windows += 1
         if self._windows == len(self._reader.plan):

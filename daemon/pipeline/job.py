@@ -32,7 +32,7 @@ class JobContext:
 
     def picture(self, message: Prediction, seen: Float) -> list[Picture]:
         """The picture of a window if it is to be published; `seen` is (mel bands, frames)."""
-        if not self.pictures:
+        if not self.pictures or message.reason == "speech":
             return []
         with self.stage("picture"):
             drawing = draw(seen, self.classifier.checkpoint.features)
@@ -72,8 +72,11 @@ class Job(Protocol):
         """Begin a step: the picture of a window, (mel bands, frames), or None if it needs none."""
         ...
 
-    def finish(self, logits: Float | None) -> list[Delivery]:
-        """Go on with the step, given the logits of its picture, (labels,): what to commit."""
+    def finish(self, logits: Float | None, speech: float = 0.0) -> list[Delivery]:
+        """Go on with the step: what to commit.
+
+        Given are the logits of its picture, (labels,), and the score of speech, 0 to 1.
+        """
         ...
 
     def more(self) -> bool:

@@ -78,6 +78,8 @@ class LiveJob:
         self._asked: tuple[LiveWindow, Features] | None = None  # what the model is given
         self._ending: str | None = None  # why this step ends all events
         self._numbers: dict[str, int] = {}  # messages published about each open event
+        self._private_until = 0  # frame at which the last window with a voice ended
+        self._kept: list[tuple[str, int]] = []  # saved windows that may overlap the next, and ends
 
     # -- any thread ----------------------------------------------------------------------------
 
@@ -121,7 +123,7 @@ class LiveJob:
         self._asked = item, features
         return features.picture
 
-    def finish(self, logits: Float | None) -> list[Delivery]:
+    def finish(self, logits: Float | None, speech: float = 0.0) -> list[Delivery]:
         if self._ending is not None:
             return self._deliver([], self._tracker.end_all(self._ending))
         if self._asked is None or logits is None:
@@ -129,7 +131,12 @@ class LiveJob:
         window, features = self._asked
         try:
             judgement = judge(
-                self._context.classifier, self._context.rules, logits, features.rms_dbfs
+                self._context.classifier,
+                self._context.rules,
+                logits,
+                features.rms_dbfs,
+                speech,
+                self._source.kind,
             )
         except AudioError as error:
             self._lose(window, error)
@@ -174,9 +181,7 @@ class LiveJob:
         return judgement, detections
 
     def _predict(self, window: LiveWindow, judgement: Judgement) -> Prediction:
-        audio: str | UnsetType | None = UNSET
-        if self._store.wants(judgement.decision == "accepted"):
-            audio = self._store.save(window.samples, window.rate, window.started, judgement.label)
+        audio = self._keep(window, judgement)
         length = window.length_s
         whole = self._context.classifier.checkpoint.features.window_s
         place = describe_window(
@@ -190,6 +195,26 @@ class LiveJob:
         return live_prediction(
             self._source, self._run_id, window.first_frame, place, judgement, audio
         )
+
+    def _keep(self, window: LiveWindow, judgement: Judgement) -> str | UnsetType | None:
+        """Path of the window's saved sound; None if it cannot be saved, UNSET if it is not to be.
+
+        Windows overlap, so those that share a part with a private one are not kept either.
+        """
+        start, end = window.first_frame, window.first_frame + len(window.samples)
+        self._kept = [(path, until) for path, until in self._kept if until > start]
+        if judgement.private is True:
+            self._private_until = max(self._private_until, end)
+            for path, _ in self._kept:
+                self._store.discard(path)
+            self._kept.clear()
+        accepted = judgement.decision == "accepted"
+        if start < self._private_until or not self._store.wants(accepted):
+            return UNSET
+        saved = self._store.save(window.samples, window.rate, window.started, judgement.label)
+        if saved is not None:
+            self._kept.append((saved, end))
+        return saved
 
     def _deliver(
         self,

@@ -22,14 +22,16 @@ from daemon.protocol.messages import (
     timestamp,
 )
 from daemon.protocol.messages import Window as MessageWindow
-from daemon.settings.schema import Decision, Folder, Settings
+from daemon.settings.schema import Decision, Folder, Privacy, Settings
 from tinyast.arrays import Float
 from tinyast.audio.content import Content
 from tinyast.audio.decoding import open_recording
 from tinyast.audio.windows import Window, WindowPlan
 from tinyast.classifier import Classifier
 from tinyast.errors import AudioError
-from tinyast.inference.engine import softmax
+from tinyast.inference.engine import AUDIOSET, LOGITS, SPEECH, softmax
+
+ALL_KEPT = Privacy(speech="keep")
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,20 @@ class Rules:
     hop_s: float
     max_duration_s: float
     top: int  # labels listed
+    privacy: Privacy = ALL_KEPT
+    heeds_speech: bool = False  # whether scores of speech are needed
 
     @classmethod
     def of(cls, settings: Settings) -> Rules:
         audio = settings.audio
-        return cls(settings.decision, audio.hop, audio.max_duration, settings.top)
+        return cls(
+            settings.decision,
+            audio.hop,
+            audio.max_duration,
+            settings.top,
+            settings.privacy,
+            settings.heeds_speech,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,8 +106,8 @@ class RecordingReader:
     def predict(self, window: Window, source: Source, file_id: str) -> Prediction:
         """The prediction for one window of `plan`, in one call. Raises AudioError."""
         features = self.features(window)
-        logits = self._classifier.engine.logits(features.picture[None])[0]
-        return self.result(window, features, logits, source, file_id)
+        [(logits, speech)] = ask(self._classifier, features.picture[None], self._rules)
+        return self.result(window, features, logits, source, file_id, speech)
 
     def features(self, window: Window) -> Features:
         """Read one window of `plan` and compute its features. Raises AudioError."""
@@ -106,9 +117,15 @@ class RecordingReader:
             return Features(*self._classifier.hear(samples, self.rate))
 
     def result(
-        self, window: Window, features: Features, logits: Float, source: Source, file_id: str
+        self,
+        window: Window,
+        features: Features,
+        logits: Float,
+        source: Source,
+        file_id: str,
+        speech: float = 0.0,
     ) -> Prediction:
-        """The prediction for that window, given the engine's logits, (labels,).
+        """The prediction for that window, given the engine's logits, (labels,), and speech.
 
         Raises AudioError if they are not finite.
         """
@@ -122,7 +139,9 @@ class RecordingReader:
             begun.clock,
             UNSET if doubt is None else (doubt.clock, doubt.at + window.start_s),
         )
-        judgement = judge(self._classifier, self._rules, logits, features.rms_dbfs)
+        judgement = judge(
+            self._classifier, self._rules, logits, features.rms_dbfs, speech, source.kind
+        )
         return prediction(source, file_id, place, judgement, self._recorder)
 
 
@@ -150,11 +169,37 @@ def describe_window(
     )
 
 
-def judge(classifier: Classifier, rules: Rules, logits: Float, rms_dbfs: float) -> Judgement:
-    """Score one window from any source and decide whether to accept it.
+def ask(classifier: Classifier, pictures: Float, rules: Rules) -> list[tuple[Float, float]]:
+    """Run the model on pictures, (n, mel bands, frames): logits, (labels,), and speech of each.
 
-    `logits`, (labels,), are the engine's. Raises AudioError if they are not finite.
+    Speech is AudioSet's score, 0 to 1; 0 if no rule heeds it or the model does not give it.
     """
+    engine = classifier.engine
+    if not rules.heeds_speech or AUDIOSET not in engine.outputs:
+        return [(logits, 0.0) for logits in engine.logits(pictures)]
+    each, classes = engine.run(pictures, (LOGITS, AUDIOSET))
+    return list(zip(each, classes[:, SPEECH].tolist(), strict=True))
+
+
+def judge(
+    classifier: Classifier,
+    rules: Rules,
+    logits: Float,
+    rms_dbfs: float,
+    speech: float = 0.0,
+    kind: str = "file",
+) -> Judgement:
+    """Score one window from a source of that kind, and decide whether to accept it.
+
+    `logits`, (labels,), and `speech` are the engine's. Raises AudioError if they are not finite.
+    """
+    privacy = rules.privacy
+    marked = speech >= privacy.speech_score and privacy.of(kind) != "keep"
+    model = Model(
+        classifier.checkpoint.name, classifier.checkpoint.version, classifier.engine.sha256
+    )
+    if marked and privacy.of(kind) == "drop":
+        return _dropped(speech, privacy.speech_score, rms_dbfs, model)
     scores = softmax(classifier.checked(logits))
     order = scores.argsort()[::-1][: rules.top].tolist()
     labels, each = classifier.labels, scores.tolist()
@@ -168,7 +213,22 @@ def judge(classifier: Classifier, rules: Rules, logits: Float, rms_dbfs: float) 
         reason=verdict.reason,
         top=tuple([Ranked(labels[i], round(each[i], 6)) for i in order]),
         rms_dbfs=round(rms_dbfs, 2),
-        model=Model(
-            classifier.checkpoint.name, classifier.checkpoint.version, classifier.engine.sha256
-        ),
+        model=model,
+        private=True if marked else UNSET,
+    )
+
+
+def _dropped(speech: float, threshold: float, rms_dbfs: float, model: Model) -> Judgement:
+    """A window with a voice, of which nothing else is to be said."""
+    score = round(speech, 6)
+    return Judgement(
+        label="speech",
+        score=score,
+        threshold=threshold,
+        decision="rejected",
+        reason="speech",
+        top=(Ranked("speech", score),),
+        rms_dbfs=round(rms_dbfs, 2),
+        model=model,
+        private=True,
     )

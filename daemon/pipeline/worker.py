@@ -15,6 +15,7 @@ import numpy as np
 from daemon.monitoring.metrics import Tally
 from daemon.monitoring.service_thread import ServiceThread
 from daemon.pipeline.job import Job, JobContext
+from daemon.pipeline.prediction import ask
 from daemon.pipeline.queue import JobQueue, Turn
 from tinyast.arrays import Float
 
@@ -68,12 +69,12 @@ class Worker(ServiceThread):
             else:
                 waiting.append(turn)
                 pictures.append(picture)
-        for turn, logits in zip(waiting, self._classify(pictures), strict=True):
-            self._finish(turn, logits)
+        for turn, answer in zip(waiting, self._classify(pictures), strict=True):
+            self._finish(turn, *answer)
 
-    def _finish(self, turn: Turn, logits: Float | None) -> None:
+    def _finish(self, turn: Turn, logits: Float | None, speech: float = 0.0) -> None:
         with self._in_hand(turn.job):
-            results = turn.job.finish(logits)
+            results = turn.job.finish(logits, speech)
         self.on = None
         for delivery in results:
             self._context.deliver(delivery)
@@ -88,11 +89,11 @@ class Worker(ServiceThread):
             return nullcontext()
         return marks.working(self.number, *work)
 
-    def _classify(self, pictures: list[Float]) -> list[Float]:
-        """The logits of each picture, (mel bands, frames): (labels,)."""
-        answers: list[Float] = []
+    def _classify(self, pictures: list[Float]) -> list[tuple[Float, float]]:
+        """Of each picture, (mel bands, frames), the logits, (labels,), and the score of speech."""
+        answers: list[tuple[Float, float]] = []
         for start in range(0, len(pictures), TOGETHER):
             batch = np.stack(pictures[start : start + TOGETHER])
             with self._tally.stage("model"):
-                answers.extend(self._context.classifier.engine.logits(batch))
+                answers.extend(ask(self._context.classifier, batch, self._context.rules))
         return answers

@@ -163,7 +163,7 @@ class Ranked(Struct, frozen=True):
     score: Score
 
 
-REASONS = ("silence", "unknown", "below_threshold", "denied", "unconfirmed")
+REASONS = ("silence", "unknown", "below_threshold", "denied", "unconfirmed", "speech")
 
 
 class Judgement(Struct, frozen=True, kw_only=True):
@@ -177,6 +177,7 @@ class Judgement(Struct, frozen=True, kw_only=True):
     top: tuple[Ranked, ...]  # best first
     rms_dbfs: float
     model: Model
+    private: bool | UnsetType = UNSET  # True if it holds a voice that is not to be heard
 
 
 class Prediction(Message, frozen=True, kw_only=True):
@@ -194,6 +195,8 @@ class Prediction(Message, frozen=True, kw_only=True):
     top: Annotated[tuple[Ranked, ...], min_items(1)]
     rms_dbfs: Level
     model: Model
+    # True if it holds a voice: whoever shows it must not play its sound ([privacy] speech).
+    private: bool | UnsetType = UNSET
     recorder: Recorder | UnsetType = UNSET  # of a file that says something of it
     # Path of the kept FLAC file of a live window; None if it could not be written.
     audio: str | UnsetType | None = UNSET

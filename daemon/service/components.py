@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Unpack
 from daemon.delivery.endpoints import Endpoints, bind
 from daemon.delivery.publisher import DeliveryThread
 from daemon.delivery.replay import ReplayThread
-from daemon.errors import Abandoned, StartError
+from daemon.errors import Abandoned, SettingsError, StartError
 from daemon.host.locks import Lock, lock_path
 from daemon.host.trust import check_private_tree
 from daemon.journal.crashes import WorkMarks
@@ -44,6 +44,7 @@ from tinyast.audio import ffmpeg
 from tinyast.classifier import Classifier
 from tinyast.errors import CheckpointError
 from tinyast.inference.allocator import give_back_freed_memory, keep_freed_memory
+from tinyast.inference.engine import AUDIOSET
 
 if TYPE_CHECKING:
     from daemon.monitoring.http import Web
@@ -168,6 +169,7 @@ class Components:
     def check(self, settings: Settings) -> None:
         """Raise SettingsError for labels that the model, or time zones that the system lacks."""
         _check_labels(settings, self.context.classifier)
+        _check_privacy(settings, self.context.classifier)
         for folder in settings.folder:
             zone(folder.time_zone)
 
@@ -311,6 +313,7 @@ def _load_classifier(settings: Settings) -> Classifier:
     except CheckpointError as error:
         raise StartError(str(error)) from error
     _check_labels(settings, classifier)
+    _check_privacy(settings, classifier)
     if warning := tuned_for_another(settings, classifier.checkpoint.model):
         log.warning("%s", warning)
     return classifier
@@ -324,3 +327,17 @@ def _describe(classifier: Classifier) -> RunningModel:
 def _check_labels(settings: Settings, classifier: Classifier) -> None:
     check_labels(settings.decision, classifier.labels)
     check_known("events.labels", settings.events.labels, classifier.labels)
+
+
+def _check_privacy(settings: Settings, classifier: Classifier) -> None:
+    """Raise SettingsError if voices are to be recognised, and the model cannot do that."""
+    if AUDIOSET in classifier.engine.outputs:
+        return
+    problem = f"the model {classifier.checkpoint.model} does not recognise voices"
+    if settings.privacy.speech not in (None, "keep"):
+        raise SettingsError(
+            f"{problem}, as `speech = {settings.privacy.speech!r}` in [privacy] needs it to; use a "
+            "checkpoint of version 5 or newer"
+        )
+    if any(microphone.keep != "none" for microphone in settings.microphone):
+        log.warning("%s, so sound that holds one is kept", problem)

@@ -29,6 +29,7 @@ from daemon.settings.schema import (
     Microphone,
     Page,
     Pictures,
+    Privacy,
     Settings,
 )
 from daemon.settings.subscribers import HomeAssistant, Mqtt
@@ -42,7 +43,8 @@ ENV_OTHERS = {
 TABLES: dict[str, type[Struct]] = {
     "": Settings, "folder": Folder, "microphone": Microphone, "decision": Decision,
     "events": Events, "events.labels": EventRule, "audio": Audio, "journal": JournalLimits,
-    "page": Page, "pictures": Pictures, "mqtt": Mqtt, "mqtt.home_assistant": HomeAssistant,
+    "page": Page, "pictures": Pictures, "privacy": Privacy, "mqtt": Mqtt,
+    "mqtt.home_assistant": HomeAssistant,
     "log": Log,
 }  # fmt: skip
 LISTS = ("folder", "microphone")  # of tables: no variable names one of their members

@@ -140,6 +140,20 @@ class Page(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     keep_mb: Annotated[float, Meta(ge=10)] = 1_000.0  # megabytes; the oldest are deleted first
 
 
+Speech = Literal["keep", "no_sound", "drop"]
+
+
+class Privacy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`[privacy]`: what becomes of windows in which the model hears a voice."""
+
+    speech: Speech | None = None  # None: as `of` says
+    speech_score: Fraction = 0.25  # AudioSet's score of speech that marks a window (docs/model.md)
+
+    def of(self, kind: str) -> Speech:
+        """What holds for a source of this kind, `file` or `mic`."""
+        return self.speech or ("no_sound" if kind == "mic" else "keep")
+
+
 class Pictures(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`[pictures]`: what the model saw of each window, as a message."""
 
@@ -175,6 +189,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     journal: JournalLimits = JournalLimits()
     page: Page | None = None
     pictures: Pictures = Pictures()
+    privacy: Privacy = Privacy()
     mqtt: Mqtt | None = None
     log: Log = Log()
 
@@ -197,6 +212,12 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             return given
         shown = self.mqtt is not None and self.mqtt.home_assistant is not None
         return shown or self.page is not None
+
+    @property
+    def heeds_speech(self) -> bool:
+        """Whether a source's windows are treated differently if they hold a voice."""
+        kinds = ["file"] * bool(self.folder) + ["mic"] * bool(self.microphone)
+        return any(self.privacy.of(kind) != "keep" for kind in kinds)
 
     @property
     def worker_count(self) -> int:

@@ -20,6 +20,7 @@ from tinyast.onnx_session import open_session
 LOGITS = "logits"  # (n, labels), calibrated
 EMBEDDING = "embedding"  # (n, d), the same for similar sounds
 AUDIOSET = "audioset"  # (n, 527), scores of AudioSet's classes, 0 to 1 each
+SPEECH = 0  # place of the class "Speech" among those (class_labels_indices.csv of AudioSet)
 
 
 class Engine(Protocol):

@@ -21,6 +21,7 @@ export function Player({ row }) {
     const answer = await fetch(sound(row));
     setWhy(answer.ok ? 'this browser cannot play it' : (await answer.json()).error.text);
   };
+  if (row.private) return html`<span class="dim">a voice: not to be heard</span>`;
   if (row.kind === 'mic' && !row.path) return html`<span class="dim">not kept</span>`;
   if (why) return html`<span class="dim">${why}</span>`;
   return html`<audio controls preload="none" src=${sound(row)} onerror=${fail} aria-label=${`sound of ${words(row.label)}`}></audio>

@@ -53,6 +53,7 @@ class Row(Struct, frozen=True):
     latency_ms: int
     top: list[Ranked]
     model: str
+    private: bool  # its sound is not to be heard
     verdict: str | None  # of a review
     corrected: str | None  # the label that a review gave
 
@@ -112,6 +113,7 @@ class Reader:
                 for label, score in TOP.iter_unpack(found["top"])
             ],
             model=found["model_name"],
+            private=bool(found["private"]),
             verdict=found["verdict"],
             corrected=found["corrected"],
         )
@@ -132,6 +134,12 @@ class Reader:
         """All predictions that match, the oldest first."""
         where, values = chosen.where(self._db)
         return self._rows(f"{_SELECT} WHERE {where} ORDER BY p.at, p.number", values)
+
+    def is_private(self, path: str, start_s: float, end_s: float) -> bool:
+        """Whether this part of a file shares sound with a window that is not to be heard."""
+        query = "SELECT 1 FROM voices WHERE path = ? AND start < ? AND until > ?"
+        span = round(1000 * end_s), round(1000 * start_s)
+        return self._db.execute(query, (path, *span)).fetchone() is not None
 
     def prediction(self, number: int) -> Row | None:
         return next(self._rows(f"{_SELECT} WHERE p.number = ?", [number]), None)

@@ -164,5 +164,16 @@ MIGRATIONS: tuple[str, ...] = (
     DROP INDEX prediction_labels;
     CREATE INDEX prediction_labels ON predictions (label, at, score, source, reason);
     """,
+    """
+    ALTER TABLE predictions ADD COLUMN private INTEGER NOT NULL DEFAULT 0;  -- not to be heard
+
+    -- Parts of files, in ms, that are not to be heard.
+    CREATE TABLE voices (
+        path TEXT NOT NULL,
+        start INTEGER NOT NULL,
+        until INTEGER NOT NULL,
+        PRIMARY KEY (path, start)
+    ) WITHOUT ROWID;
+    """,
 )
 VERSION = len(MIGRATIONS)

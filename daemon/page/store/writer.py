@@ -174,20 +174,14 @@ class Store:
             latency,
             top,
             self._number("models", name=f"{message.model.name} {message.model.version}"),
+            message.private is True,
         )
         marks = ", ".join("?" * len(row))
         done = db.execute(f"INSERT OR IGNORE INTO predictions VALUES (NULL, {marks})", row)
         if not done.rowcount:
             return False
-        db.execute(
-            "INSERT INTO counts VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
-            "accepted = accepted + excluded.accepted, rejected = rejected + excluded.rejected",
-            (at // QUARTER_MS, source, label, int(accepted), int(not accepted)),
-        )
-        db.execute(
-            "UPDATE labels SET accepted = accepted + ?, rejected = rejected + ? WHERE number = ?",
-            (int(accepted), int(not accepted), label),
-        )
+        self._note_voice(db, message)
+        self._count(db, at // QUARTER_MS, source, label, accepted)
         db.execute(
             "INSERT INTO health (daemon, minute, files, messages, windows, latency, silent) "
             "VALUES (?, ?, 0, 0, 1, ?, ?) ON CONFLICT DO UPDATE SET windows = windows + 1, "
@@ -195,6 +189,27 @@ class Store:
             (daemon, published // MINUTE_MS, latency, int(message.reason == "silence")),
         )
         return True
+
+    def _count(
+        self, db: sqlite3.Connection, quarter: int, source: int, label: int, accepted: bool
+    ) -> None:
+        sums = int(accepted), int(not accepted)
+        db.execute(
+            "INSERT INTO counts VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+            "accepted = accepted + excluded.accepted, rejected = rejected + excluded.rejected",
+            (quarter, source, label, *sums),
+        )
+        db.execute(
+            "UPDATE labels SET accepted = accepted + ?, rejected = rejected + ? WHERE number = ?",
+            (*sums, label),
+        )
+
+    def _note_voice(self, db: sqlite3.Connection, message: Prediction) -> None:
+        """Note that part of a file is not to be heard."""
+        window, path = message.window, message.source.path
+        if message.private is True and path is not None:
+            span = path, round(1000 * window.start_s), round(1000 * window.end_s)
+            db.execute("INSERT OR IGNORE INTO voices VALUES (?, ?, ?)", span)
 
     def _file(self, source: int, message: Prediction) -> int | None:
         """The number of the file that holds a window's sound, None if no sound was kept."""
@@ -368,6 +383,7 @@ class Store:
                     "NOT IN (SELECT file FROM reviews WHERE file NOTNULL)",
                     (limit,),
                 )
+                db.execute("DELETE FROM voices WHERE path NOT IN (SELECT path FROM files)")
                 self._numbers.clear()
         return int(gone)
 

@@ -67,6 +67,10 @@ class Page:
         follower = next((each for each in self.followers if each.number == row.daemon), None)
         if follower is None:
             raise NoSound("its daemon is no longer followed")
+        with self.reader() as reader:
+            end_s = row.start_s + row.length_s
+            if row.path and reader.is_private(row.path, row.start_s, end_s):
+                raise NoSound("it holds a voice, and is not to be heard (setting: privacy.speech)")
         return read_window(row, follower.roots)
 
     def knows_token(self, token: str) -> bool:

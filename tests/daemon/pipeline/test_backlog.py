@@ -30,7 +30,7 @@ class Short:
     def prepare(self) -> None:
         return None
 
-    def finish(self, logits: object) -> list[Delivery]:
+    def finish(self, logits: object, speech: float = 0.0) -> list[Delivery]:
         return []
 
     def more(self) -> bool:

@@ -30,6 +30,7 @@ def test_the_example_names_every_setting() -> None:
         settings.JournalLimits,
         settings.Page,
         settings.Pictures,
+        settings.Privacy,
         subscribers.Mqtt,
         subscribers.HomeAssistant,
         settings.Log,

@@ -40,7 +40,7 @@ class Work:
     def prepare(self) -> Float | None:
         raise NotImplementedError
 
-    def finish(self, logits: Float | None) -> list[Delivery]:
+    def finish(self, logits: Float | None, speech: float = 0.0) -> list[Delivery]:
         raise NotImplementedError
 
     def more(self) -> bool:
