@@ -97,7 +97,7 @@ def write_data_set(
 
 
 def folds(found: Iterator[Reviewed]) -> Iterator[tuple[int, Reviewed]]:
-    """The reviews whose label is known, each with its fold, from 1 to `FOLDS` in turn."""
+    """The reviews whose label is known, each with its fold, from 1 to `FOLDS` and again from 1."""
     known = [each for each in found if each.label is not None]
     known.sort(
         key=lambda each: (

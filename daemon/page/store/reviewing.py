@@ -38,7 +38,7 @@ class Reviewed(Struct, frozen=True):
 
 
 def next_numbers(db: sqlite3.Connection, chosen: Filter, limit: int) -> list[int]:
-    """Numbers of predictions to review: in turn the least certain and the most surprising one.
+    """Numbers of predictions to review: alternately the least certain and the most surprising one.
 
     Least certain: the nearest to its threshold. Surprising: a high score of a label that is rare
     among the newest predictions, by score * log(all / those of the label).

@@ -208,7 +208,7 @@ class Api:
     # -- reviews -------------------------------------------------------------------------------
 
     def to_review(self, request: Request) -> Response:
-        """Predictions without a review: in turn the least certain and the most surprising."""
+        """Predictions without a review: alternately the least certain and the most surprising."""
         query = parameters(request, Listed)
         with self._page.reader() as reader:
             return answer(reader.to_review(query.filter(), query.limit))
