@@ -10,7 +10,7 @@ TEST_PROCESSES ?= 2
 
 PARTS := faults delivery microphone model
 faults := tests/daemon/sources/folder tests/daemon/journal tests/daemon/pipeline tests/daemon/host
-delivery := tests/daemon/delivery tests/daemon/protocol tests/daemon/monitoring tests/daemon/page tests/daemon/test_*.py
+delivery := tests/daemon/delivery tests/daemon/protocol tests/daemon/monitoring tests/daemon/page tests/daemon/mqtt tests/daemon/test_*.py
 microphone := tests/daemon/sources/microphone tests/daemon/commands tests/daemon/settings tests/daemon/service
 model := tests/tinyast tests/scripts tests/test_*.py
 ifdef PART

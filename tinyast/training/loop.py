@@ -155,11 +155,10 @@ def train(
     state = State(*start(recipe, settings, labels, training.spectra, pretrained, begin), [])
     if (folder / "state.pt").exists():
         state.load(folder / "state.pt")
-    while len(state.history) < recipe.epochs:
+    for epoch in range(len(state.history) + 1, recipe.epochs + 1):
         rate, loss, accuracy = _epoch(state, recipe, settings, training, teachers)
-        epoch = len(state.history) + 1
         due = epoch % test_every == 0 or epoch == recipe.epochs
-        tested = _accuracy(state.kept, testing, settings) if testing is not None and due else None
+        tested = _accuracy(state.kept, testing, settings) if testing and due else None
         state.history.append(Metrics(epoch, rate, loss, accuracy, tested))
         state.save(folder / "state.pt")
         _write_metrics(folder / "metrics.csv", state.history)
