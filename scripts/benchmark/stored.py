@@ -40,7 +40,7 @@ def fill(folder: Path, predictions: int, events: int, days: float = DAYS, seed: 
         rows = _rows(chance, (now, days), predictions, sources, labels, model)
         db.executemany(
             f"INSERT INTO predictions ({', '.join(columns)}) VALUES ({marks})",
-            (tuple(row[name] for name in columns) for row in _with_files(db, rows)),
+            (tuple(row.get(name, 0) for name in columns) for row in _with_files(db, rows)),
         )
         _count(db)
         db.executemany(

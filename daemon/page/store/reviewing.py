@@ -47,7 +47,7 @@ def next_numbers(db: sqlite3.Connection, chosen: Filter, limit: int) -> list[int
     pool = db.execute(
         "SELECT p.number, p.label, p.score, p.threshold FROM predictions p "
         f"LEFT JOIN files f ON f.number = p.file WHERE {where} "
-        "AND (p.reason IS NULL OR p.reason NOT IN ('silence', 'speech')) AND NOT EXISTS "
+        "AND NOT p.private AND p.reason IS NOT 'silence' AND NOT EXISTS "
         "(SELECT 1 FROM reviews r WHERE r.prediction = p.id AND r.source = p.source) "
         "ORDER BY p.at DESC LIMIT ?",
         (*values, POOL),
