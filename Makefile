@@ -8,10 +8,11 @@ TORCH ?= torch==2.13.0
 
 TEST_PROCESSES ?= 2
 
-PARTS := faults delivery microphone model
+PARTS := faults delivery microphone model integrations
 faults := tests/daemon/sources/folder tests/daemon/journal tests/daemon/pipeline tests/daemon/host
 delivery := tests/daemon/delivery tests/daemon/protocol tests/daemon/monitoring tests/daemon/page tests/daemon/mqtt tests/daemon/test_*.py
 microphone := tests/daemon/sources/microphone tests/daemon/commands tests/daemon/settings tests/daemon/service
+integrations := tests/daemon/mqtt tests/daemon/notify
 model := tests/tinyast tests/scripts tests/test_*.py
 ifdef PART
 TESTS := $(if $(filter $(PART),$(PARTS)),$($(PART)),$(error no part is called $(PART); there are $(PARTS)))
@@ -55,7 +56,7 @@ tests:
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
 
 # The same tests with their full counts, in parts of at most an hour; all of them if none is named.
-acceptance: dev  ## PART=faults, delivery, microphone or model
+acceptance: dev  ## PART=faults, delivery, microphone, model or integrations
 	TINYAST_STRESS=1 $(BIN)/python -m pytest --timeout 7200 $(TESTS)
 
 screenshots: dev  ## draw the pictures of docs/page.md again

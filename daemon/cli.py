@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from daemon.commands.mqtt import mqtt
+from daemon.commands.notify import notify
 from daemon.commands.options import (
     Checkpoint,
     Config,
@@ -372,6 +373,7 @@ def doctor(
 
 app.command()(page)
 app.command()(mqtt)
+app.command()(notify)
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -51,12 +52,18 @@ class Keeping:
         except msgspec.MsgspecError:
             return None
 
-    def put(self, **values: object) -> None:
-        """Write these values in one transaction. Raises CannotKeep."""
+    def names(self, prefix: str) -> list[str]:
+        """The names that begin so, in order."""
+        found = self._db.execute("SELECT name FROM kept ORDER BY name")
+        return [name for (name,) in found if name.startswith(prefix)]
+
+    def put(self, values: Mapping[str, object], drop: Sequence[str] = ()) -> None:
+        """Write these values, and remove those, in one transaction. Raises CannotKeep."""
         rows = [(name, msgspec.json.encode(value)) for name, value in values.items()]
         try:
             with self._db:
                 self._db.execute("BEGIN IMMEDIATE")
+                self._db.executemany("DELETE FROM kept WHERE name = ?", [(each,) for each in drop])
                 self._db.executemany("INSERT OR REPLACE INTO kept VALUES (?, ?)", rows)
         except sqlite3.OperationalError as error:
             raise CannotKeep(f"{self._path} cannot be written: {error}") from error

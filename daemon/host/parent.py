@@ -8,13 +8,17 @@ reason if it cannot go on; its log goes to standard error.
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
 
+log = logging.getLogger(__name__)
+
 VARIABLE = "TINYAST_PARENT"  # process ID of the daemon
+TROUBLE = "trouble: "  # begins a line about something for the daemon to publish
 READY = "ready: "  # begins the line by which a helper says that it works
 OOM_SCORE = 500  # of -1,000 to 1,000: if memory runs out, the kernel ends a helper, not the daemon
 PR_SET_PDEATHSIG = 1  # prctl(2)
@@ -52,6 +56,14 @@ def is_helper() -> bool:
 def report_ready(text: str) -> None:
     """Tell the daemon that this helper works; on a command line, the person."""
     print(f"{READY if _is_helper else ''}{text}", flush=True)
+
+
+def report_trouble(text: str) -> None:
+    """Tell the daemon of a trouble that this helper lives with; it publishes a status."""
+    if _is_helper:
+        print(f"{TROUBLE}{' '.join(text.split())}", flush=True)
+    else:
+        log.error("%s", text)
 
 
 def given_settings() -> bytes:

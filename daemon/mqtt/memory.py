@@ -56,16 +56,16 @@ class Memory:
     def advance(self, head: Head) -> None:
         """Everything up to this message is acknowledged. Raises CannotKeep."""
         self.position = Position(head.seq, head.journal, head.id)
-        self._kept.put(position=self.position, learnt=self.learnt)
+        self._kept.put({"position": self.position, "learnt": self.learnt})
 
     def begin(self, node: str, position: Position) -> None:
         """The daemon is called `node`; go on after `position`. Raises CannotKeep."""
         self.node, self.position = node, position
-        self._kept.put(node=node, position=position)
+        self._kept.put({"node": node, "position": position})
 
     def keep_retained(self, retained: set[str]) -> None:
         """Raises CannotKeep."""
-        self._kept.put(retained=retained)
+        self._kept.put({"retained": retained})
         self.retained = retained
 
     def close(self) -> None:

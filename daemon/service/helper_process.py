@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import IO
 
-from daemon.host.parent import READY, VARIABLE
+from daemon.host.parent import READY, TROUBLE, VARIABLE
 
 READY_S = 60.0  # for a helper to say that it is ready; one that takes longer hangs
 END_S = 5.0  # for a helper to end after SIGTERM
@@ -50,6 +50,7 @@ class HelperProcess:
         self.output: IO[bytes] = self.process.stdout
         os.set_blocking(self.output.fileno(), False)
         self.ready: str | None = None  # what it said when it was ready
+        self.troubles: list[str] = []  # that it lives with, to be published
         self._began = time.monotonic()
         self._line = b""
         self._remark = ""
@@ -73,6 +74,8 @@ class HelperProcess:
                 text = line[:REMARK].decode("utf-8", "replace").strip()
                 if text.startswith(READY):
                     self.ready = text.removeprefix(READY)
+                elif text.startswith(TROUBLE):
+                    self.troubles.append(text.removeprefix(TROUBLE))
                 elif text:
                     self._remark = text  # why it is about to end
 

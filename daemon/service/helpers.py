@@ -47,7 +47,7 @@ def wanted(settings: Settings, publish: str, replay: str) -> list[Helper]:
     settings = msgspec.structs.replace(
         settings, publish=_reachable(publish), replay=_reachable(replay)
     )
-    tables = {"page": settings.page, "mqtt": settings.mqtt}
+    tables = {"page": settings.page, "mqtt": settings.mqtt, "notify": settings.notify}
     # -P keeps the working folder off the module path: it may hold a stranger's numpy.py.
     command = (sys.executable, "-P", "-m", "daemon")
     given = msgspec.json.encode(settings)
@@ -158,6 +158,11 @@ class _Supervised:
         self.child.listen()
         if self.child.ready is not None and not was_ready:
             self._note_ready(self.child.ready)
+        for text in self.child.troubles:
+            log.warning("%s: %s", self.helper.name, text)
+            text = f"{self.helper.name}: {text}"
+            self._say("helper_trouble", text, helper=self.helper.name)
+        self.child.troubles.clear()
         if (end := self.child.end()) is not None and not stopping():
             self._note_end(*end)
 

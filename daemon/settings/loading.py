@@ -32,7 +32,7 @@ from daemon.settings.schema import (
     Privacy,
     Settings,
 )
-from daemon.settings.subscribers import HomeAssistant, Mqtt
+from daemon.settings.subscribers import HomeAssistant, Mqtt, Notify
 
 ENV_PREFIX = "TINYAST_"
 # Variables of the client and the tests; not settings of the daemon.
@@ -44,10 +44,9 @@ TABLES: dict[str, type[Struct]] = {
     "": Settings, "folder": Folder, "microphone": Microphone, "decision": Decision,
     "events": Events, "events.labels": EventRule, "audio": Audio, "journal": JournalLimits,
     "page": Page, "pictures": Pictures, "privacy": Privacy, "mqtt": Mqtt,
-    "mqtt.home_assistant": HomeAssistant,
-    "log": Log,
+    "mqtt.home_assistant": HomeAssistant, "notify": Notify, "log": Log,
 }  # fmt: skip
-LISTS = ("folder", "microphone")  # of tables: no variable names one of their members
+LISTS = ("folder", "microphone", "notify")  # of tables: no variable names one of their members
 
 Table = dict[str, object]  # of settings, as TOML has them
 

@@ -11,7 +11,7 @@ from daemon.settings.schema import Settings
 # Workers read these again for each file or live window, and a helper whose table changed is started
 # again. Keys need no reload.
 LIVE = (
-    "decision", "events", "audio", "top", "page", "pictures", "privacy", "mqtt", "log",
+    "decision", "events", "audio", "top", "page", "pictures", "privacy", "mqtt", "notify", "log",
 )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from daemon.settings.subscribers import Mqtt
+from daemon.settings.subscribers import Mqtt, Notify
 from tinyast.inference.engine_names import EngineName
 
 # The mean of all channels, the loudest one, or one by its number, from 1.
@@ -157,7 +157,7 @@ class Privacy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Pictures(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`[pictures]`: what the model saw of each window, as a message."""
 
-    publish: bool | None = None  # None: if a `[page]` or Home Assistant shows them
+    publish: bool | None = None  # None: if another table shows them
 
 
 class Log(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -191,6 +191,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     pictures: Pictures = Pictures()
     privacy: Privacy = Privacy()
     mqtt: Mqtt | None = None
+    notify: tuple[Notify, ...] = ()
     log: Log = Log()
 
     @property
@@ -211,6 +212,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         if given is not None:
             return given
         shown = self.mqtt is not None and self.mqtt.home_assistant is not None
+        shown = shown or any("picture" in each.attach for each in self.notify)
         return shown or self.page is not None
 
     @property

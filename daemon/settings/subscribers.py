@@ -44,3 +44,27 @@ class Mqtt(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     def place(self) -> str:
         """The broker, as messages for people name it."""
         return f"{self.host}:{self.broker_port}"
+
+
+Moment = Literal["start", "update", "end", "prediction"]
+
+
+class Notify(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One `[[notify]]`: a rule, and where to send what it finds."""
+
+    name: str = ""  # in logs; `rule 1` and so on if empty
+    urls: tuple[str, ...] = ()  # of services, as Apprise writes them
+    urls_file: str = ""  # more of them, one a line; for those that hold a secret
+    on: tuple[Moment, ...] = ("start",)  # of an event; "prediction": accepted ones
+    labels: tuple[str, ...] = ()  # any if empty
+    sources: tuple[str, ...] = ()  # by name; any if empty
+    min_score: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    # HH:MM-HH:MM in which it notifies; always if empty
+    hours: Annotated[str, Meta(pattern="^$|^[0-2][0-9]:[0-5][0-9]-[0-2][0-9]:[0-5][0-9]$")] = ""
+    time_zone: str = ""  # of `hours` and of times in texts; the system's if empty
+    cooldown: Annotated[float, Meta(ge=0)] = 300.0  # s for which a label is notified at most once
+    digest: bool = True  # after the cooldown, send a summary of what came in it
+    title: str = "{label} at {source}"
+    text: str = "{score:.0%} at {time}"
+    attach: tuple[Literal["picture", "sound"], ...] = ("picture",)
+    give_up: Annotated[float, Meta(gt=0)] = 3_600.0  # s until what cannot be delivered is dropped

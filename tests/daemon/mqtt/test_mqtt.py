@@ -16,6 +16,7 @@ from sounds import write_wav
 
 RESTARTS = stress(10, 3)
 KILLS = stress(20, 3)
+LONG_S = 1_200.0  # for the full count on a busy machine
 FILES = stress(10_000, 200)
 
 
@@ -55,9 +56,14 @@ def put(daemon: Daemon, count: int, first: int) -> None:
 
 def everything(daemon: Daemon) -> list[dict[str, Any]]:
     """All messages that the daemon has published, once it has nothing to do."""
-    daemon.wait_for(lambda: daemon.status()["backlog"] == {"files": 0, "messages": 0}, "idle")
+    daemon.wait_for(
+        lambda: daemon.status()["backlog"] == {"files": 0, "messages": 0}, "idle", LONG_S
+    )
     newest = max(daemon.status()["last"].values())
-    return [r.message for r in daemon.hear(lambda r: r and r[-1].message["seq"] >= newest)]
+    return [
+        r.message
+        for r in daemon.hear(lambda r: r and r[-1].message["seq"] >= newest, timeout=LONG_S)
+    ]
 
 
 def last_seq(subscriber: Subscriber) -> int:
@@ -80,18 +86,18 @@ def test_a_broker_that_restarts_and_hangs_loses_nothing(
     for number in range(RESTARTS):
         put(running, batch, number * batch)
         before = last_seq(subscriber)
-        until(partial(goes_on, subscriber, before), "forwarding")
+        until(partial(goes_on, subscriber, before), "forwarding", LONG_S)
         broker.restart()
     before = last_seq(subscriber)
     put(running, batch, RESTARTS * batch)
-    until(partial(goes_on, subscriber, before), "forwarding")
+    until(partial(goes_on, subscriber, before), "forwarding", LONG_S)
     log = bridge.log.stat().st_size
     broker.send(signal.SIGSTOP)
     until(lambda: b"trying again" in bridge.log.read_bytes()[log:], "given up")
     broker.send(signal.SIGCONT)
     sent = everything(running)
     assert len([m for m in sent if m["type"] == "file"]) == batch * (RESTARTS + 1)
-    until(lambda: last_seq(subscriber) >= sent[-1]["seq"], "all forwarded")
+    until(lambda: last_seq(subscriber) >= sent[-1]["seq"], "all forwarded", LONG_S)
     check_delivery(subscriber.messages(), sent)
     assert bridge.stop() == 0
 
@@ -107,9 +113,9 @@ def test_a_bridge_that_is_killed_loses_nothing(
     for number in range(KILLS):
         before = last_seq(subscriber)
         put(running, batch, number * batch)
-        until(partial(goes_on, subscriber, before), "forwarding")
+        until(partial(goes_on, subscriber, before), "forwarding", LONG_S)
         bridge.kill()
         bridge.start()
     sent = everything(running)
-    until(lambda: last_seq(subscriber) >= sent[-1]["seq"], "all forwarded")
+    until(lambda: last_seq(subscriber) >= sent[-1]["seq"], "all forwarded", LONG_S)
     check_delivery(subscriber.messages(), sent)

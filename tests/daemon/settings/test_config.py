@@ -33,6 +33,7 @@ def test_the_example_names_every_setting() -> None:
         settings.Privacy,
         subscribers.Mqtt,
         subscribers.HomeAssistant,
+        subscribers.Notify,
         settings.Log,
     ):
         for name in table.__struct_fields__:

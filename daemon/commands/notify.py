@@ -1,0 +1,82 @@
+"""`tinyastd notify`: send notifications about what a daemon hears."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from daemon.commands.mqtt import OwnKey, ServerKey, subscriber_keys
+from daemon.commands.options import Config, Publish, Replay, State, read_settings
+from daemon.errors import SettingsError
+
+Test = Annotated[
+    bool, typer.Option("--test", help="Only send a test message to each service, and exit.")
+]
+Url = Annotated[
+    list[str] | None,
+    typer.Option(help="An Apprise URL to notify of each event, besides those in the settings."),
+]
+
+
+def notify(
+    context: typer.Context,
+    url: Url = None,
+    test: Test = False,
+    server_key: ServerKey = None,
+    own_key: OwnKey = None,
+    config: Config = None,
+    publish: Publish = None,
+    replay: Replay = None,
+    state: State = None,
+) -> None:
+    """Send notifications to a phone, by mail, or to any service that Apprise knows.
+
+    Each table [[notify]] of the settings is a rule with its services. With one, `tinyastd run`
+    notifies by itself.
+    """
+    settings = read_settings(context)
+    from daemon.host.parent import report_ready, report_trouble
+    from daemon.monitoring import logging as logs
+    from daemon.notify.notifier import Notifier
+    from daemon.settings.subscribers import Notify
+
+    logs.configure(settings.log)
+    tables = (*settings.notify, *([Notify(name="--url", urls=tuple(url))] if url else ()))
+    if not tables:
+        raise SettingsError("there is no [[notify]] in the settings; add one, or pass --url")
+    if test:
+        raise typer.Exit(_test(tables))
+    keys = subscriber_keys(settings, "notify", server_key, own_key)
+    notifier = Notifier(
+        tables, settings.publish, settings.replay, keys, Path(settings.state_path), report_trouble
+    )
+    try:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: notifier.stop())
+        count = len(notifier.rules)
+        report_ready(f"notifying by {count} rule{'s' if count > 1 else ''}")
+        notifier.run()
+    finally:
+        notifier.close()
+
+
+def _test(tables: tuple[object, ...]) -> int:
+    """Send a test message to each service; the exit code."""
+    from daemon.notify.rules import Rule
+    from daemon.notify.service import services
+    from daemon.settings.subscribers import Notify
+
+    failed = False
+    for number, table in enumerate(tables, 1):
+        assert isinstance(table, Notify)
+        rule = Rule(table, number)
+        for service in services(table, rule.name):
+            text = f"This is a test by tinyastd of `{rule.name}`. Notifications work."
+            problem = service.send("tinyast: test", text)
+            failed |= problem is not None
+            typer.echo(f"{'failed' if problem else 'sent':<6} {service.name}"
+                       + (f": {problem}" if problem else ""))  # fmt: skip
+    return 1 if failed else 0

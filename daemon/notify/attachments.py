@@ -1,0 +1,78 @@
+"""Picture and sound of what a notification is about."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+from urllib.parse import unquote_to_bytes
+
+import numpy as np
+
+from daemon.host.files import opened
+from daemon.protocol.messages import Event, Message, Prediction
+from daemon.settings.subscribers import Notify
+from tinyast.audio.content import Content
+from tinyast.audio.decoding import FORMATS, open_recording
+from tinyast.errors import AudioError
+
+log = logging.getLogger(__name__)
+
+MOST_BYTES = 4_000_000  # of one sound; some services take no larger files
+
+
+class Newest:
+    """The newest prediction and picture of each source: an event names neither."""
+
+    def __init__(self) -> None:
+        self._predictions: dict[tuple[str, str], Prediction] = {}
+        self._pictures: dict[tuple[str, str], tuple[str, bytes]] = {}  # id of its prediction, PNG
+
+    def show(self, kind: str, name: str, id: str, png: bytes) -> None:
+        self._pictures[kind, name] = id, png
+
+    def hear(self, message: Message) -> None:
+        if isinstance(message, Prediction):
+            self._predictions[message.source.kind, message.source.name] = message
+
+    def of(self, message: Message, wanted: Notify) -> dict[str, bytes]:
+        """Files to attach, by name. Empty if there is neither picture nor sound."""
+        if not isinstance(message, Prediction | Event):
+            return {}
+        named = message.source.kind, message.source.name
+        heard = message if isinstance(message, Prediction) else self._predictions.get(named)
+        found = {}
+        shown = self._pictures.get(named)
+        if "picture" in wanted.attach and shown and (heard is None or shown[0] == heard.id):
+            found["picture.png"] = shown[1]
+        if "sound" in wanted.attach and heard is not None and (sound := _sound(heard)):
+            found["sound.wav"] = sound
+        return found
+
+
+def _sound(heard: Prediction) -> bytes | None:
+    """The window as a WAV file of 16-bit samples; None if it is not there, or too large."""
+    import soundfile
+
+    kept = heard.audio if isinstance(heard.audio, str) else None
+    path = kept or heard.source.path
+    if path is None or (heard.source.kind == "mic" and kept is None):
+        return None
+    encoded = kept is None and isinstance(heard.source.path_encoding, str)
+    name = unquote_to_bytes(path) if encoded else os.fsencode(path)
+    try:
+        with opened(name) as fd:
+            recording = open_recording(Content(fd, os.fstat(fd).st_size), FORMATS)
+            start, end = 0, recording.frames
+            if kept is None:  # a kept file holds this window alone
+                start = round(heard.window.start_s * recording.rate)
+                end = min(end, round(heard.window.end_s * recording.rate))
+            if not start < end:
+                return None
+            samples = recording.read(start, end)
+            file = io.BytesIO()
+            soundfile.write(file, np.clip(samples, -1, 1), recording.rate, "PCM_16", format="WAV")
+    except (AudioError, OSError) as error:
+        log.info("no sound is attached: %s", error)
+        return None
+    return file.getvalue() if file.tell() <= MOST_BYTES else None

@@ -1,0 +1,145 @@
+"""What is to be delivered, kept on disk until it is: each service has its own queue and pace."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from msgspec import Struct
+
+from daemon.host.keeping import Keeping
+from daemon.notify.service import Attachment, Service
+
+log = logging.getLogger(__name__)
+
+PAUSE_S = (2.0, 120.0)  # before another try: the first, and the longest; it doubles
+MOST_THREADS = 8
+MOST_NOTES = 100  # that wait for one service; with its sound, one has up to 4 MB
+PREFIX = "note "  # begins the names of kept notes
+
+
+class Note(Struct, frozen=True):
+    """One notification to one service."""
+
+    number: int
+    rule: str
+    service: int  # its number in the rule
+    title: str
+    text: str
+    give_up: float  # s since 1970
+    files: dict[str, bytes]  # attachments, by name
+
+    @property
+    def name(self) -> str:
+        return f"{PREFIX}{self.number:012}"
+
+
+class _Lane:
+    """A service, the notes that wait for it, and when to try again."""
+
+    def __init__(self, rule: str, service: Service) -> None:
+        self.rule, self.service = rule, service
+        self.notes: deque[Note] = deque()
+        self.pause, self.due = PAUSE_S[0], 0.0  # due: s since 1970
+        self.sending: Future[str | None] | None = None  # of the first note
+
+
+class Outbox:
+    """Notes in order. Threads only deliver; the rest belongs to the thread that made it.
+
+    `report` is called with words when notes are given up.
+    """
+
+    def __init__(
+        self, rules: Mapping[str, Sequence[Service]], kept: Keeping, report: Callable[[str], None]
+    ) -> None:
+        self._kept, self._report = kept, report
+        self._lanes = {
+            (rule, number): _Lane(rule, service)
+            for rule, found in rules.items()
+            for number, service in enumerate(found)
+        }
+        self._new: list[Note] = []  # that are not on disk yet
+        self._done: list[str] = []  # names of those that are not needed there any more
+        self._next = 1
+        for name in kept.names(PREFIX):
+            note = kept.get(name, Note)
+            self._next = int(name.removeprefix(PREFIX)) + 1
+            lane = None if note is None else self._lanes.get((note.rule, note.service))
+            if note is None or lane is None:  # of a rule that the settings no longer have
+                self._done.append(name)
+            else:
+                lane.notes.append(note)
+        self._pool = ThreadPoolExecutor(min(MOST_THREADS, len(self._lanes)), "notify")
+
+    def add(
+        self, rule: str, title: str, text: str, give_up: float, files: dict[str, bytes]
+    ) -> None:
+        """A note for each service of the rule. `keep` writes it to disk."""
+        for (name, number), lane in self._lanes.items():
+            if name == rule:
+                taken = files if lane.service.takes_files else {}
+                note = Note(self._next, rule, number, title, text, give_up, taken)
+                self._next += 1
+                self._new.append(note)
+                lane.notes.append(note)
+
+    @property
+    def changed(self) -> bool:
+        """Whether the disk holds other notes than there are."""
+        return bool(self._new or self._done)
+
+    def keep(self, values: Mapping[str, object]) -> None:
+        """Write the notes, and these values, in one transaction. Raises CannotKeep."""
+        notes = {note.name: note for note in self._new if note.name not in self._done}
+        self._kept.put({**values, **notes}, drop=self._done)
+        self._new, self._done = [], []
+
+    def work(self, now: float) -> None:
+        """Take up results, give up what is too old, and send what is due."""
+        for lane in self._lanes.values():
+            if lane.sending is not None and lane.sending.done():
+                self._take(lane, lane.sending.result(), now)
+            self._give_up(lane, now)
+            if lane.sending is None and lane.notes and now >= lane.due:
+                lane.sending = self._pool.submit(_deliver, lane.service, lane.notes[0])
+
+    def _take(self, lane: _Lane, problem: str | None, now: float) -> None:
+        lane.sending = None
+        if problem is None:
+            lane.pause, lane.due = PAUSE_S[0], 0.0
+            self._done.append(lane.notes.popleft().name)
+            return
+        lane.due = now + lane.pause
+        log.warning("%s: %s; trying again in %g s", lane.service.name, problem, lane.pause)
+        lane.pause = min(PAUSE_S[1], 2 * lane.pause)
+
+    def _give_up(self, lane: _Lane, now: float) -> None:
+        count = 0
+        while lane.sending is None and lane.notes:
+            if now <= lane.notes[0].give_up and len(lane.notes) <= MOST_NOTES:
+                break
+            self._done.append(lane.notes.popleft().name)
+            count += 1
+        if count:
+            self._report(
+                f"{count} notification{'s' if count > 1 else ''} of `{lane.rule}` could not be "
+                f"delivered to {lane.service.name}, and will not be tried again"
+            )
+
+    def close(self) -> None:
+        """Wait for what is being delivered."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        for lane in self._lanes.values():
+            sent = lane.sending
+            if sent is not None and not sent.cancelled() and sent.result() is None:
+                self._done.append(lane.notes.popleft().name)
+        if self._done:
+            self.keep({})
+
+
+def _deliver(service: Service, note: Note) -> str | None:
+    files = [Attachment(name, content) for name, content in note.files.items()]
+    return service.send(note.title, note.text, files)

@@ -1,0 +1,98 @@
+"""Services that notifications go to. The home of Apprise."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import threading
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from daemon.errors import SettingsError
+from daemon.settings.subscribers import Notify
+
+try:
+    import apprise
+except ImportError as missing:
+    raise SettingsError(
+        "notifications need the package apprise; run `pip install 'tinyast[notify]'`"
+    ) from missing
+
+logging.getLogger("apprise").propagate = False  # the caller gets the reasons, and logs them
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """A file to send along."""
+
+    name: str
+    content: bytes
+
+
+class _Reasons(logging.Handler):
+    """Collects why Apprise could not deliver."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._thread = threading.get_ident()
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.thread == self._thread:  # other threads deliver elsewhere
+            self.texts.append(record.getMessage())
+
+
+class Service:
+    """One URL of Apprise. Raises SettingsError if no service has such a URL."""
+
+    def __init__(self, url: str, rule: str) -> None:
+        self._apprise = apprise.Apprise()
+        if not self._apprise.add(url):
+            scheme = url.partition("://")[0]
+            raise SettingsError(
+                f"notify `{rule}` has a URL that no service knows, beginning with {scheme[:20]!r}; "
+                "https://github.com/caronc/apprise/wiki lists them"
+            )
+        (service,) = self._apprise
+        # Without the query, which may hold secrets as well.
+        shown: object = service.url(privacy=True)  # type: ignore[no-untyped-call]
+        self.name = str(shown).partition("?")[0]
+        self.takes_files = bool(getattr(service, "attachment_support", False))
+
+    def send(self, title: str, text: str, attachments: Sequence[Attachment] = ()) -> str | None:
+        """Deliver; None, or the reason if it was not possible. From any thread."""
+        with ExitStack() as stack:
+            files = None
+            if self.takes_files and attachments:
+                folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tinyast-")))
+                files = apprise.AppriseAttachment()
+                for each in attachments:
+                    (folder / each.name).write_bytes(each.content)
+                    files.add(str(folder / each.name))
+            with_reasons = _Reasons()
+            logger = logging.getLogger("apprise")
+            logger.addHandler(with_reasons)
+            stack.callback(logger.removeHandler, with_reasons)
+            try:
+                done = self._apprise.notify(body=text, title=title, attach=files)
+            except TypeError as error:  # Apprise: nothing to send, or an address it cannot use
+                return str(error)
+        return None if done else "; ".join(with_reasons.texts) or "the service did not take it"
+
+
+def services(settings: Notify, rule: str) -> list[Service]:
+    """The services of a rule. Raises SettingsError."""
+    urls = list(settings.urls)
+    if settings.urls_file:
+        try:
+            lines = Path(settings.urls_file).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(
+                f"cannot read `urls_file` {settings.urls_file} of notify `{rule}`: {error}"
+            ) from error
+        urls += [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    if not urls:
+        raise SettingsError(f"notify `{rule}` has neither `urls` nor a `urls_file` with some")
+    return [Service(url, rule) for url in urls]
