@@ -319,9 +319,13 @@ def test_the_test_message_goes_to_each_service(inbox: Inbox, tmp_path: Path) -> 
 def test_errors_say_what_to_change(rule: str, words: str, tmp_path: Path) -> None:
     config = tmp_path / "notify.toml"
     config.write_text(f"[[notify]]\n{rule}\n")
+
+    def read() -> None:
+        (given,) = load(config, environ={}).notify
+        services(given, Rule(given, 1).name)
+
     with pytest.raises(SettingsError, match=re.escape(words)) as raised:
-        for table in load(config, environ={}).notify:
-            services(table, Rule(table, 1).name)
+        read()
     assert "secret" not in str(raised.value)
 
 
