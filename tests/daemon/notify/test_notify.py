@@ -153,9 +153,11 @@ def heard(
     )  # fmt: skip
 
 
-def announce(station: Station, inbox: Inbox, *messages: Message) -> list[dict[str, Any]]:
-    """Say messages, then one that is surely notified; what came before that one did."""
-    station.say([*messages, heard("siren", len(inbox.got) + 1_000)])
+def announce(
+    station: Station, inbox: Inbox, *messages: Message, at: datetime | None = None
+) -> list[dict[str, Any]]:
+    """What is notified of messages: those before one more, which surely is."""
+    station.say([*messages, heard("siren", len(inbox.got) + 1_000, at=at)])
     until(lambda: "siren at porch" in inbox.titles, "notified")
     return inbox.got
 
@@ -170,7 +172,7 @@ def test_rules_choose_by_label_source_score_state_and_hour(
         "title": "{label} at {source}",
         "text": "{score:.1%} {kind} {state} {window} {message[event_id]} {time}",
     }  # fmt: skip
-    notifying(rule, {"urls": [inbox.url], "labels": ["siren"], "cooldown": 0.0})
+    notifying(rule)
     got = announce(
         station,
         inbox,
@@ -180,6 +182,7 @@ def test_rules_choose_by_label_source_score_state_and_hour(
         heard("dog", 4, score=0.4, at=noon),
         heard("dog", 5, state="end", at=noon),
         heard("dog", 6, at=noon + timedelta(hours=2)),
+        at=noon,
     )
     assert [each["title"] for each in got if each["title"] != "siren at porch"] == ["dog at porch"]
     (text,) = {each["message"] for each in got if each["title"].startswith("dog")}
