@@ -1,4 +1,4 @@
-"""What a child process owes its daemon: to die with it, and to say when it is ready.
+"""Duties of a daemon's child process: to die with it, and to say when it is ready.
 
 A helper (`daemon.service.helpers`) gets the daemon's process ID in an environment variable and the
 daemon's settings on standard input. It writes one line to standard output when it is ready, and the

@@ -1,4 +1,4 @@
-"""What the model saw of a window, as a message. Like a heartbeat, it is not journalled."""
+"""The model's picture of a window, as a message. Like a heartbeat, it is not journalled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The process of a helper: start it, read what it says, notice how it ends."""
+"""The process of a helper: start it, read its lines, notice its end."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class HelperProcess:
         assert self.process.stdout is not None
         self.output: IO[bytes] = self.process.stdout
         os.set_blocking(self.output.fileno(), False)
-        self.ready: str | None = None  # what it said when it was ready
+        self.ready: str | None = None  # its words when it was ready
         self.troubles: list[str] = []  # that it lives with, to be published
         self._began = time.monotonic()
         self._line = b""

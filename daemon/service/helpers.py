@@ -149,7 +149,7 @@ class _Supervised:
         return HelperState(self.helper.name, state, pid, max(0, self._restarts))
 
     def advance(self, stopping: Callable[[], bool]) -> None:
-        """Take the next step: start it, note what it says, or note its end."""
+        """Take the next step: start it, read its lines, or note its end."""
         if self.child is None:
             if time.monotonic() >= self._due:
                 self._start()

@@ -144,18 +144,18 @@ Speech = Literal["keep", "no_sound", "drop"]
 
 
 class Privacy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """`[privacy]`: what becomes of windows in which the model hears a voice."""
+    """`[privacy]`: the treatment of windows in which the model hears a voice."""
 
     speech: Speech | None = None  # None: as `of` says
     speech_score: Fraction = 0.25  # AudioSet's score of speech that marks a window (docs/model.md)
 
     def of(self, kind: str) -> Speech:
-        """What holds for a source of this kind, `file` or `mic`."""
+        """The setting for a source of this kind, `file` or `mic`."""
         return self.speech or ("no_sound" if kind == "mic" else "keep")
 
 
 class Pictures(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """`[pictures]`: what the model saw of each window, as a message."""
+    """`[pictures]`: the model's picture of each window, as a message."""
 
     publish: bool | None = None  # None: if another table shows them
 

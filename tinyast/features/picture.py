@@ -1,4 +1,4 @@
-"""Draw what the model sees of a window: its log-mel spectrogram as a small greyscale PNG."""
+"""Draw the model's input: the log-mel spectrogram of a window as a small greyscale PNG."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def averaged(picture: Float) -> Float:
 
 @lru_cache(maxsize=8)
 def _shares(count: int) -> Float:
-    """What makes `MOST` of `count` values: (MOST, count), each row the weights of a mean."""
+    """Weights of means of `count` values: (MOST, count), one mean for each row."""
     edges = np.linspace(0, count, MOST + 1)
     cells = np.arange(count)
     overlap = np.minimum(edges[1:, None], cells + 1) - np.maximum(edges[:-1, None], cells)

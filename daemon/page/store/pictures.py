@@ -70,7 +70,7 @@ class Pictures:
     def add(self, pictures: Iterable[tuple[str, bytes]]) -> None:
         """Keep these, each the `id` of a prediction and a PNG; the oldest make room.
 
-        Not kept: what is no picture, and all of them while the disk refuses.
+        It leaves out data that are no picture, and all of them while the disk refuses.
         """
         rows = [(bytes.fromhex(id), png) for id, png in pictures if _is_picture(id, png)]
         try:
