@@ -12,13 +12,13 @@ PARTS := faults delivery microphone model integrations
 faults := tests/daemon/sources/folder tests/daemon/journal tests/daemon/pipeline tests/daemon/host
 delivery := tests/daemon/delivery tests/daemon/protocol tests/daemon/monitoring tests/daemon/page tests/daemon/mqtt tests/daemon/test_*.py
 microphone := tests/daemon/sources/microphone tests/daemon/commands tests/daemon/settings tests/daemon/service
-integrations := tests/daemon/mqtt tests/daemon/notify
+integrations := tests/daemon/mqtt tests/daemon/mqtt/check_home_assistant.py tests/daemon/notify
 model := tests/tinyast tests/scripts tests/test_*.py
 ifdef PART
 TESTS := $(if $(filter $(PART),$(PARTS)),$($(PART)),$(error no part is called $(PART); there are $(PARTS)))
 endif
 
-.PHONY: run test acceptance lint format types tests setup dev screenshots clean
+.PHONY: run test acceptance home-assistant lint format types tests setup dev screenshots clean
 
 run: setup  ## set up and start the daemon with its page
 	$(BIN)/tinyastd run --page
@@ -61,6 +61,11 @@ acceptance: dev  ## PART=faults, delivery, microphone, model or integrations
 
 screenshots: dev  ## draw the pictures of docs/page.md again
 	$(BIN)/python -m scripts.screenshots
+
+home-assistant:  ## an environment for the part `integrations`; takes some minutes
+	$(PYTHON) -m venv $(VENV)/home-assistant
+	$(VENV)/home-assistant/bin/pip install --quiet --disable-pip-version-check \
+	  'homeassistant==2024.3.3' 'paho-mqtt<2' 'numpy<2' janus pillow
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

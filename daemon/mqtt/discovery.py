@@ -71,7 +71,7 @@ def _describe(
     unique = topics.slug("tinyast", node, *place, entity.key)
     config = {
         "unique_id": unique,
-        "object_id": unique,
+        "object_id": topics.plain("tinyast", node, *place, entity.key).lower(),
         "name": entity.name,
         "device": device,
         "origin": ORIGIN,
@@ -197,10 +197,9 @@ def _of_sounds(
         "last_gap",
         "Last gap",
         {
-            "state_topic": topics.state(node, "source", *place),
-            "value_template": "{{ value_json.last_gap.began_at if value_json.last_gap else None }}",
-            "json_attributes_topic": topics.state(node, "source", *place),
-            "json_attributes_template": "{{ (value_json.last_gap or {}) | tojson }}",
+            "state_topic": topics.state(node, "last_gap", *place),
+            "value_template": "{{ value_json.began_at }}",
+            "json_attributes_topic": topics.state(node, "last_gap", *place),
             "device_class": "timestamp",
             "entity_category": "diagnostic",
         },

@@ -97,6 +97,8 @@ class Session:
         for topic, content in wanted.items():
             self._retain(topic, content)
         stale = self._memory.retained - wanted.keys() - self._states.kept()
+        # Entities go first, so that Home Assistant reads no empty states.
+        stale = {topic for topic in stale if not topics.is_state(topic)} or stale
         for topic in sorted(stale):
             self._retain(topic, b"")
         if stale:

@@ -6,6 +6,7 @@ The topics of one node, below `tinyast/<node>/`; all but the first are JSON as i
     heartbeat                                     the newest heartbeat
     source/<kind>/<source>                        a SourceView
     last/<kind>/<source>                          the newest accepted prediction
+    last_gap/mic/<source>                         the newest gap
     sounding/mic/<source>/<label>                 ON while an event goes on, else OFF
     image/<kind>/<source>                         the newest picture (PNG)
 """
@@ -34,7 +35,6 @@ class SourceView(Struct, frozen=True, kw_only=True):
     waiting: int
     level_dbfs: float | None  # of the newest window, or of a microphone just now
     gaps: int | None
-    last_gap: LastGap | None
 
 
 class States:
@@ -110,6 +110,8 @@ class States:
             if named in self._images:
                 wanted[topics.state(node, "image", *named)] = self._images[named]
             if isinstance(source, MicrophoneState):
+                if (gap := self._learnt.gaps.get(source.name)) is not None:
+                    wanted[topics.state(node, "last_gap", *named)] = msgspec.json.encode(gap)
                 for label in self.labels:
                     on = (*named, label) in self._learnt.sounding
                     wanted[topics.state(node, "sounding", *named, label)] = b"ON" if on else b"OFF"
@@ -133,7 +135,6 @@ class States:
             waiting=source.waiting,
             level_dbfs=self._levels.get((kind, name)),
             gaps=source.gaps if isinstance(source, MicrophoneState) else None,
-            last_gap=self._learnt.gaps.get(name) if kind == "mic" else None,
         )
 
 

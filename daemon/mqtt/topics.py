@@ -26,14 +26,23 @@ def state(node: str, *levels: str) -> str:
     return "/".join((ROOT, level(node), *map(level, levels)))
 
 
+def is_state(topic: str) -> bool:
+    """Whether a retained topic is a state, rather than a description for Home Assistant."""
+    return topic.startswith(f"{ROOT}/")
+
+
 def availability(node: str) -> str:
     return state(node, "availability")
 
 
+def plain(*parts: str) -> str:
+    """An id of letters, digits, `_` and `-` for people, which others may have too."""
+    return "_".join(_UNSAFE.sub("_", part) for part in parts)
+
+
 def slug(*parts: str) -> str:
     """An id of letters, digits, `_` and `-` that differs whenever `parts` do."""
-    plain = "_".join(_UNSAFE.sub("_", part) for part in parts)
     if all(part and not _UNSAFE.search(part) and "_" not in part for part in parts):
-        return plain
+        return plain(*parts)
     digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:6]
-    return f"{plain}_{digest}"
+    return f"{plain(*parts)}_{digest}"

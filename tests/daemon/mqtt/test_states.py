@@ -179,12 +179,13 @@ def test_a_label_is_on_while_its_event_goes_on(
     beat_until(station, lambda: subscriber.payloads(dog)[-1] == b"OFF", "off")
     assert set(subscriber.payloads(siren)) == {b"OFF"}
     (view,) = {subscriber.newest()["tinyast/test/source/mic/Back_porch"]}
-    assert json.loads(view)["last_gap"]["duration_s"] == 2.5
+    gap = json.loads(subscriber.newest()["tinyast/test/last_gap/mic/Back_porch"])
+    assert gap["duration_s"] == 2.5
     assert json.loads(view)["level_dbfs"] == -41.5
     last = json.loads(subscriber.newest()["tinyast/test/last/file/in"])
     assert last == subscriber.messages("prediction")[-1]
     states = {topic.split("/")[2] for topic in fresh(subscriber)}
-    assert states == {"availability", "heartbeat", "source", "last", "sounding"}
+    assert states == {"availability", "heartbeat", "source", "last", "last_gap", "sounding"}
 
 
 def fresh(subscriber: Subscriber) -> list[str]:
