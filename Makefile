@@ -10,12 +10,13 @@ TEST_PROCESSES ?= 2
 
 PARTS := faults delivery microphone model integrations
 faults := tests/daemon/sources/folder tests/daemon/journal tests/daemon/pipeline tests/daemon/host
-delivery := tests/daemon/delivery tests/daemon/protocol tests/daemon/monitoring tests/daemon/page tests/daemon/mqtt tests/daemon/test_*.py
+delivery := tests/daemon/delivery tests/daemon/protocol tests/daemon/monitoring tests/daemon/page tests/daemon/test_*.py
 microphone := tests/daemon/sources/microphone tests/daemon/commands tests/daemon/settings tests/daemon/service
-integrations := tests/daemon/mqtt tests/daemon/mqtt/check_home_assistant.py tests/daemon/notify
+integrations := tests/daemon/mqtt tests/daemon/notify
 model := tests/tinyast tests/scripts tests/test_*.py
 ifdef PART
 TESTS := $(if $(filter $(PART),$(PARTS)),$($(PART)),$(error no part is called $(PART); there are $(PARTS)))
+TESTS += $(if $(filter integrations,$(PART)),tests/daemon/mqtt/check_home_assistant.py)
 endif
 
 .PHONY: run test acceptance home-assistant lint format types tests setup dev screenshots clean
