@@ -1,4 +1,4 @@
-"""What the bridge keeps on disk: how far it is, and what the broker retains."""
+"""State of the bridge on disk: its cursor, and the topics that the broker retains."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ class Outbox:
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
-        # A number of the connection, None if there is nothing to wait for; what it confirms.
+        # A number of the connection, None without an acknowledgement to wait for; and the seq that it confirms.
         self._pending: deque[tuple[int | None, Head | None]] = deque()
 
     def send(

@@ -22,7 +22,7 @@ from daemon.settings.subscribers import Mqtt
 log = logging.getLogger(__name__)
 
 WAIT_S = 0.2  # for a message; how soon a stop and an acknowledgement are noticed
-STATES_S = 0.5  # between updates of what the broker retains while messages keep coming
+STATES_S = 0.5  # between updates of retained states while messages keep coming
 END_S = 2.0  # for the broker to acknowledge the last messages
 EVENTS = "tinyast.v1.event."
 
@@ -39,7 +39,7 @@ class Session:
         entities = settings.home_assistant
         labels = () if entities is None else entities.labels
         self._states = States(node, labels, memory.learnt)
-        self._published: dict[str, bytes] = {}  # what the broker retains by now
+        self._published: dict[str, bytes] = {}  # retained by the broker so far
         self._updated_at = 0.0  # time.monotonic() of the last update of states
 
     def run(self, halt: threading.Event) -> None:
@@ -78,7 +78,7 @@ class Session:
     # -- states --------------------------------------------------------------------------------
 
     def _update(self) -> None:
-        """Have the broker retain what is the case now."""
+        """Have the broker retain the states of now."""
         self._updated_at = time.monotonic()
         try:
             if self._client.beat is not None:

@@ -38,7 +38,7 @@ class SourceView(Struct, frozen=True, kw_only=True):
 
 
 class States:
-    """Follows messages and heartbeats; says what is to be retained."""
+    """Follows messages and heartbeats; gives the states to retain."""
 
     def __init__(self, node: str, labels: Sequence[str], learnt: Learnt) -> None:
         self.node, self.labels, self._learnt = node, labels, learnt
@@ -57,7 +57,7 @@ class States:
         """Whether there is a picture of this source."""
         return _named(source) in self._learnt.pictured
 
-    # -- what comes in -------------------------------------------------------------------------
+    # -- input --------------------------------------------------------------------------------
 
     def hear(self, received: Received) -> None:
         """Take in a message. Raises msgspec.ValidationError if it breaks the contract."""
@@ -93,7 +93,7 @@ class States:
         self._images[named] = picture.png
         self._learnt.pictured.add(named)
 
-    # -- what is retained ----------------------------------------------------------------------
+    # -- retained states ----------------------------------------------------------------------
 
     def retained(self) -> Mapping[str, bytes]:
         """Topics and their content, for all sources of the newest heartbeat."""

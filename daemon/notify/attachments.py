@@ -1,4 +1,4 @@
-"""Picture and sound of what a notification is about."""
+"""Picture and sound for a notification."""
 
 from __future__ import annotations
 

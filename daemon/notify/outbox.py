@@ -98,7 +98,7 @@ class Outbox:
         self._new, self._done = [], []
 
     def work(self, now: float) -> None:
-        """Take up results, give up what is too old, and send what is due."""
+        """Take up results, give up old notifications, and send those that are due."""
         for lane in self._lanes.values():
             if lane.sending is not None and lane.sending.done():
                 self._take(lane, lane.sending.result(), now)
@@ -130,7 +130,7 @@ class Outbox:
             )
 
     def close(self) -> None:
-        """Wait for what is being delivered."""
+        """Wait for deliveries in progress."""
         self._pool.shutdown(wait=True, cancel_futures=True)
         for lane in self._lanes.values():
             sent = lane.sending

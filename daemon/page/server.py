@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 IDLE_S = 10  # after which an idle connection is closed
 STOP_S = 3  # for requests in hand at the end
-NICE = 5  # what the daemon hears goes before what people see
+NICE = 5  # the daemon's work goes before the page's
 
 
 def address(settings: Settings) -> str:
@@ -112,7 +112,7 @@ def serve(
             stack.callback(follower.join)
             follower.start()
             stack.callback(follower.stop)
-        # uvicorn stops on these signals and then raises them again for whoever had them before.
+        # uvicorn stops on these signals and then raises them again for the handlers before it.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)
         server.run()

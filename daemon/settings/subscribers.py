@@ -50,7 +50,7 @@ Moment = Literal["start", "update", "end", "prediction"]
 
 
 class Notify(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One `[[notify]]`: a rule, and where to send what it finds."""
+    """One `[[notify]]`: a rule, and the service that gets its matches."""
 
     name: str = ""  # in logs; `rule 1` and so on if empty
     urls: tuple[str, ...] = ()  # of services, as Apprise writes them
@@ -63,7 +63,7 @@ class Notify(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     hours: Annotated[str, Meta(pattern="^$|^[0-2][0-9]:[0-5][0-9]-[0-2][0-9]:[0-5][0-9]$")] = ""
     time_zone: str = ""  # of `hours` and of times in texts; the system's if empty
     cooldown: Annotated[float, Meta(ge=0)] = 300.0  # s for which a label is notified at most once
-    digest: bool = True  # after the cooldown, send a summary of what came in it
+    digest: bool = True  # after the cooldown, send a summary of the matches in it
     title: str = "{label} at {source}"
     text: str = "{score:.0%} at {time}"
     attach: tuple[Literal["picture", "sound"], ...] = ("picture",)

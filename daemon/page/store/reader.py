@@ -1,4 +1,4 @@
-"""Read the page's store: what each view shows. Results are structs that the API encodes."""
+"""Read the page's store for each view. Results are structs that the API encodes."""
 
 from __future__ import annotations
 

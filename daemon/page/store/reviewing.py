@@ -1,4 +1,4 @@
-"""Which prediction to review next, and what has been reviewed."""
+"""Which prediction to review next, and the reviews made."""
 
 from __future__ import annotations
 

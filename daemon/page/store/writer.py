@@ -60,7 +60,7 @@ class Store:
             os.close(fd)
             self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = NORMAL")  # what a power cut loses is replayed
+            self._db.execute("PRAGMA synchronous = NORMAL")  # replay brings back rows that a power cut loses
             self._migrate()
         except (OSError, sqlite3.DatabaseError) as error:
             raise StartError(
@@ -356,7 +356,7 @@ class Store:
     # -- pruning -------------------------------------------------------------------------------
 
     def prune(self) -> int:
-        """Delete what is too old or too much; the number of predictions deleted."""
+        """Delete rows that are too old or too many; the number of predictions deleted."""
         oldest = int(1000 * time.time() - DAY_MS * self.limits.keep_days)
         with self.write() as db:
             sizes = [

@@ -77,7 +77,7 @@ class Session:
 
 
 class Gate:
-    """Decides what a request may do."""
+    """Decides whether a request is allowed."""
 
     def __init__(self, password: str | None, hosts: set[str]) -> None:
         self._salt = secrets.token_bytes(16)

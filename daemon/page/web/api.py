@@ -65,7 +65,7 @@ class Limited(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Span(Struct, frozen=True, forbid_unknown_fields=True):
-    """Query parameters of what is summed over days."""
+    """Query parameters of sums over days."""
 
     day: Day | None = None
     days: Annotated[int, Meta(ge=1, le=400)] = 1

@@ -11,7 +11,7 @@ from daemon.errors import DaemonError
 WAITING = 256  # messages that a slow browser may be behind; then it must ask again
 MOST_LISTENERS = 100
 PING_S = 15.0
-GATHER_S = 0.05  # after a send; what comes meanwhile is sent together
+GATHER_S = 0.05  # after a send; messages of that time are sent together
 
 
 class TooManyListeners(DaemonError):
@@ -36,7 +36,7 @@ class Hub:
 
     def _put(self, text: str | None) -> None:
         for queue in self._queues:
-            if queue.full():  # it has fallen behind: have it load what it shows again
+            if queue.full():  # it has fallen behind: have it load its view again
                 while not queue.empty():
                     queue.get_nowait()
                 queue.put_nowait("event: behind\ndata: {}\n\n")

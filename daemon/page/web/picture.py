@@ -1,4 +1,4 @@
-"""Draw what the model sees of a window: its log-mel spectrogram as a greyscale PNG."""
+"""Draw a window as the model sees it: its log-mel spectrogram as a greyscale PNG."""
 
 from __future__ import annotations
 
