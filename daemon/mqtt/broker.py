@@ -1,4 +1,4 @@
-"""One connection to an MQTT broker: publish, and know the messages that the broker has acknowledged.
+"""One connection to an MQTT broker: publish, and follow its acknowledgements.
 
 The home of the MQTT library. A connection that is lost stays lost; its owner makes another and
 publishes again what was not acknowledged, so that the order is always that of the journal.

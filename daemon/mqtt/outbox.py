@@ -16,7 +16,8 @@ class Outbox:
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
-        # A number of the connection, None without an acknowledgement to wait for; and the seq that it confirms.
+        # The connection's number for a message, None if no acknowledgement is due; the place it
+        # confirms.
         self._pending: deque[tuple[int | None, Head | None]] = deque()
 
     def send(

@@ -60,7 +60,7 @@ class Store:
             os.close(fd)
             self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = NORMAL")  # replay brings back rows that a power cut loses
+            self._db.execute("PRAGMA synchronous = NORMAL")  # replay refills it after a power cut
             self._migrate()
         except (OSError, sqlite3.DatabaseError) as error:
             raise StartError(
