@@ -118,6 +118,16 @@ def listen(
         int | None, typer.Option(help="Begin after this seq; 0 replays everything stored.", min=0)
     ] = None,
     topic: Annotated[str, typer.Option(help="Only topics with this prefix.")] = "tinyast.v1.",
+    label: Annotated[
+        list[str] | None,
+        typer.Option(help="Only predictions and events with this label; may be repeated."),
+    ] = None,
+    accepted: Annotated[
+        bool, typer.Option("--accepted", help="Leave out rejected predictions.")
+    ] = False,
+    by_file: Annotated[
+        bool, typer.Option("--by-file", help="One line for each file, with its accepted labels.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print raw JSON messages.")] = False,
     server_key: ServerKey = None,
     own_key: OwnKey = None,
@@ -125,10 +135,21 @@ def listen(
     publish: Publish = None,
     replay: Replay = None,
 ) -> None:
-    """Print messages as they arrive, without a gap."""
+    """Print messages as they arrive, without a gap; times are local, with their offset from UTC."""
     settings = read_settings(context)
     from daemon.client import Client, NoAnswer
-    from daemon.commands.listen import Screen, line
+    from daemon.commands.listen import Lines, Screen
+    from daemon.commands.listen_filter import Wanted, check_topic, unknown_labels
+    from tinyast.inference.checkpoint import read_checkpoint
+
+    check_topic(topic)
+    if json and by_file:
+        raise SettingsError("--json prints messages as they are; leave out --by-file")
+    if label:
+        for words in unknown_labels(label, read_checkpoint(settings.checkpoint_path).labels):
+            typer.echo(words, err=True)
+    wanted = Wanted(frozenset(label or ()), accepted)
+    lines = Lines(wanted, by_file)
 
     keys = _client_keys(server_key, own_key)
     with Client(settings.publish, settings.replay, since, (topic,), keys=keys) as client:
@@ -136,13 +157,17 @@ def listen(
             client.status()
         except NoAnswer:
             typer.echo(f"no daemon answers at {settings.replay} yet; waiting for one", err=True)
-        screen = Screen(sys.stdout) if sys.stdout.isatty() and not json else None
+        screen = Screen(sys.stdout, lines) if sys.stdout.isatty() and not json else None
         try:
             if screen is not None:
                 screen.follow(client)
             for received in client:
-                text = received.body.decode() if json else line(received.content)
-                print(text, flush=True)
+                content = received.content
+                text = lines.of(content)
+                if json:
+                    text = received.body.decode() if wanted.passes(content) else None
+                if text is not None:
+                    print(text, flush=True)
         except (KeyboardInterrupt, BrokenPipeError):
             if screen is not None:
                 screen.leave()

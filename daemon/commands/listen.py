@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 import shutil
+import time
 from collections import deque
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TextIO
 
 from msgspec.structs import replace
 
 from daemon.client import Client
+from daemon.commands.listen_filter import ByFile, Wanted
+from daemon.host.clock import local
 from daemon.monitoring.logging import printable
 from daemon.protocol.messages import Event, FileEnd, Gap, Message, Prediction, Status
 from daemon.protocol.states import MicrophoneState
@@ -24,9 +27,34 @@ UP, ERASE_BELOW = "\x1b[A", "\r\x1b[J"  # ECMA-48: CUU, ED
 
 
 def line(message: Message) -> str:
-    """One message as one line for people."""
-    clock = str(message.published_at)[11:19]
-    return f"{clock}  {printable(_words(message))}"
+    """One message as one line for people, with the local time at which it was published."""
+    return _timed(message, _words(message))
+
+
+def _timed(message: Message, words: str) -> str:
+    return f"{_local(str(message.published_at))}  {printable(words)}"
+
+
+def _local(rfc3339: str) -> str:
+    return local(datetime.fromisoformat(rfc3339).timestamp())
+
+
+class Lines:
+    """Turns the messages that are wanted into lines; with `by_file`, one for each file."""
+
+    def __init__(self, wanted: Wanted, by_file: bool = False) -> None:
+        self._wanted = wanted
+        self._files = ByFile(wanted) if by_file else None
+
+    def of(self, message: Message) -> str | None:
+        """The line of a message; None if it gets none."""
+        if self._files is None:
+            return line(message) if self._wanted.passes(message) else None
+        heard = self._files.take(message)
+        if heard is None:
+            return None
+        words = _words(message)
+        return _timed(message, f"{words}  {heard}" if heard else words)
 
 
 def _words(message: Message) -> str:
@@ -37,7 +65,7 @@ def _words(message: Message) -> str:
             window = message.window
             span = f"{window.start_s:g}-{window.end_s:g} s"
             if message.source.kind == "mic":
-                span = f"at {window.started_at[11:23]}"
+                span = f"at {_local(window.started_at)[11:]}"
             return f"{message.label:<18} {message.score:6.1%}  {place}  {span}{_why(message)}"
         case FileEnd():
             why = f": {message.error.text}" if message.error else ""
@@ -55,6 +83,8 @@ def _words(message: Message) -> str:
 
 
 def _why(message: Prediction | Event) -> str:
+    if message.reason == "below_threshold" and isinstance(message, Prediction):
+        return f"  (not sure enough: below {100 * message.threshold:g} %)"
     return "" if message.reason is None else f"  ({message.reason})"
 
 
@@ -66,8 +96,7 @@ class _Notices(logging.Handler):
         self._waiting: deque[str] = deque()
 
     def emit(self, record: logging.LogRecord) -> None:
-        clock = datetime.now(UTC).strftime("%H:%M:%S")
-        self._waiting.append(f"{clock}  {printable(record.getMessage())}")
+        self._waiting.append(f"{local(time.time())}  {printable(record.getMessage())}")
 
     def take(self) -> list[str]:
         return [self._waiting.popleft() for _ in range(len(self._waiting))]
@@ -80,8 +109,9 @@ class Screen:
     client's log lines scroll too.
     """
 
-    def __init__(self, out: TextIO) -> None:
+    def __init__(self, out: TextIO, lines: Lines | None = None) -> None:
         self._out = out
+        self._lines = lines or Lines(Wanted())
         self._notices = _Notices()
         self._microphones: dict[str, MicrophoneState] = {}  # by name, from heartbeats
         self._labels: dict[str, deque[str]] = {}
@@ -95,7 +125,8 @@ class Screen:
             received = client.receive(REDRAW_S)
             lines = self._notices.take()
             if received is not None and self._note(received.content):
-                lines.append(line(received.content))
+                new = self._lines.of(received.content)
+                lines += [] if new is None else [new]
             if client.beat is not shown and client.beat is not None:
                 shown = client.beat
                 states = shown.content.sources

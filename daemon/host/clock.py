@@ -7,9 +7,15 @@ a machine that started in 1970, the journal must not look old.
 from __future__ import annotations
 
 import time
+from datetime import datetime
 
 # If available, a clock that continues while the machine is suspended.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def local(unix: float) -> str:
+    """Seconds since 1970 as date, local time and offset from UTC: 2026-11-29 12:09:23+01:00."""
+    return datetime.fromtimestamp(unix).astimezone().isoformat(" ", "seconds")
 
 
 def clock() -> float:

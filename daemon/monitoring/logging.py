@@ -9,6 +9,7 @@ import threading
 import time
 from dataclasses import dataclass
 
+from daemon.host.clock import local
 from daemon.settings.schema import Log
 
 log = logging.getLogger(__name__)
@@ -78,8 +79,8 @@ def printable(text: str) -> str:
 
 class _Human(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        clock = time.strftime("%H:%M:%S", time.localtime(record.created))
-        line = f"{clock} {record.levelname.lower():<7} {printable(record.getMessage())}"
+        level = record.levelname.lower()
+        line = f"{local(record.created)} {level:<7} {printable(record.getMessage())}"
         if record.exc_info:
             # Indented and printable, so that an error's text cannot imitate a log line.
             trace = self.formatException(record.exc_info).splitlines()

@@ -99,7 +99,15 @@ class Cursor:
         if self.position is None:
             self.position = head.newest
         elif self._was_put_back(page):
-            log.warning("the daemon's journal was put back, or restored from a copy")
+            if head.newest < self.position:
+                log.warning(
+                    "messages after %d were asked for, and the newest is %d: the journal was put "
+                    "back, or it never had that many; reading all of it",
+                    self.position,
+                    head.newest,
+                )
+            else:
+                log.warning("the daemon's journal was put back, or restored from a copy")
             self._go_back(to_oldest=False)
             return []
         self._checked = True

@@ -181,7 +181,9 @@ def test_a_new_journal_is_read_from_its_start(daemon: MakeDaemon) -> None:
 
 
 @pytest.mark.parametrize("told", [True, False], ids=["journal", "seq"])
-def test_a_place_kept_from_another_journal(daemon: MakeDaemon, told: bool) -> None:
+def test_a_place_kept_from_another_journal(
+    daemon: MakeDaemon, told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     running = daemon()
     fill(running.state, predictions(10))
     running.start()
@@ -189,6 +191,8 @@ def test_a_place_kept_from_another_journal(daemon: MakeDaemon, told: bool) -> No
     kept = {"since": 5, "journal": "another"} if told else {"since": 5_000, "journal": None}
     with Client(running.publish, running.replay, **kept) as client:
         assert seqs(take(client, 11)) == list(range(1, 12))
+    said = "messages after 5000 were asked for, and the newest is 11"
+    assert (said in caplog.text) == (not told)
 
 
 def test_a_place_kept_from_this_journal(daemon: MakeDaemon) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import tomllib
 from pathlib import Path
@@ -140,9 +141,9 @@ def load_recipe(path: Path, overrides: dict[str, str] | None = None) -> Recipe:
     values |= overrides or {}
     for key, origin in origins.items():
         if key not in KINDS:
-            raise RecipeError(
-                f"{origin}: no recipe key is called {key!r}; there is {', '.join(KINDS)}"
-            )
+            near = difflib.get_close_matches(key, KINDS, 1)
+            hint = f"did you mean {near[0]}?" if near else "config/recipe-full.toml lists them"
+            raise RecipeError(f"{origin}: no recipe key is called {key!r}; {hint}")
     recipe = _convert(values, origins)
     check_network(recipe)
     return recipe

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import io
+import logging
 import os
 import pty
 import re
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from saying import predictions
 from virtual_mic import what_is_missing
 
 from daemon.commands.listen import ERASE_BELOW, UP, Screen, line, meter
+from daemon.monitoring.logging import _Human
 from daemon.pipeline.events import Detection
 from daemon.pipeline.live_job import event
 from daemon.protocol.decoding import Received, read_live
@@ -60,16 +62,32 @@ def test_a_meter() -> None:
     [
         (
             event(SOURCE, Detection("e", "dog", "end", 0.0, 12.5, 0.91, 3, "quiet"), 2),
-            "12:00:00  dog end             91.0%  mic  12.5 s  (quiet)",
+            "dog end             91.0%  mic  12.5 s  (quiet)",
         ),
         (
             gap(SOURCE, "run", 1, Loss(0.0, 2.5, 40_000, "overload")),
-            "12:00:00  gap                2.5 s of mic were lost: overload",
+            "gap                2.5 s of mic were lost: overload",
         ),
     ],
 )
-def test_lines(message: Message, words: str) -> None:
-    assert line(replace(message, published_at="2026-01-01T12:00:00.000Z")) == words
+def test_lines(message: Message, words: str, in_berlin: None) -> None:
+    at = replace(message, published_at="2026-01-01T23:30:00.000Z")
+    assert line(at) == f"2026-01-02 00:30:00+01:00  {words}"
+
+
+@pytest.fixture
+def in_berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+def test_the_log_has_the_same_clock(in_berlin: None) -> None:
+    record = logging.LogRecord("daemon", logging.WARNING, "", 0, "it\nhangs", None, None)
+    record.created = 1_767_310_200.0  # 23:30 in UTC
+    assert _Human().format(record) == "2026-01-02 00:30:00+01:00 warning it\\nhangs"
 
 
 def prediction(label: str, decision: str, reason: str | None) -> Prediction:
@@ -86,7 +104,7 @@ def test_a_message_of_a_type_added_later_gets_a_line() -> None:
     }  # fmt: skip
     received = read_live([b"tinyast.v1.later", to_json(message)])
     assert isinstance(received, Received)
-    assert line(received.content) == "11:12:13  later              /srv/a.wav"
+    assert line(received.content).endswith("  later              /srv/a.wav")
 
 
 def test_what_scrolls_and_what_stays() -> None:

@@ -132,7 +132,8 @@ def test_a_network_can_be_given_in_a_recipe_and_typed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "overrides", "says"),
     [
-        ("epoch = 7", {}, r"recipe\.toml: no recipe key is called 'epoch'"),
+        ("epoch = 7", {}, r"recipe\.toml: no recipe key is called 'epoch'; did you mean epochs\?$"),
+        ("zebra = 7", {}, r"no recipe key is called 'zebra'; config/recipe-full\.toml lists them$"),
         ("epochs = 'many'", {}, "epochs must be int, not 'many'"),
         ("epochs = 1.5", {}, "epochs must be int"),
         ("epochs = inf", {}, "epochs must be int, not inf"),

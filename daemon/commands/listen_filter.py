@@ -1,0 +1,87 @@
+"""Which messages `tinyastd listen` prints."""
+
+from __future__ import annotations
+
+import difflib
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from daemon.errors import SettingsError
+from daemon.protocol.messages import PREFIX, TYPES, Event, FileEnd, Message, Prediction
+from daemon.protocol.picture import PICTURE_TOPICS
+
+FILES = 1_000  # with predictions, before their ends; the oldest are forgotten
+LABELS = 3  # of a file, in its line
+
+
+def check_topic(topic: str) -> None:
+    """Raise SettingsError for a prefix that no message's topic begins with."""
+    begins = [f"{PREFIX}{kind}." for kind in TYPES]
+    if any(each.startswith(topic) or topic.startswith(each) for each in begins):
+        return
+    kinds = ", ".join(begins)
+    hint = (
+        f"give --topic {begins[0]}file. for predictions about files, or --label {topic} for a label"
+    )
+    if topic.startswith((PREFIX + "heartbeat", PICTURE_TOPICS)):
+        hint = "heartbeats and pictures are not journalled, and `listen` does not print them"
+    raise SettingsError(f"--topic {topic}: no topic begins so; they begin with {kinds}; {hint}")
+
+
+def unknown_labels(wanted: Sequence[str], known: Sequence[str]) -> list[str]:
+    """A sentence for each label that is not among those known."""
+    said = []
+    for label in wanted:
+        if label not in known:
+            near = difflib.get_close_matches(label, known, 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            said.append(
+                f"--label {label}: the checkpoint of these settings has no such label{hint}"
+            )
+    return said
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """With `labels`, only predictions and events of these; `accepted`: no rejected predictions."""
+
+    labels: frozenset[str] = frozenset()
+    accepted: bool = False
+
+    def passes(self, message: Message) -> bool:
+        if isinstance(message, Prediction):
+            if self.accepted and message.decision != "accepted":
+                return False
+            return not self.labels or message.label in self.labels
+        if isinstance(message, Event):
+            return not self.labels or message.label in self.labels
+        return not self.labels
+
+
+@dataclass
+class ByFile:
+    """One line for a file in place of one for each window: collects predictions until its end."""
+
+    wanted: Wanted
+    _labels: OrderedDict[str, dict[str, int]] = field(default_factory=OrderedDict)  # by file_id
+
+    def take(self, message: Message) -> str | None:
+        """None for the prediction of a file; "" for a message as it is; words for a file's end."""
+        if isinstance(message, Prediction) and message.file_id is not None:
+            counts = self._labels.setdefault(message.file_id, {})
+            if message.decision == "accepted" and self.wanted.passes(message):
+                counts[message.label] = counts.get(message.label, 0) + 1
+            if len(self._labels) > FILES:
+                self._labels.popitem(last=False)
+            return None
+        if not isinstance(message, FileEnd):
+            return "" if self.wanted.passes(message) else None
+        counts = self._labels.pop(message.file_id, {})
+        if self.wanted.labels and not counts:
+            return None
+        often = sorted(counts.items(), key=lambda item: -item[1])
+        words = [f"{label} {number}" for label, number in often[:LABELS]]
+        if len(often) > LABELS:
+            words.append(f"{len(often) - LABELS} more labels")
+        return ", ".join(words) or "no label accepted"
