@@ -8,18 +8,26 @@ TORCH ?= torch==2.13.0
 
 TEST_PROCESSES ?= 2
 
-PARTS := faults delivery microphone model integrations
+LOCKS := config/locks
+PACKAGING := config/packaging
+TOOLS := build/tools
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' tinyast/__init__.py)
+PIP := $(BIN)/pip --quiet --disable-pip-version-check
+
+PARTS := faults delivery microphone model integrations install
 faults := tests/daemon/sources/folder tests/daemon/journal tests/daemon/pipeline tests/daemon/host
 delivery := tests/daemon/delivery tests/daemon/protocol tests/daemon/monitoring tests/daemon/page tests/daemon/test_*.py
 microphone := tests/daemon/sources/microphone tests/daemon/commands tests/daemon/settings tests/daemon/service
 integrations := tests/daemon/mqtt tests/daemon/notify
+install := tests/install
 model := tests/tinyast tests/scripts tests/test_*.py
 ifdef PART
 TESTS := $(if $(filter $(PART),$(PARTS)),$($(PART)),$(error no part is called $(PART); there are $(PARTS)))
 TESTS += $(if $(filter integrations,$(PART)),tests/daemon/mqtt/check_home_assistant.py)
 endif
 
-.PHONY: run test acceptance home-assistant lint format types tests setup dev screenshots clean
+.PHONY: run test acceptance home-assistant lint format types tests setup dev screenshots
+.PHONY: lock dist deb sbom audit release clean
 
 run: setup  ## set up and start the daemon with its page
 	$(BIN)/tinyastd run --page
@@ -32,14 +40,44 @@ dev: $(VENV)/.dev
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.base: pyproject.toml $(VENV)/bin/python
-	$(BIN)/pip install --quiet --disable-pip-version-check -e .
+# Every file that pip installs is held to the hashes of a lock file; CONTRIBUTING.md says how to change one.
+$(VENV)/.base: pyproject.toml $(LOCKS)/base.txt $(VENV)/bin/python
+	$(PIP) install --no-deps --require-hashes -r $(LOCKS)/base.txt
+	$(PIP) install --no-build-isolation -e .
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml $(VENV)/bin/python
-	$(BIN)/pip install --quiet --disable-pip-version-check "$(TORCH)"
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+$(VENV)/.dev: pyproject.toml $(LOCKS)/dev.txt $(LOCKS)/torch.txt $(VENV)/bin/python
+	$(PIP) install --no-deps --require-hashes -r $(LOCKS)/dev.txt
+	$(LOCKS)/torch.sh "$(TORCH)" $(PIP)
+	$(PIP) install --no-build-isolation -e '.[dev]'
 	@touch $@ $(VENV)/.base
+
+# Tools of a release, in an environment that the project's own code does not share.
+$(TOOLS)/.ready: $(LOCKS)/release.txt
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $(LOCKS)/release.txt
+	@touch $@
+
+lock: $(TOOLS)/.ready  ## resolve pyproject.toml into the lock files; UPGRADE=--upgrade takes the newest versions
+	$(LOCKS)/lock.sh $(TOOLS)/bin/uv "$(TORCH)" $(UPGRADE)
+
+# A release: make release. Each part can be made alone; all lie in dist/.
+dist: $(VENV)/.base  ## wheel and sdist, the same bytes for the same commit
+	$(PACKAGING)/dist.sh dist $(BIN)/python
+
+deb: dist  ## a Debian package with its own environment under /opt/tinyast
+	$(PACKAGING)/deb.sh dist/tinyast-$(VERSION)-py3-none-any.whl dist
+
+sbom: $(TOOLS)/.ready  ## what the Debian package contains, as CycloneDX
+	@mkdir -p dist
+	$(TOOLS)/bin/cyclonedx-py requirements --output-reproducible --pyproject pyproject.toml \
+		--output-file dist/tinyast-$(VERSION).cdx.json $(LOCKS)/base.txt
+
+audit: $(TOOLS)/.ready  ## known vulnerabilities of the locked versions, if an advisory database can be reached
+	$(PYTHON) $(PACKAGING)/audit.py $(TOOLS)/bin/pip-audit $(LOCKS)/base.txt
+
+release: audit dist deb sbom  ## all of it, with checksums and the section of the changelog
+	$(PACKAGING)/release.sh $(VERSION)
 
 lint:
 	$(BIN)/ruff check .
@@ -57,7 +95,7 @@ tests:
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
 
 # The same tests with their full counts, in parts of at most an hour; all of them if none is named.
-acceptance: dev  ## PART=faults, delivery, microphone, model or integrations
+acceptance: dev  ## PART=faults, delivery, microphone, model, integrations or install
 	TINYAST_STRESS=1 $(BIN)/python -m pytest --timeout 7200 $(TESTS)
 
 screenshots: dev  ## draw the pictures of docs/page.md again

@@ -12,7 +12,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 from disks import mounted
-from running import Daemon
+from running import STRESS, Daemon
 
 from tinyast.threads import one_maths_thread
 
@@ -30,6 +30,9 @@ hypothesis.settings.register_profile(
     "busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("busy")
+
+# Each way of installing takes minutes, and the registries: `make acceptance PART=install`.
+collect_ignore = [] if STRESS >= 1 else ["install"]
 
 REQUIRE_ALL = os.environ.get("REQUIRE_ALL") == "1"
 

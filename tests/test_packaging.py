@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import re
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -15,6 +15,9 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
+
+import tinyast
+from daemon.settings.loading import load
 
 CHECKPOINT = (
     "config.json",
@@ -27,27 +30,34 @@ CHECKPOINT = (
 HEAVY = {"torch", "transformers", "librosa", "pandas", "matplotlib", "onnx", "onnxscript"}
 
 
+def build(into: Path, umask: int) -> Path:
+    """A release's wheel and sdist, made under this umask."""
+    script = ROOT / "config" / "packaging" / "dist.sh"
+    command = list(map(str, (script, into, sys.executable)))
+    done = subprocess.run(command, capture_output=True, text=True, umask=umask)
+    assert done.returncode == 0, done.stderr
+    return into
+
+
 @pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the files under version control, so that nothing else gets in."""
-    copy = tmp_path_factory.mktemp("source")
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True)
-    for name in filter(None, listed.stdout.decode().split("\0")):
-        if (ROOT / name).is_file():
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, copy / name)
-    return copy
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("built"), 0o022)
 
 
-def build(source: Path, kind: str, into: Path) -> Path:
-    code = f"from setuptools.build_meta import build_{kind}; print(build_{kind}({str(into)!r}))"
-    subprocess.run([sys.executable, "-c", code], cwd=source, capture_output=True, check=True)
-    (made,) = into.iterdir()
-    return made
+def only(folder: Path, ending: str) -> Path:
+    (found,) = folder.glob(f"*{ending}")
+    return found
 
 
-def test_the_wheel_has_both_packages_and_the_checkpoint(source: Path, tmp_path: Path) -> None:
-    with zipfile.ZipFile(build(source, "wheel", tmp_path)) as wheel:
+def test_a_release_has_the_same_bytes_when_it_is_built_again(built: Path, tmp_path: Path) -> None:
+    again = build(tmp_path, 0o077)
+    for ending in (".whl", ".tar.gz"):
+        first, second = only(built, ending), only(again, ending)
+        assert (first.name, first.read_bytes()) == (second.name, second.read_bytes())
+
+
+def test_the_wheel_has_both_packages_and_the_checkpoint(built: Path) -> None:
+    with zipfile.ZipFile(only(built, ".whl")) as wheel:
         names = wheel.namelist()
         entry = next(name for name in names if name.endswith("entry_points.txt"))
         assert "tinyastd = daemon.cli:main" in wheel.read(entry).decode()
@@ -59,8 +69,8 @@ def test_the_wheel_has_both_packages_and_the_checkpoint(source: Path, tmp_path: 
     assert {name for name in top if not re.match(r"tinyast-", name)} == {"daemon", "tinyast"}
 
 
-def test_the_sdist_has_the_checkpoint(source: Path, tmp_path: Path) -> None:
-    with tarfile.open(build(source, "sdist", tmp_path)) as archive:
+def test_the_sdist_has_the_checkpoint(built: Path) -> None:
+    with tarfile.open(only(built, ".tar.gz")) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     for name in CHECKPOINT:
         assert f"tinyast/checkpoints/esc50/{name}" in names
@@ -111,3 +121,50 @@ def test_every_import_is_of_a_declared_package() -> None:
     assert undeclared(imported("tinyast", "scripts"), base | offline | drawing) == set()
     subscribers = set().union(*optional.values()) - offline - optional["dev"]
     assert undeclared(imported("daemon"), base | subscribers) == set()
+
+
+PACKAGING = ROOT / "config" / "packaging"
+
+
+def test_the_settings_of_each_package_can_be_used() -> None:
+    assert load(PACKAGING / "debian" / "tinyast.toml", {}).folder[0].path == "/var/spool/tinyast"
+    assert load(PACKAGING / "container.toml", {}).folder[0].path == "/recordings"
+
+
+@pytest.mark.parametrize(
+    ("folder", "microphone"),
+    [("", True), ('/media/birds "n" bees', True), ("/media/birds", False)],
+)
+def test_the_options_of_the_add_on_become_settings(
+    tmp_path: Path, folder: str, microphone: bool
+) -> None:
+    found = importlib.util.spec_from_file_location("start", PACKAGING / "home-assistant/start.py")
+    assert found is not None
+    assert found.loader is not None
+    start = importlib.util.module_from_spec(found)
+    found.loader.exec_module(start)
+    options = {"microphone": microphone, "folder": folder, "labels": ["dog"], "password": "äöü"}
+    mqtt = {
+        "host": "core-mosquitto",
+        "port": 1883,
+        "username": "u",
+        "password": "p\\q",
+        "ssl": False,
+    }
+    config = tmp_path / "tinyast.toml"
+    config.write_text(start.settings(options, mqtt, tmp_path), encoding="utf-8")
+    settings = load(config, {})
+    assert [each.path for each in settings.folder] == ([folder] if folder else [])
+    assert len(settings.microphone) == microphone
+    assert settings.mqtt is not None
+    assert (settings.mqtt.host, settings.mqtt.password) == ("core-mosquitto", "p\\q")
+    assert (tmp_path / "password").read_text(encoding="utf-8") == "äöü\n"
+    assert (tmp_path / "password").stat().st_mode & 0o777 == 0o600
+
+
+def test_the_add_on_has_this_version_and_the_container_copies_what_is_there() -> None:
+    addon = (PACKAGING / "home-assistant" / "config.yaml").read_text()
+    assert f'version: "{tinyast.__version__}"' in addon
+    copied = re.findall(r"^COPY (?!--)(.*) \S+$", (PACKAGING / "Containerfile").read_text(), re.M)
+    for name in " ".join(copied).split():
+        assert (ROOT / name).exists(), name

@@ -1,0 +1,184 @@
+"""Each way of installing, on a clean root: a dropped WAV is labelled, and the page answers."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from running import free_port
+from sounds import write_wav
+
+SOON_S = 600.0  # for installing and starting on a busy machine
+PACKAGING = ROOT / "config" / "packaging"
+
+
+def run(*command: object, **more: str) -> str:
+    """The output of a command that must succeed."""
+    done = subprocess.run(
+        list(map(str, command)), capture_output=True, text=True, env={**os.environ, **more}
+    )
+    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("dist")
+    run(PACKAGING / "dist.sh", output, sys.executable)
+    (made,) = output.glob("*.whl")
+    return made
+
+
+def wait_for(true: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + SOON_S
+    while not true():
+        assert time.monotonic() < deadline, f"not {what}"
+        time.sleep(0.2)
+
+
+@contextmanager
+def running(*command: object, **environment: str) -> Iterator[None]:
+    with subprocess.Popen(list(map(str, command)), env={**os.environ, **environment}) as process:
+        try:
+            yield
+            assert process.poll() is None
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+def labels(listen: list[object]) -> list[str]:
+    """The labels that a daemon has given, as its `listen` prints them."""
+    command = [*map(str, listen), "--since", "0", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                message = json.loads(line)
+                if message.get("type") == "prediction":
+                    return [message["label"]]
+        finally:
+            process.kill()
+    return []
+
+
+def check_installed(tinyastd: Path, base: Path) -> None:
+    """Start this installation with its page, drop a WAV, ask for label and page."""
+    watched, port = base / "in", free_port()
+    watched.mkdir()
+    config = base / "tinyast.toml"
+    config.write_text(
+        f'state = "{base}/state"\npublish = "ipc://{base}/p"\nreplay = "ipc://{base}/r"\n'
+        f'[[folder]]\npath = "{watched}"\n[page]\nport = {port}\n'
+    )
+    with running(tinyastd, "run", "--config", config):
+        write_wav(watched / "a.wav")
+        listen: list[object] = [tinyastd, "listen"]
+        listen += ["--publish", f"ipc://{base}/p", "--replay", f"ipc://{base}/r"]
+        assert labels(listen)
+        wait_for(lambda: answers(port), "the page answers")
+
+
+def answers(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as page:
+            return bool(page.status == 200 and b"<html" in page.read())
+    except OSError:
+        return False
+
+
+def test_pip(wheel: Path, tmp_path: Path) -> None:
+    run(sys.executable, "-m", "venv", tmp_path / "env")
+    run(tmp_path / "env/bin/pip", "install", "--quiet", wheel)
+    check_installed(tmp_path / "env/bin/tinyastd", tmp_path)
+
+
+@pytest.mark.parametrize("tool", ["pipx", "uv"])
+def test_tools(wheel: Path, tmp_path: Path, tool: str) -> None:
+    run(sys.executable, "-m", "venv", tmp_path / "tool")
+    run(tmp_path / "tool/bin/pip", "install", "--quiet", tool)
+    homes = {
+        "PIPX_HOME": f"{tmp_path}/home", "PIPX_BIN_DIR": f"{tmp_path}/bin",
+        "PIPX_MAN_DIR": f"{tmp_path}/man", "UV_TOOL_DIR": f"{tmp_path}/home",
+        "UV_TOOL_BIN_DIR": f"{tmp_path}/bin", "UV_SYSTEM_CERTS": "1",
+    }  # fmt: skip
+    words = ["install"] if tool == "pipx" else ["tool", "install", "--python", sys.executable]
+    run(tmp_path / "tool/bin" / tool, *words, wheel, **homes)
+    check_installed(tmp_path / "bin/tinyastd", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["Containerfile", "home-assistant/Dockerfile"])
+def test_hadolint_finds_nothing_wrong(name: str) -> None:
+    hadolint = ROOT / "build" / "tools" / "bin" / "hadolint"
+    if not hadolint.exists():
+        pytest.skip("hadolint comes with `make lock`, `make audit` or `make release`")
+    assert run(hadolint, PACKAGING / name) == ""
+
+
+@pytest.fixture(scope="module")
+def debian(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A minimal Debian 12; the host's one at /dev and /proc."""
+    if os.geteuid() != 0 or shutil.which("debootstrap") is None:
+        pytest.skip("a clean Debian needs root and debootstrap")
+    root = tmp_path_factory.mktemp("debian")
+    run("debootstrap", "--variant=minbase", "--include=python3,adduser", "bookworm", root)
+    mounts = [("proc", "-t", "proc", "proc"), ("dev", "--bind", "/dev")]
+    for place, *what in mounts:
+        run("mount", *what, root / place)
+    yield root
+    for place, *_ in mounts:
+        run("umount", "--lazy", root / place)
+
+
+def test_debian(wheel: Path, debian: Path, tmp_path: Path) -> None:
+    """Install, hear a file, remove, install again, purge."""
+    run(PACKAGING / "deb.sh", wheel, tmp_path)
+    (package,) = tmp_path.glob("*.deb")
+    shutil.copy(package, debian / "tinyast.deb")
+    inside = ["chroot", debian]
+    install = ["apt-get", "install", "--yes", "--quiet", "--no-install-recommends", "./tinyast.deb"]
+    run(*inside, *install, DEBIAN_FRONTEND="noninteractive")
+    unit = (debian / "lib/systemd/system/tinyastd.service").read_text()
+    (start,) = [line for line in unit.splitlines() if line.startswith("ExecStart=")]
+    assert "User=tinyast" in unit
+    state = debian / "var/lib/tinyast"
+    for folder, mode in ((state, 0o700), (debian / "run/tinyast", 0o700)):  # as systemd does
+        folder.mkdir(mode=mode)
+        run(*inside, "chown", "tinyast:tinyast", f"/{folder.relative_to(debian)}")
+    places = {
+        "TINYAST_PUBLISH": "ipc:///run/tinyast/publish", "TINYAST_REPLAY": "ipc:///run/tinyast/replay",
+        "STATE_DIRECTORY": "/var/lib/tinyast", "HOME": "/",
+    }  # fmt: skip
+    service = ["chroot", "--userspec=tinyast:tinyast", debian]
+    with running(*service, *start.removeprefix("ExecStart=").split(), **places):
+        write_wav(debian / "var/spool/tinyast/a.wav")
+        (debian / "var/spool/tinyast/a.wav").chmod(0o644)
+        listen: list[object] = [*inside, "tinyastd", "listen"]
+        listen += ["--publish", places["TINYAST_PUBLISH"], "--replay", places["TINYAST_REPLAY"]]
+        assert labels(listen)
+        port = free_port()
+        page = ["tinyastd", "page", "--connect", ",".join(list(places.values())[:2])]
+        page += ["--store", "/tmp/page", "--port", str(port)]
+        with running(*inside, *page):
+            wait_for(lambda: answers(port), "the page answers")
+    run(*inside, "apt-get", "remove", "--yes", "--quiet", "tinyast")
+    assert not (debian / "opt/tinyast/bin/tinyastd").exists()
+    assert (state / "journal.sqlite3").exists()
+    assert (debian / "etc/tinyast/tinyast.toml").exists()
+    run(*inside, *install, DEBIAN_FRONTEND="noninteractive")
+    assert (state / "journal.sqlite3").exists()
+    run(*inside, "apt-get", "purge", "--yes", "--quiet", "tinyast")
+    assert not state.exists()
+    assert not (debian / "etc/tinyast").exists()
+    assert (debian / "var/spool/tinyast/a.wav").exists()
+    assert "tinyast" not in (debian / "etc/passwd").read_text()
