@@ -206,6 +206,48 @@ def classify(
 
 
 @app.command()
+def learn(
+    context: typer.Context,
+    clips: Annotated[
+        Path,
+        typer.Argument(metavar="FOLDER", help="A sub-folder of clips for each kind, or a CSV."),
+    ],
+    output: Annotated[Path, typer.Option(help="Folder for the new checkpoint.")],
+    only_mine: Annotated[
+        bool, typer.Option("--only-mine", help="Drop the kinds that the checkpoint knows already.")
+    ] = False,
+    precision: Annotated[
+        float, typer.Option(help="Share of right labels that each kind's threshold aims at.")
+    ] = 0.9,
+    config: Config = None,
+    checkpoint: Checkpoint = None,
+) -> None:
+    """Teach a checkpoint new kinds of sound, from 5 to 30 clips of each.
+
+    A sub-folder `none` holds background and other sounds. See docs/own-sounds.md.
+    """
+    settings = read_settings(context)
+    from daemon.commands.learn import learn
+
+    for line in learn(settings, clips, output, only_mine, precision):
+        typer.echo(line)
+    typer.echo(f"wrote {output}; its README.md has all figures")
+    typer.echo(f"Next: tinyastd run --checkpoint {output}")
+
+
+@app.command()
+def labels(
+    context: typer.Context, config: Config = None, checkpoint: Checkpoint = None
+) -> None:
+    """List the kinds of sound that the checkpoint knows."""
+    settings = read_settings(context)
+    from tinyast.inference.checkpoint import read_checkpoint
+
+    for label in read_checkpoint(settings.checkpoint_path).labels:
+        typer.echo(label)
+
+
+@app.command()
 def reprocess(
     context: typer.Context,
     paths: Annotated[list[Path], typer.Argument(help="Files and folders in a watched folder.")],

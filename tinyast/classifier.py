@@ -8,51 +8,34 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tinyast.arrays import Float
-from tinyast.audio.decoding import check_rate, checked, downmix
+from tinyast.audio.decoding import check_rate, checked, downmix, opened
 from tinyast.audio.windows import Window, WindowPlan
 from tinyast.errors import AudioError, CheckpointError
 from tinyast.features.graph import FeatureGraph
 from tinyast.inference.checkpoint import Checkpoint, check_sums, read_checkpoint
-from tinyast.inference.engine import EMBEDDING, Engine, load_engine, softmax
+from tinyast.inference.engine import (
+    AUDIOSET,
+    EMBEDDING,
+    LOGITS,
+    Engine,
+    load_engine,
+    softmax,
+)
 from tinyast.inference.familiarity import familiarity
+from tinyast.inference.results import HeardWindow, Windows, WindowScores
+
+__all__ = ("Classifier", "HeardWindow", "WindowScores", "Windows")
 
 MOST_CHANNELS = 64
 SILENT = 1e-10  # least RMS: digital zeros count as -200 dBFS
-
-
-@dataclass(frozen=True)
-class WindowScores:
-    """The classification of one window."""
-
-    index: int
-    start_s: float
-    end_s: float
-    padded_s: float  # seconds of zeros that fill up a short recording
-    rms_dbfs: float  # level without the padding; a full-scale square wave has 0
-    labels: tuple[str, ...]
-    scores: Float  # (labels,), sums to 1
-    unknown: bool  # unlike all labels, by the checkpoint's limit
-
-    @property
-    def label(self) -> str:
-        """The best label."""
-        return self.labels[int(self.scores.argmax())]
-
-    @property
-    def score(self) -> float:
-        """The best label's score, 0 to 1."""
-        return float(self.scores.max())
-
-    def top(self, k: int = 5) -> list[tuple[str, float]]:
-        """The `k` best labels with their scores, best first."""
-        return [(self.labels[i], float(self.scores[i])) for i in np.argsort(-self.scores)[:k]]
 
 
 class Classifier:
@@ -76,6 +59,11 @@ class Classifier:
     @property
     def labels(self) -> tuple[str, ...]:
         return self.checkpoint.labels
+
+    @cached_property
+    def thresholds(self) -> dict[str, float]:
+        """Least scores that come with the checkpoint, for kinds that it was taught."""
+        return self.checkpoint.thresholds
 
     def logits(self, samples: Float, rate: int) -> tuple[Float, float]:
         """One window: mono `samples`, (n,) at `rate` Hz and at most a window long.
@@ -125,7 +113,7 @@ class Classifier:
 
     def predict(
         self, samples: NDArray[np.generic], rate: int, hop_s: float | None = None
-    ) -> list[WindowScores]:
+    ) -> Windows:
         """Classify a recording: `samples` (n,) or (n, channels) at `rate` Hz, full scale at 1.
 
         One result for each window; windows follow each other without overlap unless `hop_s`
@@ -133,22 +121,69 @@ class Classifier:
         AudioError for an empty recording, a rate out of range or samples that are not finite,
         and ValueError for an array of another shape or type.
         """
-        results = []
-        for window, sound in self._windows(samples, rate, hop_s):
-            logits, level = self.logits(sound, rate)
-            results.append(
-                WindowScores(
-                    window.index,
-                    window.start_s,
-                    window.end_s,
-                    window.padded_s,
-                    level,
-                    self.labels,
-                    softmax(logits),
-                    self.is_unknown(logits),
-                )
+        return Windows(
+            self._result(window, *self.logits(sound, rate))
+            for window, sound in self._windows(samples, rate, hop_s)
+        )
+
+    def predict_file(self, path: Path | str, hop_s: float | None = None) -> Windows:
+        """Classify a file of any length and of any format that `tinyast.audio` reads.
+
+        Its windows are those of `predict`, cut at the file's own rate. Memory does not grow with
+        its length, but for the results. Raises AudioError, OSError.
+        """
+        with opened(path) as recording:
+            plan = self._plan(recording.frames, recording.rate, hop_s)
+            read, rate = recording.read, recording.rate
+            return Windows(
+                self._result(window, *self.logits(read(window.start, window.end), rate))
+                for window in plan
             )
-        return results
+
+    def hear_file(
+        self,
+        path: Path | str,
+        hop_s: float | None = None,
+        start_s: float = 0.0,
+        end_s: float | None = None,
+        most: int | None = None,
+    ) -> Iterator[HeardWindow]:
+        """All outputs of the engine for each window of a file, or of its part between two times.
+
+        Of more than `most` windows, as many are heard, evenly spread. Times count from the file's
+        beginning. Raises AudioError, OSError, and CheckpointError if the checkpoint gives no
+        embeddings.
+        """
+        self._check_embeds()
+        names = [name for name in (LOGITS, EMBEDDING, AUDIOSET) if name in self.engine.outputs]
+        with opened(path) as recording:
+            rate = recording.rate
+            first = round(start_s * rate)
+            last = recording.frames if end_s is None else min(recording.frames, round(end_s * rate))
+            if last - first < 2:
+                raise AudioError("too_short", f"it ends before {start_s:g} s")
+            plan = self._plan(last - first, rate, hop_s)
+            count = len(plan) if most is None else min(most, len(plan))
+            for number in range(count):
+                cut = plan[round(number * (len(plan) - 1) / max(1, count - 1))]
+                window = replace(cut, start=first + cut.start, end=first + cut.end)
+                picture, level = self.hear(recording.read(window.start, window.end), rate)
+                made = [output[0] for output in self.engine.run(picture[None], names)]
+                self.checked(made[0])
+                audioset = made[2] if AUDIOSET in names else None
+                yield HeardWindow(window, level, made[0], made[1], audioset)
+
+    def _result(self, window: Window, logits: Float, level: float) -> WindowScores:
+        return WindowScores(
+            window.index,
+            window.start_s,
+            window.end_s,
+            window.padded_s,
+            level,
+            self.labels,
+            softmax(logits),
+            self.is_unknown(logits),
+        )
 
     def embed(self, samples: NDArray[np.generic], rate: int, hop_s: float | None = None) -> Float:
         """Describe a recording, given as to `predict`: (windows, d) float32.
@@ -156,15 +191,22 @@ class Classifier:
         Windows that sound alike have embeddings near each other. Raises what `predict` raises, and
         CheckpointError if the checkpoint gives no embeddings.
         """
+        self._check_embeds()
+        pictures = [self.hear(sound, rate)[0] for _, sound in self._windows(samples, rate, hop_s)]
+        return np.concatenate(
+            [self.engine.run(picture[None], (EMBEDDING,))[0] for picture in pictures]
+        )
+
+    def _check_embeds(self) -> None:
         if EMBEDDING not in self.engine.outputs:
             raise CheckpointError(
                 f"{self.checkpoint.path} ({self.checkpoint.model}) gives no embeddings; use a "
                 "checkpoint of version 5 or newer"
             )
-        pictures = [self.hear(sound, rate)[0] for _, sound in self._windows(samples, rate, hop_s)]
-        return np.concatenate(
-            [self.engine.run(picture[None], (EMBEDDING,))[0] for picture in pictures]
-        )
+
+    def _plan(self, frames: int, rate: int, hop_s: float | None) -> WindowPlan:
+        length = self.checkpoint.features.window_s
+        return WindowPlan(frames, rate, length, length if hop_s is None else hop_s)
 
     def _windows(
         self, samples: NDArray[np.generic], rate: int, hop_s: float | None
@@ -182,8 +224,7 @@ class Classifier:
         mono = downmix(frames) if frames.ndim == 2 else frames
         if len(mono) < 2:
             raise AudioError("too_short", f"it holds {len(mono)} frames of sound")
-        length = self.checkpoint.features.window_s
-        for window in WindowPlan(len(mono), rate, length, length if hop_s is None else hop_s):
+        for window in self._plan(len(mono), rate, hop_s):
             yield window, mono[window.start : window.end]
 
 

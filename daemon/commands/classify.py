@@ -109,7 +109,7 @@ def run_batch(
     finished = set() if overwrite else _finished(batch, output, kind)
     todo = [path for path in found if shown(path) not in finished]
     failed = 0
-    with _opened_output(output, bool(finished)) as out, _progress(len(todo)) as advance:
+    with _opened_output(output, bool(finished)) as out, progress(len(todo)) as advance:
         if kind == "csv" and not (output is not None and out.tell()):
             out.write(",".join(CSV_FIELDS) + "\n")
         for result in batch.results(todo):
@@ -176,7 +176,7 @@ def _opened_output(output: Path | None, go_on: bool) -> Iterator[TextIO]:
 
 
 @contextmanager
-def _progress(total: int) -> Iterator[Callable[[], None]]:
+def progress(total: int) -> Iterator[Callable[[], None]]:
     """A progress bar, on a terminal only."""
     if not sys.stderr.isatty():
         yield lambda: None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from daemon.errors import SettingsError
 from daemon.settings.schema import Decision, Settings
@@ -19,12 +20,20 @@ class Verdict:
     reason: str | None  # silence, denied, unknown or below_threshold; None if accepted
 
 
-def decide(label: str, score: float, rms_dbfs: float, unknown: bool, rules: Decision) -> Verdict:
+def decide(
+    label: str,
+    score: float,
+    rms_dbfs: float,
+    unknown: bool,
+    rules: Decision,
+    learnt: Mapping[str, float] = MappingProxyType({}),
+) -> Verdict:
     """Decide on one window by its best label. Gives the first reason against it.
 
-    `unknown` is true if the model finds the sound unlike all its labels.
+    `unknown` is true if the model finds the sound unlike all its labels. `learnt` are thresholds of
+    single labels that come with the model; those in the settings go before them.
     """
-    threshold = rules.thresholds.get(label, rules.threshold)
+    threshold = rules.thresholds.get(label, learnt.get(label, rules.threshold))
     reason = None
     if rms_dbfs < rules.silence_dbfs:
         reason = "silence"

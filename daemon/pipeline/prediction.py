@@ -204,7 +204,8 @@ def judge(
     order = scores.argsort()[::-1][: rules.top].tolist()
     labels, each = classifier.labels, scores.tolist()
     label, score = labels[order[0]], each[order[0]]
-    verdict = decide(label, score, rms_dbfs, classifier.is_unknown(logits), rules.decision)
+    unknown, learnt = classifier.is_unknown(logits), classifier.thresholds
+    verdict = decide(label, score, rms_dbfs, unknown, rules.decision, learnt)
     return Judgement(
         label=label,
         score=round(score, 6),

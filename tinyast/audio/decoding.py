@@ -9,7 +9,8 @@ name.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -26,7 +27,7 @@ from tinyast.errors import AudioError
 
 __all__ = (
     "FORMATS", "MAX_CHANNELS", "Recording", "check_rate", "checked", "downmix", "open_recording",
-    "read_file", "sniff",
+    "opened", "read_file", "sniff",
 )  # fmt: skip
 
 MAX_CHANNELS = 64
@@ -99,9 +100,17 @@ def read_file(
 
     Raises AudioError, OSError.
     """
+    with opened(path, formats, channel) as recording:
+        return recording.read(0, recording.frames), recording.rate
+
+
+@contextmanager
+def opened(
+    path: Path | str, formats: Collection[str] = FORMATS, channel: Channel = "mix"
+) -> Iterator[Recording]:
+    """The sound in a file, to read piece by piece. Raises AudioError, OSError."""
     fd = os.open(path, os.O_RDONLY)
     try:
-        recording = open_recording(Content(fd, os.fstat(fd).st_size), formats, channel)
-        return recording.read(0, recording.frames), recording.rate
+        yield open_recording(Content(fd, os.fstat(fd).st_size), formats, channel)
     finally:
         os.close(fd)

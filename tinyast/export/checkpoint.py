@@ -22,6 +22,7 @@ from tinyast.inference.checkpoint import (
     FEATURES,
     GRAPH,
     INT8_GRAPH,
+    REFERENCE,
     SUMS,
     WEIGHTS,
     damaged_files,
@@ -71,7 +72,8 @@ def export(
         for path in sorted(made.iterdir()):
             path.chmod(0o644)  # safetensors writes for its owner alone
             os.replace(path, folder / path.name)
-        if pictures is None:  # one that is there is of another model
+        (folder / REFERENCE).unlink(missing_ok=True)  # of another model, as is
+        if pictures is None:
             (folder / INT8_GRAPH).unlink(missing_ok=True)
     return difference
 
@@ -94,7 +96,8 @@ def add_features(folder: Path) -> None:
 
 def write_sums(folder: Path, settings: FeatureSettings) -> None:
     """Write SHA256SUMS for the files that a checkpoint runs on; `sha256sum -c` reads it too."""
-    parts = CONFIG, FEATURES, *map(graph_name, graph_rates(settings)), GRAPH, INT8_GRAPH, WEIGHTS
+    graphs = map(graph_name, graph_rates(settings))
+    parts = CONFIG, FEATURES, *graphs, GRAPH, INT8_GRAPH, WEIGHTS, REFERENCE
     lines = [f"{sha256(folder / name)}  {name}\n" for name in parts if (folder / name).is_file()]
     with replacing(folder / SUMS) as part:
         part.write_text("".join(lines), encoding="utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -11,10 +12,12 @@ from typing import Any
 
 from tinyast.errors import CheckpointError
 from tinyast.features.log_mel import SCALES, FeatureSettings
+from tinyast.inference.head import HEAD, Head, read_head
 
 CONFIG, FEATURES, SUMS = "config.json", "preprocessor_config.json", "SHA256SUMS"
 DEFAULT = "esc50"  # of the shipped checkpoints
 GRAPH, INT8_GRAPH, WEIGHTS = "model.onnx", "model.int8.onnx", "model.safetensors"
+REFERENCE = "reference.npz"  # what the graph gives for some of its training clips
 
 
 @dataclass(frozen=True)
@@ -28,11 +31,21 @@ class Checkpoint:
     features: FeatureSettings
     int8_points_lost: float | None = None  # of accuracy, against float32; None if not measured
     unknown_below: float | None = None  # `familiarity` below which a sound is unknown
+    head: Head | None = None  # for kinds that it was taught later
+    graph_labels: tuple[str, ...] = ()  # the kinds of its graph, without those
 
     @property
     def model(self) -> str:
         """Name and version, which together say what a score means."""
         return f"{self.name} {self.version}"
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """The least scores of kinds for which the checkpoint itself chose one."""
+        if self.head is None:
+            return {}
+        pairs = zip(self.head.kinds, self.head.thresholds.tolist(), strict=True)
+        return {kind: round(value, 2) for kind, value in pairs if not math.isnan(value)}
 
     def file(self, name: str) -> Path:
         """The path of one of its files. Raises CheckpointError if it is missing."""
@@ -107,14 +120,17 @@ def read_checkpoint(given: Path | str | None = None) -> Checkpoint:
             f"them {made[0]} x {made[1]}. It was made by another version of tinyast: train and "
             "export it again"
         )
+    head = read_head(folder / HEAD) if (folder / HEAD).is_file() else None
     return Checkpoint(
         path=folder,
         name=str(config.get("name", folder.name)),
         version=str(config.get("version", "0")),
-        labels=labels,
+        labels=labels if head is None else head.labels(labels),
         features=settings,
         int8_points_lost=_number(folder, config, "int8_points_lost"),
         unknown_below=_number(folder, config, "unknown_below"),
+        head=head,
+        graph_labels=labels,
     )
 
 

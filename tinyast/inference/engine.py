@@ -6,6 +6,7 @@ the reference, loaded only when asked for.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -15,6 +16,7 @@ from tinyast.arrays import Float
 from tinyast.errors import CheckpointError
 from tinyast.inference.checkpoint import GRAPH, INT8_GRAPH, WEIGHTS, Checkpoint, sha256
 from tinyast.inference.engine_names import ENGINES
+from tinyast.inference.head import HEAD, Head
 from tinyast.onnx_session import open_session
 
 LOGITS = "logits"  # (n, labels), calibrated
@@ -41,6 +43,12 @@ class Engine(Protocol):
 
 def load_engine(checkpoint: Checkpoint, name: str = "onnx") -> Engine:
     """Load `checkpoint` into the named engine. Raises CheckpointError; ValueError for the name."""
+    engine = load_graph(checkpoint, name)
+    return engine if checkpoint.head is None else TaughtEngine(engine, checkpoint, checkpoint.head)
+
+
+def load_graph(checkpoint: Checkpoint, name: str = "onnx") -> Engine:
+    """As `load_engine`, without the head for kinds that were taught later."""
     if name == "onnx":
         return OnnxEngine(checkpoint, GRAPH, name)
     if name == "int8":
@@ -76,6 +84,31 @@ class OnnxEngine:
 
     def run(self, batch: Float, outputs: Sequence[str]) -> list[Float]:
         return self._session.run(outputs, {self._input: batch})
+
+
+class TaughtEngine:
+    """A graph, and after it the head for kinds that were taught later."""
+
+    def __init__(self, graph: Engine, checkpoint: Checkpoint, head: Head) -> None:
+        if EMBEDDING not in graph.outputs:
+            raise CheckpointError(
+                f"{checkpoint.path} has a {HEAD}, and its graph gives no embeddings for it"
+            )
+        self.name, self.outputs = graph.name, graph.outputs
+        both = graph.sha256 + sha256(checkpoint.file(HEAD))
+        self.sha256 = hashlib.sha256(both.encode()).hexdigest()
+        self._graph, self._head = graph, head
+        self._labels, self._unknown_below = checkpoint.graph_labels, checkpoint.unknown_below
+
+    def logits(self, batch: Float) -> Float:
+        return self.run(batch, (LOGITS,))[0]
+
+    def run(self, batch: Float, outputs: Sequence[str]) -> list[Float]:
+        made = dict(zip(self.outputs, self._graph.run(batch, self.outputs), strict=True))
+        made[LOGITS] = self._head.apply(
+            made[LOGITS], made[EMBEDDING], made.get(AUDIOSET), self._labels, self._unknown_below
+        )
+        return [made[name] for name in outputs]
 
 
 def softmax(logits: Float) -> Float:

@@ -1,0 +1,108 @@
+"""What a head is told of all other sounds: those that the checkpoint knew before, and of no kind.
+
+A checkpoint keeps a file of what its graph gives for a few hundred of its own training clips. Where
+that is missing, or of another graph, embeddings are drawn from the statistics of each kind that
+are among the weights; AudioSet's scores cannot be drawn, so the head then does without them.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinyast.arrays import Float
+from tinyast.errors import CheckpointError
+from tinyast.inference.checkpoint import GRAPH, REFERENCE, WEIGHTS, Checkpoint, sha256
+
+OF_NO_KIND = -1  # a target
+DRAWN = 12  # embeddings of each kind
+SHRUNK = 0.3  # how far a covariance is drawn towards one without correlations
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Background:
+    """What the graph gives for m windows of other sounds, and how kinds spread in embeddings."""
+
+    embedding: Float  # (m, embedding)
+    audioset: Float | None  # (m, 527)
+    targets: NDArray[np.int64]  # (m,) numbers of the checkpoint's kinds, or OF_NO_KIND
+    within: Float  # (embedding, embedding): times its transpose, the inverse covariance of a kind
+
+
+def read_background(checkpoint: Checkpoint) -> Background:
+    """The background that `checkpoint` keeps, or one drawn from its statistics.
+
+    Raises CheckpointError if it has neither.
+    """
+    path = checkpoint.path / REFERENCE
+    if path.is_file():
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                if str(file["graph"]) == sha256(checkpoint.file(GRAPH)):
+                    embedding = file["embedding"].astype(np.float32)
+                    targets = file["targets"].astype(np.int64)
+                    within = spread_within(embedding, targets)
+                    return Background(
+                        embedding, file["audioset"].astype(np.float32), targets, within
+                    )
+        except (OSError, KeyError, ValueError, BadZipFile) as error:
+            raise CheckpointError(f"{path} cannot be read: {error}") from error
+        log.warning("%s is of another graph: the checkpoint's statistics serve instead", path)
+    return _drawn(checkpoint)
+
+
+def spread_within(embedding: Float, targets: NDArray[np.int64]) -> Float:
+    """`within` of a background: how embeddings of a kind spread about its mean."""
+    known = targets != OF_NO_KIND
+    some, kinds = embedding[known].astype(np.float64), targets[known]
+    rest = np.empty_like(some)
+    for kind in np.unique(kinds):
+        rest[kinds == kind] = some[kinds == kind] - some[kinds == kind].mean(axis=0)
+    freedom = max(1, len(some) - len(np.unique(kinds)))
+    covariance = rest.T @ rest / freedom
+    even = np.trace(covariance) / len(covariance) * np.eye(len(covariance))
+    within = np.linalg.cholesky(np.linalg.inv((1 - SHRUNK) * covariance + SHRUNK * even))
+    return within.astype(np.float32)
+
+
+def _drawn(checkpoint: Checkpoint) -> Background:
+    names = ("familiarity.means", "familiarity.within")
+    means, within = read_tensors(checkpoint.file(WEIGHTS), names)
+    random = np.random.default_rng(0)
+    spread = np.linalg.inv(within.astype(np.float64))
+    targets = np.repeat(np.arange(len(means)), DRAWN)
+    around = random.standard_normal((len(targets), len(within))) @ spread
+    embedding = (means[targets] + around).astype(np.float32)
+    return Background(embedding, None, targets, within)
+
+
+def read_tensors(path: Path, names: tuple[str, ...]) -> list[Float]:
+    """Tensors of float32 out of a file of safetensors, without its library.
+
+    The file has eight bytes of the header's length, a JSON header with shape and place of each
+    tensor, and their bytes. Raises CheckpointError if one of `names` is not there.
+    """
+    try:
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(size))
+            found = []
+            for name in names:
+                start, end = header[name]["data_offsets"]
+                file.seek(8 + size + start)
+                data = np.frombuffer(file.read(end - start), "<f4")
+                found.append(data.reshape(header[name]["shape"]))
+            return found
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{path} holds no statistics of the kinds that it was trained on ({error}); learn from "
+            "a checkpoint of version 5 or newer"
+        ) from error

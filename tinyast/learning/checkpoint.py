@@ -1,0 +1,83 @@
+"""Write what was learnt as a checkpoint: the files of the one it began from, and a head."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from tinyast.errors import CheckpointError
+from tinyast.inference.checkpoint import CONFIG, SUMS, Checkpoint, sha256
+from tinyast.inference.head import HEAD, Head
+
+CARD = "README.md"
+
+
+def check_base(base: Checkpoint) -> None:
+    """Raise CheckpointError if nothing can be learnt on top of `base`."""
+    if base.head is not None:
+        raise CheckpointError(
+            f"{base.path} was itself made by `tinyastd learn`; put all kinds into one folder, and "
+            "learn them from the checkpoint that it began from, such as esc50"
+        )
+
+
+def check_output(output: Path) -> None:
+    """Raise CheckpointError if `output` may not be written: it holds something else."""
+    if output.exists() and not output.is_dir():
+        raise CheckpointError(f"{output} is a file; name a folder for the checkpoint")
+    if output.is_dir() and any(output.iterdir()) and not (output / HEAD).is_file():
+        raise CheckpointError(
+            f"{output} holds something else than a result of `tinyastd learn`; name a new folder"
+        )
+
+
+def write_checkpoint(base: Checkpoint, head: Head, output: Path, texts: Mapping[str, str]) -> None:
+    """Make the folder `output` a checkpoint, in place of an earlier result there.
+
+    `texts` are further files by name. All is made in a folder beside it first, and the two change
+    places at the end, so a daemon never reads half of it. Raises CheckpointError.
+    """
+    check_base(base)
+    check_output(output)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=output.parent, prefix=".learn-") as name:
+            made = Path(name, "new")
+            _copy(base.path, made)
+            head.save(made / HEAD)
+            _rename(base, made, output.name)
+            for file, text in texts.items():
+                (made / file).write_text(text, encoding="utf-8")
+            _write_sums(made)
+            if output.exists():
+                os.replace(output, Path(name, "old"))
+            os.replace(made, output)
+    except OSError as error:
+        raise CheckpointError(f"cannot write {output}: {error.strerror or error}") from error
+
+
+def _copy(base: Path, made: Path) -> None:
+    made.mkdir()
+    for path in sorted(base.iterdir()):
+        if path.is_file() and path.name not in (SUMS, CARD):
+            shutil.copyfile(path, made / path.name)
+
+
+def _rename(base: Checkpoint, made: Path, name: str) -> None:
+    """Give it a name and a version of its own: they say what a score means."""
+    config = json.loads((made / CONFIG).read_text(encoding="utf-8"))
+    config["name"], config["learnt_from"] = name, base.model
+    config["version"] = f"{base.version}+{sha256(made / HEAD)[:8]}"
+    (made / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def _write_sums(made: Path) -> None:
+    """As `sha256sum -c` reads them."""
+    parts = sorted(path.name for path in made.iterdir() if path.suffix in (".json", ".npz", ".onnx"))
+    parts += sorted(path.name for path in made.glob("*.safetensors"))
+    lines = [f"{sha256(made / part)}  {part}\n" for part in parts]
+    (made / SUMS).write_text("".join(lines), encoding="utf-8")
