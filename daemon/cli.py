@@ -236,9 +236,7 @@ def learn(
 
 
 @app.command()
-def labels(
-    context: typer.Context, config: Config = None, checkpoint: Checkpoint = None
-) -> None:
+def labels(context: typer.Context, config: Config = None, checkpoint: Checkpoint = None) -> None:
     """List the kinds of sound that the checkpoint knows."""
     settings = read_settings(context)
     from tinyast.inference.checkpoint import read_checkpoint

@@ -24,11 +24,40 @@ RATE = 32_000  # Hz, at which clips are made
 FONT = Path("/usr/share/sounds/sf2/TimGM6mb.sf2")
 INSTRUMENTS = {"guitar": 25, "flute": 73, "trumpet": 56}  # programs of General MIDI, from 0
 KINDS = ("spoken_word", *INSTRUMENTS, "alarm_tone")
-WORDS = (
-    "window bridge garden yellow seven planet kettle morning silver paper orange river button "
-    "winter candle market pocket summer bottle forest ladder copper engine hollow basket carpet "
-    "dragon feather island jacket"
-).split()
+WORDS = tuple(
+    [
+        "window",
+        "bridge",
+        "garden",
+        "yellow",
+        "seven",
+        "planet",
+        "kettle",
+        "morning",
+        "silver",
+        "paper",
+        "orange",
+        "river",
+        "button",
+        "winter",
+        "candle",
+        "market",
+        "pocket",
+        "summer",
+        "bottle",
+        "forest",
+        "ladder",
+        "copper",
+        "engine",
+        "hollow",
+        "basket",
+        "carpet",
+        "dragon",
+        "feather",
+        "island",
+        "jacket",
+    ]
+)
 VOICES = ("en-gb", "en-us", "en-gb-scotland", "en-029", "en-us-nyc")
 VARIANTS = ("m1", "m3", "m7", "f2", "f4", "f5", "Alex", "Annie", "klatt4", "linda", "steph")
 NOTES, BEAT = 4, 0.35  # in a phrase; seconds
@@ -61,11 +90,11 @@ def _placed(sound: Float, random: np.random.Generator) -> tuple[Float, int]:
         room = random.normal(0, 1, len(tail)) * 10 ** (-3 * tail / len(tail))
         room *= random.uniform(0.2, 0.8) / np.sqrt((room**2).sum())
         room[0] += 1
-        size = len(made) + len(room)
+        size = 1 << (len(made) + len(room)).bit_length()  # a size that is quick to transform
         made = np.fft.irfft(np.fft.rfft(made, size) * np.fft.rfft(room, size), size)[: len(made)]
-    spectrum = np.fft.rfft(random.normal(0, 1, len(made)))
+    spectrum = np.fft.rfft(random.normal(0, 1, 1 << len(made).bit_length()))
     spectrum /= np.maximum(np.arange(len(spectrum)), 20) ** random.uniform(0, 1)
-    background = np.fft.irfft(spectrum, len(made))
+    background = np.fft.irfft(spectrum)[: len(made)]
     ratio = 10 ** (-random.uniform(12, 35) / 20)
     made += background * ratio * made.std() / background.std()
     made *= 10 ** (-random.uniform(3, 30) / 20) / np.abs(made).max()

@@ -68,9 +68,7 @@ def _check(given: Path, examples: Examples, only_mine: bool) -> None:
         )
 
 
-def _hear(
-    classifier: Classifier, clips: Sequence[Clip]
-) -> tuple[Examples, list[tuple[str, str]]]:
+def _hear(classifier: Classifier, clips: Sequence[Clip]) -> tuple[Examples, list[tuple[str, str]]]:
     """What the graph gives for the clips, and the clips that cannot be read, with the reason."""
     heard: list[HeardWindow] = []
     numbers: list[int] = []

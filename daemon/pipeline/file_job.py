@@ -53,6 +53,7 @@ class FileJob:
         self.claim, self.steps = claim, 0
         self._folder, self._context, self._on_done = folder, context, on_done
         self._source = file_source(claim.source, claim.path)
+        self.classifier = context.classifier  # one model judges all of a file
         self._windows = claim.resume  # predictions handed to delivery
         self._fd: int | None = None
         self._content: Content | None = None
@@ -126,11 +127,12 @@ class FileJob:
         assert self._content is not None
         assert self._digest is not None
         if self._reader is None:
+            self.classifier = self._context.classifier
             self._reader = RecordingReader(
                 self._content,
                 self.claim.path,
                 self._folder,
-                self._context.classifier,
+                self.classifier,
                 self._context.rules,
                 self._context.stage,
             )

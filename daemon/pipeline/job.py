@@ -22,8 +22,8 @@ from tinyast.features.picture import draw
 class JobContext:
     """What every job works with."""
 
-    classifier: Classifier
-    rules: Rules  # replaced as a whole when settings are read again
+    classifier: Classifier  # replaced, as a whole, when settings are read again; and so are
+    rules: Rules
     deliver: Callable[[Delivery], None]
     stage: Stage = untimed
     marks: WorkMarks | None = None  # of the work in hand, a slot for each worker
@@ -66,6 +66,11 @@ class Job(Protocol):
     @property
     def source_name(self) -> str | None:
         """The folder whose files it reads; None for a microphone."""
+        ...
+
+    @property
+    def classifier(self) -> Classifier:
+        """The model that made the last picture, and is to be given it."""
         ...
 
     def prepare(self) -> Float | None:

@@ -75,6 +75,7 @@ class LiveJob:
         self._waiting: deque[LiveWindow | str] = deque()  # a string: why ongoing events end
         self._lock = threading.Lock()
         self._in_line = False
+        self.classifier = context.classifier  # that hears the window in hand
         self._asked: tuple[LiveWindow, Features] | None = None  # what the model is given
         self._ending: str | None = None  # why this step ends all events
         self._numbers: dict[str, int] = {}  # messages published about each open event
@@ -113,9 +114,10 @@ class LiveJob:
         if not isinstance(item, LiveWindow):
             self._ending = item
             return None
+        self.classifier = self._context.classifier
         try:
             with self._context.stage("features"):
-                heard = self._context.classifier.hear(checked(item.samples), item.rate)
+                heard = self.classifier.hear(checked(item.samples), item.rate)
         except AudioError as error:
             self._lose(item, error)
             return None
@@ -131,7 +133,7 @@ class LiveJob:
         window, features = self._asked
         try:
             judgement = judge(
-                self._context.classifier,
+                self.classifier,
                 self._context.rules,
                 logits,
                 features.rms_dbfs,
@@ -183,7 +185,7 @@ class LiveJob:
     def _predict(self, window: LiveWindow, judgement: Judgement) -> Prediction:
         audio = self._keep(window, judgement)
         length = window.length_s
-        whole = self._context.classifier.checkpoint.features.window_s
+        whole = self.classifier.checkpoint.features.window_s
         place = describe_window(
             window.index,
             window.start_s,

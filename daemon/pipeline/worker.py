@@ -18,6 +18,7 @@ from daemon.pipeline.job import Job, JobContext
 from daemon.pipeline.prediction import ask
 from daemon.pipeline.queue import JobQueue, Turn
 from tinyast.arrays import Float
+from tinyast.classifier import Classifier
 
 STALL_S = 120.0  # for a few steps: windows, and perhaps digests of large files
 TOGETHER = 2  # pictures in one call of the model: with more it needs more memory, and is no faster
@@ -69,7 +70,8 @@ class Worker(ServiceThread):
             else:
                 waiting.append(turn)
                 pictures.append(picture)
-        for turn, answer in zip(waiting, self._classify(pictures), strict=True):
+        models = [turn.job.classifier for turn in waiting]
+        for turn, answer in zip(waiting, self._classify(pictures, models), strict=True):
             self._finish(turn, *answer)
 
     def _finish(self, turn: Turn, logits: Float | None, speech: float = 0.0) -> None:
@@ -89,11 +91,19 @@ class Worker(ServiceThread):
             return nullcontext()
         return marks.working(self.number, *work)
 
-    def _classify(self, pictures: list[Float]) -> list[tuple[Float, float]]:
-        """Of each picture, (mel bands, frames), the logits, (labels,), and the score of speech."""
+    def _classify(
+        self, pictures: list[Float], models: list[Classifier]
+    ) -> list[tuple[Float, float]]:
+        """Of each picture, (mel bands, frames), by its model: the logits, (labels,), and the score
+        of speech.
+        """
         answers: list[tuple[Float, float]] = []
-        for start in range(0, len(pictures), TOGETHER):
-            batch = np.stack(pictures[start : start + TOGETHER])
+        while len(answers) < len(pictures):
+            start = len(answers)
+            end = start + 1
+            while end < min(start + TOGETHER, len(pictures)) and models[end] is models[start]:
+                end += 1
+            batch = np.stack(pictures[start:end])
             with self._tally.stage("model"):
-                answers.extend(ask(self._context.classifier, batch, self._context.rules))
+                answers.extend(ask(models[start], batch, self._context.rules))
         return answers

@@ -6,7 +6,7 @@ import itertools
 import logging
 from collections.abc import Callable
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
@@ -44,6 +44,7 @@ from tinyast.audio import ffmpeg
 from tinyast.classifier import Classifier
 from tinyast.errors import CheckpointError
 from tinyast.inference.allocator import give_back_freed_memory, keep_freed_memory
+from tinyast.inference.checkpoint import files_of
 from tinyast.inference.engine import AUDIOSET
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ class Components:
             for each in settings.microphone
         ]
         self.identity = _identify(held, settings, run_id)
+        self._files = files_of(settings.checkpoint_path)
         self.helpers = Helpers(self._wanted(settings), self.say)
         self.replay: ReplayThread
         self.web: Web | None = None
@@ -166,15 +168,28 @@ class Components:
         message = status(self._run_id, next(self._numbers), what, text, source, **details)
         return Delivery(Record([message]))
 
-    def check(self, settings: Settings) -> None:
-        """Raise SettingsError for labels that the model, or time zones that the system lacks."""
-        _check_labels(settings, self.context.classifier)
-        _check_privacy(settings, self.context.classifier)
+    def check(self, settings: Settings) -> Classifier:
+        """The model of `settings`: the one in use, or a new one if its files are others.
+
+        Raises SettingsError for labels that the model, or time zones that the system lacks, and
+        StartError for a checkpoint that cannot be loaded.
+        """
         for folder in settings.folder:
             zone(folder.time_zone)
+        classifier = self.context.classifier
+        if files_of(settings.checkpoint_path) != self._files:
+            classifier = _load_classifier(settings, classifier.engine.name)
+        _check_labels(settings, classifier)
+        _check_privacy(settings, classifier)
+        return classifier
 
-    def apply(self, settings: Settings) -> None:
+    def apply(self, settings: Settings, classifier: Classifier) -> None:
         """Use other settings from the next file and the next live window on."""
+        if classifier is not self.context.classifier:
+            self.context.classifier = classifier
+            self._files = files_of(settings.checkpoint_path)
+            self.identity = replace(self.identity, model=_describe(classifier))
+            log.info("the model is now %s", classifier.checkpoint.model)
         self.context.rules = Rules.of(settings)
         self.context.pictures = settings.publishes_pictures
         for microphone in self.microphones:
@@ -256,7 +271,7 @@ def _hold(stack: ExitStack, settings: Settings, run_id: str, on_fault: OnFault) 
     state = _make_state(settings.state_path)
     lock = Lock(lock_path(state), f"state directory {state}")
     stack.callback(lock.release)
-    classifier = _load_classifier(settings)
+    classifier = _load_classifier(settings, settings.engine)
     keys = None if settings.keys_path is None else load_server(settings.keys_path)
     endpoints = stack.enter_context(
         bind(settings.publish, settings.replay, settings.insecure, keys, on_fault)
@@ -305,11 +320,11 @@ def _make_state(state: Path) -> Path:
     return state
 
 
-def _load_classifier(settings: Settings) -> Classifier:
+def _load_classifier(settings: Settings, engine: str) -> Classifier:
     try:
         if settings.checkpoint_path is not None:
             check_private_tree(settings.checkpoint_path, "the model")
-        classifier = Classifier.load(settings.checkpoint_path, settings.engine)
+        classifier = Classifier.load(settings.checkpoint_path, engine)
     except CheckpointError as error:
         raise StartError(str(error)) from error
     _check_labels(settings, classifier)

@@ -207,7 +207,7 @@ class Service:
         reloading()
         try:
             new = self.settings if self._read_again is None else self._read_again()
-            self._components.check(new)
+            classifier = self._components.check(new)
         except Exception as error:
             # Whatever fault the new settings have, the daemon keeps the old ones.
             log.error(
@@ -217,9 +217,10 @@ class Service:
             )
             self._components.post("reload_failed", f"the settings stay as they were: {error}")
         else:
-            changes = compare(self.settings, new)
+            new_model = classifier is not self._components.context.classifier
+            changes = compare(self.settings, new, new_model)
             self.settings = replace_live(self.settings, new)
-            self._components.apply(self.settings)
+            self._components.apply(self.settings, classifier)
             log.info("%s", changes.describe())
             self._components.post(
                 "reloaded",

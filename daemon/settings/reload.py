@@ -8,10 +8,12 @@ import msgspec
 
 from daemon.settings.schema import Settings
 
-# Workers read these again for each file or live window, and a helper whose table changed is started
+# Workers read these again for each file or live window; a checkpoint is loaded before it takes over;
+# a helper whose table changed is started
 # again. Keys need no reload.
 LIVE = (
-    "decision", "events", "audio", "top", "page", "pictures", "privacy", "mqtt", "notify", "log",
+    "checkpoint", "decision", "events", "audio", "top", "page", "pictures", "privacy", "mqtt",
+    "notify", "log",
 )  # fmt: skip
 
 
@@ -34,9 +36,16 @@ class Changes:
         return f"settings read again; {'; '.join(parts)}"
 
 
-def compare(old: Settings, new: Settings) -> Changes:
-    """Separate changes that can be applied from those that need a restart."""
-    changed = [name for name in old.__struct_fields__ if getattr(old, name) != getattr(new, name)]
+def compare(old: Settings, new: Settings, new_model: bool = False) -> Changes:
+    """Separate changes that can be applied from those that need a restart.
+
+    `new_model` says that the files of the checkpoint changed, if perhaps not its name.
+    """
+    changed = [
+        name
+        for name in old.__struct_fields__
+        if getattr(old, name) != getattr(new, name) or (name == "checkpoint" and new_model)
+    ]
     return Changes(
         tuple(name for name in changed if name in LIVE),
         tuple(name for name in changed if name not in LIVE),

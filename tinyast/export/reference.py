@@ -1,4 +1,4 @@
-"""The file by which a checkpoint remembers its own kinds, for heads that are learnt on top of it."""
+"""The file by which a checkpoint remembers its own kinds, for heads that are learnt later."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def write_reference(folder: Path, dataset: Dataset, none: Sequence[Path], follow
     """Write `reference.npz` into the checkpoint `folder`; the number of clips that it is of.
 
     It holds embeddings and AudioSet's scores of the first windows of some clips of each kind, and
-    of clips of no kind. Raises DataError if `dataset` has other kinds than the checkpoint, or a clip
-    cannot be read, and CheckpointError if the checkpoint gives no such outputs.
+    of clips of no kind. Raises DataError if `dataset` has other kinds than the checkpoint, or a
+    clip cannot be read, and CheckpointError if the checkpoint gives no such outputs.
     """
     classifier = Classifier.load(folder)
     if classifier.labels != dataset.labels:

@@ -88,6 +88,19 @@ def find_checkpoint(given: Path | str | None = None) -> Path:
     return named[str(given)]
 
 
+def files_of(given: Path | str | None = None) -> tuple[tuple[str, int, int], ...]:
+    """Name, size and time of each file of a checkpoint: other ones mean another model.
+
+    Empty if there is none, or it cannot be read.
+    """
+    try:
+        paths = sorted(find_checkpoint(given).iterdir())
+        stats = [(path, path.stat()) for path in paths]
+    except (OSError, CheckpointError):
+        return ()
+    return tuple((str(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats)
+
+
 def read_checkpoint(given: Path | str | None = None) -> Checkpoint:
     """Read the checkpoint that `find_checkpoint` finds. Raises CheckpointError."""
     folder = find_checkpoint(given)

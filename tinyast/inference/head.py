@@ -18,6 +18,7 @@ from tinyast.arrays import Float
 from tinyast.errors import CheckpointError
 
 HEAD = "head.npz"
+ARRAYS = ("thresholds", "centre", "scale", "weights", "bias", "means", "within")
 LEAST = 1e-5  # of a score whose logarithm is taken
 AUDIOSET_WEIGHT = 0.5  # of log-odds beside embeddings, which have a spread of 1
 FAMILIAR = 4.0  # logits by which familiarity falls if the distance grows by one
@@ -94,7 +95,9 @@ class Head:
         """
         spread, centres = embedding @ self.within, self.means @ self.within
         squares = (spread**2).sum(1)[:, None] - 2 * spread @ centres.T + (centres**2).sum(1)
-        relative: NDArray[np.float64] = (squares - (embedding**2).sum(1)[:, None]) / len(self.within)
+        relative: NDArray[np.float64] = (squares - (embedding**2).sum(1)[:, None]) / len(
+            self.within
+        )
         return relative
 
     def _familiarity(
@@ -116,22 +119,19 @@ class Head:
         if self.only_mine:
             no_kind |= best == 0
         familiar: NDArray[np.float64] = np.where(best == 0, own, taught)
-        return np.where(no_kind, np.minimum(familiar, unknown_below - 1), familiar)
+        judged: NDArray[np.float64] = np.where(
+            no_kind, np.minimum(familiar, unknown_below - 1), familiar
+        )
+        return judged
 
     def save(self, path: Path) -> None:
         """Write it as arrays."""
         np.savez_compressed(
             path,
             kinds=np.array(self.kinds),
-            thresholds=self.thresholds,
             flags=np.array([self.only_mine, self.has_none]),
-            centre=self.centre,
-            scale=self.scale,
-            weights=self.weights,
-            bias=self.bias,
-            means=self.means,
-            within=self.within,
             farthest=np.float64(self.farthest),
+            **{name: getattr(self, name) for name in ARRAYS},
         )
 
 
@@ -141,14 +141,13 @@ def read_head(path: Path) -> Head:
         with np.load(path, allow_pickle=False) as file:
             only_mine, has_none = (bool(flag) for flag in file["flags"])
             return Head(
-                tuple(str(kind) for kind in file["kinds"]),
-                file["thresholds"],
-                only_mine,
-                has_none,
-                *(file[name] for name in ("centre", "scale", "weights", "bias", "means", "within")),
+                kinds=tuple(str(kind) for kind in file["kinds"]),
+                only_mine=only_mine,
+                has_none=has_none,
                 farthest=float(file["farthest"]),
+                **{name: file[name] for name in ARRAYS},
             )
-    except (OSError, KeyError, ValueError, BadZipFile) as error:
+    except (OSError, EOFError, KeyError, TypeError, ValueError, BadZipFile) as error:
         raise CheckpointError(
             f"{path} cannot be read ({error}); learn the kinds again with `tinyastd learn`"
         ) from error

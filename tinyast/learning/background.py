@@ -53,7 +53,7 @@ def read_background(checkpoint: Checkpoint) -> Background:
                     return Background(
                         embedding, file["audioset"].astype(np.float32), targets, within
                     )
-        except (OSError, KeyError, ValueError, BadZipFile) as error:
+        except (OSError, EOFError, KeyError, TypeError, ValueError, BadZipFile) as error:
             raise CheckpointError(f"{path} cannot be read: {error}") from error
         log.warning("%s is of another graph: the checkpoint's statistics serve instead", path)
     return _drawn(checkpoint)

@@ -77,7 +77,9 @@ def _rename(base: Checkpoint, made: Path, name: str) -> None:
 
 def _write_sums(made: Path) -> None:
     """As `sha256sum -c` reads them."""
-    parts = sorted(path.name for path in made.iterdir() if path.suffix in (".json", ".npz", ".onnx"))
+    parts = sorted(
+        path.name for path in made.iterdir() if path.suffix in (".json", ".npz", ".onnx")
+    )
     parts += sorted(path.name for path in made.glob("*.safetensors"))
     lines = [f"{sha256(made / part)}  {part}\n" for part in parts]
     (made / SUMS).write_text("".join(lines), encoding="utf-8")

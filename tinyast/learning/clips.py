@@ -38,7 +38,9 @@ def read_clips(given: Path) -> list[Clip]:
     A folder has a `metadata.csv` (or `labels.csv`), or one sub-folder for each kind. Raises
     DataError if it has neither, a row makes no sense, a file is missing, or a kind has one clip.
     """
-    table = given if given.is_file() else next((p for n in TABLES if (p := given / n).is_file()), None)
+    table = (
+        given if given.is_file() else next((p for n in TABLES if (p := given / n).is_file()), None)
+    )
     clips = _in_folders(given) if table is None else _in_table(table)
     counts = Counter(clip.label for clip in clips)
     for kind, count in counts.items():
@@ -88,15 +90,13 @@ def _columns(table: Path, given: list[str]) -> dict[str, str]:
     }
     if missing := {"filename", "label"} - set(found):
         raise DataError(
-            f"{table} needs the columns filename and label; it lacks {' and '.join(sorted(missing))}"
-            f" and has {', '.join(given)}"
+            f"{table} needs the columns filename and label; {' and '.join(sorted(missing))} is "
+            f"missing, and it has {', '.join(given)}"
         )
     return found
 
 
-def _clip(
-    table: Path, base: Path, number: int, row: dict[str, str], names: dict[str, str]
-) -> Clip:
+def _clip(table: Path, base: Path, number: int, row: dict[str, str], names: dict[str, str]) -> Clip:
     values = {column: (row.get(name) or "").strip() for column, name in names.items()}
     name, label = values["filename"], values["label"]
     if not name or not label:

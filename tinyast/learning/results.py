@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tinyast.arrays import Float
 from tinyast.inference.engine import softmax
 from tinyast.learning.clips import Clip
 from tinyast.learning.examples import NONE, Examples, Known
@@ -74,16 +75,22 @@ def results(
     actual = [clips[number].label for number in numbers]
     given = [lesson.labels[at] for at in mean.argmax(axis=1)]
     own = dict(zip(lesson.head.kinds, lesson.head.thresholds.tolist(), strict=True))
-    limits = {kind: usual if np.isnan(own.get(kind, np.nan)) else own[kind] for kind in lesson.labels}
+    limits = {
+        kind: usual if np.isnan(own.get(kind, np.nan)) else own[kind] for kind in lesson.labels
+    }
     passed = sure & (mean.max(axis=1) >= np.array([limits[label] for label in given]))
     kinds = []
     for kind in lesson.head.kinds:
         right = np.array([a == kind == g for a, g in zip(actual, given, strict=True)])
         kinds.append(
             Kind(
-                kind, actual.count(kind), int(right.sum()), given.count(kind),
-                int((right & passed).sum()), limits[kind],
-            )  # fmt: skip
+                kind,
+                actual.count(kind),
+                int(right.sum()),
+                given.count(kind),
+                int((right & passed).sum()),
+                limits[kind],
+            )
         )
     wrong = Counter(
         (a, g) for a, g in zip(actual, given, strict=True) if a != g and a != NONE
@@ -100,7 +107,7 @@ def results(
 
 
 def _doubts(
-    lesson: Lesson, mean: np.ndarray, actual: Sequence[str], names: Sequence[str]
+    lesson: Lesson, mean: Float, actual: Sequence[str], names: Sequence[str]
 ) -> list[Doubt]:
     found = []
     for at, label in enumerate(actual):

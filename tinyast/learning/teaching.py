@@ -101,7 +101,8 @@ class _Course:
         """Weights with which examples count as much as the background."""
         own = len(self._examples)
         sums = self.weight[:own].sum(), self.weight[own:].sum()
-        return self.weight / np.repeat(sums, (own, len(self.weight) - own))
+        each: NDArray[np.float64] = np.repeat(sums, (own, len(self.weight) - own))
+        return self.weight / each
 
     def best_penalty(self) -> tuple[float, NDArray[np.float64]]:
         """The penalty with the least loss on unheard rows, and its logits, (rows, columns)."""

@@ -18,6 +18,7 @@ from daemon.monitoring.metrics import Tally
 from daemon.pipeline.queue import AT_ONCE, ROOM, JobQueue
 from daemon.protocol.messages import status
 from daemon.settings.schema import JournalLimits
+from tinyast.classifier import Classifier
 
 
 class Short:
@@ -26,6 +27,7 @@ class Short:
     steps = 1
     work = None
     source_name: str | None = None
+    classifier: Classifier
 
     def prepare(self) -> None:
         return None

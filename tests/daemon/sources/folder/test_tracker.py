@@ -15,6 +15,7 @@ from daemon.sources.folder.changes import Change
 from daemon.sources.folder.readiness import Growing
 from daemon.sources.folder.tracker import MADE_WAIT_S, OLD, FileTracker, Look
 from tinyast.arrays import Float
+from tinyast.classifier import Classifier
 
 SETTLE_S = 8.0
 PATH = b"/in/a.wav"
@@ -33,6 +34,7 @@ class Work:
 
     work = None
     source_name: str | None = None
+    classifier: Classifier
 
     def __init__(self) -> None:
         self.steps = 0
