@@ -24,39 +24,10 @@ RATE = 32_000  # Hz, at which clips are made
 FONT = Path("/usr/share/sounds/sf2/TimGM6mb.sf2")
 INSTRUMENTS = {"guitar": 25, "flute": 73, "trumpet": 56}  # programs of General MIDI, from 0
 KINDS = ("spoken_word", *INSTRUMENTS, "alarm_tone")
-WORDS = tuple(
-    [
-        "window",
-        "bridge",
-        "garden",
-        "yellow",
-        "seven",
-        "planet",
-        "kettle",
-        "morning",
-        "silver",
-        "paper",
-        "orange",
-        "river",
-        "button",
-        "winter",
-        "candle",
-        "market",
-        "pocket",
-        "summer",
-        "bottle",
-        "forest",
-        "ladder",
-        "copper",
-        "engine",
-        "hollow",
-        "basket",
-        "carpet",
-        "dragon",
-        "feather",
-        "island",
-        "jacket",
-    ]
+WORDS = (
+    "window bridge garden yellow seven planet kettle morning silver paper orange river button "
+    "winter candle market pocket summer bottle forest ladder copper engine hollow basket carpet "
+    "dragon feather island jacket"
 )
 VOICES = ("en-gb", "en-us", "en-gb-scotland", "en-029", "en-us-nyc")
 VARIANTS = ("m1", "m3", "m7", "f2", "f4", "f5", "Alex", "Annie", "klatt4", "linda", "steph")
@@ -114,11 +85,13 @@ def _word(number: int) -> Float:
     random = np.random.default_rng([100, number])
     voice = f"{random.choice(VOICES)}+{random.choice(VARIANTS)}"
     options = ("-s", str(random.integers(120, 200)), "-p", str(random.integers(20, 80)))
-    word = WORDS[number % len(WORDS)]
+    words = WORDS.split()
+    word = words[number % len(words)]
     run = ["espeak-ng", "-v", voice, *options, "--stdout", word]
     wav = subprocess.run(run, check=True, capture_output=True).stdout
     samples = np.frombuffer(wav[44:], "<i2").astype(np.float32) / 32768  # its header has no length
-    return soxr.resample(samples, 22_050, RATE)
+    made: Float = soxr.resample(samples, 22_050, RATE)
+    return made
 
 
 def _alarm(number: int) -> Float:
@@ -161,7 +134,7 @@ def _phrases(program: int, count: int) -> Iterator[Float]:
         subprocess.run(play, check=True, capture_output=True)
         samples, rate = soundfile.read(wav, dtype="float32")
     assert rate == RATE
-    mono = samples.mean(axis=1)
+    mono: Float = samples.mean(axis=1)
     for number in range(count):
         start = round(number * PHRASE * RATE)
         yield mono[start : start + round(PHRASE * RATE)]

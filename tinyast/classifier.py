@@ -154,7 +154,7 @@ class Classifier:
         beginning. Raises AudioError, OSError, and CheckpointError if the checkpoint gives no
         embeddings.
         """
-        self._check_embeds()
+        self.check_embeds()
         names = [name for name in (LOGITS, EMBEDDING, AUDIOSET) if name in self.engine.outputs]
         with opened(path) as recording:
             rate = recording.rate
@@ -191,13 +191,14 @@ class Classifier:
         Windows that sound alike have embeddings near each other. Raises what `predict` raises, and
         CheckpointError if the checkpoint gives no embeddings.
         """
-        self._check_embeds()
+        self.check_embeds()
         pictures = [self.hear(sound, rate)[0] for _, sound in self._windows(samples, rate, hop_s)]
         return np.concatenate(
             [self.engine.run(picture[None], (EMBEDDING,))[0] for picture in pictures]
         )
 
-    def _check_embeds(self) -> None:
+    def check_embeds(self) -> None:
+        """Raise CheckpointError if the checkpoint gives no embeddings."""
         if EMBEDDING not in self.engine.outputs:
             raise CheckpointError(
                 f"{self.checkpoint.path} ({self.checkpoint.model}) gives no embeddings; use a "

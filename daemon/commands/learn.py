@@ -76,8 +76,10 @@ def _hear(classifier: Classifier, clips: Sequence[Clip]) -> tuple[Examples, list
     with progress(len(clips)) as advance:
         for number, clip in enumerate(clips):
             try:
-                span = {"start_s": clip.start_s, "end_s": clip.end_s}
-                some = list(classifier.hear_file(clip.path, **span, most=MOST_WINDOWS))
+                windows = classifier.hear_file(
+                    clip.path, start_s=clip.start_s, end_s=clip.end_s, most=MOST_WINDOWS
+                )
+                some = list(windows)
             except (AudioError, OSError) as error:
                 unread.append((str(clip.path), str(error)))
                 some = []

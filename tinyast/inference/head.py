@@ -108,7 +108,7 @@ class Head:
         unknown_below: float | None,
     ) -> NDArray[np.float64]:
         """(n,): the graph's own for a sound known before; for a kind taught, by its distance."""
-        own = logits.max(axis=1).astype(np.float64)
+        own: NDArray[np.float64] = logits.max(axis=1).astype(np.float64)
         if unknown_below is None:
             return own
         best = columns.argmax(axis=1)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Targets = NDArray[np.int64]  # (n,)
 
-MOST_STEPS = 400
+MOST_STEPS = 250
 TOLERANCE = 1e-4  # of the gradient's largest value
 
 

@@ -16,7 +16,8 @@ from tinyast.learning.regression import fit, log_loss, temperature
 from tinyast.learning.thresholds import thresholds
 
 FOLDS = 5
-PENALTIES = (0.1, 0.02, 0.004)
+PENALTIES = (0.02, 0.004)
+OF_NO_KIND_WEIGHT = 0.25  # of the background's sounds of no kind: some may be like a new kind
 MOST_OF_A_CLIP = 3.0  # windows that a long clip counts as, at most
 LEAST_SPREAD = 0.05  # of a feature that is scaled
 DIRECTIONS = 160  # of features
@@ -79,7 +80,8 @@ class _Course:
         self._scale_and_turn(np.concatenate([features, rest]).astype(np.float64))
         counts = np.bincount(examples.clips)[examples.clips]
         each = np.minimum(1, MOST_OF_A_CLIP / counts)
-        self.weight = np.concatenate([each, np.ones(len(others))])
+        rest_each = np.where(background.targets == OF_NO_KIND, OF_NO_KIND_WEIGHT, 1.0)
+        self.weight = np.concatenate([each, rest_each])
         self.folds = np.concatenate(
             [
                 share_out(examples.labels, examples.recordings, FOLDS),
