@@ -179,11 +179,15 @@ def classify(
     context: typer.Context,
     paths: Annotated[list[Path], typer.Argument(help="Files and folders.")],
     format: Annotated[
-        Literal["table", "csv", "jsonl"], typer.Option(help="Output format.")
-    ] = "table",
+        Literal["table", "csv", "jsonl", "parquet", "raven", "audacity", "kaleidoscope"] | None,
+        typer.Option(help="Output format; by the suffix of --output, or a table, if not given."),
+    ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(help="Write to this file; resumes a csv or jsonl file."),
+        typer.Option(
+            help="Write to this file; resumes a csv or jsonl file. An existing folder gets a table "
+            "for each recording (raven, audacity, kaleidoscope)."
+        ),
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the output file.")
@@ -192,6 +196,20 @@ def classify(
         str | None,
         typer.Option(help="Audio formats to read, such as wav,flac,ogg,mp3,opus,m4a,aac."),
     ] = None,
+    join: Annotated[
+        bool, typer.Option("--join", help="Neighbouring windows of one label as one row.")
+    ] = False,
+    embeddings: Annotated[
+        Path | None, typer.Option(help="Also write embeddings to this Parquet file.")
+    ] = None,
+    segments: Annotated[
+        Path | None, typer.Option(help="Cut accepted windows out, into a sub-folder by label.")
+    ] = None,
+    least: Annotated[float, typer.Option("--min", help="Least score of a segment.")] = 0.0,
+    most: Annotated[float, typer.Option("--max", help="Greatest score of a segment.")] = 1.0,
+    per_label: Annotated[
+        int | None, typer.Option(help="Cut only so many of each label, the best.", min=1)
+    ] = None,
     config: Config = None,
     engine: Engine = None,
     checkpoint: Checkpoint = None,
@@ -199,9 +217,12 @@ def classify(
 ) -> None:
     """Classify files and folders once, without a daemon. Exit code 1 if any file failed."""
     settings = read_settings(context)
-    from daemon.commands.classify import run_batch
+    from daemon.commands.batch.classify import run_batch
+    from daemon.commands.batch.classify_sinks import Extras
 
-    failed = run_batch(settings, paths, format, output, overwrite, formats)
+    summary = output is not None or sys.stderr.isatty()
+    extras = Extras(join, embeddings, segments, least, most, per_label, summary)
+    failed = run_batch(settings, paths, format, output, overwrite, formats, extras)
     raise typer.Exit(1 if failed else 0)
 
 
@@ -227,12 +248,32 @@ def learn(
     A sub-folder `none` holds background and other sounds. See docs/own-sounds.md.
     """
     settings = read_settings(context)
-    from daemon.commands.learn import learn
+    from daemon.commands.batch.learn import learn
 
     for line in learn(settings, clips, output, only_mine, precision):
         typer.echo(line)
     typer.echo(f"wrote {output}; its README.md has all figures")
     typer.echo(f"Next: tinyastd run --checkpoint {output}")
+
+
+@app.command()
+def similar(
+    context: typer.Context,
+    clip: Annotated[Path, typer.Argument(help="A clip, or a folder of clips of one kind.")],
+    paths: Annotated[
+        list[Path],
+        typer.Argument(help="Recordings, folders, and tables by `classify --embeddings`."),
+    ],
+    count: Annotated[int, typer.Option(help="Windows to list.", min=1)] = 20,
+    hop: Annotated[float, typer.Option(help="Seconds from one window to the next.", min=0.1)] = 2.5,
+    config: Config = None,
+    checkpoint: Checkpoint = None,
+) -> None:
+    """Find the windows that sound most like a clip, as CSV, the best first."""
+    settings = read_settings(context)
+    from daemon.commands.batch.similar import similar, table
+
+    typer.echo(table(similar(settings, clip, paths, count, hop)), nl=False)
 
 
 @app.command()
@@ -255,7 +296,7 @@ def reprocess(
 ) -> None:
     """Discard earlier results for these files and classify them again."""
     settings = read_settings(context)
-    from daemon.commands.classify import find_watched
+    from daemon.commands.batch.classify import find_watched
     from daemon.service.inbox import ask_reprocess
 
     found = find_watched(settings, paths)

@@ -173,6 +173,7 @@ def _known(dataset: Dataset, judges: list[Judge], output: Path, changed: bool) -
     """All figures, over the pooled clips of all judges."""
     for judge in judges:
         check_labels(judge, dataset)
+    dataset = replace(dataset, labels=judges[0].classifier.labels)  # with those taught later
     clips = dataset.subset(np.concatenate([judge.numbers for judge in judges]))
     logits = np.concatenate(
         [logits_of(judge, dataset.subset(judge.numbers), _follow) for judge in judges]

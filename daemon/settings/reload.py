@@ -8,9 +8,8 @@ import msgspec
 
 from daemon.settings.schema import Settings
 
-# Workers read these again for each file or live window; a checkpoint is loaded before it takes over;
-# a helper whose table changed is started
-# again. Keys need no reload.
+# Workers read these again for each file or live window; a checkpoint is loaded before it takes
+# over, and a helper whose table changed is started again. Keys need no reload.
 LIVE = (
     "checkpoint", "decision", "events", "audio", "top", "page", "pictures", "privacy", "mqtt",
     "notify", "log",

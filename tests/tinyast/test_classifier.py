@@ -70,6 +70,24 @@ def test_the_best_labels_come_best_first(classifier: tinyast.Classifier) -> None
     assert len(window.top()) == 5
 
 
+def test_a_file_is_classified_as_its_samples_are(
+    classifier: tinyast.Classifier, tmp_path: Path
+) -> None:
+    samples = tone(12, 44_100)
+    soundfile.write(tmp_path / "a.flac", samples, 44_100, subtype="PCM_24")
+    windows = classifier.predict_file(tmp_path / "a.flac")
+    for one, other in zip(windows, classifier.predict(samples, 44_100), strict=True):
+        assert (one.start_s, one.end_s) == (other.start_s, other.end_s)
+        np.testing.assert_allclose(one.scores, other.scores, atol=1e-3)
+    assert repr(windows[1]).startswith(f"<WindowScores 5-10 s: {windows[1].label} ")
+    table = windows.to_pandas(top=2)
+    assert list(table["start_s"]) == [0, 5, 7]
+    assert list(table["label_2"]) == [window.top(2)[1][0] for window in windows]
+    heard = list(classifier.hear_file(tmp_path / "a.flac", start_s=2, end_s=9, most=1))
+    assert [(h.window.start_s, h.window.end_s) for h in heard] == [(2, 7)]
+    assert heard[0].embedding.shape == (64,)
+
+
 def test_a_longer_recording_is_cut_and_its_last_window_ends_with_it(
     classifier: tinyast.Classifier,
 ) -> None:

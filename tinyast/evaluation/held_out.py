@@ -78,8 +78,11 @@ def judge_of_checkpoint(
 
 
 def check_labels(judge: Judge, dataset: Dataset) -> None:
-    """Raise DataError unless model and data set have the same kinds of sound."""
-    if judge.classifier.labels != dataset.labels:
+    """Raise DataError unless the model's kinds are those of the data set, if perhaps with more.
+
+    Kinds that a model was taught later come after the others.
+    """
+    if judge.classifier.labels[: len(dataset.labels)] != dataset.labels:
         raise DataError(
             f"{judge.classifier.checkpoint.path} knows other kinds of sound than the data set has"
         )

@@ -26,7 +26,7 @@ FAMILIAR = 4.0  # logits by which familiarity falls if the distance grows by one
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """What was learnt of `kinds`, K of them, from d features of each window.
+    """A softmax regression of `kinds`, K of them, on d features of each window.
 
     The columns of the softmax are: known before, each of the kinds, and, if `has_none`, sounds of
     no kind.
@@ -59,7 +59,7 @@ class Head:
         before: Sequence[str],
         unknown_below: float | None,
     ) -> Float:
-        """Logits of all kinds, (n, labels), from what the graph gives for n windows.
+        """Logits of all kinds, (n, labels), from the graph's outputs for n windows.
 
         `logits` are (n, before), `embedding` (n, embedding), `audioset` (n, 527) or None. The best
         of the new logits is how familiar the window is, as it is for the graph's own.
@@ -138,7 +138,7 @@ class Head:
 def read_head(path: Path) -> Head:
     """The head that `Head.save` wrote. Raises CheckpointError."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as data, np.load(data, allow_pickle=False) as file:
             only_mine, has_none = (bool(flag) for flag in file["flags"])
             return Head(
                 kinds=tuple(str(kind) for kind in file["kinds"]),

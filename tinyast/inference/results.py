@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class HeardWindow:
-    """What the graph gives for one window, before any head for kinds that were taught later."""
+    """The engine's outputs for one window."""
 
     window: Window
     rms_dbfs: float

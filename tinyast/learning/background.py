@@ -1,6 +1,6 @@
-"""What a head is told of all other sounds: those that the checkpoint knew before, and of no kind.
+"""All other sounds, for a head to learn from: the kinds that the checkpoint knew, and of no kind.
 
-A checkpoint keeps a file of what its graph gives for a few hundred of its own training clips. Where
+A checkpoint keeps its graph's outputs for a few hundred of its own training clips in a file. If
 that is missing, or of another graph, embeddings are drawn from the statistics of each kind that
 are among the weights; AudioSet's scores cannot be drawn, so the head then does without them.
 """
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Background:
-    """What the graph gives for m windows of other sounds, and how kinds spread in embeddings."""
+    """The graph's outputs for m windows of other sounds, and how kinds spread in embeddings."""
 
     embedding: Float  # (m, embedding)
     audioset: Float | None  # (m, 527)
@@ -45,7 +45,7 @@ def read_background(checkpoint: Checkpoint) -> Background:
     path = checkpoint.path / REFERENCE
     if path.is_file():
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as data, np.load(data, allow_pickle=False) as file:
                 if str(file["graph"]) == sha256(checkpoint.file(GRAPH)):
                     embedding = file["embedding"].astype(np.float32)
                     targets = file["targets"].astype(np.int64)

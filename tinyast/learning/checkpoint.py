@@ -1,4 +1,4 @@
-"""Write what was learnt as a checkpoint: the files of the one it began from, and a head."""
+"""Write a head as a checkpoint: with the files of the one that it was learnt from."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _copy(base: Path, made: Path) -> None:
 
 
 def _rename(base: Checkpoint, made: Path, name: str) -> None:
-    """Give it a name and a version of its own: they say what a score means."""
+    """Give it another name and version: a score means something else now."""
     config = json.loads((made / CONFIG).read_text(encoding="utf-8"))
     config["name"], config["learnt_from"] = name, base.model
     config["version"] = f"{base.version}+{sha256(made / HEAD)[:8]}"

@@ -20,7 +20,7 @@ Numbers = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """What the graph gives for n windows of clips with labels."""
+    """The graph's outputs for n windows of clips with labels."""
 
     logits: Float  # (n, kinds known before)
     embedding: Float  # (n, embedding)
@@ -46,7 +46,7 @@ class Examples:
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """What the checkpoint could tell before."""
+    """The checkpoint as it was before."""
 
     labels: tuple[str, ...]
     unknown_below: float | None

@@ -71,7 +71,7 @@ def log_loss(logits: Array, targets: Targets, weight: Array) -> float:
 
 
 def temperature(logits: Array, targets: Targets, weight: Array) -> float:
-    """What divides `logits` best (Guo et al. 2017), from 0.3 to 3: few clips say no more.
+    """The best divisor of `logits` (Guo et al. 2017), from 0.3 to 3: few clips say no more.
 
     By golden sections of its logarithm, in which the loss has one minimum.
     """

@@ -1,4 +1,4 @@
-"""What a lesson came to: figures of each kind, confusions, clips to look at. As a page of text."""
+"""The results of a lesson: figures of each kind, confusions, clips to look at."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ OUTLIERS = 98.0  # per cent of the examples count as like their kind
 
 @dataclass(frozen=True, eq=False)
 class Lesson:
-    """A head, and what heads that had not heard an example's recording said of it."""
+    """A head, and for each example the logits of a head that had not heard its recording."""
 
     head: Head
     labels: tuple[str, ...]  # all kinds of the result

@@ -239,4 +239,5 @@ def unjudged(output: bytes) -> bytes:
     for pattern, mask in spaced:
         output = re.sub(pattern, mask, output)
     output = re.sub(rb'"(threshold|decision|reason)": [^,]*', rb'"\1": #', output)
+    output = re.sub(rb"(?m)^(path,.*,reason),.*$", rb"\1", output)  # columns added since
     return re.sub(rb"(?m)^\"?/.*/(classify/.*?\.wav\"?,[0-9.]+,[0-9.]+),.*$", rb"\1", output)

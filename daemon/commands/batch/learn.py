@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from daemon.commands.classify import progress
+from daemon.commands.batch.classify import progress
 from daemon.errors import SettingsError
 from daemon.monitoring.logging import printable
 from daemon.settings.schema import Settings
@@ -69,7 +69,7 @@ def _check(given: Path, examples: Examples, only_mine: bool) -> None:
 
 
 def _hear(classifier: Classifier, clips: Sequence[Clip]) -> tuple[Examples, list[tuple[str, str]]]:
-    """What the graph gives for the clips, and the clips that cannot be read, with the reason."""
+    """The graph's outputs for the clips, and the clips that cannot be read, with the reason."""
     heard: list[HeardWindow] = []
     numbers: list[int] = []
     unread: list[tuple[str, str]] = []

@@ -7,30 +7,32 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import TextIO
 
 from msgspec.structs import replace
 
-from daemon.commands.classify_output import CSV_FIELDS, ROWS, Result, finished_in, shown
+from daemon.commands.batch.classify_output import SOURCE, Result, finished_in, shown
+from daemon.commands.batch.classify_sinks import Extras, Sink, kind_of, sink
 from daemon.errors import SettingsError
 from daemon.host.files import opened
 from daemon.journal.ledger import Identity, claim
 from daemon.monitoring.logging import printable
 from daemon.pipeline.decision import check_labels
-from daemon.pipeline.prediction import RecordingReader, Rules
-from daemon.protocol.messages import file_source, now
+from daemon.pipeline.prediction import RecordingReader, Rules, ask
+from daemon.protocol.messages import Error, Prediction, Source, digest, file_source, now
 from daemon.settings.schema import Folder, Settings
 from daemon.sources.folder.scan import Scope, Walk
+from tinyast.arrays import Float
 from tinyast.audio.content import Content
 from tinyast.audio.decoding import FORMATS
+from tinyast.audio.windows import Window
 from tinyast.classifier import Classifier
 from tinyast.errors import AudioError
 from tinyast.inference.allocator import keep_freed_memory
-
-SOURCE = "classify"
+from tinyast.inference.engine import EMBEDDING
 
 
 @dataclass(frozen=True)
@@ -42,15 +44,18 @@ class Batch:
     rules: Rules
     node: str
     workers: int
+    embed: bool = False  # whether results have embeddings too
 
     @classmethod
-    def load(cls, settings: Settings, folder: Folder) -> Batch:
+    def load(cls, settings: Settings, folder: Folder, embed: bool = False) -> Batch:
         """Load the model. Raises SettingsError for labels that it does not know."""
         keep_freed_memory(settings.worker_count)
         classifier = Classifier.load(settings.checkpoint_path, settings.engine)
         check_labels(settings.decision, classifier.labels)
         rules, workers = Rules.of(settings), settings.worker_count
-        return cls(classifier, folder, rules, settings.node, workers)
+        if embed:
+            classifier.check_embeds()
+        return cls(classifier, folder, rules, settings.node, workers, embed)
 
     def windows_of(self, path: bytes) -> int:
         """The number of windows in a file; -1 if it cannot be read."""
@@ -61,21 +66,40 @@ class Batch:
 
     def classify(self, path: bytes) -> Result:
         """Classify every window of one file."""
-        source = file_source(SOURCE, path)
+        source, error = file_source(SOURCE, path), None
+        file_id = digest(SOURCE, path)  # until the file is open
+        messages: list[Prediction] = []
+        embeddings: list[Float] = []
         try:
             with opened(path) as fd:
                 stat = os.fstat(fd)
-                reader = self._reader(Content(fd, stat.st_size), path)
                 file_id = claim(path, SOURCE, Identity.of(stat), None).file_id
-                messages = [reader.predict(window, source, file_id) for window in reader.plan]
-                defect = reader.defect
-        except AudioError as error:
-            return Result(path, [], f"{error} ({error.code})")
-        except OSError as error:
-            return Result(path, [], error.strerror or str(error))
+                reader = self._reader(Content(fd, stat.st_size), path)
+                for window in reader.plan:
+                    message, embedding = self._window(reader, window, source, file_id)
+                    messages.append(message)
+                    embeddings += embedding
+                if reader.defect is not None:
+                    error = Error(reader.defect.code, str(reader.defect))
+        except AudioError as fault:
+            error = Error(fault.code, str(fault))
+        except OSError as fault:
+            error = Error("unreadable", fault.strerror or str(fault))
         # As the daemon publishes them, without their place in a stream.
         published = [replace(each, node=self.node, published_at=now()) for each in messages]
-        return Result(path, published, None if defect is None else f"{defect} ({defect.code})")
+        return Result(path, published, error, file_id, tuple(embeddings))
+
+    def _window(
+        self, reader: RecordingReader, window: Window, source: Source, file_id: str
+    ) -> tuple[Prediction, list[Float]]:
+        """The prediction, and the embedding if it is wanted."""
+        if not self.embed:
+            return reader.predict(window, source, file_id), []
+        features = reader.features(window)
+        picture = features.picture[None]
+        [(logits, speech)] = ask(self.classifier, picture, self.rules)
+        (embedding,) = self.classifier.engine.run(picture, (EMBEDDING,))
+        return reader.result(window, features, logits, source, file_id, speech), [embedding[0]]
 
     def _reader(self, content: Content, path: bytes) -> RecordingReader:
         return RecordingReader(content, path, self.folder, self.classifier, self.rules)
@@ -95,40 +119,59 @@ class Batch:
 def run_batch(
     settings: Settings,
     paths: Sequence[Path],
-    kind: str,
+    kind: str | None,
     output: Path | None,
     overwrite: bool,
     formats: str | None,
+    extras: Extras,
 ) -> int:
-    """Classify everything named; return how many files failed."""
-    folder = _folder(settings, formats)
-    found = find(paths, folder)
+    """Classify everything named; return how many files failed.
+
+    `kind` is a format of results; None for the one that the suffix of `output` says.
+    """
+    kind = kind_of(kind, output)
+    folder = folder_settings(settings, formats)
+    found, missing = find(paths, folder)
+    if not found and missing:
+        raise SettingsError(f"there is no file or folder {shown(missing[0])}")
     if not found:
         raise SettingsError(f"no {'/'.join(folder.looks_at())} files there")
-    batch = Batch.load(settings, folder)
+    batch = Batch.load(settings, folder, extras.embeddings is not None)
     finished = set() if overwrite else _finished(batch, output, kind)
     todo = [path for path in found if shown(path) not in finished]
-    failed = 0
-    with _opened_output(output, bool(finished)) as out, progress(len(todo)) as advance:
-        if kind == "csv" and not (output is not None and out.tell()):
-            out.write(",".join(CSV_FIELDS) + "\n")
-        for result in batch.results(todo):
-            out.write(ROWS[kind](result))
-            out.flush()
-            advance()
-            if result.error is not None:
-                failed += 1
-                print(f"{printable(shown(result.path))}: {result.error}", file=sys.stderr)
+    with ExitStack() as stack:
+        out = stack.enter_context(closing(sink(kind, output, bool(finished), extras.join)))
+        more = [stack.enter_context(closing(each)) for each in extras.sinks()]
+        advance = stack.enter_context(progress(len(todo)))
+        lost = (Result(p, [], GONE, digest(SOURCE, p)) for p in missing if shown(p) not in finished)
+        failed = _pass_on(chain(lost, batch.results(todo)), [out, *more], advance)
     if failed:
-        print(f"{failed} of {len(todo)} files failed", file=sys.stderr)
+        print(f"{failed} of {len(todo) + len(missing)} files failed", file=sys.stderr)
+    return failed
+
+
+GONE = Error("vanished", "there is no such file or folder")
+
+
+def _pass_on(results: Iterable[Result], sinks: Sequence[Sink], advance: Callable[[], None]) -> int:
+    """Give each result to all sinks; the number of files that failed."""
+    failed = 0
+    for result in results:
+        for each in sinks:
+            each.add(result)
+        advance()
+        if result.error is not None:
+            failed += 1
+            words = f"{result.error.text} ({result.error.code})"
+            print(f"{printable(shown(result.path))}: {words}", file=sys.stderr)
     return failed
 
 
 def _finished(batch: Batch, output: Path | None, kind: str) -> set[str]:
     """Paths whose results an earlier call wrote to `output`. Raises SettingsError for a table."""
-    if output is None or not output.exists() or not output.stat().st_size:
+    if output is None or output.is_dir() or not output.exists() or not output.stat().st_size:
         return set()
-    if kind == "table":
+    if kind not in ("csv", "jsonl"):
         raise SettingsError(f"{output} exists; use --overwrite, or csv or jsonl to go on with it")
     finished = finished_in(output, kind, batch.windows_of)
     print(f"resuming: {len(finished)} files already in {output}", file=sys.stderr)
@@ -142,7 +185,7 @@ def find_watched(settings: Settings, paths: Sequence[Path]) -> list[bytes]:
         whole = os.path.realpath(path)
         for folder in settings.folder:
             if whole == folder.path or Path(whole).is_relative_to(folder.path):
-                found += find([Path(whole)], folder)
+                found += find_all([Path(whole)], folder)
                 break
         else:
             watched = ", ".join(folder.path for folder in settings.folder)
@@ -150,29 +193,20 @@ def find_watched(settings: Settings, paths: Sequence[Path]) -> list[bytes]:
     return found
 
 
-def _folder(settings: Settings, formats: str | None) -> Folder:
-    """Settings for reading files: those of the first configured folder, but recursive."""
+def folder_settings(settings: Settings, formats: str | None, every_format: bool = False) -> Folder:
+    """Settings for reading files: those of the first configured folder, but recursive.
+
+    Raises SettingsError for a format that is not known.
+    """
     import msgspec
 
     first = settings.folder[0] if settings.folder else Folder(path=".")
     names = first.formats if formats is None else tuple(formats.lower().split(","))
+    names = FORMATS if every_format else names
     if unknown := [name for name in names if name not in FORMATS]:
         raise SettingsError(f"--formats names {unknown[0]!r}; known are {', '.join(FORMATS)}")
-    suffixes = first.suffixes if formats is None else ()
+    suffixes = first.suffixes if formats is None and not every_format else ()
     return msgspec.structs.replace(first, recursive=True, formats=names, suffixes=suffixes)
-
-
-@contextmanager
-def _opened_output(output: Path | None, go_on: bool) -> Iterator[TextIO]:
-    if output is None:
-        yield sys.stdout
-        return
-    try:
-        handle = output.open("a" if go_on else "w", encoding="utf-8", newline="")
-    except OSError as error:
-        raise SettingsError(f"cannot write {output}: {error.strerror}") from error
-    with handle:
-        yield handle
 
 
 @contextmanager
@@ -190,10 +224,10 @@ def progress(total: int) -> Iterator[Callable[[], None]]:
         yield lambda: bar.advance(task)
 
 
-def find(paths: Sequence[Path], folder: Folder) -> list[bytes]:
-    """The files named, and those in the folders named, in order. Raises SettingsError."""
-
+def find(paths: Sequence[Path], folder: Folder) -> tuple[list[bytes], list[bytes]]:
+    """The files named, and those in the folders named, in order; and those that are not there."""
     found: list[bytes] = []
+    missing: list[bytes] = []
     for path in paths:
         whole = os.fsencode(os.path.abspath(path))
         if os.path.isdir(whole):
@@ -201,5 +235,13 @@ def find(paths: Sequence[Path], folder: Folder) -> list[bytes]:
         elif os.path.exists(whole):
             found.append(whole)
         else:
-            raise SettingsError(f"there is no file or folder {path}")
-    return list(dict.fromkeys(found))
+            missing.append(whole)
+    return list(dict.fromkeys(found)), list(dict.fromkeys(missing))
+
+
+def find_all(paths: Sequence[Path], folder: Folder) -> list[bytes]:
+    """As `find`. Raises SettingsError if one of `paths` is not there."""
+    found, missing = find(paths, folder)
+    if missing:
+        raise SettingsError(f"there is no file or folder {shown(missing[0])}")
+    return found

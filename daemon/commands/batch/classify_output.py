@@ -13,9 +13,23 @@ from pathlib import Path
 import msgspec
 
 from daemon.errors import SettingsError
-from daemon.protocol.messages import Prediction, file_source, to_json
+from daemon.protocol.messages import (
+    Error,
+    Message,
+    Prediction,
+    file_end,
+    file_source,
+    to_json,
+)
+from tinyast.arrays import Float
 
-CSV_FIELDS = ("path", "start_s", "end_s", "label", "score", "decision", "reason")
+SOURCE = "classify"  # the source in messages
+
+CSV_FIELDS = (
+    "path", "start_s", "end_s", "label", "score", "decision", "reason",
+    "started_at", "clock", "rms_dbfs", "label_2", "score_2", "label_3", "score_3", "model", "error",
+)  # fmt: skip
+FAILED = "failed"  # the decision in the row of a file that cannot be read to its end
 CSV_HEADER = ",".join(CSV_FIELDS).encode() + b"\n"
 
 
@@ -25,7 +39,9 @@ class Result:
 
     path: bytes
     predictions: list[Prediction]
-    error: str | None = None
+    error: Error | None = None
+    file_id: str = ""
+    embeddings: tuple[Float, ...] = ()  # (d,) of each prediction's window, if asked for
 
 
 def csv_rows(result: Result) -> str:
@@ -37,23 +53,30 @@ def csv_rows(result: Result) -> str:
         window, path = item.window, item.source.path or ""
         # Python before 3.13 leaves a carriage return unquoted, which no reader takes.
         writer = plain if "\r" not in path else quoted
+        others = [cell for each in item.top[1:3] for cell in (each.label, each.score)]
         writer.writerow(
             [
-                path,
-                window.start_s,
-                window.end_s,
-                item.label,
-                item.score,
-                item.decision,
-                item.reason or "",
+                path, window.start_s, window.end_s, item.label, item.score, item.decision,
+                item.reason or "", window.started_at, window.clock, item.rms_dbfs,
+                *[*others, "", "", "", ""][:4], f"{item.model.name} {item.model.version}", "",
             ]
-        )
+        )  # fmt: skip
+    if result.error is not None:
+        path = shown(result.path)
+        empty = [""] * (len(CSV_FIELDS) - 8)
+        cells = [path, "", "", "", "", FAILED, result.error.code, *empty, result.error.text]
+        (plain if "\r" not in path else quoted).writerow(cells)
     return text.getvalue()
 
 
 def jsonl_rows(result: Result) -> str:
-    """JSON lines of one file."""
-    spaced = (msgspec.json.format(to_json(item), indent=0) for item in result.predictions)
+    """JSON lines of one file: its predictions, and a file message if it failed."""
+    messages: list[Message] = [*result.predictions]
+    if result.error is not None:
+        source = file_source(SOURCE, result.path)
+        windows = len(result.predictions)
+        messages.append(file_end(source, result.file_id, FAILED, windows, result.error))
+    spaced = (msgspec.json.format(to_json(item), indent=0) for item in messages)
     return "".join(line.decode() + "\n" for line in spaced)
 
 
@@ -88,7 +111,9 @@ def finished_in(output: Path, kind: str, windows_of: Callable[[bytes], int]) -> 
     paths = [_path_of(row, kind) for row in rows[first:]]
     if paths:
         last = paths[-1]
-        if paths.count(last) != windows_of(os.fsencode(last)):
+        if not _ends_with_error(rows[-1], kind) and paths.count(last) != windows_of(
+            os.fsencode(last)
+        ):
             keep = paths.index(last)
             paths, rows = paths[:keep], rows[: first + keep]
     with output.open("r+b") as handle:
@@ -122,6 +147,14 @@ def _path_of(row: bytes, kind: str) -> str:
         return str(json.loads(text)["source"]["path"])
     except (ValueError, KeyError, TypeError, StopIteration, IndexError, csv.Error) as error:
         raise SettingsError(_FOREIGN) from error
+
+
+def _ends_with_error(row: bytes, kind: str) -> bool:
+    """Whether the row is the last one of a file that failed."""
+    if kind == "csv":
+        cells = next(csv.reader(io.StringIO(row.decode("utf-8"), newline="")))
+        return len(cells) == len(CSV_FIELDS) and cells[5] == FAILED
+    return bool(json.loads(row).get("type") == "file")
 
 
 def shown(path: bytes) -> str:

@@ -1,0 +1,1 @@
+"""Commands that work through files without a daemon: classify, learn, similar."""

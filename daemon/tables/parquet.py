@@ -1,0 +1,125 @@
+"""Parquet: tables of predictions, and of embeddings. Needs pyarrow, from the extra `tables`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from daemon.errors import DaemonError
+from tinyast.arrays import Float
+
+if TYPE_CHECKING:
+    import pyarrow
+
+AT_ONCE = 1_000  # rows in memory
+
+
+class CannotWrite(DaemonError):
+    """A table cannot be written or read."""
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """A window with its embedding, (d,), and the model that it is by."""
+
+    path: str
+    start_s: float
+    end_s: float
+    model: str
+    embedding: Float
+
+
+def check_parquet() -> None:
+    """Raise CannotWrite if pyarrow is missing."""
+    if find_spec("pyarrow") is None:
+        raise CannotWrite("Parquet needs pyarrow: pip install 'tinyast[tables]'")
+
+
+class _Writer:
+    """Writes rows to a Parquet file, some at a time. `close` ends the file."""
+
+    columns: ClassVar[dict[str, str]]  # name and type; `vector` for a list of float32
+
+    def __init__(self, path: Path) -> None:
+        """Raises CannotWrite if `path` cannot be written, or pyarrow is missing."""
+        check_parquet()
+        import pyarrow
+        import pyarrow.parquet
+
+        vector = pyarrow.list_(pyarrow.float32())
+        types = {"text": pyarrow.string(), "number": pyarrow.float64(), "vector": vector}
+        self._fields = pyarrow.schema([(name, types[kind]) for name, kind in self.columns.items()])
+        try:
+            self._writer = pyarrow.parquet.ParquetWriter(path, self._fields)
+        except OSError as error:
+            raise CannotWrite(f"cannot write {path}: {error.strerror or error}") from error
+
+    def _add(self, rows: Sequence[Mapping[str, object]]) -> None:
+        import pyarrow
+
+        if rows:
+            self._writer.write_table(pyarrow.Table.from_pylist(rows, schema=self._fields))
+
+    def close(self) -> None:
+        """End the file."""
+        self._writer.close()
+
+
+class TableWriter(_Writer):
+    """Predictions by column; a column that a row lacks is empty."""
+
+    columns: ClassVar[dict[str, str]] = {
+        **dict.fromkeys(("path", "label", "decision", "reason", "started_at", "clock"), "text"),
+        **dict.fromkeys(("label_2", "label_3", "model", "error"), "text"),
+        **dict.fromkeys(("start_s", "end_s", "score", "rms_dbfs", "score_2", "score_3"), "number"),
+    }
+
+    def write(self, rows: Sequence[Mapping[str, object]]) -> None:
+        """Add rows, as names and values of columns."""
+        self._add(rows)
+
+
+class EmbeddingWriter(_Writer):
+    """Embeddings."""
+
+    columns: ClassVar[dict[str, str]] = {
+        "path": "text",
+        "start_s": "number",
+        "end_s": "number",
+        "model": "text",
+        "embedding": "vector",
+    }
+
+    def write(self, rows: Iterable[Embedded]) -> None:
+        """Add rows."""
+        self._add([vars(row) for row in rows])
+
+
+def read_embeddings(path: Path) -> Iterator[Embedded]:
+    """The rows of a table that `EmbeddingWriter` wrote. Raises CannotWrite if it is none."""
+    check_parquet()
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            if missing := set(EmbeddingWriter.columns) - set(file.schema_arrow.names):
+                raise CannotWrite(
+                    f"{path} has no column {min(missing)}: name a table that "
+                    "`tinyastd classify --embeddings` wrote"
+                )
+            for batch in file.iter_batches(AT_ONCE, columns=list(EmbeddingWriter.columns)):
+                yield from _rows(batch)
+    except (OSError, pyarrow.ArrowException) as error:
+        raise CannotWrite(f"{path} cannot be read as Parquet: {error}") from error
+
+
+def _rows(batch: pyarrow.RecordBatch) -> Iterator[Embedded]:
+    for row in batch.to_pylist():
+        embedding = np.array(row["embedding"], np.float32)
+        yield Embedded(row["path"], row["start_s"], row["end_s"], row["model"], embedding)
