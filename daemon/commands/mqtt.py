@@ -45,7 +45,7 @@ def mqtt(
     """Forward messages to an MQTT broker, and introduce the daemon to Home Assistant.
 
     The table [mqtt] of the settings says where the broker is and what it gets. With that table,
-    `tinyastd run` forwards by itself.
+    `tinyastd run` does this in a process beside the daemon.
     """
     settings = read_settings(context)
     from daemon.host.parent import report_ready

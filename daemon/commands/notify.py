@@ -35,7 +35,7 @@ def notify(
     """Send notifications to a phone, by mail, or to any service that Apprise knows.
 
     Each table [[notify]] of the settings is a rule with its services. With one, `tinyastd run`
-    notifies by itself.
+    does this in a process beside the daemon.
     """
     settings = read_settings(context)
     from daemon.host.parent import report_ready, report_trouble

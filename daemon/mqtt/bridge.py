@@ -1,7 +1,7 @@
 """Forward messages from a daemon to a broker, each at least once, in the order of their `seq`.
 
-The journal is the only queue: while the broker is away, nothing is read from the daemon. With the
-next connection, the bridge goes on after the last message that the broker has acknowledged.
+The journal is the only queue: while the broker is away, the bridge does not read from the daemon.
+With the next connection it goes on after the last message that the broker has acknowledged.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Daemon:
 
 
 class Bridge:
-    """From one daemon to one broker. `since`: begin after this seq, whatever was sent before.
+    """From one daemon to one broker. `since`: begin after this seq, even if it was sent before.
 
     Raises StartError or SettingsError if it cannot begin.
     """

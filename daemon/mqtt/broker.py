@@ -1,7 +1,7 @@
 """One connection to an MQTT broker: publish, and follow its acknowledgements.
 
 The home of the MQTT library. A connection that is lost stays lost; its owner makes another and
-publishes again what was not acknowledged, so that the order is always that of the journal.
+publishes again all that was not acknowledged, so that the order is always that of the journal.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ class BrokerAway(Exception):
 
 
 class BrokerRefuses(Exception):
-    """The broker can be reached and does not accept this client; the text says what to change."""
+    """The broker does not accept this client; the text says how to change that."""
 
 
 class Broker:
-    """A connection. `open` it, and `close` it in the end, whatever happened in between.
+    """A connection. `open` it, and `close` it in the end, after errors too.
 
     `will`: the topic where the broker publishes `offline`, retained, when the connection is lost.
     """
@@ -216,7 +216,7 @@ def read_password(settings: Mqtt) -> str:
 
 
 def tls_context(settings: Mqtt) -> ssl.SSLContext:
-    """What the settings say about certificates. Raises SettingsError."""
+    """Certificates as the settings name them. Raises SettingsError."""
     try:
         context = ssl.create_default_context(cafile=settings.ca_file or None)
     except (OSError, ssl.SSLError) as error:

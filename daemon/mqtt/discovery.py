@@ -191,7 +191,7 @@ def _reachable(state: str) -> Entity:
 def _of_sounds(
     node: str, place: tuple[str, str], labels: tuple[str, ...], events: bool
 ) -> Iterator[Entity]:
-    """What only a microphone has: events, and gaps."""
+    """Entities of a microphone alone: events and gaps."""
     yield Entity(
         "sensor",
         "last_gap",

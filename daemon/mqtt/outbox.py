@@ -23,7 +23,7 @@ class Outbox:
     def send(
         self, topic: str, content: bytes, confirms: Head | None = None, retain: bool = False
     ) -> Head | None:
-        """Send at QoS 1. Waits while too many are on their way; returns what `settle` would."""
+        """Send at QoS 1. Waits while too many are on their way; returns the same as `settle`."""
         confirmed = None
         while len(self._pending) >= self._broker.window:
             self._wait(WAIT_S)

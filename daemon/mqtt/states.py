@@ -1,4 +1,4 @@
-"""What the broker retains: the newest state of the daemon, of its sources and of their sounds.
+"""States that the broker retains: the newest of the daemon, of its sources and of their sounds.
 
 The topics of one node, below `tinyast/<node>/`; all but the first are JSON as in the messages:
 

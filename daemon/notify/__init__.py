@@ -1,1 +1,1 @@
-"""Send notifications about what a daemon hears, through any service that Apprise knows."""
+"""Send notifications about sounds that a daemon hears, through any service that Apprise knows."""

@@ -8,7 +8,7 @@ from daemon.notify.rules import Found
 
 
 class Digest(Struct):
-    """What came of one label during its cooldown."""
+    """Sounds of one label during its cooldown."""
 
     count: int
     first: str  # local times

@@ -50,8 +50,8 @@ class _Status(Struct):
 class Notifier:
     """From one daemon to the services of all rules.
 
-    `report` gets the words about what could not be delivered. Raises SettingsError or StartError if
-    it cannot begin.
+    `report` gets words about notifications that could not be delivered. Raises SettingsError or
+    StartError if it cannot begin.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class Notifier:
                 status = msgspec.convert(answer, _Status)
                 self._position = Position(max(status.last.values(), default=0), status.journal)
                 self._keep()
-                log.info("the first start: notifying of what comes after %d", self._position.seq)
+                log.info("the first start: begins after message %d", self._position.seq)
             except (NoAnswer, msgspec.ValidationError):
                 if not waiting:
                     log.warning("no daemon answers at %s yet; waiting for one", self._replay)
@@ -179,7 +179,7 @@ class Notifier:
                     self._outbox.add(rule.name, title, text, now + wanted.give_up, {})
 
     def _keep(self) -> None:
-        """Write everything in one transaction: nothing is forgotten, and nothing notified again."""
+        """Write everything in one transaction: a kill neither loses nor repeats a notification."""
         try:
             self._outbox.keep({"position": self._position, "cooldowns": self._cooldowns})
         except CannotKeep as error:

@@ -1,4 +1,4 @@
-"""What is to be delivered, kept on disk until it is: each service has its own queue and pace."""
+"""Notifications on disk until they are delivered: each service has its own queue and pace."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ SAMPLE = {  # of the fields, for templates to be tried with
 
 
 class Absent:
-    """A field that a message lacks: written as a dash, whatever its format."""
+    """A field that a message lacks: written as a dash in any format."""
 
     def __format__(self, spec: str) -> str:
         return "-"
@@ -65,7 +65,7 @@ class Rule:
                 ) from error
 
     def find(self, message: Message) -> Found | None:
-        """What to notify of this message; None if the rule does not want it."""
+        """A sound to notify of; None if the rule does not want it."""
         wanted = self.settings
         if isinstance(message, Event) and message.state in wanted.on:
             score, began = message.peak_score, message.started_at

@@ -56,7 +56,7 @@ class Service:
                 "https://github.com/caronc/apprise/wiki lists them"
             )
         (service,) = self._apprise
-        # Without the query, which may hold secrets as well.
+        # Without the query, which may hold secrets too.
         shown: object = service.url(privacy=True)  # type: ignore[no-untyped-call]
         self.name = str(shown).partition("?")[0]
         self.takes_files = bool(getattr(service, "attachment_support", False))
@@ -77,7 +77,7 @@ class Service:
             stack.callback(logger.removeHandler, with_reasons)
             try:
                 done = self._apprise.notify(body=text, title=title, attach=files)
-            except TypeError as error:  # Apprise: nothing to send, or an address it cannot use
+            except TypeError as error:  # Apprise: an empty message, or an address it cannot use
                 return str(error)
         return None if done else "; ".join(with_reasons.texts) or "the service did not take it"
 

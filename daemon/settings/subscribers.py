@@ -10,7 +10,7 @@ Port = Annotated[int, Meta(ge=0, le=65_535)]
 
 
 class HomeAssistant(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """`[mqtt.home_assistant]`: Home Assistant finds the daemon and its sources by itself."""
+    """`[mqtt.home_assistant]`: introduce the daemon and its sources to Home Assistant."""
 
     prefix: str = "homeassistant"  # of discovery topics, as in Home Assistant's MQTT settings
     labels: tuple[str, ...] = ()  # that have a binary sensor at each microphone
