@@ -30,6 +30,7 @@ endif
 .PHONY: lock dist deb sbom audit release clean
 
 run: setup  ## set up and start the daemon with its page
+	@echo "starting tinyastd; it watches data/test and says where its page is"
 	$(BIN)/tinyastd run --page
 
 test: dev lint types tests  ## set up and run lint, types and all tests
@@ -38,15 +39,18 @@ setup: $(VENV)/.base
 dev: $(VENV)/.dev
 
 $(VENV)/bin/python:
+	@echo "making a virtual environment in $(VENV)"
 	$(PYTHON) -m venv $(VENV)
 
 # Every file that pip installs is held to the hashes of a lock file; CONTRIBUTING.md says how to change one.
 $(VENV)/.base: pyproject.toml $(LOCKS)/base.txt $(VENV)/bin/python
+	@echo "installing tinyast and its libraries into $(VENV); this takes about a minute, once"
 	$(PIP) install --no-deps --require-hashes -r $(LOCKS)/base.txt
 	$(PIP) install --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml $(LOCKS)/dev.txt $(LOCKS)/torch.txt $(VENV)/bin/python
+	@echo "installing torch and the development tools into $(VENV); this takes minutes, once"
 	$(PIP) install --no-deps --require-hashes -r $(LOCKS)/dev.txt
 	$(LOCKS)/torch.sh "$(TORCH)" $(PIP)
 	$(PIP) install --no-build-isolation -e '.[dev]'

@@ -138,7 +138,7 @@ def listen(
     """Print messages as they arrive, without a gap; times are local, with their offset from UTC."""
     settings = read_settings(context)
     from daemon.client import Client, NoAnswer
-    from daemon.commands.listen import Lines, Screen
+    from daemon.commands.listen import follow
     from daemon.commands.listen_filter import Wanted, check_topic, unknown_labels
     from tinyast.inference.checkpoint import read_checkpoint
 
@@ -148,30 +148,13 @@ def listen(
     if label:
         for words in unknown_labels(label, read_checkpoint(settings.checkpoint_path).labels):
             typer.echo(words, err=True)
-    wanted = Wanted(frozenset(label or ()), accepted)
-    lines = Lines(wanted, by_file)
-
     keys = _client_keys(server_key, own_key)
     with Client(settings.publish, settings.replay, since, (topic,), keys=keys) as client:
         try:
             client.status()
         except NoAnswer:
             typer.echo(f"no daemon answers at {settings.replay} yet; waiting for one", err=True)
-        screen = Screen(sys.stdout, lines) if sys.stdout.isatty() and not json else None
-        try:
-            if screen is not None:
-                screen.follow(client)
-            for received in client:
-                content = received.content
-                text = lines.of(content)
-                if json:
-                    text = received.body.decode() if wanted.passes(content) else None
-                if text is not None:
-                    print(text, flush=True)
-        except (KeyboardInterrupt, BrokenPipeError):
-            if screen is not None:
-                screen.leave()
-            sys.stderr.close()
+        follow(client, Wanted(frozenset(label or ()), accepted), json, by_file)
 
 
 @app.command()

@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 
 import daemon
-from daemon.client import Client, NoAnswer
+from daemon.client import NoAnswer, ask_status
 from daemon.commands.doctor_trust import daemon_user, exposures
+from daemon.commands.status import level
 from daemon.delivery.endpoints import bind
 from daemon.errors import DaemonError
 from daemon.host.locks import holder, lock_path
@@ -101,6 +102,8 @@ def check_trust(settings: Settings, config: Path | None) -> Iterator[Check]:
 
 def check_folder(folder: Folder) -> Check:
     name = f"folder {folder.name}"
+    if os.path.isfile(folder.path):
+        return Check(name, FAIL, f"{folder.path} is a file", "name its folder")
     if not os.path.isdir(folder.path):
         return Check(name, FAIL, f"{folder.path} does not exist", f"mkdir -p {folder.path}")
     if not os.access(folder.path, os.R_OK | os.X_OK):
@@ -136,9 +139,9 @@ def check_microphone(settings: Microphone) -> Check:
         sample = record(settings)
     except DaemonError as error:
         return Check(name, FAIL, str(error), "`tinyastd devices` lists the inputs")
-    text = f"`{sample.device}` at {sample.rate} Hz, {sample.level_dbfs:.1f} dBFS"
+    text = f"`{sample.device}` at {sample.rate} Hz, {level(sample.level_dbfs)}"
     if sample.zeros:
-        return Check(name, WARN, f"{text}: exact zeros", "unmute it, and allow this user to record")
+        return Check(name, WARN, text, "unmute it, and allow this user to record")
     if sample.clipped > 0.001:
         return Check(
             name, WARN, f"{text}: {sample.clipped:.1%} of samples clip", "turn the gain down"
@@ -253,9 +256,11 @@ def check_audio(settings: Settings) -> Check:
     )
 
 
-def check_endpoints(settings: Settings, running: str | None) -> Check:
+def check_endpoints(settings: Settings, running: Running | None) -> Check:
+    if running is not None and running.ours:
+        return Check("endpoints", OK, running.text)
     if running is not None:
-        return Check("endpoints", OK, running)
+        return Check("endpoints", WARN, running.text, running.fix)
     try:
         keys = None if settings.keys_path is None else load_server(settings.keys_path)
         with bind(settings.publish, settings.replay, settings.insecure, keys):
@@ -265,15 +270,15 @@ def check_endpoints(settings: Settings, running: str | None) -> Check:
     return Check("endpoints", OK, f"{settings.publish} and {settings.replay} are free")
 
 
-def check_metrics(settings: Settings, running: str | None) -> Check:
+def check_metrics(settings: Settings, running: Running | None) -> Check:
     from daemon.monitoring.http import parse_address
 
     try:
         host, port = parse_address(settings.metrics, settings.insecure)
     except DaemonError as error:
         return Check("metrics", FAIL, str(error), "use an address such as 127.0.0.1:9100")
-    if running is not None:
-        return Check("metrics", OK, running)
+    if running is not None and running.ours:
+        return Check("metrics", OK, running.text)
     try:
         socket.create_server((host, port)).close()
     except OSError as error:
@@ -282,16 +287,29 @@ def check_metrics(settings: Settings, running: str | None) -> Check:
     return Check("metrics", OK, f"http://{settings.metrics} is free")
 
 
-def _running(settings: Settings) -> str | None:
-    """Describe the daemon that already runs with these settings; None without one."""
+@dataclass(frozen=True)
+class Running:
+    """A daemon that runs already."""
+
+    text: str
+    ours: bool  # it has the state directory of these settings
+    fix: str = ""
+
+
+def _running(settings: Settings) -> Running | None:
+    """The daemon that already runs with these settings, or at their endpoints; None without one."""
     if settings.keys:  # it would not answer a client without a key
         pid = holder(lock_path(settings.state_path))
-        return f"a daemon already runs here (process {pid})" if pid else None
-    with Client(settings.publish, settings.replay) as client:
-        try:
-            answer = client.status(timeout=0.5)
-        except NoAnswer:
-            return None
-    if answer["state"] != str(settings.state_path):
+        return Running(f"a daemon already runs here (process {pid})", True) if pid else None
+    try:
+        answer = ask_status(settings.replay, timeout=0.5)
+    except NoAnswer:
         return None
-    return f"a daemon already runs here (process {answer['pid']}) and answers at both"
+    pid, state = answer["pid"], answer["state"]
+    if state == str(settings.state_path):
+        return Running(f"a daemon already runs here (process {pid}) and answers at both", True)
+    return Running(
+        f"another daemon answers there (process {pid}, state directory {state})",
+        False,
+        f"to check that one, add --state {state}; a second one needs other endpoints",
+    )

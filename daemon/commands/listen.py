@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import sys
 import time
 from collections import deque
 from datetime import datetime
@@ -13,6 +14,7 @@ from msgspec.structs import replace
 
 from daemon.client import Client
 from daemon.commands.listen_filter import ByFile, Wanted
+from daemon.commands.status import level as level_words
 from daemon.host.clock import local
 from daemon.monitoring.logging import printable
 from daemon.protocol.messages import Event, FileEnd, Gap, Message, Prediction, Status
@@ -24,6 +26,25 @@ FLOOR_DBFS = -60.0  # level of an empty meter
 LAST_LABELS = 3
 UNKNOWN = "unknown"  # a state that only the screen knows
 UP, ERASE_BELOW = "\x1b[A", "\r\x1b[J"  # ECMA-48: CUU, ED
+
+
+def follow(client: Client, wanted: Wanted, json: bool, by_file: bool) -> None:
+    """Print a client's messages until interrupted: as JSON or lines, or on a terminal's screen."""
+    lines = Lines(wanted, by_file)
+    screen = Screen(sys.stdout, lines) if sys.stdout.isatty() and not json else None
+    try:
+        if screen is not None:
+            screen.follow(client)
+        for received in client:
+            text = lines.of(received.content)
+            if json:
+                text = received.body.decode() if wanted.passes(received.content) else None
+            if text is not None:
+                print(text, flush=True)
+    except (KeyboardInterrupt, BrokenPipeError):
+        if screen is not None:
+            screen.leave()
+        sys.stderr.close()
 
 
 def line(message: Message) -> str:
@@ -181,5 +202,5 @@ def meter(source: MicrophoneState, labels: deque[str] | tuple[str, ...]) -> str:
     if source.state in ("lost", UNKNOWN):
         why = printable(source.degraded or "")
         return f"{name} [{'-' * METER}] {source.state}: {why}"
-    loud = "exact zeros" if source.silent else f"{level:.1f} dBFS"
+    loud = "digital silence" if source.silent else level_words(level)
     return f"{name} [{bar}] {loud:<11} {', '.join(map(printable, labels))}"

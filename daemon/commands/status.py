@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from daemon.monitoring.logging import printable
 from daemon.protocol.states import DaemonStatus, FolderState, MicrophoneState
 
+LEAST_DBFS = -200.0  # of digital zeros, as in messages
+
 
 def describe(status: DaemonStatus) -> str:
     """Format a daemon's status as lines of text."""
@@ -40,16 +42,21 @@ def _source(source: FolderState | MicrophoneState) -> Iterator[str]:
             yield f"  {source.name:<11} {source.state}, {printable(source.path)}"
         case MicrophoneState():
             device = printable(source.device or "default input")
-            silent = ", exact zeros" if source.silent else ""
             yield f"  {source.name:<11} {source.state}, {device}"
-            yield f"{'':<14}{source.level_dbfs:.1f} dBFS{silent}, {source.gaps} gaps"
+            yield f"{'':<14}{level(source.level_dbfs)}, {source.gaps} gaps"
     if source.degraded:
         yield f"{'':<14}degraded: {source.degraded}"
     if isinstance(source, FolderState) and source.files and source.fault:
         yield f"{'':<14}retrying {source.files['retry']} files: {printable(source.fault)}"
     if isinstance(source, FolderState) and source.ignored:
-        ignored = ", ".join(f"{n} {why}" for why, n in sorted(source.ignored.items()))
+        words = {"suffix": "with a suffix that `formats` does not name"}
+        ignored = ", ".join(f"{n} {words.get(w, w)}" for w, n in sorted(source.ignored.items()))
         yield f"{'':<14}ignored: {ignored}"
+
+
+def level(dbfs: float) -> str:
+    """A level for people; exact zeros have the least one that messages allow."""
+    return "digital silence" if dbfs <= LEAST_DBFS else f"{dbfs:.1f} dBFS"
 
 
 def _span(seconds: float) -> str:

@@ -22,6 +22,8 @@ def backup(state: Path, target: Path) -> int:
     The copy has the state of one moment; the daemon keeps running. Raises SettingsError if the
     file exists or cannot be created, JournalError if the journal cannot be read.
     """
+    if not journal_path(state).exists():
+        raise SettingsError(f"there is no journal in {state}; name the daemon's --state")
     if target.exists():
         raise SettingsError(f"{target} exists; a backup is written to a new file")
     with _copied(journal_path(state), target) as copy:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
@@ -299,6 +300,8 @@ def _check_folders(settings: Settings) -> None:
     for folder in settings.folder:
         zone(folder.time_zone)
         if not may_be_folder(folder.path):
+            if os.path.isfile(folder.path):
+                raise StartError(f"{folder.path} is a file; name its folder")
             raise StartError(
                 f"there is no folder {folder.path} to watch; make it, or name another with --watch"
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import math
 import os
@@ -11,28 +10,13 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, get_args, get_origin
 
 import msgspec
-from msgspec import Struct
 
 from daemon.errors import SettingsError, StartError, is_passing
+from daemon.settings.explaining import LISTS, TABLES, explain
 from daemon.settings.paths import resolved
-from daemon.settings.schema import (
-    Audio,
-    Decision,
-    EventRule,
-    Events,
-    Folder,
-    JournalLimits,
-    Log,
-    Microphone,
-    Page,
-    Pictures,
-    Privacy,
-    Settings,
-)
-from daemon.settings.subscribers import HomeAssistant, Mqtt, Notify
+from daemon.settings.schema import Events, Folder, Settings
 
 ENV_PREFIX = "TINYAST_"
 # Variables of the client and the tests; not settings of the daemon.
@@ -40,13 +24,6 @@ ENV_OTHERS = {
     "TINYAST_STRESS", "TINYAST_FUZZ_S", "TINYAST_FUZZ_SEED", "TINYAST_SHARED", "TINYAST_CONFIG",
     "TINYAST_PARENT",
 }  # fmt: skip
-TABLES: dict[str, type[Struct]] = {
-    "": Settings, "folder": Folder, "microphone": Microphone, "decision": Decision,
-    "events": Events, "events.labels": EventRule, "audio": Audio, "journal": JournalLimits,
-    "page": Page, "pictures": Pictures, "privacy": Privacy, "mqtt": Mqtt,
-    "mqtt.home_assistant": HomeAssistant, "notify": Notify, "log": Log,
-}  # fmt: skip
-LISTS = ("folder", "microphone", "notify")  # of tables: no variable names one of their members
 
 Table = dict[str, object]  # of settings, as TOML has them
 
@@ -176,7 +153,7 @@ def _check(values: Table, where: str) -> Settings:
     try:
         return msgspec.convert(values, Settings)
     except msgspec.ValidationError as error:
-        raise SettingsError(f"settings from {where}: {_explain(str(error))}") from error
+        raise SettingsError(f"settings from {where}: {explain(str(error))}") from error
 
 
 def _unusable(value: object, name: str = "") -> str | None:
@@ -195,47 +172,16 @@ def _unusable(value: object, name: str = "") -> str | None:
     return None
 
 
-def _explain(text: str) -> str:
-    """Translate msgspec's error into the terms of a settings file."""
-    problem, _, place = text.partition(" - at `")
-    place = place.rstrip("`").removeprefix("$").removeprefix(".")
-    if unknown := re.search(r"unknown field `(.*)`", problem):
-        name = unknown.group(1)
-        known = _fields_at(place)
-        near = difflib.get_close_matches(name, known, 1)
-        hint = f"did you mean `{near[0]}`?" if near else f"known are {', '.join(sorted(known))}"
-        return f"unknown setting `{f'{place}.' if place else ''}{name}`; {hint}"
-    if missing := re.search(r"missing required field `(.*)`", problem):
-        return f"`{place}` has no `{missing.group(1)}`"
-    if problem.startswith("Invalid enum value"):
-        problem = f"{problem.removeprefix('Invalid enum value ')} is none of its choices"
-        if choices := _choices_at(place):
-            problem += f": {', '.join(choices)}"
-    problem = problem.replace("`object`", "a table").replace("`array`", "a list")
-    return f"`{place}`: {problem}" if place else problem
-
-
-def _choices_at(place: str) -> tuple[str, ...]:
-    """The allowed words of a setting that is one of a few words or a list of them."""
-    *tables, name = re.sub(r"\[.*?\]", "", place).split(".")
-    struct = TABLES.get(".".join(tables), Settings)
-    kind = next((f.type for f in msgspec.structs.fields(struct) if f.name == name), None)
-    if get_origin(kind) is tuple:
-        kind = get_args(kind)[0]
-    return get_args(kind) if get_origin(kind) is Literal else ()
-
-
-def _fields_at(place: str) -> tuple[str, ...]:
-    return TABLES.get(re.sub(r"\[.*?\]", "", place), Settings).__struct_fields__
-
-
 def _finish(settings: Settings) -> Settings:
+    # Relative paths start at the working folder, and `~` is the home of the user.
     folders = tuple(
         msgspec.structs.replace(
             folder,
             # Resolve links once: the system sends no events about a link's target.
-            path=resolved(folder.path),
-            name=folder.name or Path(os.path.abspath(folder.path)).name or "root",
+            path=resolved(os.path.expanduser(folder.path)),
+            name=folder.name
+            or Path(os.path.abspath(os.path.expanduser(folder.path))).name
+            or "root",
         )
         for folder in settings.folder
     )
@@ -249,7 +195,9 @@ def _finish(settings: Settings) -> Settings:
         settings,
         folder=folders,
         node=settings.node or platform.node() or "unknown",
-        state=os.path.abspath(settings.state_path),
+        state=os.path.abspath(settings.state_path.expanduser()),
+        keys=os.path.expanduser(settings.keys),
+        checkpoint=os.path.expanduser(settings.checkpoint),
     )
     try:
         msgspec.json.encode(finished)

@@ -20,7 +20,8 @@ from daemon import client as client_module
 from daemon.client import Client
 from daemon.errors import SettingsError
 from daemon.protocol.decoding import Refused
-from daemon.settings.loading import TABLES, load
+from daemon.settings.explaining import TABLES
+from daemon.settings.loading import load
 from daemon.sources.folder.readiness import Evidence, Growing, Whole, look
 
 # Only what never comes has failed: an hour of fuzzing runs beside other work, and may have to wait.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -135,7 +135,7 @@ def run_batch(
     if not found and missing:
         raise SettingsError(f"there is no file or folder {shown(missing[0])}")
     if not found:
-        raise SettingsError(f"no {'/'.join(folder.looks_at())} files there")
+        raise SettingsError(_nothing_in(paths, folder))
     batch = Batch.load(settings, folder, extras.embeddings is not None)
     finished = set() if overwrite else _finished(batch, output, kind)
     todo = [path for path in found if shown(path) not in finished]
@@ -237,6 +237,22 @@ def find(paths: Sequence[Path], folder: Folder) -> tuple[list[bytes], list[bytes
         else:
             missing.append(whole)
     return list(dict.fromkeys(found)), list(dict.fromkeys(missing))
+
+
+def _nothing_in(paths: Sequence[Path], folder: Folder) -> str:
+    """Say which files are missing, and which others are there that `--formats` could name."""
+    where = ", ".join(shown(os.fsencode(path)) for path in paths)
+    sentence = f"no {'/'.join(folder.looks_at())} files in {where}"
+    other = tuple(f".{name}" for name in FORMATS if name not in folder.formats)
+    wide = replace(folder, suffixes=other)
+    counts = Counter(
+        os.path.splitext(os.fsdecode(each))[1].lower() for each in find(paths, wide)[0]
+    )
+    if not counts:
+        return sentence
+    names = ",".join([*folder.formats, *(ending[1:] for ending in sorted(counts))])
+    there = ", ".join(f"{number} {ending}" for ending, number in sorted(counts.items()))
+    return f"{sentence}; {there} {'is' if counts.total() == 1 else 'are'}: --formats {names}"
 
 
 def find_all(paths: Sequence[Path], folder: Folder) -> list[bytes]:

@@ -12,10 +12,14 @@ from daemon.host.taking import is_private
 from daemon.settings.schema import Folder
 from daemon.sources.folder.disposal import Disposal
 from daemon.sources.folder.readiness import ignored_name
+from tinyast.audio.formats import FORMATS
 
 log = logging.getLogger(__name__)
 
 _GONE = (errno.ENOENT, errno.ENOTDIR)
+# Endings of sound that the daemon can read if `formats` names them, and of some that it cannot.
+_READABLE = tuple(f".{name}" for name in FORMATS)
+_OTHER_SOUND = (".aif", ".aiff", ".caf", ".wma", ".amr", ".wv", ".ape", ".w64", ".mp4")
 
 
 class Scope:
@@ -27,6 +31,7 @@ class Scope:
     def __init__(self, root: bytes, folder: Folder, disposal: Disposal | None = None) -> None:
         self.root, self.disposal = root, disposal
         self._recursive, self._suffixes = folder.recursive, folder.looks_at()
+        self._said: set[str] = set()  # endings of sound that were ignored
 
     def is_own(self, path: bytes) -> bool:
         """Whether the daemon itself put a file there: under a private name, or in done/."""
@@ -45,7 +50,24 @@ class Scope:
 
     def ignores_name(self, name: bytes) -> str | None:
         """Why a file of this name is not looked at, wherever it lies; None if it is."""
-        return ignored_name(name, self._suffixes)
+        reason = ignored_name(name, self._suffixes)
+        if reason == "suffix" and self.disposal is not None:
+            self._say_unread(os.fsdecode(name))
+        return reason
+
+    def _say_unread(self, name: str) -> None:
+        """Log the first file of each kind of sound that the settings leave out."""
+        ending = os.path.splitext(name)[1].lower()
+        if ending in self._said or ending not in (*_READABLE, *_OTHER_SOUND):
+            return
+        self._said.add(ending)
+        hint = "convert such files to WAV or FLAC"
+        if ending in _READABLE:
+            hint = f'add "{ending[1:]}" to `formats` of this folder'
+        log.warning(
+            "%s in %s is ignored, and so is each other %s file; to have them classified, %s",
+            name, os.fsdecode(self.root), ending, hint,
+        )  # fmt: skip
 
     def enters(self, directory: bytes) -> bool:
         """Whether files in a directory belong to the folder if those in its parent do."""

@@ -106,6 +106,8 @@ def test_what_cannot_start_is_code_3_and_one_line(tmp_path: Path) -> None:
     file.touch()
     here = ("run", "--watch", tmp_path)
     one_line_error(tinyastd("run", "--watch", missing, "--state", state), 3, str(missing))
+    done = tinyastd("run", "--watch", file, "--state", state)
+    one_line_error(done, 3, f"{file} is a file; name its folder")
     one_line_error(tinyastd(*here, "--state", file), 3, str(file), "--state")
     done = tinyastd(*here, "--state", state, "--checkpoint", tmp_path)
     one_line_error(done, 3, "not a checkpoint")
@@ -224,7 +226,8 @@ def test_classify_takes_files_and_folders_once_each(sounds: Path) -> None:
 def test_classify_reads_what_formats_allow(tmp_path: Path) -> None:
     path = tmp_path / "a.flac"
     path.write_bytes(wav_bytes(noise(1), format="FLAC"))
-    one_line_error(tinyastd("classify", tmp_path), 2, ".wav files")
+    said = f"no .wav files in {tmp_path}; 1 .flac is: --formats wav,flac"
+    one_line_error(tinyastd("classify", tmp_path), 2, said)
     done = tinyastd("classify", path)
     assert done.returncode == 1
     assert "format_not_allowed" in done.stderr
@@ -495,6 +498,19 @@ def test_doctor_knows_a_daemon_that_runs(daemon: Callable[..., Daemon]) -> None:
     assert one.process.poll() is None
 
 
+def test_doctor_is_content_beside_the_daemon_of_another_state(
+    daemon: Callable[..., Daemon], tmp_path: Path
+) -> None:
+    one = daemon().start()
+    ends = ("--publish", one.publish, "--replay", one.replay)
+    done = tinyastd("doctor", "--watch", one.folder, "--state", tmp_path / "other", *ends)
+    assert done.returncode == 0, done.stdout
+    (line,) = [each for each in done.stdout.splitlines() if " endpoints " in each]
+    assert line.startswith("warn")
+    assert f"process {one.process.pid}, state directory {one.state}" in line
+    assert f"add --state {one.state}" in done.stdout
+
+
 def test_doctor_knows_a_daemon_that_runs_and_has_keys(
     daemon: Callable[..., Daemon], tmp_path: Path
 ) -> None:
@@ -529,6 +545,9 @@ def test_doctor_names_who_holds_the_address_of_metrics(tmp_path: Path) -> None:
 def test_doctor_misses_a_folder(tmp_path: Path) -> None:
     done = doctor(tmp_path, toml=f"[[folder]]\npath = '{tmp_path}/none'")
     assert_fixable(done, "folder none", "does not exist")
+    (tmp_path / "afile").touch()
+    done = doctor(tmp_path, toml=f"[[folder]]\npath = '{tmp_path}/afile'")
+    assert_fixable(done, "folder afile", "is a file")
 
 
 def test_doctor_sees_a_link_in_place_of_done(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def test_a_meter() -> None:
     assert meter(replace(STATE, level_dbfs=0.0), ("dog 87%", "rain 40%")) == (
         "mic [####################] 0.0 dBFS    dog 87%, rain 40%"
     )
-    assert "[--------------------] exact zeros" in meter(
+    assert "[--------------------] digital silence" in meter(
         replace(STATE, level_dbfs=-200.0, silent=True), ()
     )
     lost = meter(replace(STATE, state="lost", degraded="unplugged\x1b[2J"), ("dog 87%",))

@@ -177,15 +177,15 @@ def test_a_variable_that_a_table_cannot_hold_is_named(read: Any) -> None:
 @pytest.mark.parametrize(
     ("toml", "parts"),
     [
-        ("workers = 'many'", ["`workers`", "int", "str"]),
+        ("workers = 'many'", ["`workers` is a whole number such as 1, not text"]),
         ("workers = -1", ["`workers`", ">= 0"]),
-        ("workers = 1.5", ["`workers`", "int"]),
+        ("workers = 1.5", ["`workers` is a whole number", "not a fraction"]),
         ("top = 0", ["`top`", ">= 1"]),
-        ("insecure = 'yes'", ["`insecure`", "bool"]),
+        ("insecure = 'yes'", ["`insecure` is true or false, without quotes, not text"]),
         ("engine = 'tensorflow'", ["`engine`", "onnx, int8, torch"]),
-        ("decision = 5", ["`decision`", "a table"]),
+        ("decision = 5", ["`decision` is a table: write [decision]"]),
         ("[decision]\nthreshold = 1.5", ["`decision.threshold`", "<= 1"]),
-        ("[decision]\nallow = 'dog'", ["`decision.allow`", "a list"]),
+        ("[decision]\nallow = 'dog'", ["`decision.allow` is a list in brackets"]),
         ("[decision.thresholds]\ndog = -1", ["`decision.thresholds", ">= 0"]),
         ("[audio]\nhop = 0", ["`audio.hop`", ">= 0.05"]),
         ("[audio]\nhop = nan", ["`audio.hop`", "finite"]),
@@ -204,6 +204,12 @@ def test_a_variable_that_a_table_cannot_hold_is_named(read: Any) -> None:
         ("[events.labels.dog]\nconfirm_at = 2", ["`events.labels", "<= 1"]),
         ("[journal]\nkeep_mb = 0", ["`journal.keep_mb`", ">= 1"]),
         ("[log]\nlevel = 'loud'", ["`log.level`", "debug, info, warning, error"]),
+        ("[decision]\nthreshold = 'high'", ["`decision.threshold` is a number such as 0.75"]),
+        ("[decision.thresholds]\ndog = 'high'", ["`decision.thresholds", "a number such as 0.75"]),
+        ("node = 7", ['`node` is text in quotes, such as "garden", not a number']),
+        ("[folder]\npath = 'a'", ["write [[folder]], with two brackets"]),
+        ("[microphone]\ndevice = 'a'", ["write [[microphone]], with two brackets"]),
+        ("[[decision]]\nthreshold = 1", ["write [decision], with one bracket"]),
         ("folder = []", ["[[folder]]"]),
         ("publish = ", ["not TOML"]),
     ],
@@ -212,6 +218,18 @@ def test_a_value_that_does_not_fit_is_named_with_what_would(
     read: Any, toml: str, parts: list[str]
 ) -> None:
     refused(read, *parts, toml=toml)
+
+
+def test_a_tilde_is_the_home_of_the_user(
+    read: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    top = "state = '~/state'\nkeys = '~/keys'\ncheckpoint = '~/mine'\n"
+    settings = read(f"{top}[[folder]]\npath = '~/sounds'")
+    assert (settings.folder[0].path, settings.folder[0].name) == (f"{tmp_path}/sounds", "sounds")
+    assert settings.state == f"{tmp_path}/state"
+    assert settings.keys_path == tmp_path / "keys"
+    assert settings.checkpoint_path == tmp_path / "mine"
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
