@@ -23,7 +23,7 @@ def backup(state: Path, target: Path) -> int:
     file exists or cannot be created, JournalError if the journal cannot be read.
     """
     if not journal_path(state).exists():
-        raise SettingsError(f"there is no journal in {state}; name the daemon's --state")
+        raise JournalError(f"there is no journal in {state}; name the daemon's --state")
     if target.exists():
         raise SettingsError(f"{target} exists; a backup is written to a new file")
     with _copied(journal_path(state), target) as copy:
@@ -38,6 +38,8 @@ def restore(source: Path, state: Path) -> tuple[int, Path | None]:
     messages; subscribers then read it from its start. Raises StartError if a daemon runs,
     JournalError if `source` is not a complete journal or is newer than this daemon supports.
     """
+    if not source.exists():
+        raise JournalError(f"there is no file {source}; name one that `tinyastd backup` wrote")
     try:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
