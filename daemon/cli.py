@@ -136,12 +136,13 @@ def listen(
     replay: Replay = None,
 ) -> None:
     """Print messages as they arrive, without a gap; times are local, with their offset from UTC."""
-    settings = read_settings(context)
     from daemon.client import Client, NoAnswer
     from daemon.commands.listen import follow
     from daemon.commands.listen_filter import Wanted, check_topic, unknown_labels
+    from daemon.commands.nearby import with_endpoints
     from tinyast.inference.checkpoint import read_checkpoint
 
+    settings = with_endpoints(read_settings(context))
     check_topic(topic)
     if json and by_file:
         raise SettingsError("--json prints messages as they are; leave out --by-file")
@@ -337,13 +338,14 @@ def status(
     replay: Replay = None,
 ) -> None:
     """Show the running daemon's status. Exit code 1 if no daemon answers."""
-    settings = read_settings(context)
     import msgspec
 
     from daemon.client import NoAnswer, ask_status
+    from daemon.commands.nearby import with_endpoints
     from daemon.commands.status import describe
     from daemon.protocol.states import DaemonStatus
 
+    settings = with_endpoints(read_settings(context))
     try:
         answer = ask_status(settings.replay, _client_keys(server_key, own_key), ANSWER_S)
     except NoAnswer as error:
