@@ -50,9 +50,14 @@ def judge_of_run(dataset: Dataset, folder: Path, engine: str = "onnx") -> Judge:
     try:
         with (folder / "predictions.csv").open(newline="", encoding="utf-8") as handle:
             held = [place[row["filename"]] for row in csv.DictReader(handle)]
-    except (OSError, KeyError) as error:
+    except OSError as error:
         raise DataError(
-            f"{folder} is not a finished run with clips of this data held out ({error})"
+            f"{folder} is not a finished run: its predictions.csv cannot be read ({error.strerror})"
+        ) from error
+    except KeyError as error:
+        raise DataError(
+            f"{folder} held out {error.args[0]}, which is not in this data: name the folder it "
+            "was trained on, with --data"
         ) from error
     model = TinyASTForAudioClassification.from_pretrained(folder / "model")
     settings, pictures = read_settings(folder / "model"), None

@@ -18,6 +18,7 @@ from tinyast.evaluation.held_out import (
     Judge,
     check_labels,
     judge_of_checkpoint,
+    judge_of_run,
     logits_of,
     robustness,
 )
@@ -107,3 +108,15 @@ def test_points_lost_are_of_all_judges_clips(shipped: Classifier, esc50: Path) -
     assert len(lost) == 17
     wrong = robustness(judges, dataset, ~np.concatenate(right), follow)
     assert wrong["level +12 dB"][0] == pytest.approx(100 * (1 - 2 * np.concatenate(right).mean()))
+
+
+def test_a_run_on_other_data_says_which_clip_is_missing(
+    recordings: Dataset, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    with pytest.raises(DataError, match=r"not a finished run: its predictions\.csv"):
+        judge_of_run(recordings, run)
+    (run / "predictions.csv").write_text("filename,label\n0.wav,a\nmine.wav,b\n")
+    with pytest.raises(DataError, match=r"held out mine\.wav, .*with --data$"):
+        judge_of_run(recordings, run)
