@@ -41,6 +41,17 @@ SUBSCRIBERS = ("page", "mqtt", "notify")
 MAY_USE = {  # modules that may import less than what lies below them
     "daemon.client": ("daemon.protocol", "daemon.host", "daemon.errors"),
     "daemon.sources.microphone.capture": ("daemon.sources.microphone.framing", "daemon.host"),
+    "daemon.sources.microphone.stream_capture": (
+        "daemon.sources.microphone.framing",
+        "daemon.sources.microphone.ffmpeg_input",
+        "daemon.settings.urls",
+        "daemon.host",
+    ),
+    "daemon.sources.microphone.ffmpeg_input": (
+        "daemon.sources.microphone.framing",
+        "daemon.settings.urls",
+        "daemon.host",
+    ),
     "daemon.protocol": ("daemon.host", "daemon.errors"),
     **{
         f"daemon.{name}": tuple(

@@ -28,7 +28,7 @@ from daemon.journal.reader import check_journal
 from daemon.pipeline.decision import check_labels
 from daemon.pipeline.recording_time import zone
 from daemon.protocol.keys import load_server
-from daemon.settings.schema import Folder, Microphone, Settings
+from daemon.settings.schema import Folder, Microphone, Settings, Stream
 from daemon.sources.folder.disposal import Disposal
 from daemon.sources.microphone.devices import record
 from tinyast.audio import ffmpeg
@@ -57,8 +57,8 @@ def examine(settings: Settings, config: Path | None = None) -> Iterator[Check]:
     yield from check_trust(settings, config)
     for folder in settings.folder:
         yield check_folder(folder)
-    for microphone in settings.microphone:
-        yield check_microphone(microphone)
+    for live in settings.live:
+        yield check_live(live)
     yield check_watches()
     yield check_state(settings.state_path)
     yield check_disk(settings.state_path)
@@ -132,12 +132,16 @@ def check_folder(folder: Folder) -> Check:
     return Check(name, OK, f"{folder.path} can be watched")
 
 
-def check_microphone(settings: Microphone) -> Check:
+def check_live(settings: Microphone | Stream) -> Check:
     """Record a second and report its level."""
-    name = f"mic {settings.name}"
+    streams = isinstance(settings, Stream)
+    name = f"{'stream' if streams else 'mic'} {settings.name}"
     try:
         sample = record(settings)
     except DaemonError as error:
+        if streams:
+            text = f"{settings.device}: {error}"
+            return Check(name, FAIL, text, "see whether `ffplay` plays the URL on this machine")
         return Check(name, FAIL, str(error), "`tinyastd devices` lists the inputs")
     text = f"`{sample.device}` at {sample.rate} Hz, {level(sample.level_dbfs)}"
     if sample.zeros:

@@ -26,6 +26,7 @@ def announce(settings: Settings, identity: Identity) -> None:
     sources = ", ".join(
         [folder.path for folder in settings.folder]
         + [f"microphone {mic.device or 'default'}" for mic in settings.microphone]
+        + [f"stream {stream.device}" for stream in settings.stream]
     )
     if not logs.is_human(settings.log):
         log.info(

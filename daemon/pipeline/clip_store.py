@@ -13,7 +13,7 @@ from urllib.parse import quote
 import numpy as np
 
 from daemon.host.clock import SteadyClock
-from daemon.settings.schema import Microphone
+from daemon.settings.schema import Live
 from tinyast.arrays import Float
 
 log = logging.getLogger(__name__)
@@ -27,9 +27,9 @@ FULL_SCALE = 1 << 23  # of 24 bits
 
 
 class ClipStore:
-    """The saved audio of one microphone. For one thread at a time."""
+    """The saved audio of one microphone or stream. For one thread at a time."""
 
-    def __init__(self, state: Path, settings: Microphone) -> None:
+    def __init__(self, state: Path, settings: Live) -> None:
         self.folder = state / FOLDER / _safe(settings.name)
         self._settings = settings
         self._clock = SteadyClock()

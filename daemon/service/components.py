@@ -101,7 +101,7 @@ class Components:
             MicrophoneSource(
                 each, settings.events, held.state, run_id, self.jobs, self.context, self.say
             )
-            for each in settings.microphone
+            for each in settings.live
         ]
         self.identity = _identify(held, settings, run_id)
         self._files = files_of(settings.checkpoint_path)
@@ -357,5 +357,5 @@ def _check_privacy(settings: Settings, classifier: Classifier) -> None:
             f"{problem}, as `speech = {settings.privacy.speech!r}` in [privacy] needs it to; use a "
             "checkpoint of version 5 or newer"
         )
-    if any(microphone.keep != "none" for microphone in settings.microphone):
+    if any(each.keep != "none" for each in settings.live):
         log.warning("%s, so sound that holds one is kept", problem)

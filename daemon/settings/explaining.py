@@ -22,16 +22,18 @@ from daemon.settings.schema import (
     Pictures,
     Privacy,
     Settings,
+    Stream,
 )
 from daemon.settings.subscribers import HomeAssistant, Mqtt, Notify
 
 TABLES: dict[str, type[Struct]] = {
-    "": Settings, "folder": Folder, "microphone": Microphone, "decision": Decision,
-    "events": Events, "events.labels": EventRule, "audio": Audio, "journal": JournalLimits,
-    "page": Page, "pictures": Pictures, "privacy": Privacy, "mqtt": Mqtt,
-    "mqtt.home_assistant": HomeAssistant, "notify": Notify, "log": Log,
+    "": Settings, "folder": Folder, "microphone": Microphone, "stream": Stream,
+    "decision": Decision, "events": Events, "events.labels": EventRule, "audio": Audio,
+    "journal": JournalLimits, "page": Page, "pictures": Pictures, "privacy": Privacy,
+    "mqtt": Mqtt, "mqtt.home_assistant": HomeAssistant, "notify": Notify, "log": Log,
 }  # fmt: skip
-LISTS = ("folder", "microphone", "notify")  # of tables: no variable names one of their members
+# Lists of tables: no variable names one of their members.
+LISTS = ("folder", "microphone", "stream", "notify")
 
 
 def explain(text: str) -> str:

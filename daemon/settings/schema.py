@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from daemon.settings.subscribers import Mqtt, Notify
+from daemon.settings.urls import without_secrets
 from tinyast.inference.engine_names import EngineName
 
 # The mean of all channels, the loudest one, or one by its number, from 1.
@@ -42,18 +43,39 @@ class Folder(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         return tuple(suffix.lower() for suffix in given)
 
 
-class Microphone(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One `[[microphone]]` to listen to."""
+class Live(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What `[[microphone]]` and `[[stream]]` have in common."""
 
-    device: str = ""  # as `tinyastd devices` names it; the default input if empty
     name: str = "mic"  # in topics and messages
     hop: Annotated[float, Meta(ge=0.1, le=60)] = 2.5  # s from one window to the next
-    rate: Annotated[int, Meta(ge=0, le=384_000)] = 0  # Hz; the device's own if 0
-    channels: Annotated[int, Meta(ge=0, le=64)] = 0  # opened; the device's own if 0
     channel: Channel = "mix"  # heard of several; "loudest": of the last second or so
     keep: Literal["none", "accepted", "all"] = "none"  # windows to save as FLAC
     keep_days: Positive = 30.0
     keep_mb: Positive = 1_000.0  # megabytes; the oldest are deleted first
+
+
+class Microphone(Live, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One `[[microphone]]` to listen to."""
+
+    device: str = ""  # as `tinyastd devices` names it; the default input if empty
+    rate: Annotated[int, Meta(ge=0, le=384_000)] = 0  # Hz; the device's own if 0
+    channels: Annotated[int, Meta(ge=0, le=64)] = 0  # opened; the device's own if 0
+
+
+class Stream(Live, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One `[[stream]]`: a microphone that is reached over the network, by ffmpeg."""
+
+    url: str  # rtsp(s)://, http(s)://, or tcp:// and udp:// with raw samples
+    name: str = "stream"
+    # Of raw samples alone; other streams say theirs.
+    format: Literal["s16le", "s16be", "s24le", "s32le", "f32le", "u8", "mulaw", "alaw"] = "s16le"
+    rate: Annotated[int, Meta(ge=0, le=384_000)] = 0  # Hz
+    channels: Annotated[int, Meta(ge=1, le=64)] = 1
+
+    @property
+    def device(self) -> str:
+        """What messages and logs name: the URL without its secrets."""
+        return without_secrets(self.url)
 
 
 class EventRule(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -183,6 +205,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     top: Annotated[int, Meta(ge=1, le=50)] = 5  # labels listed in a prediction
     folder: tuple[Folder, ...] = (Folder(path="data/test"),)
     microphone: tuple[Microphone, ...] = ()
+    stream: tuple[Stream, ...] = ()
     decision: Decision = Decision()
     events: Events = Events()
     audio: Audio = Audio()
@@ -207,6 +230,11 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         return Path(self.keys) if self.keys else None
 
     @property
+    def live(self) -> tuple[Microphone | Stream, ...]:
+        """Every source of live sound."""
+        return (*self.microphone, *self.stream)
+
+    @property
     def publishes_pictures(self) -> bool:
         given = self.pictures.publish
         if given is not None:
@@ -218,7 +246,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     @property
     def heeds_speech(self) -> bool:
         """Whether a source's windows are treated differently if they hold a voice."""
-        kinds = ["file"] * bool(self.folder) + ["mic"] * bool(self.microphone)
+        kinds = ["file"] * bool(self.folder) + ["mic"] * bool(self.live)
         return any(self.privacy.of(kind) != "keep" for kind in kinds)
 
     @property

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from daemon.errors import DaemonError
-from daemon.settings.schema import Microphone
+from daemon.settings.schema import Microphone, Stream
 from daemon.sources.microphone.framing import Block, Failure, Hello, Input
 from daemon.sources.microphone.process import COMMAND, CaptureFailed, CaptureProcess
 from tinyast.arrays import Float
@@ -67,7 +67,7 @@ class Sample:
         return not self.samples.any()
 
 
-def record(settings: Microphone, seconds: float = 1.0) -> Sample:
+def record(settings: Microphone | Stream, seconds: float = 1.0) -> Sample:
     """Record for `seconds`, in a process that is killed if it hangs. Raises DaemonError."""
     try:
         with CaptureProcess(settings, settings.device) as capture:
@@ -79,7 +79,7 @@ def record(settings: Microphone, seconds: float = 1.0) -> Sample:
 def _collect(capture: CaptureProcess, seconds: float) -> Sample:
     hello = Hello("", 1, 1)
     blocks: list[Float] = []
-    deadline = time.monotonic() + ANSWER_S + seconds
+    deadline = time.monotonic() + capture.open_s + seconds
     for items in capture.items():
         for item in items:
             match item:

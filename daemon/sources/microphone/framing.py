@@ -27,6 +27,19 @@ class Input(msgspec.Struct, frozen=True):
     default: bool
 
 
+class StreamRequest(msgspec.Struct, frozen=True):
+    """What a stream's capture process reads on standard input, as JSON.
+
+    A command line would show the URL, with its password, to all users of the machine.
+    """
+
+    url: str
+    format: str | None  # ffmpeg's name of raw samples; None: the stream has a header
+    rate: int  # Hz, of raw samples
+    channels: int  # of raw samples
+    channel: int  # one that is needed, from 1; 0: none in particular
+
+
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """The stream is open."""
 

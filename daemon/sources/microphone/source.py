@@ -1,6 +1,6 @@
-"""A microphone: supervise the capture process, cut its stream into windows, report losses.
+"""A microphone or network stream: supervise its capture process, cut windows, report losses.
 
-Each microphone has a thread. It reads the stream of the capture process; if that process fails,
+Each of them has a thread. It reads the stream of the capture process; if that process fails,
 stalls or hangs, the thread kills it and starts another, with growing pauses, until the daemon
 stops.
 """
@@ -26,7 +26,7 @@ from daemon.pipeline.live_job import LiveJob, LiveWindow
 from daemon.pipeline.queue import JobQueue
 from daemon.protocol.messages import Loss, Source, gap
 from daemon.protocol.states import MicrophoneState
-from daemon.settings.schema import Events, Microphone
+from daemon.settings.schema import Events, Microphone, Stream
 from daemon.sources.microphone.framing import Block, Failure, Hello, Item, Missed
 from daemon.sources.microphone.level import SILENT_S, LevelMeter
 from daemon.sources.microphone.process import CaptureFailed, CaptureProcess
@@ -40,11 +40,11 @@ PROGRESS_S = 120.0  # without progress until this thread counts as hung
 
 
 class MicrophoneSource(ServiceThread):
-    """One `[[microphone]]`. `say` publishes a status."""
+    """One `[[microphone]]` or `[[stream]]`. `say` publishes a status."""
 
     def __init__(
         self,
-        settings: Microphone,
+        settings: Microphone | Stream,
         events: Events,
         state: Path,
         run_id: str,
@@ -52,8 +52,10 @@ class MicrophoneSource(ServiceThread):
         context: JobContext,
         say: Callable[..., None],
     ) -> None:
-        super().__init__(f"microphone-{settings.name}", PROGRESS_S)
+        self._kind = "stream" if isinstance(settings, Stream) else "microphone"
+        super().__init__(f"{self._kind}-{settings.name}", PROGRESS_S)
         self.settings = settings
+        self._title = f"{self._kind} {settings.name}"  # in texts
         self._run_id, self._jobs, self._context, self._say = run_id, jobs, context, say
         self._source = Source("mic", settings.name)
         store = ClipStore(state, settings)
@@ -72,6 +74,8 @@ class MicrophoneSource(ServiceThread):
         self._level = LevelMeter()
         self.state = "starting"  # then hearing or lost
         self.ready = threading.Event()  # after the first attempt: files need not wait longer
+        if isinstance(settings, Stream):  # a server that is away must not delay the start
+            self.ready.set()
 
     # -- any thread ----------------------------------------------------------------------------
 
@@ -210,15 +214,14 @@ class MicrophoneSource(ServiceThread):
                 self._tell_gap(Loss(dropped.started, seconds, frames, "overload"))
 
     def _tell_silence(self) -> None:
-        name = self.settings.name
         if not self._level.silent:
-            log.info("microphone %s is heard again", name)
-            self._say("mic_heard", f"microphone {name} is heard", self._source)
+            log.info("%s is heard again", self._title)
+            self._say("mic_heard", f"{self._title} is heard", self._source)
             return
-        log.warning("microphone %s gives exact zeros", name)
+        log.warning("%s gives exact zeros", self._title)
         self._say(
             "mic_silent",
-            f"microphone {name} has given exact zeros for {SILENT_S:g} s: it is muted, unplugged "
+            f"{self._title} has given exact zeros for {SILENT_S:g} s: it is muted, unplugged "
             "or not allowed to be heard",
             self._source,
         )
@@ -228,11 +231,11 @@ class MicrophoneSource(ServiceThread):
     def _lose(self, failure: CaptureFailed) -> None:
         self.state = "lost"
         if self._outage is None:
-            log.error("microphone %s is lost: %s", self.settings.name, failure)
+            log.error("%s is lost: %s", self._title, failure)
             self._say("source_lost", str(failure), self._source, code=failure.code)
             self._end_events("source_lost")
         elif str(failure) != self._outage:
-            log.warning("microphone %s is still lost: %s", self.settings.name, failure)
+            log.warning("%s is still lost: %s", self._title, failure)
         self._outage = str(failure)
 
     def _come_back(self, at: float) -> None:
@@ -242,8 +245,8 @@ class MicrophoneSource(ServiceThread):
         if self._outage is None:
             return
         self._outage = None
-        log.info("microphone %s is back", self.settings.name)
-        self._say("source_back", f"microphone {self.settings.name} is heard again", self._source)
+        log.info("%s is back", self._title)
+        self._say("source_back", f"{self._title} is heard again", self._source)
         assert self._clock is not None
         seconds = max(0.0, at - self._heard_until)
         frames = round(seconds * self._clock.rate)

@@ -13,7 +13,7 @@ from live import is_live, is_status, noise
 from running import Daemon, of_type
 from virtual_mic import RATE, SoundServer, what_is_missing
 
-from daemon.commands.doctor import check_microphone
+from daemon.commands.doctor import check_live
 from daemon.errors import DaemonError
 from daemon.settings.schema import Microphone
 from daemon.sources.microphone import devices
@@ -81,23 +81,23 @@ def test_a_server_that_hangs(here: SoundServer) -> None:
     here.hang()
     with pytest.raises(DaemonError, match="hang"):
         devices.list_inputs()
-    check = check_microphone(Microphone(device="mic0"))
+    check = check_live(Microphone(device="mic0"))
     assert check.state == "fail"
     assert "hang" in check.text
     here.go_on()
 
 
 def test_doctor(here: SoundServer) -> None:
-    silent = check_microphone(Microphone(device="mic1"))
+    silent = check_live(Microphone(device="mic1"))
     assert (silent.state, "digital silence" in silent.text) == ("warn", True)
     here.play(noise(60), "mic1")
-    heard = check_microphone(Microphone(device="mic1"))
+    heard = check_live(Microphone(device="mic1"))
     assert heard.state == "ok"
     assert f"`mic1` at {RATE} Hz, -2" in heard.text
     here.play((100 * noise(60).astype("int32")).clip(-32768, 32767).astype("int16"), "mic0")
-    loud = check_microphone(Microphone(device="mic0"))
+    loud = check_live(Microphone(device="mic0"))
     assert (loud.state, "of samples clip" in loud.text) == ("warn", True)
-    other = check_microphone(Microphone(device="nonsense"))
+    other = check_live(Microphone(device="nonsense"))
     assert (other.state, "`mic0`" in other.text) == ("fail", True)
 
 

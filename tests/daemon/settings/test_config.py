@@ -24,6 +24,7 @@ def test_the_example_names_every_setting() -> None:
         settings.Settings,
         settings.Folder,
         settings.Microphone,
+        settings.Stream,
         settings.Decision,
         settings.Events,
         settings.Audio,
@@ -49,5 +50,6 @@ def test_every_line_of_the_example_can_be_uncommented(tmp_path: Path) -> None:
     loaded = load(file, environ={})
     assert loaded.decision.thresholds == {"dog": 0.8}
     assert loaded.microphone == (settings.Microphone(),)
+    assert loaded.stream == (settings.Stream(url="rtsp://camera.example/audio"),)
     rule = settings.EventRule(confirm_at=0.6)
     assert loaded.events == settings.Events(labels={"dog": rule})

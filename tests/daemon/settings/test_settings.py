@@ -12,7 +12,9 @@ import pytest
 from daemon.delivery.endpoints import bind, check_endpoint
 from daemon.errors import SettingsError
 from daemon.settings.loading import load
+from daemon.settings.reload import compare
 from daemon.settings.schema import Settings
+from daemon.settings.urls import scrubbed
 
 
 @pytest.fixture
@@ -279,6 +281,53 @@ def test_two_folders_of_one_name_are_refused(read: Any) -> None:
 
 def test_two_microphones_of_one_name_are_refused(read: Any) -> None:
     refused(read, "two microphones are named `mic`", toml="[[microphone]]\n[[microphone]]")
+
+
+STREAM = "[[stream]]\nurl = "
+SECRET = "geheim"
+
+
+@pytest.mark.parametrize(
+    ("table", "problem"),
+    [
+        ("''", "is empty"),
+        (f"'ftp://me:{SECRET}@host/x'", "begins with none of rtsp://"),
+        (f"'{SECRET}'", "begins with none of rtsp://"),
+        (f"'rtsp://me:{SECRET}@/x'", "names no host"),
+        (f"'rtsp://me:{SECRET} word@host/x'", "holds a space"),
+        (f"'http://me:{SECRET}@host:port/x'", "is not a URL"),
+        ("'tcp://host'\nrate = 8000", "names no port"),
+        (f"'tcp://me:{SECRET}@host:7000'\nrate = 8000", "holds a user or password"),
+        ("'tcp://host:7000'", "give their `rate`"),
+        ("'udp://:7000'\nrate = 8000\nchannel = 2", "there is no channel 2"),
+        (f"'http://{SECRET}@host/x'\nrate = 8000", "leave out `rate`"),
+        ("'http://host/x'\nname = 'a'\n[[microphone]]\nname = 'a'", "are named `a`"),
+    ],
+)
+def test_a_stream_that_cannot_be_is_refused(read: Any, table: str, problem: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        read(STREAM + table)
+    assert problem in str(caught.value)
+    assert SECRET not in str(caught.value)
+
+
+def test_a_stream_alone_is_something_to_listen_to(read: Any) -> None:
+    settings = read(f"folder = []\n{STREAM}'https://me:{SECRET}@host:8000/a.m3u8?b=c'")
+    (stream,) = settings.live
+    assert (stream.name, stream.device) == ("stream", "https://host:8000/…")
+    assert settings.heeds_speech
+    assert compare(settings, read("folder = []\n[[microphone]]")).restart == (
+        "microphone",
+        "stream",
+    )
+
+
+def test_words_of_ffmpeg_lose_their_secrets() -> None:
+    url = f"rtsp://me%20too:{SECRET}%21@host/stream1?key=w0rd"
+    words = f"Impossible to open '{url}': http://x:y@else/z?k=1 said me too, {SECRET}!, key=w0rd"
+    assert scrubbed(words, url) == (
+        "Impossible to open 'rtsp://host/…': http://else/… said …, …, …"
+    )
 
 
 def test_a_microphone_alone_is_something_to_listen_to(read: Any) -> None:
