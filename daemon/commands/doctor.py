@@ -28,6 +28,7 @@ from daemon.journal.reader import check_journal
 from daemon.pipeline.decision import check_labels
 from daemon.pipeline.recording_time import zone
 from daemon.protocol.keys import load_server
+from daemon.service.engine_choice import choose_engine
 from daemon.settings.schema import Folder, Microphone, Settings, Stream
 from daemon.sources.folder.disposal import Disposal
 from daemon.sources.microphone.devices import record
@@ -207,7 +208,8 @@ def check_disk(state: Path) -> Check:
 
 def check_model(settings: Settings) -> Check:
     try:
-        classifier = Classifier.load(settings.checkpoint_path, settings.engine)
+        choice = choose_engine(settings)
+        classifier = Classifier.load(settings.checkpoint_path, choice.engine)
         if damaged := damaged_files(classifier.checkpoint.path):
             return Check(
                 "model",
@@ -227,7 +229,7 @@ def check_model(settings: Settings) -> Check:
     return Check(
         "model",
         OK,
-        f"{model.name} {model.version} ({classifier.engine.sha256[:12]}, {settings.engine}), "
+        f"{model.name} {model.version} ({classifier.engine.sha256[:12]}, {choice.engine}), "
         f"{len(model.labels)} labels; 5 s of sound take {took:.1f} ms",
     )
 

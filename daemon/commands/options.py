@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from daemon.host.parent import given_settings, is_helper
-from tinyast.inference.engine_names import EngineName
+from tinyast.inference.engine_names import EngineChoice
 
 if TYPE_CHECKING:
     from daemon.settings.schema import Settings
@@ -23,7 +23,10 @@ Watch = Annotated[
 State = Annotated[Path | None, typer.Option(help="Directory of the journal and the ledger.")]
 Publish = Annotated[str | None, typer.Option(help="Endpoint of live messages.")]
 Replay = Annotated[str | None, typer.Option(help="Endpoint of replay.")]
-Engine = Annotated[EngineName | None, typer.Option(help="Engine that runs the model.")]
+Engine = Annotated[
+    EngineChoice | None,
+    typer.Option(help="Engine that runs the model; auto: int8 where it is faster and as exact."),
+]
 Checkpoint = Annotated[
     Path | None, typer.Option(help="Checkpoint folder, or a shipped one's name.")
 ]

@@ -18,6 +18,7 @@ def describe(status: DaemonStatus) -> str:
         f"tinyastd {status.version} on {status.node}, process {status.pid}, "
         f"up {_span(status.uptime_s)}",
         f"  model       {model.name} {model.version} ({model.sha256[:12]}, {model.engine})",
+        *([f"  engine      {model.engine}: {model.engine_reason}"] if model.engine_reason else []),
         f"  publishing  {status.publish}, replay {status.replay}",
         f"  journal     {status.state}, last seq {max(status.last.values())}",
         f"  this run    {counts.get('prediction', 0)} windows, {files}",

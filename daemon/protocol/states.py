@@ -87,6 +87,7 @@ class RunningModel(Struct, frozen=True):
     version: Text
     sha256: Sha256
     engine: Annotated[str, one_of("onnx", "int8", "torch")]
+    engine_reason: Text | UnsetType = UNSET  # why this engine; an older daemon does not say
 
 
 class HelperState(Struct, frozen=True):

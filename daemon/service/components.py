@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
+import msgspec
+
 from daemon.delivery.endpoints import Endpoints, bind
 from daemon.delivery.publisher import DeliveryThread
 from daemon.delivery.replay import ReplayThread
@@ -33,6 +35,7 @@ from daemon.pipeline.recording_time import zone
 from daemon.protocol.keys import load_server
 from daemon.protocol.messages import Source, StatusDetails, status
 from daemon.protocol.states import DaemonStatus, RunningModel
+from daemon.service.engine_choice import Choice, EngineTimer, choose_engine
 from daemon.service.helper_process import Helper
 from daemon.service.helpers import Helpers, wanted
 from daemon.service.inbox import Inbox
@@ -57,11 +60,19 @@ OnFault = Callable[[BaseException], None]
 
 
 @dataclass(frozen=True)
+class LoadedModel:
+    """A checkpoint in the engine that was chosen for it."""
+
+    classifier: Classifier
+    choice: Choice
+
+
+@dataclass(frozen=True)
 class Held:
     """The exclusive resources of a daemon, taken before any thread runs."""
 
     state: Path
-    classifier: Classifier
+    model: LoadedModel
     endpoints: Endpoints
     journal: Journal
     marks: WorkMarks
@@ -84,7 +95,7 @@ class Components:
             lambda: self.jobs.is_backlog,
         )
         self.context = JobContext(
-            held.classifier,
+            held.model.classifier,
             Rules.of(settings),
             self.delivery.put,
             self.tally.stage,
@@ -106,12 +117,28 @@ class Components:
         self.identity = _identify(held, settings, run_id)
         self._files = files_of(settings.checkpoint_path)
         self.helpers = Helpers(self._wanted(settings), self.say)
+        self._model = held.model
+        self._fixed = {"engine": settings.engine, "state": settings.state}
+        self._timer = EngineTimer(held.state, held.model.classifier, self._is_idle)
         self.replay: ReplayThread
         self.web: Web | None = None
 
     @property
     def sources(self) -> list[FolderSource | MicrophoneSource]:
         return [*self.folders, *self.microphones]
+
+    @property
+    def running_model(self) -> RunningModel:
+        """The model in use, and why this engine runs it."""
+        model = self.identity.model
+        if self._timer.found and self._timer.classifier is self.context.classifier:
+            return msgspec.structs.replace(model, engine_reason=self._timer.found)
+        return model
+
+    def _is_idle(self) -> bool:
+        """Whether no file and no live window waits or is in work."""
+        waiting = any(source.waiting for source in self.sources)
+        return not waiting and not any(self.jobs.depths().values())
 
     @property
     def threads(self) -> list[ServiceThread]:
@@ -169,7 +196,7 @@ class Components:
         message = status(self._run_id, next(self._numbers), what, text, source, **details)
         return Delivery(Record([message]))
 
-    def check(self, settings: Settings) -> Classifier:
+    def check(self, settings: Settings) -> LoadedModel:
         """The model of `settings`: the one in use, or a new one if its files are others.
 
         Raises SettingsError for labels that the model, or time zones that the system lacks, and
@@ -177,20 +204,22 @@ class Components:
         """
         for folder in settings.folder:
             zone(folder.time_zone)
-        classifier = self.context.classifier
+        model = self._model
         if files_of(settings.checkpoint_path) != self._files:
-            classifier = _load_classifier(settings, classifier.engine.name)
-        _check_labels(settings, classifier)
-        _check_privacy(settings, classifier)
-        return classifier
+            # Neither another setting `engine` nor another state counts before the next start.
+            model = _load_model(msgspec.structs.replace(settings, **self._fixed))
+        _check_labels(settings, model.classifier)
+        _check_privacy(settings, model.classifier)
+        return model
 
-    def apply(self, settings: Settings, classifier: Classifier) -> None:
+    def apply(self, settings: Settings, model: LoadedModel) -> None:
         """Use other settings from the next file and the next live window on."""
-        if classifier is not self.context.classifier:
-            self.context.classifier = classifier
+        if model is not self._model:
+            self._timer.stop()
+            self._model, self.context.classifier = model, model.classifier
             self._files = files_of(settings.checkpoint_path)
-            self.identity = replace(self.identity, model=_describe(classifier))
-            log.info("the model is now %s", classifier.checkpoint.model)
+            self.identity = replace(self.identity, model=_describe(model))
+            log.info("the model is now %s", model.classifier.checkpoint.model)
         self.context.rules = Rules.of(settings)
         self.context.pictures = settings.publishes_pictures
         for microphone in self.microphones:
@@ -226,6 +255,8 @@ class Components:
         stack.enter_context(Running(self.folders, on_fault))
         stack.callback(self._close_jobs)  # after the last windows of the microphones
         stack.enter_context(Running(self.microphones, on_fault))
+        if self._model.choice.untimed:
+            stack.enter_context(Running([self._timer], on_fault))
 
     def _close_jobs(self) -> None:
         for job in self.jobs.close():
@@ -272,7 +303,7 @@ def _hold(stack: ExitStack, settings: Settings, run_id: str, on_fault: OnFault) 
     state = _make_state(settings.state_path)
     lock = Lock(lock_path(state), f"state directory {state}")
     stack.callback(lock.release)
-    classifier = _load_classifier(settings, settings.engine)
+    model = _load_model(settings)
     keys = None if settings.keys_path is None else load_server(settings.keys_path)
     endpoints = stack.enter_context(
         bind(settings.publish, settings.replay, settings.insecure, keys, on_fault)
@@ -280,7 +311,7 @@ def _hold(stack: ExitStack, settings: Settings, run_id: str, on_fault: OnFault) 
     give_back_freed_memory()
     journal = stack.enter_context(closing(Journal(state, settings.node, run_id)))
     marks = stack.enter_context(closing(WorkMarks(state, settings.worker_count + 1)))
-    return Held(state, classifier, endpoints, journal, marks)
+    return Held(state, model, endpoints, journal, marks)
 
 
 def _identify(held: Held, settings: Settings, run_id: str) -> Identity:
@@ -291,7 +322,7 @@ def _identify(held: Held, settings: Settings, run_id: str) -> Identity:
         held.endpoints.publisher.address,
         held.endpoints.router.address,
         str(held.state),
-        _describe(held.classifier),
+        _describe(held.model),
         settings.worker_count,
     )
 
@@ -323,23 +354,25 @@ def _make_state(state: Path) -> Path:
     return state
 
 
-def _load_classifier(settings: Settings, engine: str) -> Classifier:
+def _load_model(settings: Settings) -> LoadedModel:
     try:
         if settings.checkpoint_path is not None:
             check_private_tree(settings.checkpoint_path, "the model")
-        classifier = Classifier.load(settings.checkpoint_path, engine)
+        choice = choose_engine(settings)
+        classifier = Classifier.load(settings.checkpoint_path, choice.engine)
     except CheckpointError as error:
         raise StartError(str(error)) from error
     _check_labels(settings, classifier)
     _check_privacy(settings, classifier)
     if warning := tuned_for_another(settings, classifier.checkpoint.model):
         log.warning("%s", warning)
-    return classifier
+    return LoadedModel(classifier, choice)
 
 
-def _describe(classifier: Classifier) -> RunningModel:
-    checkpoint, engine = classifier.checkpoint, classifier.engine
-    return RunningModel(checkpoint.name, checkpoint.version, engine.sha256, engine.name)
+def _describe(model: LoadedModel) -> RunningModel:
+    checkpoint, engine = model.classifier.checkpoint, model.classifier.engine
+    reason = model.choice.reason
+    return RunningModel(checkpoint.name, checkpoint.version, engine.sha256, engine.name, reason)
 
 
 def _check_labels(settings: Settings, classifier: Classifier) -> None:

@@ -207,7 +207,7 @@ class Service:
         reloading()
         try:
             new = self.settings if self._read_again is None else self._read_again()
-            classifier = self._components.check(new)
+            model = self._components.check(new)
         except Exception as error:
             # Whatever fault the new settings have, the daemon keeps the old ones.
             log.error(
@@ -220,7 +220,7 @@ class Service:
             new_model = classifier is not self._components.context.classifier
             changes = compare(self.settings, new, new_model)
             self.settings = replace_live(self.settings, new)
-            self._components.apply(self.settings, classifier)
+            self._components.apply(self.settings, model)
             log.info("%s", changes.describe())
             self._components.post(
                 "reloaded",

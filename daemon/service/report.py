@@ -41,7 +41,7 @@ class Report:
             publish=identity.publish,
             replay=identity.replay,
             state=identity.state,
-            model=identity.model,
+            model=components.running_model,
             workers=identity.workers,
             sources=[source.snapshot() for source in components.sources],
             backlog=_backlog(components),

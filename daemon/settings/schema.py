@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 
 from daemon.settings.subscribers import Mqtt, Notify
 from daemon.settings.urls import without_secrets
-from tinyast.inference.engine_names import EngineName
+from tinyast.inference.engine_names import EngineChoice
 
 # The mean of all channels, the loudest one, or one by its number, from 1.
 Channel = Literal["mix", "loudest"] | Annotated[int, Meta(ge=1, le=64)]
@@ -199,7 +199,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     metrics: str = ""  # HOST:PORT of /metrics, /healthz and /readyz; off if empty
     keys: str = ""  # directory made by `tinyastd keygen`; only clients with a key there get in
     insecure: bool = False  # allow endpoints that other machines can reach
-    engine: EngineName = "onnx"
+    engine: EngineChoice = "auto"
     checkpoint: str = ""  # directory, or a shipped one's name; `esc50` if empty
     workers: Annotated[int, Meta(ge=0, le=256)] = 0  # threads; one for each core if 0
     top: Annotated[int, Meta(ge=1, le=50)] = 5  # labels listed in a prediction

@@ -23,6 +23,7 @@ from daemon.monitoring.logging import printable
 from daemon.pipeline.decision import check_labels
 from daemon.pipeline.prediction import RecordingReader, Rules, ask
 from daemon.protocol.messages import Error, Prediction, Source, digest, file_source, now
+from daemon.service.engine_choice import choose_engine
 from daemon.settings.schema import Folder, Settings
 from daemon.sources.folder.scan import Scope, Walk
 from tinyast.arrays import Float
@@ -50,7 +51,7 @@ class Batch:
     def load(cls, settings: Settings, folder: Folder, embed: bool = False) -> Batch:
         """Load the model. Raises SettingsError for labels that it does not know."""
         keep_freed_memory(settings.worker_count)
-        classifier = Classifier.load(settings.checkpoint_path, settings.engine)
+        classifier = Classifier.load(settings.checkpoint_path, choose_engine(settings).engine)
         check_labels(settings.decision, classifier.labels)
         rules, workers = Rules.of(settings), settings.worker_count
         if embed:

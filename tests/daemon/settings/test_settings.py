@@ -57,7 +57,7 @@ def test_a_file_goes_before_defaults_the_environment_before_it_and_flags_before_
     toml, env = 'node = "file"\nworkers = 3\ntop = 7', {"TINYAST_NODE": "env", "TINYAST_TOP": "8"}
     settings = read(toml, env, top=9, workers=None)
     assert (settings.workers, settings.node, settings.top) == (3, "env", 9)
-    assert settings.engine == "onnx"
+    assert settings.engine == "auto"
 
 
 def test_the_environment_reaches_into_tables_and_leaves_the_rest_of_them(read: Any) -> None:
@@ -184,7 +184,7 @@ def test_a_variable_that_a_table_cannot_hold_is_named(read: Any) -> None:
         ("workers = 1.5", ["`workers` is a whole number", "not a fraction"]),
         ("top = 0", ["`top`", ">= 1"]),
         ("insecure = 'yes'", ["`insecure` is true or false, without quotes, not text"]),
-        ("engine = 'tensorflow'", ["`engine`", "onnx, int8, torch"]),
+        ("engine = 'tensorflow'", ["`engine`", "auto, onnx, int8, torch"]),
         ("decision = 5", ["`decision` is a table: write [decision]"]),
         ("[decision]\nthreshold = 1.5", ["`decision.threshold`", "<= 1"]),
         ("[decision]\nallow = 'dog'", ["`decision.allow` is a list in brackets"]),
