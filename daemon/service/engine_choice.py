@@ -1,17 +1,15 @@
 """Which engine runs the model when `engine` is "auto".
 
-The first start uses float32. A thread of low priority times int8 against it once the daemon has
-nothing to do, and keeps the result in the state directory for the starts that follow.
+The first start uses float32. A thread times int8 against it once the daemon has nothing to do, and
+keeps the result in the state directory for the starts that follow.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +34,6 @@ MOST_BYTES = 1 << 16
 QUIET_S = 2.0  # without a file or a live window, until the timing begins or goes on
 LOOK_S = 0.1  # between looks whether something came
 LIMIT_S = 60.0  # to load an engine
-NICEST = 19  # setpriority(2): only time that no other thread wants
 
 
 class Kept(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -96,7 +93,11 @@ def _write(state: Path, kept: Kept) -> None:
 
 
 class EngineTimer(ServiceThread):
-    """Times int8 against the engine in float32 that runs, while `is_idle`, and keeps the result."""
+    """Times int8 against the engine in float32 that runs, while `is_idle`, and keeps the result.
+
+    At the priority of all threads: one of a lower priority would keep the others waiting whenever
+    the system takes the processor from it while it holds the interpreter's lock.
+    """
 
     def __init__(self, state: Path, classifier: Classifier, is_idle: Callable[[], bool]) -> None:
         super().__init__("engine timing", LIMIT_S)
@@ -105,8 +106,6 @@ class EngineTimer(ServiceThread):
         self.found = ""  # the result in words; empty until it is known
 
     def work(self) -> None:
-        with suppress(AttributeError, OSError):  # where threads have no priority of their own
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICEST)
         try:
             timing = self._time()
         except CheckpointError as error:

@@ -217,7 +217,7 @@ class Service:
             )
             self._components.post("reload_failed", f"the settings stay as they were: {error}")
         else:
-            new_model = classifier is not self._components.context.classifier
+            new_model = model.classifier is not self._components.context.classifier
             changes = compare(self.settings, new, new_model)
             self.settings = replace_live(self.settings, new)
             self._components.apply(self.settings, model)

@@ -24,6 +24,7 @@ from tinyast.data.datasets import read_dataset
 from tinyast.errors import CheckpointError
 from tinyast.evaluation.wild import NONE, hear_with, read_wild
 from tinyast.inference.checkpoint import GRAPH, REFERENCE, damaged_files, sha256, shipped
+from tinyast.inference.choice import objection
 from tinyast.inference.engine import load_engine, softmax
 from tinyast.learning.background import read_background
 
@@ -111,6 +112,7 @@ def test_sounds_of_no_kind_are_not_taken_for_new_ones(taught: Classifier) -> Non
 
 def test_it_is_a_checkpoint_like_any_other(mine: Path, taught: Classifier, clips: Path) -> None:
     assert damaged_files(mine) == []
+    assert "fitted to float32" in (objection(taught.checkpoint) or "")
     path = next((clips / "judge" / "flute").iterdir())
     (window,) = taught.predict_file(path)
     samples, rate = soundfile.read(path, dtype="float32")
