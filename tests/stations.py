@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 import subprocess
 import threading
 import time
@@ -144,3 +145,65 @@ def raw_over_udp(content: bytes, rate: int, port: int) -> Iterator[None]:
         finally:
             stop.set()
             thread.join()
+
+
+@contextmanager
+def camera(content: bytes, rate: int) -> Iterator[tuple[int, list[str]]]:
+    """An RTSP camera with picture and sound (L16, `rate` Hz), over TCP, for one client.
+
+    Gives its port, and the first lines of the requests.
+    """
+    stop = threading.Event()
+    asked: list[str] = []
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        with suppress(OSError):
+            client, _ = listening.accept()
+            client.settimeout(5)
+            with client, client.makefile("rb") as requests:
+                while not (asked and asked[-1].startswith("PLAY")):
+                    head = list(iter(lambda: requests.readline().strip().decode(), ""))
+                    if not head:
+                        return
+                    asked.append(head[0])
+                    client.sendall(_camera_says(head, rate))
+                send_in_time(_as_rtp(client), content, 2 * rate, stop)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield int(listening.getsockname()[1]), asked
+    finally:
+        stop.set()
+        with suppress(OSError):
+            listening.shutdown(socket.SHUT_RDWR)
+        listening.close()
+        thread.join()
+
+
+def _camera_says(head: list[str], rate: int) -> bytes:
+    number = next(line for line in head if line.lower().startswith("cseq"))
+    method, status, lines, body = head[0].split()[0], "200 OK", ["Session: 1"], ""
+    if method == "DESCRIBE" and not any(line.startswith("Authorization:") for line in head):
+        status, lines = "401 Unauthorized", ['WWW-Authenticate: Basic realm="camera"']
+    elif method == "DESCRIBE":
+        body = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=camera\r\nt=0 0\r\n"
+        body += "m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=control:picture\r\n"
+        body += f"m=audio 0 RTP/AVP 97\r\na=rtpmap:97 L16/{rate}/1\r\na=control:sound\r\n"
+        lines = ["Content-Type: application/sdp", f"Content-Length: {len(body)}"]
+    elif method == "SETUP":
+        lines.append("Transport: RTP/AVP/TCP;unicast;interleaved=0-1")
+    return "\r\n".join([f"RTSP/1.0 {status}", number, *lines, "", body]).encode()
+
+
+def _as_rtp(client: socket.socket) -> Callable[[bytes], None]:
+    count = frames = 0
+
+    def send(part: bytes) -> None:
+        nonlocal count, frames
+        header = struct.pack(">BBHII", 0x80, 97, count & 0xFFFF, frames & 0xFFFFFFFF, 7)
+        client.sendall(b"$\0" + struct.pack(">H", len(header + part)) + header + part)
+        count, frames = count + 1, frames + len(part) // 2
+
+    return send

@@ -13,15 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import soundfile
 from live import Message, is_live, is_status
 from running import Daemon, free_port
-from stations import PASSWORD, TOKEN, USER, Station, encode, raw_over_tcp, raw_over_udp
+from stations import PASSWORD, TOKEN, USER, Station, camera, encode, raw_over_tcp, raw_over_udp
 
 from daemon.client import Client
 from daemon.commands.doctor import check_live
 from daemon.settings.schema import Stream
+from daemon.sources.microphone.devices import record
 from daemon.sources.microphone.ffmpeg_input import OPEN_S, STALL_S
 from tinyast import Classifier
 
@@ -222,6 +224,19 @@ def test_doctor_listens_to_a_stream(listening: Listening, monkeypatch: pytest.Mo
     assert PASSWORD not in missing.text
     monkeypatch.setenv("PATH", "/nonexistent")
     assert "ffmpeg is missing; install it" in check_live(Stream(url="rtsp://127.0.0.1/")).text
+
+
+def test_a_camera_is_asked_for_its_sound_alone(originals: list[Path]) -> None:
+    clip = next(path for path in originals if path.stem.endswith(STEADY))
+    samples, _ = soundfile.read(clip, dtype="int16")
+    with camera(samples.astype(">i2").tobytes(), RATE) as (port, asked):
+        url = f"rtsp://{USER}:{PASSWORD}@127.0.0.1:{port}/{TOKEN}"
+        heard = record(Stream(url=url), 5.0)
+    assert (heard.device, heard.rate) == (f"rtsp://127.0.0.1:{port}/…", RATE)
+    assert [line.split()[1] for line in asked if line.startswith("SETUP")] == [
+        f"rtsp://127.0.0.1:{port}/{TOKEN}/sound"
+    ]
+    assert np.array_equal(heard.samples[: len(samples)] * 32768, samples[: len(heard.samples)])
 
 
 def test_a_killed_daemon_leaves_no_process(listening: Listening) -> None:
