@@ -43,7 +43,7 @@ export function listen(heard) {
 }
 
 // The zone of a link, else the one chosen before, else the browser's.
-const exists = (name) => { try { return !!name && !!new Intl.DateTimeFormat('en', { timeZone: name }); } catch { return false; } };
+export const exists = (name) => { try { return !!name && !!new Intl.DateTimeFormat('en', { timeZone: name }); } catch { return false; } };
 const linked = () => new URLSearchParams(location.hash.split('?')[1]).get('zone');
 export const zone = () => [linked(), localStorage.getItem('zone'), Intl.DateTimeFormat().resolvedOptions().timeZone].find(exists) ?? 'UTC';
 export const setZone = (name) => (name ? localStorage.setItem('zone', name) : localStorage.removeItem('zone'));
@@ -53,8 +53,8 @@ const format = (options) => (at) => new Intl.DateTimeFormat('en-GB', { timeZone:
 export const hour = format({ hour: '2-digit' });
 export const clock = format({ hour: '2-digit', minute: '2-digit', second: '2-digit' });
 export const stamp = format({ year: 'numeric', month: 'short', day: '2-digit', hour: '2-digit', minute: '2-digit', second: '2-digit' });
-const parts = (at) => Object.fromEntries(new Intl.DateTimeFormat('en-CA', { timeZone: zone(), year: 'numeric', month: '2-digit', day: '2-digit' }).formatToParts(at).map((part) => [part.type, part.value]));
-export const day = (at = Date.now()) => { const p = parts(at); return `${p.year}-${p.month}-${p.day}`; };
+const parts = (at, name) => Object.fromEntries(new Intl.DateTimeFormat('en-CA', { timeZone: name, year: 'numeric', month: '2-digit', day: '2-digit' }).formatToParts(at).map((part) => [part.type, part.value]));
+export const day = (at = Date.now(), name = zone()) => { const p = parts(at, name); return `${p.year}-${p.month}-${p.day}`; };
 export const percent = (score) => `${(100 * score).toFixed(0)} %`;
 export const words = (label) => label.replaceAll('_', ' ');
 export const level = (dbfs) => (dbfs <= -200 ? 'digital silence' : `${dbfs.toFixed(1)} dBFS`);

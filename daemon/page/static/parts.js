@@ -83,10 +83,10 @@ export function Failure({ error }) {
   return html`<p class="panel error" role="alert">${error.message}</p>`;
 }
 
-// Loads something again whenever `keys` change; gives [value, error, load again].
+// Loads something whenever `keys` change; gives [value, error, load again]. The last keeps the value if it fails.
 export function useLoad(load, keys) {
   const [state, setState] = useState([null, null]);
-  const again = () => load().then((value) => setState([value, null]), (error) => setState([null, error]));
-  useEffect(() => { again(); }, keys);
-  return [...state, again];
+  const again = (keep) => load().then((value) => setState([value, null]), (error) => setState(([value]) => [keep ? value : null, error]));
+  useEffect(() => { again(false); }, keys);
+  return [...state, () => again(true)];
 }

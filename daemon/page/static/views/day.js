@@ -1,6 +1,6 @@
 // One day: a heat map of label by hour, and the list of what was heard.
 import { html } from '../vendor/htm-preact.js';
-import { day, get, hour as clockHour, query, setZone, words, zone, zones } from '../api.js';
+import { day, exists, get, hour as clockHour, query, setZone, words, zone, zones } from '../api.js';
 import { Failure, Rows, useLoad } from '../parts.js';
 
 const LIMIT = 100;
@@ -53,6 +53,8 @@ function Filter({ values, go }) {
   const send = (event) => {
     event.preventDefault();
     const given = Object.fromEntries(new FormData(event.target));
+    // Today stays today in another zone, whatever its date is there.
+    if (given.day === day() && exists(given.zone)) given.day = day(Date.now(), given.zone);
     setZone(given.zone);
     go('day', given);
   };

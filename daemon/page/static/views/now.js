@@ -28,7 +28,7 @@ export function Now() {
       else if (kind !== 'lost') soon();
     });
   }, []);
-  if (error) return html`<${Failure} error=${error} />`;
+  if (error && !found) return html`<${Failure} error=${error} />`;  // a page that went away comes back
   const states = daemons.flatMap((each) => (each.heartbeat?.sources ?? []).map((source) => ({ ...source, daemon: each.number })));
   return html`<h2>Now</h2>
     <p class="dim" role="status">${live ? 'Live.' : 'Not connected; trying again.'}</p>
