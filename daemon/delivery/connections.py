@@ -20,7 +20,7 @@ from socket import AddressFamily
 import zmq
 
 from daemon.delivery.authenticator import Authenticator
-from daemon.delivery.floods import Budget, Connection, MemoryGuard, over_budget
+from daemon.delivery.floods import Arrivals, Budget, Connection, MemoryGuard, over_budget
 from daemon.delivery.peers import peer_of
 from daemon.monitoring.metrics import HANDSHAKES
 from daemon.monitoring.service_thread import ServiceThread
@@ -33,6 +33,7 @@ HANDSHAKE_S = 10.0  # libzmq ends a connection that has not shown its key by the
 MANY_LEFT = 64  # closed connections before their memory is freed
 SWEEP_MS = 100  # between looks at what connections sent
 WARY_MS, WARY_S = 10, 10.0  # the same after a flood, and for how long
+ARRIVAL_REST_S = 0.002  # between looks at connections whose clients send
 # At least so many times as long as the last look took until the next, if that is not too long for a
 # flood; fewer after one.
 SWEEP_REST, WARY_REST, LONGEST_REST_S = 20, 3, 0.25
@@ -79,6 +80,7 @@ class EndpointStats:
         self.floods = 0  # connections ended since they sent too much
         self.handshakes: Counter[str] = Counter()  # by result
         self.open: dict[int, Connection] = {}  # by descriptor
+        self._early: Counter[int] = Counter()  # bytes answered before the connection was reported
         self._passed: deque[float] = deque(maxlen=10_000)  # when handshakes succeeded
         self._left = 0  # connections closed since their memory was last freed
         self.clear_away: Callable[[], object] = lambda: None  # requests freeing; must not block
@@ -92,9 +94,11 @@ class EndpointStats:
         now = time.monotonic()
         if event == zmq.EVENT_ACCEPTED:
             self.accepted += 1
-            self.open[value] = Connection(peer_of(value, self._family), now)
+            peer = peer_of(value, self._family)
+            self.open[value] = Connection(peer, now, self._early.pop(value, 0))
         elif event == zmq.EVENT_DISCONNECTED:
             self.open.pop(value, None)
+            self._early.pop(value, None)
             self._left += 1
             if self._left >= MANY_LEFT:
                 self._left = 0
@@ -108,6 +112,17 @@ class EndpointStats:
         """A request of `size` bytes was taken from a connection, which may send as many again."""
         if (connection := self.open.get(fd)) is not None:
             connection.answered += size
+        else:
+            self._early[fd] += size
+
+    def end_flood_of(self, fd: int) -> bool:
+        """End the connection with this descriptor if it alone is beyond the budget."""
+        connection = self.open.get(fd)
+        if connection is None:
+            return False
+        for each, why in over_budget([connection], self._budget, time.monotonic()):
+            self.end_flood(each, why)
+        return connection.ended
 
     def end_floods(self) -> bool:
         """End connections beyond the budget; whether there were any."""
@@ -119,6 +134,7 @@ class EndpointStats:
     def end_flood(self, connection: Connection, why: str) -> None:
         self.floods += 1
         log.warning("a connection from %s %s; it was closed", connection.peer, why)
+        connection.ended = True
         connection.peer.end()
 
     @property
@@ -152,7 +168,7 @@ class ConnectionMonitor(ServiceThread):
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self._room = max(limit // 2, limit - RESERVE)  # connections, over all endpoints
         self._swept_at = self._guarded_at = self._wary_until = 0.0
-        self._guard = MemoryGuard()
+        self._guard, self._arrivals = MemoryGuard(), Arrivals()
         self.crowds: queue.SimpleQueue[tuple[int, str]] = queue.SimpleQueue()
 
     # -- any thread ----------------------------------------------------------------------------
@@ -197,6 +213,8 @@ class ConnectionMonitor(ServiceThread):
         poller = zmq.Poller()
         if self._authenticator is not None:
             poller.register(self._authenticator.socket, zmq.POLLIN)
+        if self._arrivals.fileno() >= 0:
+            poller.register(self._arrivals, zmq.POLLIN)
         try:
             while monitors or not self._new.empty() or not self._halt.is_set():
                 self.liveness.progress()
@@ -205,10 +223,12 @@ class ConnectionMonitor(ServiceThread):
                     monitors[monitor] = stats
                     poller.register(monitor, zmq.POLLIN)
                 for socket, _ in poller.poll(self._patience_ms()):
-                    if socket not in monitors:
+                    if isinstance(socket, int):
+                        self._look_at_arrivals()
+                    elif socket not in monitors:
                         assert self._authenticator is not None
                         self._authenticator.answer()
-                    elif not _read(socket, monitors[socket]):
+                    elif not self._read(socket, monitors[socket]):
                         poller.unregister(socket)
                         del monitors[socket]
                         socket.close()
@@ -217,6 +237,26 @@ class ConnectionMonitor(ServiceThread):
         finally:
             for monitor in monitors:
                 monitor.close()
+            self._arrivals.close()
+
+    def _look_at_arrivals(self) -> None:
+        """End a flood at once: what libzmq takes meanwhile, it holds or works on for seconds."""
+        for fd in self._arrivals.take():
+            for stats in list(self.stats.values()):
+                if stats.end_flood_of(fd):
+                    self._wary_until = time.monotonic() + WARY_S
+        self._guarded_at = 0.0
+        time.sleep(ARRIVAL_REST_S)
+
+    def _read(self, monitor: Socket, stats: EndpointStats) -> bool:
+        """Take the next report; False if it was the last."""
+        event, value = _EVENT.unpack(monitor.recv_multipart()[0])
+        if event == zmq.EVENT_MONITOR_STOPPED:
+            return False
+        stats.note(event, value)
+        if event == zmq.EVENT_ACCEPTED:
+            self._arrivals.watch(value)
+        return True
 
     def _patience_ms(self) -> int:
         return POLL_MS if self.connections == 0 else self._sweep_ms()
@@ -274,12 +314,3 @@ class ConnectionMonitor(ServiceThread):
                 peer.end()
             self.crowds.put((len(peers), address))
             time.sleep(THINNED_S)  # for libzmq to close them, before they are counted again
-
-
-def _read(monitor: Socket, stats: EndpointStats) -> bool:
-    """Take the next report; False if it was the last."""
-    event, value = _EVENT.unpack(monitor.recv_multipart()[0])
-    if event == zmq.EVENT_MONITOR_STOPPED:
-        return False
-    stats.note(event, value)
-    return True

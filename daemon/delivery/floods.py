@@ -13,9 +13,11 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import select
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from socket import AF_UNIX
 
@@ -37,6 +39,7 @@ class Connection:
     peer: Peer
     since: float  # time.monotonic()
     answered: int = 0  # bytes of requests that were answered, with their framing
+    ended: bool = False  # libzmq closes it only when it reads from it again
 
     def unexplained(self, now: float) -> int:
         """Bytes received beyond those that any subscriber sends, and that requests explain."""
@@ -61,7 +64,7 @@ def over_budget(
     connections: Iterable[Connection], budget: Budget, now: float
 ) -> list[tuple[Connection, str]]:
     """The connections to end, and why: the largest senders first, until the rest fit."""
-    sizes = [(connection.unexplained(now), connection) for connection in connections]
+    sizes = [(each.unexplained(now), each) for each in connections if not each.ended]
     sizes = sorted((each for each in sizes if each[0]), key=lambda each: each[0], reverse=True)
     of_address: defaultdict[str, int] = defaultdict(int)
     for size, connection in sizes:
@@ -84,6 +87,30 @@ def over_budget(
     return ended
 
 
+class Arrivals:
+    """Wakes a poller when clients send; subscribers hardly do. Without epoll, it never does."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll() if hasattr(select, "epoll") else None
+
+    def fileno(self) -> int:
+        return -1 if self._epoll is None else self._epoll.fileno()
+
+    def watch(self, fd: int) -> None:
+        """Watch a connection of libzmq, until libzmq closes it."""
+        if self._epoll is not None:
+            with suppress(OSError):  # it is closed already
+                self._epoll.register(fd, select.EPOLLIN | select.EPOLLET)
+
+    def take(self) -> list[int]:
+        """Descriptors of those that sent since the last call."""
+        return [] if self._epoll is None else [fd for fd, _ in self._epoll.poll(0)]
+
+    def close(self) -> None:
+        if self._epoll is not None:
+            self._epoll.close()
+
+
 class MemoryGuard:
     """Notices memory that grows while clients are connected by Unix sockets."""
 
@@ -95,7 +122,7 @@ class MemoryGuard:
 
         All of them, if it is not clear which: well-behaved ones connect again, and miss nothing.
         """
-        local = [each for each in connections if each.peer.family == AF_UNIX]
+        local = [each for each in connections if each.peer.family == AF_UNIX and not each.ended]
         if not local:
             self._normal = 0
             return []
