@@ -27,8 +27,9 @@ log = logging.getLogger(__name__)
 
 FREE_BYTES = 1_000  # of each connection: its handshake with keys, and a few subscriptions
 FREE_BYTES_S = 100  # and each second, for the wire's heartbeats
-GROWN = 32_000_000  # bytes of memory
-LOOKS, LOOK_S = 3, 0.001  # for data that wait, where a subscriber's are taken at once
+# Bytes of memory: unread replies may take half of it. Twice that ends all by Unix sockets.
+GROWN = 40_000_000
+LOOKS, LOOK_S, OFTEN = 5, 0.001, 1  # for data that wait, where a subscriber's are taken at once
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -120,7 +121,7 @@ class MemoryGuard:
     def suspects(self, connections: Sequence[Connection]) -> list[Connection]:
         """Those that are probably the reason for grown memory; empty while it does not grow.
 
-        All of them, if it is not clear which: well-behaved ones connect again, and miss nothing.
+        All of them, if it grows much and it is not clear which: well-behaved ones connect again.
         """
         local = [each for each in connections if each.peer.family == AF_UNIX and not each.ended]
         if not local:
@@ -131,7 +132,8 @@ class MemoryGuard:
             self._normal = used
         if used - self._normal < GROWN:
             return []
-        return _busy(local) or local
+        busy = _busy(local)
+        return local if not busy and used - self._normal > 2 * GROWN else busy
 
     def freed(self) -> None:
         """Their connections were closed: return free memory to the system, and begin again."""
@@ -151,9 +153,10 @@ def resident_bytes() -> int:
 
 
 def _busy(connections: Sequence[Connection]) -> list[Connection]:
-    """Those whose data wait to be read at the first of several looks that finds any."""
+    """Those whose data wait to be read at some of several looks."""
+    seen = [0] * len(connections)
     for _ in range(LOOKS):
-        if busy := [each for each in connections if each.peer.has_waiting()]:
-            return busy
+        for number, each in enumerate(connections):
+            seen[number] += each.peer.has_waiting()
         time.sleep(LOOK_S)
-    return []
+    return [each for each, times in zip(connections, seen, strict=True) if times >= OFTEN]

@@ -20,7 +20,7 @@ from daemon.delivery import endpoint as endpoint_module
 from daemon.delivery.endpoints import bind
 
 MakeDaemon = Callable[..., Daemon]
-MOST_MEMORY = 300e6  # unbounded, these floods take gigabytes
+MOST_MEMORY = 400e6  # unbounded, these floods take gigabytes
 ROOM = 100  # connections, where a process may have twice as many descriptors
 
 

@@ -22,8 +22,9 @@ from daemon.protocol.keys import make_client, make_server
 MakeDaemon = Callable[..., Daemon]
 LOAD_S = max(5.0, 60 * STRESS)
 GROWN = 100e6  # bytes over what is normal
-# Unbounded, these floods take gigabytes. A machine that also runs other tests reacts later.
-MOST_MEMORY = 200e6 if STRESS >= 1 else 400e6
+# Unbounded, these floods take gigabytes in seconds. A machine that also runs other tests reacts
+# later, as does a daemon to those by Unix sockets, whose bytes the system does not count.
+MOST_MEMORY = {"tcp": 200e6 if STRESS >= 1 else 800e6, "ipc": 800e6}
 
 
 @pytest.fixture
@@ -157,7 +158,7 @@ def test_floods_without_keys_cost_little_memory_and_lose_nothing(
     peak, floods = listening.peak_memory(), listening.log.read_text().count("it was closed")
     late = sorted(each["latency_ms"] for each in of_type(heard, "prediction"))
     p99 = late[int(0.99 * (len(late) - 1))]
-    assert peak < MOST_MEMORY
+    assert peak < MOST_MEMORY[transport]
     assert floods > 0
     print(
         f"{transport}: {LOAD_S:.0f} s, {floods} floods cut off, {len(dropped)} files, "
