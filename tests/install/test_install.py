@@ -59,7 +59,7 @@ def running(*command: object, **environment: str) -> Iterator[None]:
 
 def labels(listen: list[object]) -> list[str]:
     """The labels that a daemon has given, as its `listen` prints them."""
-    command = [*map(str, listen), "--since", "0", "--json"]
+    command = ["timeout", "300", *map(str, listen), "--since", "0", "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -131,6 +131,7 @@ def debian(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     if os.geteuid() != 0 or shutil.which("debootstrap") is None:
         pytest.skip("a clean Debian needs root and debootstrap")
     root = tmp_path_factory.mktemp("debian")
+    root.chmod(0o755)  # for the service's user
     run("debootstrap", "--variant=minbase", "--include=python3,adduser", "bookworm", root)
     mounts = [("proc", "-t", "proc", "proc"), ("dev", "--bind", "/dev")]
     for place, *what in mounts:
