@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -49,10 +50,20 @@ class _Pictures(CalibrationDataReader):  # type: ignore[misc]
         return None if picture is None else {"input_values": picture[None]}
 
 
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """The quantiser warns about its default steps."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
 def write_int8(graph: Path, pictures: Float, target: Path) -> None:
     """Write `graph` in int8 to `target`, its ranges taken from `pictures` (n, n_mels, n_frames)."""
-    logging.getLogger().setLevel(logging.ERROR)  # it warns of its own default steps
-    with tempfile.TemporaryDirectory() as folder:
+    with _without_warnings(), tempfile.TemporaryDirectory() as folder:
         prepared = Path(folder) / "prepared.onnx"
         quant_pre_process(str(graph), str(prepared), skip_symbolic_shape=True)
         graph_of = onnx.load(prepared).graph
