@@ -20,13 +20,16 @@ from daemon.commands.options import (
     Keys,
     Metrics,
     Mic,
+    OwnKey,
     PageBeside,
     Publish,
     ReloadOnHup,
     Replay,
+    ServerKey,
     State,
     Watch,
     Workers,
+    client_keys,
     read_settings,
 )
 from daemon.commands.page import page
@@ -36,7 +39,7 @@ from tinyast.errors import TinyASTError
 from tinyast.threads import one_maths_thread
 
 if TYPE_CHECKING:
-    from daemon.client import ClientKeys
+    pass
 
 app = typer.Typer(
     help="Listen to folders and microphones, classify sounds, publish the results over ZeroMQ.",
@@ -45,20 +48,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-ServerKey = Annotated[Path | None, typer.Option(help="The daemon's public key: server.key.")]
-OwnKey = Annotated[Path | None, typer.Option(help="Your own key: NAME.key_secret.")]
-
 ANSWER_S = 2.0  # for a daemon on this machine to answer
-
-
-def _client_keys(server: Path | None, own: Path | None) -> ClientKeys | None:
-    from daemon.client import ClientKeys
-
-    if server is None and own is None:
-        return None
-    if server is None or own is None:
-        raise SettingsError("--server-key and --own-key go together")
-    return ClientKeys.load(server, own)
 
 
 def _version(wanted: bool) -> None:
@@ -149,7 +139,7 @@ def listen(
     if label:
         for words in unknown_labels(label, read_checkpoint(settings.checkpoint_path).labels):
             typer.echo(words, err=True)
-    keys = _client_keys(server_key, own_key)
+    keys = client_keys(server_key, own_key)
     with Client(settings.publish, settings.replay, since, (topic,), keys=keys) as client:
         try:
             client.status()
@@ -347,7 +337,7 @@ def status(
 
     settings = with_endpoints(read_settings(context))
     try:
-        answer = ask_status(settings.replay, _client_keys(server_key, own_key), ANSWER_S)
+        answer = ask_status(settings.replay, client_keys(server_key, own_key), ANSWER_S)
     except NoAnswer as error:
         raise DaemonError(f"{error}; start one with `tinyastd run`") from error
     if json:

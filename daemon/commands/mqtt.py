@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import signal
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import msgspec
 import typer
 
-from daemon.commands.options import Config, Publish, Replay, State, read_settings
-from daemon.errors import SettingsError
-
-if TYPE_CHECKING:
-    from daemon.client import ClientKeys
-    from daemon.settings.schema import Settings
+from daemon.commands.options import (
+    Config,
+    OwnKey,
+    Publish,
+    Replay,
+    ServerKey,
+    State,
+    client_keys,
+    kept_keys,
+    read_settings,
+)  # fmt: skip
 
 Host = Annotated[str | None, typer.Option(help="The broker; localhost.")]
 Port = Annotated[int | None, typer.Option(help="Its port.", min=1, max=65_535)]
@@ -25,8 +29,6 @@ Since = Annotated[
 Clear = Annotated[
     bool, typer.Option("--clear", help="Only remove what the broker retains of this daemon.")
 ]
-ServerKey = Annotated[Path | None, typer.Option(help="The daemon's public key: server.key.")]
-OwnKey = Annotated[Path | None, typer.Option(help="Your own key: NAME.key_secret.")]
 
 
 def mqtt(
@@ -56,7 +58,7 @@ def mqtt(
     logs.configure(settings.log)
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     table = msgspec.structs.replace(settings.mqtt or Mqtt(), **given)
-    keys = subscriber_keys(settings, "mqtt", server_key, own_key)
+    keys = client_keys(server_key, own_key) or kept_keys(settings, "mqtt", "`mqtt`")
     daemon = Daemon(settings.publish, settings.replay, keys)
     bridge = Bridge(table, daemon, settings.state_path, since)
     try:
@@ -69,25 +71,3 @@ def mqtt(
         bridge.run()
     finally:
         bridge.close()
-
-
-def subscriber_keys(
-    settings: Settings, name: str, server: Path | None, own: Path | None
-) -> ClientKeys | None:
-    """The keys of a subscriber, by default those that `keys` holds for it. Raises SettingsError."""
-    from daemon.client import ClientKeys
-
-    if server is not None and own is not None:
-        return ClientKeys.load(server, own)
-    if server is not None or own is not None:
-        raise SettingsError("--server-key and --own-key go together")
-    folder = settings.keys_path
-    if folder is None:
-        return None
-    secret = folder / f"{name}.key_secret"
-    if not secret.exists():
-        raise SettingsError(
-            f"the daemon has keys, and `{name}` needs one: "
-            f"`tinyastd keygen {folder} --client {name}` makes {secret}"
-        )
-    return ClientKeys.load(folder / "server.key", secret)

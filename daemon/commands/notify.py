@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daemon.commands.mqtt import OwnKey, ServerKey, subscriber_keys
-from daemon.commands.options import Config, Publish, Replay, State, read_settings
+from daemon.commands.options import (
+    Config,
+    OwnKey,
+    Publish,
+    Replay,
+    ServerKey,
+    State,
+    client_keys,
+    kept_keys,
+    read_settings,
+)  # fmt: skip
 from daemon.errors import SettingsError
+
+if TYPE_CHECKING:
+    from daemon.settings.subscribers import Notify
 
 Test = Annotated[
     bool, typer.Option("--test", help="Only send a test message to each service, and exit.")
@@ -49,7 +61,7 @@ def notify(
         raise SettingsError("there is no [[notify]] in the settings; add one, or pass --url")
     if test:
         raise typer.Exit(_test(tables))
-    keys = subscriber_keys(settings, "notify", server_key, own_key)
+    keys = client_keys(server_key, own_key) or kept_keys(settings, "notify", "`notify`")
     notifier = Notifier(
         tables, settings.publish, settings.replay, keys, Path(settings.state_path), report_trouble
     )
@@ -63,15 +75,13 @@ def notify(
         notifier.close()
 
 
-def _test(tables: tuple[object, ...]) -> int:
+def _test(tables: tuple[Notify, ...]) -> int:
     """Send a test message to each service; the exit code."""
     from daemon.notify.rules import Rule
     from daemon.notify.service import services
-    from daemon.settings.subscribers import Notify
 
     failed = False
     for number, table in enumerate(tables, 1):
-        assert isinstance(table, Notify)
         rule = Rule(table, number)
         for service in services(table, rule.name):
             text = f"This is a test by tinyastd of `{rule.name}`. Notifications work."

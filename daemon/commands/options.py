@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from daemon.errors import SettingsError
 from daemon.host.parent import given_settings, is_helper
 from tinyast.inference.engine_names import EngineChoice
 
 if TYPE_CHECKING:
+    from daemon.client import ClientKeys
     from daemon.settings.schema import Settings
 
 Config = Annotated[
@@ -45,6 +47,8 @@ Metrics = Annotated[
 Insecure = Annotated[
     bool, typer.Option("--insecure", help="Allow endpoints that other machines can reach.")
 ]
+ServerKey = Annotated[Path | None, typer.Option(help="The daemon's public key: server.key.")]
+OwnKey = Annotated[Path | None, typer.Option(help="Your own key: NAME.key_secret.")]
 PageBeside = Annotated[bool, typer.Option("--page", help="Also serve the web page.")]
 ReloadOnHup = Annotated[
     bool,
@@ -80,3 +84,36 @@ def read_settings(context: typer.Context) -> Settings:
         flags["device"] = ""  # the default input
     config = given.get("config")
     return load(None if config is None else Path(config), flags=flags)
+
+
+def client_keys(server: Path | None, own: Path | None) -> ClientKeys | None:
+    """The keys that two options name; None without them. Raises SettingsError."""
+    from daemon.client import ClientKeys
+
+    if server is None and own is None:
+        return None
+    if server is None or own is None:
+        raise SettingsError("--server-key and --own-key go together")
+    return ClientKeys.load(server, own)
+
+
+def kept_keys(
+    settings: Settings, name: str, who: str, secret: Path | None = None
+) -> ClientKeys | None:
+    """The keys that the daemon's key directory holds for its subscriber `name`; None without one.
+
+    `secret` is the subscriber's key if it lies elsewhere. Raises SettingsError if it is missing;
+    the text calls the subscriber `who`.
+    """
+    from daemon.client import ClientKeys
+
+    folder = settings.keys_path
+    if folder is None:
+        return None
+    secret = secret or folder / f"{name}.key_secret"
+    if not secret.exists():
+        raise SettingsError(
+            f"the daemon has keys, and {who} needs one: "
+            f"`tinyastd keygen {folder} --client {name}` makes {secret}"
+        )
+    return ClientKeys.load(folder / "server.key", secret)

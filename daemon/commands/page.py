@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from daemon.commands.options import Config, Publish, Replay, State, read_settings
+from daemon.commands.options import (
+    Config,
+    OwnKey,
+    Publish,
+    Replay,
+    State,
+    kept_keys,
+    read_settings,
+)  # fmt: skip
 from daemon.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -31,7 +39,6 @@ ServerKeys = Annotated[
         help="Public key of each --connect in turn; `none` for a daemon without keys.",
     ),
 ]
-OwnKey = Annotated[Path | None, typer.Option(help="Your own key: NAME.key_secret.")]
 StoreFolder = Annotated[
     Path | None, typer.Option(help="Folder of the page's store; the state directory if none.")
 ]
@@ -139,18 +146,10 @@ def _connections(table: Page, settings: Settings) -> list[Connection]:
 
 def _own_keys(table: Page, settings: Settings) -> ClientKeys | None:
     """Keys for the daemon of these settings. Raises SettingsError if a key is missing."""
-    servers, folder = table.server_keys, settings.keys_path
-    if servers and table.own_key:
-        return _load(servers[0], table.own_key)
-    if folder is None:
-        return None
-    own = Path(table.own_key or folder / "page.key_secret")
-    if not own.exists():
-        raise SettingsError(
-            f"the daemon has keys, and the page needs one: `tinyastd keygen {folder} --client page`"
-            f" makes {own}"
-        )
-    return _load(folder / "server.key", own)
+    if table.server_keys and table.own_key:
+        return _load(table.server_keys[0], table.own_key)
+    own = Path(table.own_key) if table.own_key else None
+    return kept_keys(settings, "page", "the page", own)
 
 
 def _load(server: str | Path, own: str | Path) -> ClientKeys:

@@ -10,7 +10,6 @@ grows leads to those whose data wait to be read.
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
 import select
@@ -22,6 +21,7 @@ from dataclasses import dataclass
 from socket import AF_UNIX
 
 from daemon.delivery.peers import Peer
+from tinyast.inference.allocator import give_back_freed_memory
 
 log = logging.getLogger(__name__)
 
@@ -137,9 +137,7 @@ class MemoryGuard:
 
     def freed(self) -> None:
         """Their connections were closed: return free memory to the system, and begin again."""
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # only the GNU library has it
-        if trim is not None:
-            trim(0)
+        give_back_freed_memory()
         self._normal = resident_bytes()
 
 

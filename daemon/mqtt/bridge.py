@@ -18,10 +18,10 @@ from daemon.client import Client, ClientKeys, NoAnswer, ask_status
 from daemon.errors import StartError
 from daemon.mqtt import topics
 from daemon.mqtt.broker import Broker, BrokerAway, BrokerRefuses, check
-from daemon.mqtt.memory import Memory, Position
+from daemon.mqtt.memory import Memory
 from daemon.mqtt.outbox import Outbox
 from daemon.mqtt.session import Session
-from daemon.protocol.decoding import Refused
+from daemon.protocol.decoding import Position, Refused
 from daemon.settings.subscribers import Mqtt
 
 log = logging.getLogger(__name__)

@@ -163,10 +163,10 @@ class Broker:
         if self._lost is not None:
             raise BrokerAway(f"the connection to the broker at {self._place} is lost: {self._lost}")
 
-    def publish(self, topic: str, payload: bytes, retain: bool = False, qos: int = 1) -> int:
-        """Send a message; its number, for `acknowledged`. Raises BrokerAway."""
+    def publish(self, topic: str, payload: bytes, retain: bool = False) -> int:
+        """Send a message at QoS 1; its number, for `acknowledged`. Raises BrokerAway."""
         self.check()
-        info = self._client.publish(topic, payload, qos, retain)
+        info = self._client.publish(topic, payload, 1, retain)
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             raise BrokerAway(f"the connection to the broker at {self._place} is lost")
         return info.mid

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import msgspec
 
 from daemon.mqtt import topics
-from daemon.mqtt.states import States
+from daemon.mqtt.states import States, named
 from daemon.protocol.states import FolderState, MicrophoneState
 from daemon.settings.subscribers import HomeAssistant
 from tinyast import __version__
@@ -47,7 +47,7 @@ def descriptions(settings: HomeAssistant, states: States, events: bool) -> dict[
         topic, content = _describe(settings.prefix, node, (), _daemon_device(node), entity)
         found[topic] = content
     for source in states.sources:
-        place = ("mic" if isinstance(source, MicrophoneState) else "file"), source.name
+        place = named(source)
         device = {
             "identifiers": [topics.slug("tinyast", node, *place)],
             "name": source.name,

@@ -8,17 +8,9 @@ from msgspec import Struct, field
 
 from daemon.host.keeping import Keeping
 from daemon.host.locks import Lock
-from daemon.protocol.decoding import Head
+from daemon.protocol.decoding import Head, Position
 
 Named = tuple[str, str]  # kind and name of a source
-
-
-class Position(Struct, frozen=True):
-    """The last message that the broker has acknowledged, with all before it."""
-
-    seq: int
-    journal: str | None
-    id: str | None = None  # of that message, if there is one
 
 
 class LastGap(Struct, frozen=True):
@@ -55,7 +47,7 @@ class Memory:
 
     def advance(self, head: Head) -> None:
         """Everything up to this message is acknowledged. Raises CannotKeep."""
-        self.position = Position(head.seq, head.journal, head.id)
+        self.position = Position.after(head)
         self._kept.put({"position": self.position, "learnt": self.learnt})
 
     def begin(self, node: str, position: Position) -> None:

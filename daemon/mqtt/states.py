@@ -55,7 +55,7 @@ class States:
 
     def pictured(self, source: FolderState | MicrophoneState) -> bool:
         """Whether there is a picture of this source."""
-        return _named(source) in self._learnt.pictured
+        return named(source) in self._learnt.pictured
 
     # -- input --------------------------------------------------------------------------------
 
@@ -65,10 +65,10 @@ class States:
             return
         match received.content:
             case Prediction() as heard:
-                named = heard.source.kind, heard.source.name
-                self._levels[named] = heard.rms_dbfs
+                place = heard.source.kind, heard.source.name
+                self._levels[place] = heard.rms_dbfs
                 if heard.decision == "accepted":
-                    self._last[named] = received.body
+                    self._last[place] = received.body
             case Event() as event:
                 sound = event.source.kind, event.source.name, event.label
                 if event.state == "end":
@@ -85,13 +85,13 @@ class States:
         self._heartbeat = msgspec.json.encode(beat.message)
         for source in self.beat.sources:
             if isinstance(source, MicrophoneState):
-                self._levels[_named(source)] = source.level_dbfs
+                self._levels[named(source)] = source.level_dbfs
 
     def show(self, picture: ReceivedPicture) -> None:
         """Take in a picture. Raises msgspec.ValidationError if it breaks the contract."""
-        named = picture.content.source.kind, picture.content.source.name
-        self._images[named] = picture.png
-        self._learnt.pictured.add(named)
+        place = picture.content.source.kind, picture.content.source.name
+        self._images[place] = picture.png
+        self._learnt.pictured.add(place)
 
     # -- retained states ----------------------------------------------------------------------
 
@@ -102,31 +102,31 @@ class States:
             return {}
         wanted = {topics.state(node, "heartbeat"): self._heartbeat}
         for source in self.sources:
-            named = _named(source)
+            place = named(source)
             view = msgspec.json.encode(self._view(source))
-            wanted[topics.state(node, "source", *named)] = view
-            if named in self._last:
-                wanted[topics.state(node, "last", *named)] = self._last[named]
-            if named in self._images:
-                wanted[topics.state(node, "image", *named)] = self._images[named]
+            wanted[topics.state(node, "source", *place)] = view
+            if place in self._last:
+                wanted[topics.state(node, "last", *place)] = self._last[place]
+            if place in self._images:
+                wanted[topics.state(node, "image", *place)] = self._images[place]
             if isinstance(source, MicrophoneState):
                 if (gap := self._learnt.gaps.get(source.name)) is not None:
-                    wanted[topics.state(node, "last_gap", *named)] = msgspec.json.encode(gap)
+                    wanted[topics.state(node, "last_gap", *place)] = msgspec.json.encode(gap)
                 for label in self.labels:
-                    on = (*named, label) in self._learnt.sounding
-                    wanted[topics.state(node, "sounding", *named, label)] = b"ON" if on else b"OFF"
+                    on = (*place, label) in self._learnt.sounding
+                    wanted[topics.state(node, "sounding", *place, label)] = b"ON" if on else b"OFF"
         return wanted
 
     def kept(self) -> set[str]:
         """Topics whose content is not known yet and may be there from an earlier run."""
         return {
-            topics.state(self.node, what, *_named(source))
+            topics.state(self.node, what, *named(source))
             for source in self.sources
             for what in ("last", "image")
         }
 
     def _view(self, source: FolderState | MicrophoneState) -> SourceView:
-        kind, name = _named(source)
+        kind, name = named(source)
         return SourceView(
             kind=kind,
             name=name,
@@ -138,5 +138,6 @@ class States:
         )
 
 
-def _named(source: FolderState | MicrophoneState) -> Named:
+def named(source: FolderState | MicrophoneState) -> Named:
+    """Kind and name of a source in a heartbeat."""
     return ("mic" if isinstance(source, MicrophoneState) else "file"), source.name

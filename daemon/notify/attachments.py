@@ -5,12 +5,11 @@ from __future__ import annotations
 import io
 import logging
 import os
-from urllib.parse import unquote_to_bytes
 
 import numpy as np
 
 from daemon.host.files import opened
-from daemon.protocol.messages import Event, Message, Prediction
+from daemon.protocol.messages import Event, Message, Prediction, raw_path
 from daemon.settings.subscribers import Notify
 from tinyast.audio.content import Content
 from tinyast.audio.decoding import FORMATS, open_recording
@@ -59,7 +58,7 @@ def _sound(heard: Prediction) -> bytes | None:
     if path is None or (heard.source.kind == "mic" and kept is None):
         return None
     encoded = kept is None and isinstance(heard.source.path_encoding, str)
-    name = unquote_to_bytes(path) if encoded else os.fsencode(path)
+    name = raw_path(path, encoded)
     try:
         with opened(name) as fd:
             recording = open_recording(Content(fd, os.fstat(fd).st_size), FORMATS)

@@ -20,7 +20,7 @@ from daemon.notify.cooldown import Cooldowns
 from daemon.notify.outbox import Outbox
 from daemon.notify.rules import Rule, published
 from daemon.notify.service import services
-from daemon.protocol.decoding import Received, Refused
+from daemon.protocol.decoding import Position, Received, Refused
 from daemon.settings.subscribers import Notify
 
 log = logging.getLogger(__name__)
@@ -30,14 +30,6 @@ BATCH = 500  # messages between writes to the disk
 RETRY_S = 2.0  # after a refusal, and between questions to a daemon that does not answer
 ANSWER_S = 2.0  # for a daemon on this machine to answer
 PICTURES = 64  # that wait for the messages about their windows
-
-
-class Position(Struct, frozen=True):
-    """The last message that the rules have seen."""
-
-    seq: int
-    journal: str | None
-    id: str | None = None
 
 
 class _Status(Struct):
@@ -150,7 +142,7 @@ class Notifier:
 
     def _hear(self, received: Received) -> None:
         head = received.head
-        self._position = Position(head.seq, head.journal, head.id)
+        self._position = Position.after(head)
         try:
             message = received.content
         except msgspec.ValidationError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from msgspec import UNSET, UnsetType
@@ -174,11 +175,18 @@ def ask(classifier: Classifier, pictures: Float, rules: Rules) -> list[tuple[Flo
 
     Speech is AudioSet's score, 0 to 1; 0 if no rule heeds it or the model does not give it.
     """
+    return ask_more(classifier, pictures, rules, ())[0]
+
+
+def ask_more(
+    classifier: Classifier, pictures: Float, rules: Rules, more: Sequence[str]
+) -> tuple[list[tuple[Float, float]], list[Float]]:
+    """As `ask`, and the engine's outputs `more`, (n, ...) each, of the same run."""
     engine = classifier.engine
-    if not rules.heeds_speech or AUDIOSET not in engine.outputs:
-        return [(logits, 0.0) for logits in engine.logits(pictures)]
-    each, classes = engine.run(pictures, (LOGITS, AUDIOSET))
-    return list(zip(each, classes[:, SPEECH].tolist(), strict=True))
+    heeded = (AUDIOSET,) if rules.heeds_speech and AUDIOSET in engine.outputs else ()
+    each, *others = engine.run(pictures, (LOGITS, *heeded, *more))
+    speech = others.pop(0)[:, SPEECH].tolist() if heeded else [0.0] * len(each)
+    return list(zip(each, speech, strict=True)), others
 
 
 def judge(

@@ -38,6 +38,18 @@ class Head(Struct, frozen=True):
     id: str
 
 
+class Position(Struct, frozen=True):
+    """A place of a subscriber: it is done with this message and all before it."""
+
+    seq: int
+    journal: str | None
+    id: str | None = None  # of that message, if there is one
+
+    @classmethod
+    def after(cls, head: Head) -> Position:
+        return cls(head.seq, head.journal, head.id)
+
+
 class _Shown(Struct, frozen=True):
     type: str
     id: str

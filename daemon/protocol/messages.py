@@ -9,12 +9,13 @@ order of the fields is the order on the wire. Fields are added, never renamed or
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Annotated, TypedDict, Unpack
-from urllib.parse import quote_from_bytes
+from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType, defstruct
@@ -88,6 +89,11 @@ def file_source(name: str, path: bytes) -> Source:
         return Source("file", name, path.decode("utf-8"))
     except UnicodeDecodeError:
         return Source("file", name, quote_from_bytes(path), "percent")
+
+
+def raw_path(path: str, encoded: bool) -> bytes:
+    """A path that `file_source` wrote, as the file system has it; `encoded` if it is not UTF-8."""
+    return unquote_to_bytes(path) if encoded else os.fsencode(path)
 
 
 class Message(Struct, frozen=True, kw_only=True):

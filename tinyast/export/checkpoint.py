@@ -27,7 +27,7 @@ from tinyast.inference.checkpoint import (
     WEIGHTS,
     damaged_files,
     read_checkpoint,
-    sha256,
+    sums_of,
 )
 from tinyast.model.feature_extraction import TinyASTFeatureExtractor
 from tinyast.model.modeling import TinyASTForAudioClassification
@@ -98,9 +98,9 @@ def write_sums(folder: Path, settings: FeatureSettings) -> None:
     """Write SHA256SUMS for the files that a checkpoint runs on; `sha256sum -c` reads it too."""
     graphs = map(graph_name, graph_rates(settings))
     parts = CONFIG, FEATURES, *graphs, GRAPH, INT8_GRAPH, WEIGHTS, REFERENCE
-    lines = [f"{sha256(folder / name)}  {name}\n" for name in parts if (folder / name).is_file()]
+    text = sums_of(folder, (name for name in parts if (folder / name).is_file()))
     with replacing(folder / SUMS) as part:
-        part.write_text("".join(lines), encoding="utf-8")
+        part.write_text(text, encoding="utf-8")
 
 
 def read_settings(folder: Path) -> FeatureSettings:

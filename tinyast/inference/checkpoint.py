@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -175,6 +176,11 @@ def sha256(path: Path) -> str:
     """The file's SHA-256, in hexadecimal."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def sums_of(folder: Path, names: Iterable[str]) -> str:
+    """The lines of SHA256SUMS for these files, as `sha256sum -c` reads them."""
+    return "".join(f"{sha256(folder / name)}  {name}\n" for name in names)
 
 
 def check_sums(folder: Path) -> None:

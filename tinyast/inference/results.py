@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+PAUSE_DB = 20.0  # under the loudest window of its clip
+
+
 @dataclass(frozen=True, eq=False)
 class HeardWindow:
     """The engine's outputs for one window."""
@@ -23,6 +27,12 @@ class HeardWindow:
     logits: Float  # (kinds of the graph,)
     embedding: Float  # (d,)
     audioset: Float | None  # (527,)
+
+
+def loud(windows: Sequence[HeardWindow]) -> list[HeardWindow]:
+    """The windows of a clip but for its pauses, which are no sound of its kind."""
+    loudest = max((window.rms_dbfs for window in windows), default=0.0)
+    return [window for window in windows if window.rms_dbfs >= loudest - PAUSE_DB]
 
 
 @dataclass(frozen=True, repr=False)

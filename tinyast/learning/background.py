@@ -67,10 +67,13 @@ def spread_within(embedding: Float, targets: NDArray[np.int64]) -> Float:
     for kind in np.unique(kinds):
         rest[kinds == kind] = some[kinds == kind] - some[kinds == kind].mean(axis=0)
     freedom = max(1, len(some) - len(np.unique(kinds)))
-    covariance = rest.T @ rest / freedom
+    return inverse_factor(rest.T @ rest / freedom).astype(np.float32)
+
+
+def inverse_factor(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A matrix that times its transpose is the inverse of a covariance, (d, d), once shrunk."""
     even = np.trace(covariance) / len(covariance) * np.eye(len(covariance))
-    within = np.linalg.cholesky(np.linalg.inv((1 - SHRUNK) * covariance + SHRUNK * even))
-    return within.astype(np.float32)
+    return np.linalg.cholesky(np.linalg.inv((1 - SHRUNK) * covariance + SHRUNK * even))
 
 
 def _drawn(checkpoint: Checkpoint) -> Background:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tinyast.errors import CheckpointError
-from tinyast.inference.checkpoint import CONFIG, SUMS, Checkpoint, sha256
+from tinyast.inference.checkpoint import CONFIG, SUMS, Checkpoint, sha256, sums_of
 from tinyast.inference.head import HEAD, Head
 
 CARD = "README.md"
@@ -76,10 +76,9 @@ def _rename(base: Checkpoint, made: Path, name: str) -> None:
 
 
 def _write_sums(made: Path) -> None:
-    """As `sha256sum -c` reads them."""
+    """Of every file that is not text for people."""
     parts = sorted(
         path.name for path in made.iterdir() if path.suffix in (".json", ".npz", ".onnx")
     )
     parts += sorted(path.name for path in made.glob("*.safetensors"))
-    lines = [f"{sha256(made / part)}  {part}\n" for part in parts]
-    (made / SUMS).write_text("".join(lines), encoding="utf-8")
+    (made / SUMS).write_text(sums_of(made, parts), encoding="utf-8")

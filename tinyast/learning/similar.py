@@ -32,12 +32,6 @@ class Place:
     embedding: Float
 
 
-def similarities(wanted: Float, embeddings: Float) -> NDArray[np.float64]:
-    """The cosine of each of `embeddings`, (n, d), with the nearest of `wanted`, (k, d): (n,)."""
-    found: NDArray[np.float64] = (_unit(embeddings) @ _unit(wanted).T).max(axis=1)
-    return found
-
-
 def _unit(rows: Float) -> NDArray[np.float64]:
     long = rows.astype(np.float64)
     unit: NDArray[np.float64] = long / np.maximum(np.linalg.norm(long, axis=1), 1e-12)[:, None]
@@ -49,13 +43,15 @@ def nearest(wanted: Float, places: Iterable[Place], count: int) -> list[Match]:
 
     Of windows that overlap in one file, only the best is kept.
     """
-    matches = (_match(wanted, place) for place in places)
+    directions = _unit(wanted)
+    matches = (_match(directions, place) for place in places)
     best = heapq.nlargest(count, _without_overlap(matches))
     return sorted(best, reverse=True)
 
 
-def _match(wanted: Float, place: Place) -> Match:
-    (value,) = similarities(wanted, place.embedding[None]).tolist()
+def _match(directions: NDArray[np.float64], place: Place) -> Match:
+    """`directions` are unit vectors, (k, d); the cosine with the nearest counts."""
+    value = float((_unit(place.embedding[None]) @ directions.T).max())
     return Match(value, place.path, place.start_s, place.end_s)
 
 

@@ -7,9 +7,9 @@ import torch
 from numpy.typing import NDArray
 
 from tinyast.arrays import Float
+from tinyast.learning.background import inverse_factor
 from tinyast.model.modeling import TinyASTForAudioClassification
 
-SHRUNK = 0.3  # how far the covariance is drawn towards one without correlations
 AT_ONCE = 64  # pictures
 DISTANCE = 1.5  # its weight in familiarity, beside that of the best logit: see docs/model.md
 
@@ -38,9 +38,7 @@ def describe(
     np.add.at(means, targets, embedded)
     means /= np.maximum(counts, 1)[:, None]
     rest = embedded - means[targets]
-    covariance = rest.T @ rest / len(rest)
-    even = np.trace(covariance) / size * np.eye(size)
-    within = np.linalg.cholesky(np.linalg.inv((1 - SHRUNK) * covariance + SHRUNK * even))
+    within = inverse_factor(rest.T @ rest / len(rest))
     model.embedding.weight.copy_(torch.from_numpy(projection.T))
     model.embedding.bias.copy_(torch.from_numpy(-mean @ projection))
     model.familiarity.means.copy_(torch.from_numpy(means))

@@ -21,7 +21,7 @@ from daemon.host.files import opened
 from daemon.journal.ledger import Identity, claim
 from daemon.monitoring.logging import printable
 from daemon.pipeline.decision import check_labels
-from daemon.pipeline.prediction import RecordingReader, Rules, ask
+from daemon.pipeline.prediction import RecordingReader, Rules, ask_more
 from daemon.protocol.messages import Error, Prediction, Source, digest, file_source, now
 from daemon.service.engine_choice import choose_engine
 from daemon.settings.schema import Folder, Settings
@@ -97,9 +97,9 @@ class Batch:
         if not self.embed:
             return reader.predict(window, source, file_id), []
         features = reader.features(window)
-        picture = features.picture[None]
-        [(logits, speech)] = ask(self.classifier, picture, self.rules)
-        (embedding,) = self.classifier.engine.run(picture, (EMBEDDING,))
+        [(logits, speech)], [embedding] = ask_more(
+            self.classifier, features.picture[None], self.rules, (EMBEDDING,)
+        )
         return reader.result(window, features, logits, source, file_id, speech), [embedding[0]]
 
     def _reader(self, content: Content, path: bytes) -> RecordingReader:

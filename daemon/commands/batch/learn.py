@@ -14,6 +14,7 @@ from daemon.monitoring.logging import printable
 from daemon.settings.schema import Settings
 from tinyast.classifier import Classifier, HeardWindow
 from tinyast.errors import AudioError, DataError
+from tinyast.inference.results import loud
 from tinyast.learning.background import read_background
 from tinyast.learning.checkpoint import CARD, check_base, check_output, write_checkpoint
 from tinyast.learning.clips import Clip, read_clips
@@ -23,7 +24,6 @@ from tinyast.learning.results import results
 from tinyast.learning.teaching import teach
 
 MOST_WINDOWS = 60  # heard of one clip
-QUIETER_DB = 20.0  # than the loudest window of its clip: pauses, which are not of the clip's kind
 
 
 def learn(
@@ -83,8 +83,7 @@ def _hear(classifier: Classifier, clips: Sequence[Clip]) -> tuple[Examples, list
             except (AudioError, OSError) as error:
                 unread.append((str(clip.path), str(error)))
                 some = []
-            loudest = max((window.rms_dbfs for window in some), default=0.0)
-            kept = [window for window in some if window.rms_dbfs >= loudest - QUIETER_DB]
+            kept = loud(some)
             heard += kept
             numbers += [number] * len(kept)
             advance()

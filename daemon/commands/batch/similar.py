@@ -18,13 +18,11 @@ from daemon.settings.schema import Settings
 from tinyast.arrays import Float
 from tinyast.classifier import Classifier
 from tinyast.errors import AudioError
+from tinyast.inference.results import loud
 from tinyast.learning.background import read_background
 from tinyast.learning.similar import Match, Place, nearest
 
 PARQUET = ".parquet"
-QUIETER_DB = (
-    20.0  # than the loudest window of the clip: these do not count as the sound to look for
-)
 
 
 def similar(
@@ -68,8 +66,7 @@ def _loud(classifier: Classifier, path: bytes) -> list[Float]:
         heard = list(classifier.hear_file(path.decode(errors="surrogateescape")))
     except (AudioError, OSError) as error:
         raise SettingsError(f"{shown(path)} cannot be read: {error}") from error
-    loudest = max(window.rms_dbfs for window in heard)
-    return [each.embedding for each in heard if each.rms_dbfs >= loudest - QUIETER_DB]
+    return [each.embedding for each in loud(heard)]
 
 
 def _heard(classifier: Classifier, path: bytes, hop_s: float) -> Iterator[Place]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import io
 import os
 from typing import Protocol
-from urllib.parse import unquote_to_bytes
 
 import numpy as np
 
 from daemon.errors import DaemonError
 from daemon.host.beneath import open_file
+from daemon.protocol.messages import raw_path
 from tinyast.arrays import Float
 from tinyast.audio.content import Content
 from tinyast.audio.decoding import FORMATS, open_recording
@@ -42,7 +42,7 @@ def path_of(row: Clip) -> bytes:
     """The path in a message as the file system has it. Raises NoSound."""
     if row.path is None:
         raise NoSound("the daemon kept no sound of this window (setting: keep)")
-    return unquote_to_bytes(row.path) if row.encoded else os.fsencode(row.path)
+    return raw_path(row.path, row.encoded)
 
 
 def read_window(row: Clip, roots: list[bytes]) -> tuple[Float, int]:
