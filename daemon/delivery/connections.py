@@ -246,7 +246,7 @@ class ConnectionMonitor(ServiceThread):
                 if stats.end_flood_of(fd):
                     self._wary_until = time.monotonic() + WARY_S
         self._guarded_at = 0.0
-        time.sleep(ARRIVAL_REST_S)
+        self._halt.wait(ARRIVAL_REST_S)
 
     def _read(self, monitor: Socket, stats: EndpointStats) -> bool:
         """Take the next report; False if it was the last."""

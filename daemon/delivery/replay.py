@@ -53,6 +53,7 @@ class ReplayThread(ServiceThread):
         tally: Tally,
     ) -> None:
         super().__init__("replay", STALL_S)
+        _open_tracking_sockets()
         self._state, self._endpoint, self._journal, self._status = state, endpoint, journal, status
         self._tally = tally
         self._upkeep: SimpleQueue[Upkeep] = SimpleQueue()
@@ -112,6 +113,20 @@ class ReplayThread(ServiceThread):
         """Bytes that the next reply may have."""
         room = MAX_UNSENT - sum(size for _, size in self._unsent)
         return max(MIN_BYTES, min(MAX_BYTES, room // 8))
+
+
+def _open_tracking_sockets() -> None:
+    """Have pyzmq open the sockets that report what has been sent.
+
+    It opens them at the first message that is tracked, which may be when connections have taken
+    all other descriptors.
+    """
+    with zmq.Context() as context, context.socket(zmq.PAIR) as one, context.socket(zmq.PAIR) as two:
+        one.bind("inproc://tracked")
+        two.connect("inproc://tracked")
+        tracker = one.send(bytes(zmq.COPY_THRESHOLD), copy=False, track=True)
+        two.recv()
+        tracker.wait()
 
 
 def _frames(journal: str, page: Page) -> list[bytes]:

@@ -348,8 +348,8 @@ def test_what_endpoints_hear(tmp_path: Path) -> None:
 def test_who_comes_and_goes_leaves_nothing(tmp_path: Path) -> None:
     """By a protocol without a handshake, while the daemon says nothing."""
     with Station(tmp_path) as station:
-        grown = []
-        for _ in range(4):
+        grown = []  # in leaps for an allocator; each time for what is never freed
+        for _ in range(5):
             before = resident()
             for _ in range(1_500):
                 with socket.socket(socket.AF_UNIX) as stranger:
@@ -358,4 +358,4 @@ def test_who_comes_and_goes_leaves_nothing(tmp_path: Path) -> None:
                         stranger.sendall(b"\x05strange" + bytes(30))
             grown.append(resident() - before)
         print([f"{size / 1e6:.1f} MB" for size in grown])
-        assert sum(grown[1:]) < 12e6
+        assert min(grown) < 3e6
