@@ -1,26 +1,36 @@
-"""Predictions as files: CSV, JSON lines, Parquet."""
+"""Predictions as files: CSV, JSON lines, Parquet, and tables for programs that annotate sound."""
 
 from __future__ import annotations
 
 import csv
 import io
+import zipfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from itertools import islice
 from tempfile import TemporaryFile
+from typing import IO
 
 import msgspec
 
 from daemon.errors import DaemonError
 from daemon.page.store.reader import Row
+from daemon.tables.annotations import SUFFIXES, WRITERS, Names, Recording
 
 COLUMNS = (
     "recorded_at", "node", "kind", "source", "path", "start_s", "length_s", "label", "score",
     "threshold", "decision", "reason", "level_dbfs", "clock", "model", "verdict", "corrected",
 )  # fmt: skip
 NUMBERS = ("start_s", "length_s", "score", "threshold", "level_dbfs")
-TYPES = {"csv": "text/csv", "jsonl": "application/x-ndjson", "parquet": "application/octet-stream"}
+TYPES = {
+    "csv": "text/csv",
+    "jsonl": "application/x-ndjson",
+    "parquet": "application/octet-stream",
+    "raven": "text/tab-separated-values",
+    "audacity": "text/tab-separated-values",
+    "kaleidoscope": "text/csv",
+}
 AT_ONCE = 1_000  # rows in memory
 
 
@@ -82,6 +92,26 @@ def parquet(rows: Iterator[Row]) -> Iterator[bytes]:
         file.seek(0)
         while part := file.read(1 << 16):
             yield part
+
+
+def annotated(kind: str, recordings: Iterator[Recording]) -> Iterator[bytes]:
+    """One table of all recordings, as text. Names stand in it as they are, for the program."""
+    lines = WRITERS[kind](recordings)
+    while batch := list(islice(lines, AT_ONCE)):
+        yield "".join(batch).encode()
+
+
+def separate_annotations(file: IO[bytes], kind: str, recordings: Iterator[Recording]) -> None:
+    """Write a zip with a table for each recording."""
+    names = Names(kind, portable=True)
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for recording in recordings:
+            archive.writestr(names.of(recording), "".join(WRITERS[kind]([recording])))
+
+
+def file_name(kind: str, separate: bool = False) -> str:
+    """What the file of an export is called."""
+    return f"tinyast-{kind}.zip" if separate else f"tinyast{SUFFIXES.get(kind, f'.{kind}')}"
 
 
 FORMATS = {"csv": csv_lines, "jsonl": json_lines, "parquet": parquet}

@@ -9,9 +9,12 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import chain, count
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class Detection:
     score: float
     started_at: str  # RFC 3339
     alternatives: tuple[str, ...] = ()  # the next best labels
+    manual: str = ""  # the label that a person gave
 
 
 @dataclass(frozen=True)
@@ -39,19 +43,25 @@ class Recording:
 def joined(detections: Iterable[Detection]) -> list[Detection]:
     """Neighbours of one label as one detection, with the best of their scores.
 
-    `detections` are of one recording, in the order of time.
+    `detections` are of one recording, in the order of time. One that a person gave another label
+    stands alone.
     """
     made: list[Detection] = []
     for each in detections:
         last = made[-1] if made else None
-        if last is None or last.label != each.label or each.start_s > last.end_s:
+        if last is None or _names(last) != _names(each) or each.start_s > last.end_s:
             made.append(each)
             continue
-        score = max(last.score, each.score)
-        made[-1] = replace(last, end_s=max(last.end_s, each.end_s), score=score)
+        end, score = max(last.end_s, each.end_s), max(last.score, each.score)
+        made[-1] = replace(last, end_s=end, score=score, manual=last.manual or each.manual)
     return made
 
 
+def _names(detection: Detection) -> tuple[str, str]:
+    return detection.label, detection.manual or detection.label
+
+
+_UNPORTABLE = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]')
 RAVEN = (
     "Selection", "View", "Channel", "Begin Time (s)", "End Time (s)", "Low Freq (Hz)",
     "High Freq (Hz)", "Begin Path", "File Offset (s)", "Label", "Score",
@@ -63,11 +73,10 @@ KALEIDOSCOPE = (
 )  # fmt: skip
 
 
-def raven(recordings: Iterable[Recording]) -> str:
+def raven(recordings: Iterable[Recording]) -> Iterator[str]:
     """A selection table. In one of several recordings, times count from the first one's start."""
-    text = io.StringIO()
     # Raven has no quoting, so a name cannot hold tabs or line ends.
-    text.write("\t".join(RAVEN) + "\n")
+    yield "\t".join(RAVEN) + "\n"
     number, before = 0, 0.0
     for recording in recordings:
         for each in recording.detections:
@@ -77,38 +86,37 @@ def raven(recordings: Iterable[Recording]) -> str:
                 _seconds(before + each.end_s), LOW_HZ, HIGH_HZ, each.path, _seconds(each.start_s),
                 each.label, f"{each.score:.4f}",
             )  # fmt: skip
-            text.write("\t".join(_plain(str(cell)) for cell in row) + "\n")
+            yield "\t".join(_plain(str(cell)) for cell in row) + "\n"
         before += recording.duration_s
-    return text.getvalue()
 
 
-def audacity(recordings: Iterable[Recording]) -> str:
+def audacity(recordings: Iterable[Recording]) -> Iterator[str]:
     """A label track: start, end and label. Its scores follow the labels."""
-    lines = [
-        f"{_seconds(each.start_s)}\t{_seconds(each.end_s)}\t{_plain(each.label)} {each.score:.2f}\n"
-        for recording in recordings
-        for each in recording.detections
-    ]
-    return "".join(lines)
+    for recording in recordings:
+        for each in recording.detections:
+            span = f"{_seconds(each.start_s)}\t{_seconds(each.end_s)}"
+            yield f"{span}\t{_plain(each.label)} {each.score:.2f}\n"
 
 
-def kaleidoscope(recordings: Iterable[Recording]) -> str:
+def kaleidoscope(recordings: Iterable[Recording]) -> Iterator[str]:
     """A CSV with a row for each detection. DATE and TIME are the detection's, in UTC."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(KALEIDOSCOPE)
+    yield _csv_line(KALEIDOSCOPE)
     for recording in recordings:
         for each in recording.detections:
             folder, name = os.path.split(each.path)
             at = datetime.fromisoformat(each.started_at)
             others = [*each.alternatives, "", ""][:2]
-            writer.writerow(
-                [
-                    folder, "", name, 0, _seconds(each.start_s),
-                    _seconds(each.end_s - each.start_s), f"{at:%Y-%m-%d}", f"{at:%H:%M:%S}",
-                    f"{at:%H}", each.label, f"{each.score:.4f}", *others, "",
-                ]
+            row = (
+                folder, "", name, "0", _seconds(each.start_s), _seconds(each.end_s - each.start_s),
+                f"{at:%Y-%m-%d}", f"{at:%H:%M:%S}", f"{at:%H}", each.label, f"{each.score:.4f}",
+                *others, each.manual,
             )  # fmt: skip
+            yield _csv_line(row)
+
+
+def _csv_line(cells: Iterable[str]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(cells)
     return text.getvalue()
 
 
@@ -120,9 +128,29 @@ def _plain(cell: str) -> str:
     return " ".join(cell.split("\t")).replace("\n", " ").replace("\r", " ")
 
 
-WRITERS: dict[str, Callable[[Sequence[Recording]], str]] = {
+WRITERS: dict[str, Callable[[Iterable[Recording]], Iterator[str]]] = {
     "raven": raven,
     "audacity": audacity,
     "kaleidoscope": kaleidoscope,
 }
 SUFFIXES = {"raven": ".Table.1.selections.txt", "audacity": ".txt", "kaleidoscope": ".csv"}
+
+
+class Names:
+    """Names of tables of a format, one for each recording: like its own, never one twice.
+
+    `portable` ones hold nothing that another system forbids, or that a terminal obeys.
+    """
+
+    def __init__(self, kind: str, portable: bool = False) -> None:
+        self._suffix, self._portable = SUFFIXES[kind], portable
+        self._given: set[str] = set()
+
+    def of(self, recording: Recording) -> str:
+        stem = Path(recording.path).stem
+        if self._portable:
+            stem = _UNPORTABLE.sub("_", stem)
+        numbered = (f"{stem}-{number}" for number in count(2))
+        name = next(each for each in chain([stem], numbered) if each not in self._given)
+        self._given.add(name)
+        return name + self._suffix

@@ -14,7 +14,7 @@ import soundfile
 from daemon.commands.batch.classify_output import CSV_FIELDS, ROWS, Result, shown
 from daemon.errors import SettingsError
 from daemon.protocol.messages import Prediction
-from daemon.tables.annotations import SUFFIXES, WRITERS, Detection, Recording, joined
+from daemon.tables.annotations import WRITERS, Detection, Names, Recording, joined
 from daemon.tables.parquet import Embedded, EmbeddingWriter, TableWriter
 from tinyast.audio.decoding import opened
 from tinyast.errors import AudioError
@@ -113,7 +113,7 @@ class Annotations:
     def __init__(self, kind: str, output: Path | None, join: bool) -> None:
         self._kind, self._output, self._join = kind, output, join
         self._recordings: list[Recording] = []
-        self._names: Counter[str] = Counter()
+        self._names = Names(kind)
         if output is not None and not output.is_dir():
             _open(output).close()
 
@@ -121,7 +121,7 @@ class Annotations:
         if result.predictions:
             recording = _recording(result, self._join)
             if self._output is not None and self._output.is_dir():
-                self._write(self._place(self._output, recording), [recording])
+                self._write(self._output / self._names.of(recording), [recording])
             else:
                 self._recordings.append(recording)
 
@@ -134,19 +134,12 @@ class Annotations:
             self._write(self._output, self._recordings)
 
     def _write(self, output: Path | None, recordings: list[Recording]) -> None:
-        text = WRITERS[self._kind](recordings)
+        lines = WRITERS[self._kind](recordings)
         if output is None:
-            sys.stdout.write(text)
+            sys.stdout.writelines(lines)
             return
         with _open(output) as file:
-            file.write(text)
-
-    def _place(self, folder: Path, recording: Recording) -> Path:
-        """A name like the recording's, and another for each further one of that name."""
-        stem = Path(recording.path).stem
-        self._names[stem] += 1
-        again = "" if self._names[stem] == 1 else f"-{self._names[stem]}"
-        return folder / f"{stem}{again}{SUFFIXES[self._kind]}"
+            file.writelines(lines)
 
 
 def _recording(result: Result, join: bool) -> Recording:

@@ -12,9 +12,11 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct
 
 from daemon.page.store.filter import Filter, numbers_of
+from daemon.page.store.recordings import count, recordings
 from daemon.page.store.reviewing import Reviewed, next_numbers, reviewed
 from daemon.page.store.thresholds import Thresholds, thresholds
 from daemon.page.store.writer import MILLION, MINUTE_MS, QUARTER_MS, TOP
+from daemon.tables.annotations import Recording
 
 MOST_MINUTES = 1_440  # points of a chart
 
@@ -134,6 +136,14 @@ class Reader:
         """All predictions that match, the oldest first."""
         where, values = chosen.where(self._db)
         return self._rows(f"{_SELECT} WHERE {where} ORDER BY p.at, p.number", values)
+
+    def recordings(self, chosen: Filter, join: bool) -> Iterator[Recording]:
+        """Recordings of the chosen predictions; see `store.recordings`."""
+        return recordings(self._db, chosen, join)
+
+    def count_recordings(self, chosen: Filter, most: int) -> int:
+        """The number of these recordings, at most `most`."""
+        return count(self._db, chosen, most)
 
     def is_private(self, path: str, start_s: float, end_s: float) -> bool:
         """Whether this part of a file shares sound with a window that is not to be heard."""

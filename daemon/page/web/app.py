@@ -22,7 +22,8 @@ from daemon.page.store.pictures import Pictures
 from daemon.page.store.reader import Reader
 from daemon.page.store.writer import Store
 from daemon.page.web.access import COOKIE, HEADERS, SESSION_S, Gate, Session, token_digest
-from daemon.page.web.api import Api, answer, failure, not_found_or_bad
+from daemon.page.web.answers import answer, failure, not_found_or_bad
+from daemon.page.web.api import Api
 from daemon.page.web.live import Hub, TooManyListeners
 from daemon.page.web.openapi import document
 from daemon.page.web.sound import Clip, NoSound, read_window

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from daemon.page.export import TYPES
 from tinyast import __version__
 
 if TYPE_CHECKING:
     from daemon.page.web.api import Api
 
 JSON: dict[str, object] = {"application/json": {"schema": {}}}
-MEDIA = {
-    "/predictions/{number}/sound.wav": "audio/wav",
-    "/predictions/{number}/picture.png": "image/png",
-    "/reviews.zip": "application/zip",
-    "/export": "application/octet-stream",
+MEDIA: dict[str, Iterable[str]] = {
+    "/predictions/{number}/sound.wav": ["audio/wav"],
+    "/predictions/{number}/picture.png": ["image/png"],
+    "/reviews.zip": ["application/zip"],
+    "/export": sorted({*TYPES.values(), "application/zip"}),
 }
 ERROR = {
     "type": "object",
@@ -101,8 +103,7 @@ def _without_null(schema: dict[str, object]) -> object:
 
 
 def _responses(path: str) -> dict[str, object]:
-    media = MEDIA.get(path)
-    content = {media: {}} if media else JSON
+    content = {each: {} for each in MEDIA[path]} if path in MEDIA else JSON
     problem = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
     problems = {
         "400": "The request does not fit",

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -185,12 +186,23 @@ def test_neighbours_of_one_label_are_joined() -> None:
     ]  # fmt: skip
 
 
+def test_a_detection_that_a_person_corrected_stands_alone() -> None:
+    right, wrong = (
+        replace(detection(5, "dog"), manual="dog"),
+        replace(detection(10, "dog"), manual="cat"),
+    )
+    made = joined([detection(0, "dog"), right, wrong, detection(15, "dog")])
+    assert [(each.start_s, each.end_s, each.manual) for each in made] == [
+        (0, 10, "dog"), (10, 15, "cat"), (15, 20, "")
+    ]  # fmt: skip
+
+
 def test_a_tab_in_a_name_moves_no_cell() -> None:
     recording = Recording("/x/a\tb.wav", 5, (detection(0, "dog\tcat"),))
-    for text in (raven([recording]), audacity([recording])):
-        cells = {line.count("\t") for line in text.splitlines()}
+    for lines in (raven([recording]), audacity([recording])):
+        cells = {line.count("\t") for line in lines}
         assert len(cells) == 1
-    assert "dog\tcat" in kaleidoscope([recording])
+    assert "dog\tcat" in "".join(kaleidoscope([recording]))
 
 
 # -- similar -------------------------------------------------------------------------------------

@@ -12,26 +12,28 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 import soundfile
 from pages import PageProcess
-from running import Daemon, of_type
+from running import Daemon, of_type, tinyastd
 from sounds import write_wav
 
 from daemon.page.export import csv_lines
 from daemon.page.store.pictures import Pictures
 from daemon.page.store.reader import Ranked, Row
 
+ACCEPT_ALL = {"TINYAST_DECISION__THRESHOLD": "0", "TINYAST_DECISION__UNKNOWN": "false"}
 HOSTILE = "<img src=x onerror=alert(1)>\x1b[31m.wav"
 
 
 @pytest.fixture(scope="module")
 def listening(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """A daemon that has heard some files, and one whose name is code."""
-    made = Daemon(tmp_path_factory.mktemp("heard")).start()
+    """A daemon that accepts all, and has heard some files, and one whose name is code."""
+    made = Daemon(tmp_path_factory.mktemp("heard"), env=ACCEPT_ALL).start()
     for number in range(6):
         write_wav(made.folder / f"sound-{number}.wav", seconds=7)
     write_wav(made.folder / HOSTILE)
@@ -148,12 +150,10 @@ def test_sound_outside_of_the_folders_is_not_opened(page: PageProcess, listening
     """The row is of a real file that a link has since taken the place of."""
     (row,) = [r for r in page.get("predictions", text="sound-5") if r["start_s"] == 0]
     path = listening.folder / "sound-5.wav"
-    kept = path.read_bytes()
-    secret = listening.base / "secret.wav"
-    secret.write_bytes(kept)
-    path.unlink()
+    secret = path.rename(listening.base / "secret.wav")
     path.symlink_to(secret)
     answer = page.http.get(f"/api/v1/predictions/{row['number']}/sound.wav")
+    secret.rename(path)
     assert answer.status_code == 404
     assert "cannot be opened" in answer.json()["error"]["text"]
 
@@ -195,6 +195,79 @@ def test_exports(page: PageProcess) -> None:
     data = page.http.get("/api/v1/export", params={"format": "parquet"}).content
     exported = parquet.read_table(io.BytesIO(data)).to_pylist()
     assert exported == [json.loads(line) for line in lines]
+
+
+def annotated(page: PageProcess, **values: str) -> Any:
+    return page.http.get("/api/v1/export", params=values)
+
+
+@pytest.fixture(scope="module")
+def classified(listening: Daemon) -> list[dict[str, str]]:
+    """What `classify` says of the same files, in columns of Kaleidoscope."""
+    done = tinyastd("classify", listening.folder, "--format", "kaleidoscope", env=ACCEPT_ALL)
+    return list(csv.DictReader(io.StringIO(done.stdout)))
+
+
+def in_order(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    return sorted(rows, key=lambda row: (row["IN FILE"], float(row["OFFSET"])))
+
+
+def test_tables_for_annotation_are_those_of_classify(
+    page: PageProcess, classified: list[dict[str, str]]
+) -> None:
+    answer = annotated(page, format="kaleidoscope")
+    assert 'filename="tinyast.csv"' in answer.headers["content-disposition"]
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    assert len(rows) == 13
+    for row, expected in zip(in_order(rows), in_order(classified), strict=True):
+        score = float(row.pop("MATCH RATIO"))
+        assert score == pytest.approx(float(expected["MATCH RATIO"]), abs=2e-4)
+        assert row | {"MANUAL ID": ""} == {name: expected[name] for name in row}
+    table = list(
+        csv.DictReader(io.StringIO(annotated(page, format="raven").text), dialect="excel-tab")
+    )
+    at = {(row["IN FILE"], float(row["OFFSET"])): row["AUTO ID"] for row in classified}
+    before, path, length = 0.0, None, 0.0
+    for row in table:
+        begin, offset = float(row["Begin Time (s)"]), float(row["File Offset (s)"])
+        if row["Begin Path"] != path:  # the next recording begins where the one before ends
+            before, path, length = before + length, row["Begin Path"], 0.0
+        length = max(length, offset + 5)
+        assert begin == pytest.approx(before + offset)
+        assert at.pop((Path(row["Begin Path"]).name.replace("\t", " "), offset)) == row["Label"]
+    assert at == {}
+
+
+def test_a_table_for_each_recording(page: PageProcess, listening: Daemon, tmp_path: Path) -> None:
+    """In a zip, with the content of the files that `classify` writes."""
+    done = tinyastd(
+        "classify", listening.folder, "--format", "audacity", "--output", tmp_path, "--join",
+        env=ACCEPT_ALL,
+    )  # fmt: skip
+    assert "failed" in done.stderr
+    answer = annotated(page, format="audacity", separate="true", join="true")
+    archive = zipfile.ZipFile(io.BytesIO(answer.content))
+    assert archive.testzip() is None
+    ours = {name: archive.read(name).decode() for name in archive.namelist()}
+    theirs = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert sorted(ours.values()) == sorted(theirs.values())
+    (hostile,) = set(ours) - set(theirs)
+    assert hostile == "_img src=x onerror=alert(1)__[31m.txt"
+    assert annotated(page, format="audacity", text="sound-1").text.count("\n") == 2
+    several = annotated(page, format="audacity")
+    assert (several.status_code, "separate=true" in several.text) == (400, True)
+    assert annotated(page, format="csv", join="true").status_code == 400
+
+
+def test_a_persons_label_is_in_the_table(page: PageProcess) -> None:
+    row = page.get("predictions", text="sound-4")[0]
+    path = f"/api/v1/predictions/{row['number']}/review"
+    body = {"verdict": "other", "label": "kettle"}
+    assert page.http.put(path, json=body, headers=page.token).status_code == 200
+    text = annotated(page, format="kaleidoscope", text="sound-4").text
+    found = [each["MANUAL ID"] for each in csv.DictReader(io.StringIO(text))]
+    assert sorted(found) == ["", "kettle"]
+    page.http.delete(path, headers=page.token)
 
 
 def test_a_spreadsheet_runs_nothing() -> None:

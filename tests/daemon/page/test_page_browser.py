@@ -151,6 +151,12 @@ def test_a_day_is_filtered_and_its_link_shows_the_same(page: PageProcess, browse
     shown = rows.first.inner_text()
     export = tab.get_by_role("link", name="JSONL").get_attribute("href")
     assert page.http.get(f"/{export}").text.count("\n") == 1
+    tab.get_by_label("Join neighbouring windows").check()
+    for name in ("Kaleidoscope", "Audacity, a track for each recording"):
+        with tab.expect_download() as download:
+            tab.get_by_role("link", name=name).click()
+        assert "join=true" in download.value.url
+        assert download.value.failure() is None
     other = browser.new_context().new_page()  # type: ignore[attr-defined]
     other.goto(tab.url)
     playwright.expect(other.locator("tbody tr[data-number]")).to_have_count(1)

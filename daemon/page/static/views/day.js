@@ -1,5 +1,5 @@
 // One day: a heat map of label by hour, and the list of what was heard.
-import { html } from '../vendor/htm-preact.js';
+import { html, useState } from '../vendor/htm-preact.js';
 import { day, exists, get, hour as clockHour, query, setZone, words, zone, zones } from '../api.js';
 import { Failure, Rows, useLoad } from '../parts.js';
 
@@ -25,7 +25,19 @@ export function Day({ values, go }) {
     ${rowsError && html`<${Failure} error=${rowsError} />`}
     ${rows && html`<${Rows} rows=${rows} caption=${before ? `The next ${rows.length} predictions of this choice` : `The newest ${rows.length} predictions of this choice`} />`}
     <p>${before && html`<a href=${`#/day${query(all)}`}>Newest</a> `}${last && html`<a href=${`#/day${query({ ...all, before: last.number, before_at: last.at })}`}>Older</a>`}</p>
-    <p>Export this choice: ${['csv', 'jsonl', 'parquet'].map((format) => html`<a href=${`api/v1/export${query({ ...whole, format })}`} download>${format.toUpperCase()}</a> `)}</p>`;
+    <${Export} values=${whole} />`;
+}
+
+// Tables for data frames hold every window, those for programs that annotate sound the accepted ones.
+function Export({ values }) {
+  const [join, setJoin] = useState(false);
+  const link = (format, more, name) => html`<a href=${`api/v1/export${query({ ...values, format, ...more })}`} download>${name}</a> `;
+  const joined = join ? { join } : {};
+  return html`<section><h3>Export this choice</h3>
+    <p>${link('csv', {}, 'CSV')}${link('jsonl', {}, 'JSONL')}${link('parquet', {}, 'PARQUET')}</p>
+    <p>To annotate: ${link('raven', joined, 'Raven')}${link('raven', { ...joined, separate: true }, 'Raven, a table for each recording')}
+      ${link('audacity', { ...joined, separate: true }, 'Audacity, a track for each recording')}${link('kaleidoscope', joined, 'Kaleidoscope')}
+      <label><input type="checkbox" checked=${join} onchange=${(event) => setJoin(event.target.checked)} /> Join neighbouring windows of one label</label></p></section>`;
 }
 
 const sum = (counts) => counts.reduce((a, b) => a + b, 0);

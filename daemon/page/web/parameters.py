@@ -1,0 +1,110 @@
+"""Query parameters of the API, and the errors of a request that does not fit."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Annotated, Literal, TypeVar
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import msgspec
+from msgspec import Meta, Struct
+from starlette.requests import Request
+
+from daemon.errors import DaemonError
+from daemon.page.store.filter import Filter
+
+Query = TypeVar("Query", bound=Struct)
+Milliseconds = Annotated[int, Meta(ge=0, le=2**52)]
+Score = Annotated[float, Meta(ge=0, le=1)]
+Name = Annotated[str, Meta(max_length=200)]
+Number = Annotated[int, Meta(ge=1, le=2**52)]
+Limit = Annotated[int, Meta(ge=1, le=1000)]
+Join = Annotated[
+    bool,
+    Meta(description="Neighbours of one label are one row; for raven, audacity, kaleidoscope"),
+]
+Separate = Annotated[
+    bool,
+    Meta(description="A zip with a table for each recording; for raven, audacity, kaleidoscope"),
+]
+Day = Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\d$")]
+
+
+class Listed(Struct, frozen=True, forbid_unknown_fields=True):
+    """Query parameters that choose predictions. Times are ms since 1970, of the recording."""
+
+    since: Milliseconds | None = None
+    until: Milliseconds | None = None
+    label: Name | None = None
+    source: Name | None = None
+    daemon: Number | None = None
+    decision: Literal["accepted", "rejected"] | None = None
+    min_score: Score | None = None
+    max_score: Score | None = None
+    text: Name | None = None
+    limit: Limit = 100
+    before_at: Milliseconds | None = None  # with `before`: where the previous answer ended
+    before: Number | None = None
+
+    def filter(self) -> Filter:
+        names = Filter.__struct_fields__
+        return Filter(**{name: getattr(self, name) for name in names})
+
+
+class Exported(Listed, frozen=True, forbid_unknown_fields=True):
+    """Query parameters of an export, which has no pages."""
+
+    format: Literal["csv", "jsonl", "parquet", "raven", "audacity", "kaleidoscope"] = "csv"
+    join: Join = False
+    separate: Separate = False
+
+
+class Limited(Struct, frozen=True, forbid_unknown_fields=True):
+    """Query parameter of a list that nothing else chooses from."""
+
+    limit: Limit = 100
+
+
+class Span(Struct, frozen=True, forbid_unknown_fields=True):
+    """Query parameters of sums over days."""
+
+    day: Day | None = None
+    days: Annotated[int, Meta(ge=1, le=400)] = 1
+    zone: Annotated[str, Meta(max_length=64, pattern=r"^[A-Za-z0-9_+/-]+$")] = "UTC"
+    label: Name | None = None
+    source: Name | None = None
+    daemon: Number | None = None
+
+    def where(self) -> ZoneInfo:
+        try:
+            return ZoneInfo(self.zone)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise BadRequest(f"zone: there is no time zone {self.zone!r}") from error
+
+    def last(self) -> date:
+        """The day, today if none is given. Raises BadRequest."""
+        if self.day is None:
+            return datetime.now(self.where()).date()
+        try:
+            day = date.fromisoformat(self.day)
+        except ValueError as error:
+            raise BadRequest(f"day: {self.day!r} is not a date such as 2026-05-31") from error
+        if not 1971 <= day.year <= 2100:
+            raise BadRequest("day: the year is from 1971 to 2100")
+        return day
+
+
+class BadRequest(DaemonError):
+    """A request that does not fit; the text says why."""
+
+
+class NotFound(DaemonError):
+    """There is no such thing."""
+
+
+def parameters(request: Request, kind: type[Query]) -> Query:
+    """The query as a struct. Raises BadRequest naming the parameter."""
+    try:
+        return msgspec.convert(dict(request.query_params), kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise BadRequest(str(error)) from error
