@@ -24,6 +24,7 @@ from tinyast.inference.checkpoint import (
     default_path,
     find_checkpoint,
     read_checkpoint,
+    shipped,
 )
 from tinyast.inference.engine import load_engine, softmax
 from tinyast.inference.engine_names import ENGINES
@@ -298,9 +299,12 @@ def test_softmax_is_sure_without_overflow() -> None:
     np.testing.assert_array_equal(found, [[1, 0, 0]])
 
 
-def test_the_shipped_checkpoint_is_what_was_exported() -> None:
-    assert damaged_files(default_path()) == []
-    assert len(read_checkpoint().labels) == 50
+@pytest.mark.parametrize("name", sorted(shipped()))
+def test_a_shipped_checkpoint_is_what_was_exported(name: str) -> None:
+    checkpoint = read_checkpoint(name)
+    assert damaged_files(checkpoint.path) == []
+    assert len(checkpoint.labels) == 50
+    assert checkpoint.model == f"{name} {checkpoint.version}"
 
 
 def test_a_folder_that_is_no_checkpoint_is_named(tmp_path: Path) -> None:

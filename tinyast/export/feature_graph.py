@@ -6,7 +6,8 @@ other threads, so two workers would keep each other waiting.
 
 The discrete Fourier transform is taken in two steps of matrix products (Cooley and Tukey 1965):
 of n = columns * a + b samples, first over a, then over b, a matrix for each remainder of the
-frequency. Mel filters are applied to power in the resulting order.
+frequency. Mel filters are applied to power in the resulting order. Frames are the last axis
+throughout, so that every product is of a small matrix with a long one.
 """
 
 from __future__ import annotations
@@ -104,33 +105,67 @@ def _columns(graph: GraphWriter, rows: str, count: int, width: int, start: int, 
 
 
 def _mel_power(graph: GraphWriter, heard: str, settings: FeatureSettings) -> str:
-    """Of samples at the model's rate, (n_samples,): (n_hops, n_mels)."""
+    """Of samples at the model's rate, (n_samples,): (n_mels, n_hops)."""
     frames = settings.n_hops * settings.pool
     rows, columns = _factors(settings.n_fft)
+    step = _step_over_hops if settings.hop_length % columns == 0 else _step_over_frames
+    halfway = step(graph, heard, settings, rows, columns)
+    second = _second_step(rows, columns).transpose(0, 2, 1)
+    real = graph.add("MatMul", graph.constant(second[:, :columns]), halfway)
+    imaginary = graph.add("MatMul", graph.constant(second[:, columns:]), halfway)
+    power = graph.add(
+        "Add", graph.add("Mul", real, real), graph.add("Mul", imaginary, imaginary)
+    )  # (remainders, multiples, frames)
+    filters = _scattered_filters(rows, columns, settings).reshape(-1, settings.n_mels).T
+    mel = graph.add("MatMul", graph.constant(filters), graph.shaped(power, -1, frames))
+    if settings.pool > 1:
+        mel = graph.shaped(mel, settings.n_mels, settings.n_hops, settings.pool)
+        mel = graph.add("ReduceMean", mel, graph.constant([2], "int64"), keepdims=0)
+    return mel
+
+
+def _step_over_hops(
+    graph: GraphWriter, heard: str, settings: FeatureSettings, rows: int, columns: int
+) -> str:
+    """The first step, (remainders, 2 * columns, frames), where a hop is a number of whole rows.
+
+    Then frames, their window and the sums over rows are one convolution of each column, and
+    zeros at the window's ends cost nothing.
+    """
+    frames, stride = settings.n_hops * settings.pool, settings.hop_length // columns
+    window = window_of(settings)
+    first, *_, last = np.flatnonzero(window)
+    taken = math.ceil((last + 1 - first) / columns)  # rows; the shift changes no power
+    window = np.pad(window[first : last + 1], (0, taken * columns - (last + 1 - first)))
+    waves = _first_step(rows)[:, None, :taken] * window.reshape(taken, columns).T
+    filters = waves.transpose(1, 0, 2).reshape(-1, 1, taken)
+    whole = (frames - 1) * stride + taken
+    before = settings.padding[0] - int(first)
+    cut = max(0, -before)
+    if cut:
+        heard = graph.cut(heard, 0, cut, settings.n_samples)
+    padded = _padded(graph, heard, settings.n_samples - cut, before + cut, whole * columns)
+    by_column = graph.add("Transpose", graph.shaped(padded, 1, whole, columns), perm=(0, 2, 1))
+    sums = graph.add(
+        "Conv", by_column, graph.constant(filters), group=columns, strides=[stride]
+    )  # (1, columns * 2 * remainders, frames)
+    sums = graph.shaped(sums, columns, 2, -1, frames)
+    sums = graph.add("Transpose", sums, perm=(2, 1, 0, 3))
+    return graph.shaped(sums, -1, 2 * columns, frames)
+
+
+def _step_over_frames(
+    graph: GraphWriter, heard: str, settings: FeatureSettings, rows: int, columns: int
+) -> str:
+    """The first step, (remainders, 2 * columns, frames), for any hop."""
+    frames = settings.n_hops * settings.pool
     framed = _framed(graph, heard, frames, settings)
     framed = graph.add("Mul", framed, graph.constant(window_of(settings)))
     framed = graph.shaped(framed, frames, rows, columns)
-    # Frequencies k = remainder + rows * multiple; those of other remainders mirror these.
-    remainders = rows // 2 + 1
-    sums = np.exp(-2j * np.pi / rows * np.outer(np.arange(remainders), np.arange(rows)))
-    first = graph.constant(np.concatenate([sums.real, sums.imag]))
-    halfway = graph.shaped(
-        graph.add("MatMul", first, framed), frames, 2, remainders, columns
-    )  # real and imaginary
-    halfway = graph.add("Transpose", halfway, perm=(2, 0, 1, 3))
-    halfway = graph.shaped(halfway, remainders, frames, 2 * columns)
-    spectrum = graph.add("MatMul", halfway, graph.constant(_second_step(rows, columns)))
-    squares = graph.add("Mul", spectrum, spectrum)
-    power = graph.add(
-        "Add", graph.cut(squares, 2, 0, columns), graph.cut(squares, 2, columns, 2 * columns)
-    )  # (remainders, frames, multiples)
-    filters = graph.constant(_scattered_filters(rows, columns, settings))
-    mel = graph.add("MatMul", power, filters)  # the parts of a band that each remainder adds
-    mel = graph.add("ReduceSum", mel, graph.constant([0], "int64"), keepdims=0)
-    if settings.pool > 1:
-        mel = graph.shaped(mel, settings.n_hops, settings.pool, settings.n_mels)
-        mel = graph.add("ReduceMean", mel, graph.constant([1], "int64"), keepdims=0)
-    return mel
+    sums = graph.add("MatMul", graph.constant(_first_step(rows)), framed)
+    sums = graph.shaped(sums, frames, 2, -1, columns)
+    sums = graph.add("Transpose", sums, perm=(2, 1, 3, 0))
+    return graph.shaped(sums, -1, 2 * columns, frames)
 
 
 def _framed(graph: GraphWriter, heard: str, frames: int, settings: FeatureSettings) -> str:
@@ -156,9 +191,18 @@ def _padded(graph: GraphWriter, samples: str, length: int, before: int, whole: i
 
 
 def _factors(size: int) -> tuple[int, int]:
-    """Two factors of `size` as near to each other as there are, the smaller first."""
+    """Two factors of `size` as near to each other as there are, the larger first."""
     small = next(n for n in range(math.isqrt(size), 0, -1) if size % n == 0)
-    return small, size // small
+    return size // small, small
+
+
+def _first_step(rows: int) -> Float:
+    """Waves over `rows`, real above imaginary: (2 * remainders, rows).
+
+    Frequencies are k = remainder + rows * multiple; those of other remainders mirror these.
+    """
+    waves = np.exp(-2j * np.pi / rows * np.outer(np.arange(rows // 2 + 1), np.arange(rows)))
+    return np.concatenate([waves.real, waves.imag]).astype(np.float32)
 
 
 def _second_step(rows: int, columns: int) -> Float:
@@ -189,10 +233,10 @@ def _scattered_filters(rows: int, columns: int, settings: FeatureSettings) -> Fl
 
 
 def _shared_out(graph: GraphWriter, power: str, settings: FeatureSettings) -> str:
-    """Of mel power, (n_hops, n_mels): (columns, n_mels)."""
+    """Of mel power, (n_mels, n_hops): (n_mels, columns)."""
     frames = settings.n_hops
-    across = graph.constant([1], "int64")
-    loudness = graph.add("ReduceMean", power, across, keepdims=0)
+    down = graph.constant([0], "int64")
+    loudness = graph.add("ReduceMean", power, down, keepdims=0)
     peak = graph.add("ReduceMax", loudness, keepdims=1)
     loudness = graph.add("Div", loudness, graph.add("Max", peak, graph.constant(columns.QUIET)))
     raised = graph.add("Add", loudness, graph.constant(columns.LEAST))
@@ -203,34 +247,33 @@ def _shared_out(graph: GraphWriter, power: str, settings: FeatureSettings) -> st
     ends = graph.add("CumSum", share, graph.constant(0, "int64"))
     ends = graph.add("Div", ends, graph.cut(ends, 0, frames - 1, frames))
     starts = graph.add("Concat", graph.constant([0]), graph.cut(ends, 0, 0, frames - 1), axis=0)
-    edges = np.linspace(0, 1, settings.columns + 1, dtype=np.float32)[:, None]
-    until = graph.add("Min", ends, graph.constant(edges[1:]))
-    since = graph.add("Max", starts, graph.constant(edges[:-1]))
+    edges = np.linspace(0, 1, settings.columns + 1, dtype=np.float32)
+    until = graph.add("Min", graph.shaped(ends, -1, 1), graph.constant(edges[1:]))
+    since = graph.add("Max", graph.shaped(starts, -1, 1), graph.constant(edges[:-1]))
     overlap = graph.add("Max", graph.add("Sub", until, since), graph.constant(0))
-    total = graph.add("ReduceSum", overlap, across, keepdims=1)
+    total = graph.add("ReduceSum", overlap, down, keepdims=1)
     total = graph.add("Max", total, graph.constant(columns.QUIET))
-    return graph.add("MatMul", graph.add("Div", overlap, total), power)
+    return graph.add("MatMul", power, graph.add("Div", overlap, total))
 
 
 # -- the picture, as `audioset.normalise` makes it -----------------------------------------------
 
 
 def _as_for_audioset(graph: GraphWriter, power: str) -> str:
-    """Of mel power, (n_frames, n_mels): (n_mels, n_frames)."""
+    """Of mel power, (n_mels, n_frames): the picture, of the same shape."""
     peak = graph.add("ReduceMax", power, keepdims=1)
     peak = graph.add("Max", peak, graph.constant(audioset.QUIET))
-    scaled = graph.add("Mul", graph.add("Div", power, peak), graph.constant(audioset.PEAK))
+    scaled = graph.add("Mul", power, graph.add("Div", graph.constant(audioset.PEAK), peak))
     shown = graph.add("Log", graph.add("Add", scaled, graph.constant(audioset.LEAST)))
     shown = graph.add("Add", shown, graph.constant(audioset.MEAN))
-    shown = graph.add("Div", shown, graph.constant(audioset.SCALE))
-    return graph.add("Transpose", shown, perm=(1, 0))
+    return graph.add("Div", shown, graph.constant(audioset.SCALE))
 
 
 # -- the picture, as `normalise` makes it --------------------------------------------------------
 
 
 def _normalised(graph: GraphWriter, power: str, top_db: float) -> str:
-    """Of mel power, (n_frames, n_mels), in decibels: (n_mels, n_frames).
+    """Of mel power, (n_mels, n_frames), in decibels: the picture, of the same shape.
 
     Logarithms are of how far a cell is over the floor, so that it is exactly 0: the mean and
     scale of earlier values make no difference to the picture.
@@ -245,4 +288,4 @@ def _normalised(graph: GraphWriter, power: str, top_db: float) -> str:
     some = graph.add("Greater", variance, graph.constant(0))
     deviation = graph.add("Sqrt", variance)
     deviation = graph.add("Where", some, deviation, graph.constant(np.inf))
-    return graph.add("Transpose", graph.add("Div", centred, deviation), perm=(1, 0))
+    return graph.add("Div", centred, deviation)
