@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from daemon.protocol.messages import digest
+from daemon.protocol.file_ids import file_id
 
 FINISHED = ("done", "failed", "incomplete")  # final states of a ledger row
 
@@ -95,5 +95,5 @@ def claim(path: bytes, source: str, identity: Identity, row: LedgerRow | None) -
 def _version(
     path: bytes, source: str, identity: Identity, version: int, same_if: LedgerRow | None = None
 ) -> Claim:
-    file_id = digest(path, identity.inode, identity.size, identity.mtime_ns, version)
-    return Claim(path, source, identity, version, file_id, same_if=same_if)
+    made = file_id(path, identity.inode, identity.size, identity.mtime_ns, version)
+    return Claim(path, source, identity, version, made, same_if=same_if)

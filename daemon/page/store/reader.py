@@ -39,6 +39,7 @@ class Row(Struct, frozen=True):
     source: str
     path: str | None
     encoded: bool  # the path is percent-encoded
+    file_id: str | None  # the version of the file
     at: int  # ms since 1970, of the recording
     published: int  # ms since 1970
     start_s: float
@@ -61,7 +62,7 @@ class Row(Struct, frozen=True):
 
 
 _SELECT = """
-SELECT p.*, s.kind, s.name AS source_name, s.daemon, d.node, f.path, f.encoded,
+SELECT p.*, s.kind, s.name AS source_name, s.daemon, d.node, f.path, f.encoded, f.file_id,
        l.name AS label_name, m.name AS model_name, r.verdict, r.label AS corrected
 FROM predictions p JOIN sources s ON s.number = p.source JOIN daemons d ON d.number = s.daemon
 JOIN labels l ON l.number = p.label JOIN models m ON m.number = p.model
@@ -96,6 +97,7 @@ class Reader:
             source=found["source_name"],
             path=found["path"],
             encoded=bool(found["encoded"]),
+            file_id=found["file_id"].hex() if found["file_id"] else None,
             at=found["at"],
             published=found["published"],
             start_s=found["start"] / 1000,

@@ -27,6 +27,8 @@ class Reviewed(Struct, frozen=True):
     source: str
     path: str | None
     encoded: bool  # the path is percent-encoded
+    file_id: str | None  # the version of the file
+    published: int  # ms since 1970; of the prediction; once it is pruned, of the file's end
     at: int  # ms since 1970, of the recording
     start_s: float
     length_s: float
@@ -65,6 +67,7 @@ def reviewed(
     """Reviews, the newest first."""
     for row in db.execute(
         "SELECT r.*, s.daemon, s.kind, s.name AS source_name, f.path, f.encoded, "
+        "f.file_id, coalesce(p.published, f.ended, r.reviewed) AS published, "
         "l.name AS heard_name, p.number AS prediction_number FROM reviews r "
         "JOIN sources s ON s.number = r.source JOIN labels l ON l.number = r.heard "
         "LEFT JOIN files f ON f.number = r.file "
@@ -81,6 +84,8 @@ def reviewed(
             source=row["source_name"],
             path=row["path"],
             encoded=bool(row["encoded"]),
+            file_id=row["file_id"].hex() if row["file_id"] else None,
+            published=row["published"],
             at=row["at"],
             start_s=row["start"] / 1000,
             length_s=row["length"] / 1000,

@@ -1,4 +1,4 @@
-"""The sound of a stored prediction: opened by its number, through no link, cut to its window."""
+"""The sound of a stored prediction, cut to its window: opened by its number, through no link."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from daemon.errors import DaemonError
-from daemon.host.beneath import open_file
+from daemon.page.finding import open_version
 from daemon.protocol.messages import raw_path
 from tinyast.arrays import Float
 from tinyast.audio.content import Content
@@ -28,6 +28,10 @@ class Clip(Protocol):
     def path(self) -> str | None: ...
     @property
     def encoded(self) -> bool: ...
+    @property
+    def file_id(self) -> str | None: ...
+    @property
+    def published(self) -> int: ...
     @property
     def start_s(self) -> float: ...
     @property
@@ -58,7 +62,7 @@ def read_window(row: Clip, roots: list[bytes]) -> tuple[Float, int]:
     if root is None:
         raise NoSound("its file lies in no folder that the daemon names")
     try:
-        fd = open_file(root, path)
+        fd = open_version(root, path, row.file_id, row.published / 1000)
     except OSError as error:
         raise NoSound(f"its file cannot be opened: {error.strerror}") from error
     try:

@@ -272,9 +272,9 @@ def test_a_persons_label_is_in_the_table(page: PageProcess) -> None:
 
 def test_a_spreadsheet_runs_nothing() -> None:
     row = Row(
-        1, "00", 1, "n", "file", "=HYPERLINK(1)", "+1.wav", False, 0, 0, 0.0, 5.0, 0.0, "name",
-        False, "dog", 0.5, 0.5, "accepted", None, -20.0, 1, [Ranked("dog", 0.5)], "m 1", False,
-        None, None,
+        1, "00", 1, "n", "file", "=HYPERLINK(1)", "+1.wav", False, None, 0, 0, 0.0, 5.0, 0.0,
+        "name", False, "dog", 0.5, 0.5, "accepted", None, -20.0, 1, [Ranked("dog", 0.5)], "m 1",
+        False, None, None,
     )  # fmt: skip
     (cells,) = csv.DictReader(io.StringIO(b"".join(csv_lines(iter([row]))).decode()))
     assert (cells["source"], cells["path"]) == ("'=HYPERLINK(1)", "'+1.wav")
