@@ -134,13 +134,14 @@ def _step_over_hops(
     """
     frames, stride = settings.n_hops * settings.pool, settings.hop_length // columns
     window = window_of(settings)
-    first, *_, last = np.flatnonzero(window)
-    taken = math.ceil((last + 1 - first) / columns)  # rows; the shift changes no power
-    window = np.pad(window[first : last + 1], (0, taken * columns - (last + 1 - first)))
+    heard_at = np.flatnonzero(window)
+    first, end = int(heard_at[0]), int(heard_at[-1]) + 1
+    taken = math.ceil((end - first) / columns)  # rows; the shift changes no power
+    window = np.pad(window[first:end], (0, taken * columns - (end - first)))
     waves = _first_step(rows)[:, None, :taken] * window.reshape(taken, columns).T
     filters = waves.transpose(1, 0, 2).reshape(-1, 1, taken)
     whole = (frames - 1) * stride + taken
-    before = settings.padding[0] - int(first)
+    before = settings.padding[0] - first
     cut = max(0, -before)
     if cut:
         heard = graph.cut(heard, 0, cut, settings.n_samples)
