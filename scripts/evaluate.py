@@ -19,7 +19,6 @@ Runs of `--recipe unknown`, on the kinds that they did not learn:
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, replace
@@ -39,33 +38,37 @@ with needs_train():
     from tinyast.data.datasets import Dataset, read_dataset
     from tinyast.evaluation.held_out import (
         Judge,
-        check_labels,
+        in_the_models_order,
         judge_of_checkpoint,
         judge_of_run,
         logits_of,
         robustness,
     )
-    from tinyast.evaluation.metrics import Evaluation, evaluate
+    from tinyast.evaluation.metrics import evaluate
     from tinyast.evaluation.plots import confusion_matrix, reliability_diagram, training_curves
+from scripts.judged import (
+    print_accuracy,
+    print_calibration,
+    print_kinds,
+    print_some,
+    write_predictions,
+)
 from scripts.wild import judge_wild, write_wild
 from tinyast.classifier import Classifier
 from tinyast.errors import DataError
 from tinyast.evaluation.calibration import (
-    Accepted,
     Scores,
     accepted,
     calibration_error,
-    fit_temperature,
     temperatures_from_others,
 )
+from tinyast.evaluation.fitted import FAMILIAR, THRESHOLDS, fit, write_fitted
 from tinyast.evaluation.open_set import MEASURES, auroc
 from tinyast.inference.engine import softmax
 from tinyast.inference.engine_names import ENGINES
 from tinyast.inference.familiarity import familiarity
 
 Figures = dict[str, Any]  # by name, as figures.json has them
-FAMILIAR = 5  # % of correctly classified clips that the rule `unknown` may reject
-THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.9)
 
 
 def command(
@@ -149,7 +152,7 @@ def _judge(
     if unknown:
         return _unknown(dataset, judges)
     judges = judges or [judge_of_checkpoint(dataset, checkpoint, fold, engine)]
-    figures = _known(dataset, judges, output, changed)
+    figures = _known(dataset, judges, runs, output, changed)
     if engine == "int8":
         figures["int8_points_lost"] = _int8_loss(dataset, judges, figures["accuracy"])
     for folder in runs:
@@ -158,22 +161,19 @@ def _judge(
 
 
 def _say_export(data: Path, run: Path, figures: Figures) -> None:
-    """Print the command that exports a run with the figures fitted here."""
-    fitted = [
-        *("--temperature", f"{figures['temperature']:.3f}"),
-        *("--unknown-below", f"{figures['unknown_below']:.3f}"),
-    ]
+    """Print the command that exports a run; it finds the figures fitted here by itself."""
+    fitted: list[str] = []
     if "int8_points_lost" in figures:
         fitted += ["--int8", str(data), "--int8-loss", f"{figures['int8_points_lost']:.2f}"]
     output = Path("checkpoints") / run.name
     say_next_script("export", "--model", run / "model", "--output", output, *fitted)
 
 
-def _known(dataset: Dataset, judges: list[Judge], output: Path, changed: bool) -> Figures:
-    """All figures, over the pooled clips of all judges."""
-    for judge in judges:
-        check_labels(judge, dataset)
-    dataset = replace(dataset, labels=judges[0].classifier.labels)  # with those taught later
+def _known(
+    dataset: Dataset, judges: list[Judge], runs: list[Path], output: Path, changed: bool
+) -> Figures:
+    """All figures, over the pooled clips of all judges; each of `runs` gets what was fitted."""
+    dataset = in_the_models_order(judges, dataset)
     clips = dataset.subset(np.concatenate([judge.numbers for judge in judges]))
     logits = np.concatenate(
         [logits_of(judge, dataset.subset(judge.numbers), _follow) for judge in judges]
@@ -181,27 +181,29 @@ def _known(dataset: Dataset, judges: list[Judge], output: Path, changed: bool) -
     whose = np.repeat(np.arange(len(judges)), [len(judge.numbers) for judge in judges])
     result = evaluate(softmax(logits), clips.targets, dataset.labels)
     honest = _calibrated(logits, clips.targets, whose)
-    temperature = fit_temperature(logits, clips.targets)
+    fitted = fit(logits, clips.targets, tuple(map(str, runs)))
     right = logits.argmax(axis=1) == clips.targets
-    familiar = familiarity(logits[right] / np.float32(temperature)) if right.any() else np.zeros(1)
     shares = [float(right[whose == number].mean()) for number in range(len(judges))]
     error = calibration_error(honest, clips.targets)
     passed = [accepted(honest, clips.targets, threshold) for threshold in THRESHOLDS]
-    _print(result, clips, honest)
-    _print_by_judge(judges, shares)
-    _print_calibration(result, error, temperature, passed)
+    print_kinds(result)
+    print_some(clips, honest)
+    print_accuracy(result, {judge.name: share for judge, share in zip(judges, shares, strict=True)})
+    print_calibration(result, error, fitted, passed)
     lost = robustness(judges, dataset, right, _follow) if changed else {}
     for name, (points, half) in lost.items():
         typer.echo(f"{name:<38} {points:>5.1f} points lost (± {half:.1f})")
     confusion_matrix(result, output / "confusion.png")
     reliability_diagram(honest, clips.targets, output / "reliability.png")
-    _write_predictions(output / "predictions.csv", clips, honest)
+    write_predictions(output / "predictions.csv", clips, honest)
+    for run in runs:
+        write_fitted(run, fitted)
     return result.to_dict() | {
         "accuracy_by_run": shares,
-        "temperature": temperature,
+        "temperature": fitted.temperature,
         "calibrated_error": error,
         "accepted": [asdict(row) for row in passed],
-        "unknown_below": float(np.percentile(familiar, FAMILIAR)),
+        "unknown_below": fitted.unknown_below,
         "points_lost": lost,
     }
 
@@ -268,63 +270,6 @@ def _unknown(dataset: Dataset, judges: list[Judge]) -> Figures:
 
 def _follow(paths: Iterable[Path], what: str) -> Iterable[Path]:
     return track(list(paths), description=what)
-
-
-def _write_predictions(path: Path, clips: Dataset, scores: Scores) -> None:
-    with path.open("w", newline="", encoding="utf-8") as handle:
-        writer = csv.writer(handle)
-        writer.writerow(("filename", "fold", "actual", "predicted", "score"))
-        for clip, fold, target, row in zip(
-            clips.paths, clips.folds, clips.targets, scores, strict=True
-        ):
-            best = int(row.argmax())
-            writer.writerow(
-                (clip.name, fold, clips.labels[target], clips.labels[best], f"{row[best]:.4f}")
-            )
-
-
-def _print(result: Evaluation, clips: Dataset, scores: Scores) -> None:
-    low, high = result.interval
-    typer.echo(f"\n{'kind':<18} {'clips':>5} {'precision':>9} {'recall':>7}")
-    for row in sorted(result.classes, key=lambda row: row.recall):
-        precision = "" if row.precision is None else f"{row.precision:.0%}"
-        typer.echo(f"{row.label:<18} {row.clips:>5} {precision:>9} {row.recall:>7.0%}")
-    typer.echo(f"\n{'actual':<18} {'predicted':<18} clips")
-    for actual, predicted, count in result.most_confused():
-        typer.echo(f"{actual:<18} {predicted:<18} {count:>5}")
-    typer.echo(f"\n{'actual':<18} {'predicted':<18} {'score':>6}  clip")
-    for number in range(0, len(clips), max(1, len(clips) // 10))[:10]:
-        actual = clips.labels[clips.targets[number]]
-        predicted = clips.labels[scores[number].argmax()]
-        mark = "" if actual == predicted else "  x"
-        best = scores[number].max()
-        typer.echo(f"{actual:<18} {predicted:<18} {best:>6.2f}  {clips.paths[number].name}{mark}")
-    typer.echo(
-        f"\n{result.accuracy:.1%} of {result.clips} clips right "
-        f"(95 % interval {low:.1%} to {high:.1%}), {result.top3:.1%} among the best three"
-    )
-
-
-def _print_by_judge(judges: list[Judge], shares: list[float]) -> None:
-    if len(judges) < 2:
-        return
-    listed = ", ".join(
-        f"{judge.name} {share:.1%}" for judge, share in zip(judges, shares, strict=True)
-    )
-    typer.echo(f"mean of {len(judges)} runs {np.mean(shares):.1%}: {listed}")
-
-
-def _print_calibration(
-    result: Evaluation, honest: float, temperature: float, passed: list[Accepted]
-) -> None:
-    typer.echo(
-        f"calibration error {result.calibration_error:.3f} as the scores are, {honest:.3f} with "
-        f"temperatures from other runs; likeliest temperature over all {temperature:.3f}"
-    )
-    typer.echo("threshold  accepted  of those right")
-    for row in passed:
-        right = "-" if row.right is None else f"{row.right:.1%}"
-        typer.echo(f"{row.threshold:>9.2f} {row.share:>9.1%} {right:>15}")
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ with needs_train():
     from transformers.utils.logging import disable_progress_bar
 
     from tinyast.data.datasets import read_dataset
+    from tinyast.evaluation.fitted import LEAST_CLIPS, Fitted, find_fitted, not_evaluated
     from tinyast.export.checkpoint import add_features, export, read_settings
     from tinyast.export.int8 import calibration_pictures
     from tinyast.model.modeling import TinyASTForAudioClassification
@@ -29,8 +30,9 @@ def command(
     model: Annotated[Path | None, typer.Option(help="Folder `model` in a training run.")] = None,
     output: Annotated[Path | None, typer.Option(help="Folder for the checkpoint.")] = None,
     temperature: Annotated[
-        float, typer.Option(help="Divides logits; `scripts.evaluate` prints the likeliest.")
-    ] = 1.0,
+        float | None,
+        typer.Option(help="Divides logits; the one that `scripts.evaluate` fitted if not given."),
+    ] = None,
     unknown_below: Annotated[
         float | None, typer.Option(help="Familiarity below which a sound is `unknown`; likewise.")
     ] = None,
@@ -50,6 +52,9 @@ def command(
 ) -> None:
     """Write a checkpoint folder, and check that its ONNX graph gives the model's scores.
 
+    The temperature of scores and the limit of the rule `unknown` are those that `scripts.evaluate`
+    put into the run's folder, or into that of another run of the same kinds and recipe beside it.
+
     \b
     Examples:
       python -m scripts.export --model runs/full-4/model --output checkpoints/mine
@@ -65,11 +70,10 @@ def command(
             add_features(features)
         typer.echo(f"{features}: feature graphs written")
         return
-    for name, value in (("--model", model), ("--output", output)):
-        if value is None:
-            raise typer.BadParameter("name a folder", param_hint=name)
-    assert model
-    assert output
+    if model is None or output is None:
+        raise typer.BadParameter(
+            "name a folder", param_hint="--model" if model is None else "--output"
+        )
     with plainly("The output folder is unchanged."):
         _export(model, output, temperature, unknown_below, int8, int8_loss, version)
     say_next("tinyastd", "run", "--checkpoint", output)
@@ -78,7 +82,7 @@ def command(
 def _export(
     model: Path,
     output: Path,
-    temperature: float,
+    temperature: float | None,
     unknown_below: float | None,
     int8: Path | None,
     int8_loss: float | None,
@@ -87,9 +91,13 @@ def _export(
     if not (model / "config.json").is_file():
         raise CheckpointError(f"{model} holds no trained model (no config.json)")
     network = TinyASTForAudioClassification.from_pretrained(model)
-    if temperature <= 0:
-        raise CheckpointError(f"a temperature is more than 0, not {temperature}")
-    network.config.logit_temperature = temperature
+    if temperature is not None and temperature <= 0:
+        raise CheckpointError(f"--temperature: a temperature is more than 0, not {temperature}")
+    fitted = find_fitted(model.absolute().parent)
+    if fitted is not None:
+        temperature = fitted.temperature if temperature is None else temperature
+        unknown_below = fitted.unknown_below if unknown_below is None else unknown_below
+    network.config.logit_temperature = 1.0 if temperature is None else temperature
     network.config.unknown_below = unknown_below
     network.config.int8_points_lost = int8_loss
     settings = read_settings(model)
@@ -102,6 +110,31 @@ def _export(
     typer.echo(f"scores of ONNX and torch differ by at most {difference:.1e}")
     for name, spent in milliseconds.items():
         typer.echo(f"{name}: a clip takes {spent:.1f} ms on one thread (median, features aside)")
+    _say_calibration(model.parent, temperature, unknown_below, fitted)
+
+
+def _say_calibration(
+    run: Path, temperature: float | None, unknown_below: float | None, fitted: Fitted | None
+) -> None:
+    """Where temperature and rule come from; a warning for each that is missing."""
+    if fitted is not None:
+        clips = f"{fitted.clips} clips that {', '.join(fitted.runs)} held out"
+        typer.echo(f"temperature and limit of `unknown` where not given: fitted to {clips}")
+        if fitted.clips < LEAST_CLIPS:
+            typer.echo(f"warning: {LEAST_CLIPS} clips at least are needed to calibrate scores")
+    if temperature is not None and unknown_below is not None:
+        typer.echo(f"temperature {temperature:.3f}, `unknown` below {unknown_below:.3f}")
+        return
+    lacks = [
+        *(["its scores are not calibrated"] if temperature is None else []),
+        *(["it takes no sound for `unknown`"] if unknown_below is None else []),
+    ]
+    typer.echo(f"warning: {' and '.join(lacks)}: no evaluated run of this model was found")
+    if waiting := not_evaluated(run):
+        first = f"run scripts.evaluate --run {waiting[0]} (with the --data of its training)"
+    else:
+        first = "train with --hold-out, run scripts.evaluate on that run"
+    typer.echo(f"To have both, {first}, then export again")
 
 
 def _time(classifier: Classifier, repeats: int = 200) -> float:

@@ -44,18 +44,28 @@ def write_wild(found: dict[str, WildFigures], output: Path) -> None:
 
 
 def _print(name: str, figures: WildFigures, threshold: float) -> None:
-    typer.echo(
-        f"\n{name}: {figures.right:.1%} of {figures.clips} clips right, {figures.top3:.1%} among"
-        f" the best three; mean score {figures.mean_score:.2f}, calibration error"
-        f" {figures.calibration_error:.3f}\n"
-        f"at threshold {threshold:.2f}: {figures.accepted:.1%} of them accepted,"
-        f" {figures.accepted_right:.1%} of those right;"
-        f" {figures.none_accepted:.1%} of {figures.none_clips} clips of no kind accepted\n"
-        f"\n{'length':<14} {'clips':>5} {'right':>7}"
-    )
+    typer.echo(f"\n{name}:")
+    if figures.right is not None and figures.top3 is not None:
+        typer.echo(
+            f"{figures.right:.1%} of {figures.clips} clips right, {figures.top3:.1%} among the best"
+            f" three; mean score {figures.mean_score:.2f}, calibration error"
+            f" {figures.calibration_error:.3f}"
+        )
+        accepted = round((figures.accepted or 0.0) * figures.clips)
+        words = f"{figures.accepted:.1%} of them ({accepted}) accepted"
+        if figures.accepted_right is not None:
+            words += f", {figures.accepted_right:.1%} of those right"
+        typer.echo(f"at threshold {threshold:.2f}: {words}")
+    if figures.none_accepted is not None:
+        typer.echo(
+            f"at threshold {threshold:.2f}: {figures.none_accepted:.1%} of {figures.none_clips}"
+            " clips of no kind accepted"
+        )
+    typer.echo(f"\n{'length':<14} {'clips':>5} {'right':>7}")
     for row in figures.lengths:
         below = "and more" if row.below_s == float("inf") else f"to {row.below_s:g}"
-        typer.echo(f"{f'{row.least_s:g} {below} s':<14} {row.clips:>5} {row.right:>7.1%}")
+        share = "-" if row.right is None else f"{row.right:.1%}"
+        typer.echo(f"{f'{row.least_s:g} {below} s':<14} {row.clips:>5} {share:>7}")
     typer.echo(f"\n{'actual':<18} {'predicted':<18} clips")
     for actual, given, count in figures.confusions[:SHOWN]:
         typer.echo(f"{actual:<18} {given:<18} {count:>5}")

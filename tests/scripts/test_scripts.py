@@ -99,8 +99,14 @@ def test_own_sounds_from_recordings_to_labels(place: Path, script: Script) -> No
         "train", *words[:-1], "x", "--teacher", "nobody", code=2
     )
 
+    out = script("export", "--model", "run/model", "--output", "raw")
+    assert "its scores are not calibrated and it takes no sound for `unknown`" in out
+    assert "run scripts.evaluate --run run (" in out
     out = script("evaluate", "--data", "sounds", "--run", "run", "--output", "figures")
     assert "of 8 clips right" in out
+    assert "8 clips are too few to calibrate scores or to choose a threshold: hold out at" in out
+    assert "of those right" not in out
+    assert next_words(out) == ["export", "--model", "run/model", "--output", "checkpoints/run"]
     made = {path.name for path in (place / "figures").iterdir()}
     assert made == {
         "figures.json",
@@ -109,12 +115,17 @@ def test_own_sounds_from_recordings_to_labels(place: Path, script: Script) -> No
         "reliability.png",
         "run-curves.png",
     }
+    fitted = json.loads((place / "run/fitted.json").read_text())
+    assert (fitted["clips"], fitted["runs"]) == (8, ["run"])
     figures = json.loads((place / "figures/figures.json").read_text())
     assert np.sum(figures["confusion"]) == 8
 
     out = script("export", "--model", "run/model", "--output", "mine")
     assert "2 labels" in out
+    assert "`unknown` below" in out
+    assert "warning: 20 clips at least" in out
     classifier = Classifier.load(place / "mine")
+    assert classifier.checkpoint.unknown_below == pytest.approx(fitted["unknown_below"])
     assert classifier.labels == ("hiss", "whistle")
     samples, rate = soundfile.read(place / "sounds/1.wav", dtype="float32")
     scores = classifier.predict(samples, rate)[0].scores

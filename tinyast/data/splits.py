@@ -73,18 +73,19 @@ def check_kinds(dataset: Dataset, training: Numbers) -> None:
     lone = [dataset.labels[kind] for kind in np.flatnonzero(clips == 1)]
     if lone:
         raise DataError(
-            f"{_names(lone)}: one clip only, and a kind needs two, one to learn from and one to be "
-            "judged by. Add clips of it, or take it out of the CSV"
+            f"{some_of(lone)}: one clip only, and a kind needs two, one to learn from and one "
+            "to be judged by. Add clips of it, or take it out of the CSV"
         )
     learnt = np.bincount(dataset.targets[training], minlength=len(dataset.labels))
     unheard = [dataset.labels[kind] for kind in np.flatnonzero(learnt == 0)]
     if unheard:
         raise DataError(
-            f"{_names(unheard)}: no clip among the {len(training)} to train on. Spread the clips "
+            f"{some_of(unheard)}: no clip among the {len(training)} to train on. Spread the clips "
             "of a kind over several folds, or raise --limit"
         )
 
 
-def _names(labels: list[str]) -> str:
+def some_of(labels: list[str]) -> str:
+    """The first three, and how many more there are."""
     more = f" and {len(labels) - 3} more" if len(labels) > 3 else ""
     return ", ".join(labels[:3]) + more

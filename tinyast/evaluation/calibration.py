@@ -18,7 +18,8 @@ class Accepted:
     """The clips that a threshold accepts."""
 
     threshold: float
-    share: float  # of the clips that are accepted
+    clips: int  # that are accepted
+    share: float  # of all clips
     right: float | None  # share of these that are correct; None without any
 
 
@@ -26,9 +27,8 @@ def accepted(scores: Scores, targets: Targets, threshold: float) -> Accepted:
     """The share accepted at `threshold`, and the correct share of it."""
     passed = scores.max(axis=1) >= threshold
     right = scores.argmax(axis=1) == targets
-    return Accepted(
-        threshold, float(passed.mean()), float(right[passed].mean()) if passed.any() else None
-    )
+    share_right = float(right[passed].mean()) if passed.any() else None
+    return Accepted(threshold, int(passed.sum()), float(passed.mean()), share_right)
 
 
 def reliability(scores: Scores, targets: Targets, bins: int = 15) -> list[tuple[float, float, int]]:

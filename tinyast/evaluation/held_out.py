@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from tinyast.audio.decoding import read_file
 from tinyast.classifier import Classifier
 from tinyast.data.datasets import Dataset, Numbers
 from tinyast.data.spectrograms import load_clip
+from tinyast.data.splits import some_of
 from tinyast.errors import DataError
 from tinyast.evaluation.calibration import Logits
 from tinyast.evaluation.corruptions import Way, points_lost, ways
@@ -82,15 +83,23 @@ def judge_of_checkpoint(
     return Judge(classifier.checkpoint.name, classifier, chosen)
 
 
-def check_labels(judge: Judge, dataset: Dataset) -> None:
-    """Raise DataError unless the model's kinds are those of the data set, if perhaps with more.
+def in_the_models_order(judges: list[Judge], dataset: Dataset) -> Dataset:
+    """`dataset` with the kinds of the judges' models, of which it may have only some.
 
-    Kinds that a model was taught later come after the others.
+    Raises DataError if it has a kind that a model does not know, or the models know different ones.
     """
-    if judge.classifier.labels[: len(dataset.labels)] != dataset.labels:
-        raise DataError(
-            f"{judge.classifier.checkpoint.path} knows other kinds of sound than the data set has"
-        )
+    labels = judges[0].classifier.labels
+    for judge in judges:
+        path = judge.classifier.checkpoint.path
+        if strange := [label for label in dataset.labels if label not in judge.classifier.labels]:
+            raise DataError(
+                f"{path} knows other kinds of sound than the data set has: it does not know "
+                f"{some_of(strange)}. Name the folder that it was trained on, with --data"
+            )
+        if judge.classifier.labels != labels:
+            raise DataError(f"{path} knows other kinds of sound than {judges[0].name}")
+    places = np.array([labels.index(label) for label in dataset.labels])
+    return replace(dataset, targets=places[dataset.targets], labels=labels)
 
 
 def logits_of(

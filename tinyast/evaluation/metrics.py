@@ -17,7 +17,7 @@ class ClassFigures:
     label: str
     clips: int  # of this class
     precision: float | None  # right among those called so; None if nothing was
-    recall: float  # called so among those that are
+    recall: float | None  # called so among those that are; None without any
 
 
 @dataclass(frozen=True)
@@ -95,5 +95,5 @@ def _class_figures(confusion: NDArray[np.int64], labels: tuple[str, ...]) -> lis
             int(confusion[:, number].sum()),
         )
         precision = hits / called if called else None
-        figures.append(ClassFigures(label, actual, precision, hits / actual if actual else 0.0))
+        figures.append(ClassFigures(label, actual, precision, hits / actual if actual else None))
     return figures

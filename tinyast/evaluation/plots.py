@@ -6,6 +6,7 @@ import csv
 from pathlib import Path
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.figure import Figure
 
 from tinyast.evaluation.calibration import Scores, Targets, reliability
@@ -15,14 +16,17 @@ mpl.use("Agg")  # no display is needed, nor looked for
 
 
 def confusion_matrix(evaluation: Evaluation, path: Path) -> None:
-    """Actual classes down, predicted across; dark is many."""
-    size = max(4.0, 0.22 * len(evaluation.labels))
+    """Actual classes down, predicted across; dark is many. Those that no clip has are left out."""
+    counts = evaluation.confusion
+    used = np.flatnonzero(counts.sum(axis=0) + counts.sum(axis=1))
+    labels = [evaluation.labels[number] for number in used]
+    size = max(4.0, 0.22 * len(labels))
     figure = Figure(figsize=(size + 2, size + 2), layout="constrained")
     axes = figure.subplots()
-    axes.imshow(evaluation.confusion, cmap="Greys")
-    places = range(len(evaluation.labels))
-    axes.set_xticks(places, evaluation.labels, rotation=90, fontsize=7)
-    axes.set_yticks(places, evaluation.labels, fontsize=7)
+    axes.imshow(counts[np.ix_(used, used)], cmap="Greys")
+    places = range(len(labels))
+    axes.set_xticks(places, labels, rotation=90, fontsize=7)
+    axes.set_yticks(places, labels, fontsize=7)
     axes.set_xlabel("predicted")
     axes.set_ylabel("actual")
     axes.set_title(f"{evaluation.accuracy:.1%} of {evaluation.clips} clips right")

@@ -48,27 +48,27 @@ Hear = Callable[[Path], Answer]
 
 @dataclass(frozen=True)
 class LengthFigures:
-    """Clips of a known kind of one length, and the share of them that is right."""
+    """Clips of a known kind of one length, and the share of them that is right (None if none)."""
 
     least_s: float
     below_s: float
     clips: int
-    right: float
+    right: float | None
 
 
 @dataclass(frozen=True)
 class WildFigures:
-    """Shares are of clips of known kinds unless they say otherwise; 0 if there are no clips."""
+    """Shares are of clips of known kinds unless they say otherwise; None if there are no clips."""
 
     clips: int
-    right: float
-    top3: float
-    accepted: float
-    accepted_right: float  # of the accepted clips of a known kind
+    right: float | None
+    top3: float | None
+    accepted: float | None
+    accepted_right: float | None  # of the accepted clips of a known kind
     none_clips: int
-    none_accepted: float  # of the clips of no kind
-    mean_score: float
-    calibration_error: float
+    none_accepted: float | None  # of the clips of no kind
+    mean_score: float | None
+    calibration_error: float | None
     lengths: tuple[LengthFigures, ...]
     confusions: tuple[tuple[str, str, int], ...]  # actual, given, clips; most first
     mistaken: tuple[tuple[str, str, float], ...]  # clips of no kind: name, given label, score
@@ -131,7 +131,7 @@ def wild_figures(
     right = given == kinds
     accepted = (best >= threshold) & ~np.array([answer.unknown for answer in answers])
     seconds = np.array([clip.seconds for clip in clips])
-    error = calibration_error(scores[known], kinds[known]) if known.any() else 0.0
+    error = calibration_error(scores[known], kinds[known]) if known.any() else None
     wrong = Counter((labels[kinds[at]], labels[given[at]]) for at in np.flatnonzero(known & ~right))
     return WildFigures(
         clips=int(known.sum()),
@@ -162,5 +162,5 @@ def _by_length(
     return rows
 
 
-def _share(values: NDArray[np.bool_ | np.float32], among: NDArray[np.bool_]) -> float:
-    return float(values[among].mean()) if among.any() else 0.0
+def _share(values: NDArray[np.bool_ | np.float32], among: NDArray[np.bool_]) -> float | None:
+    return float(values[among].mean()) if among.any() else None

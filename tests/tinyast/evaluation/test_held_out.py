@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from tinyast.data.splits import leave_out_classes
 from tinyast.errors import DataError
 from tinyast.evaluation.held_out import (
     Judge,
-    check_labels,
+    in_the_models_order,
     judge_of_checkpoint,
     judge_of_run,
     logits_of,
@@ -91,7 +92,18 @@ def test_a_fold_that_is_not_there_and_labels_of_other_data_are_errors(
     judge = judge_of_checkpoint(recordings, None, 2)
     assert judge.numbers.tolist() == [2, 3]
     with pytest.raises(DataError, match="knows other kinds"):
-        check_labels(judge, recordings)
+        in_the_models_order([judge], recordings)
+
+
+def test_data_of_some_kinds_is_judged_by_the_models_numbers(
+    shipped: Classifier, recordings: Dataset
+) -> None:
+    some = replace(recordings, labels=("wind", "cat", "dog"))
+    judge = Judge("shipped", shipped, np.arange(6))
+    found = in_the_models_order([judge], some)
+    assert found.labels == shipped.labels
+    named = [found.labels[target] for target in found.targets]
+    assert named == ["wind", "cat", "dog"] * 2
 
 
 def test_points_lost_are_of_all_judges_clips(shipped: Classifier, esc50: Path) -> None:
