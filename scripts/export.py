@@ -71,9 +71,8 @@ def command(
         typer.echo(f"{features}: feature graphs written")
         return
     if model is None or output is None:
-        raise typer.BadParameter(
-            "name a folder", param_hint="--model" if model is None else "--output"
-        )
+        missing = "--model" if model is None else "--output"
+        raise typer.BadParameter("name a folder", param_hint=missing)
     with plainly("The output folder is unchanged."):
         _export(model, output, temperature, unknown_below, int8, int8_loss, version)
     say_next("tinyastd", "run", "--checkpoint", output)

@@ -39,7 +39,8 @@ def test_a_run_of_all_clips_takes_what_was_fitted_to_the_most_clips_beside_it(
     assert (find_fitted(everything), not_evaluated(everything)) == (None, [])
     one = run(tmp_path / "mine-1", held_out=True, recipe={"epochs": 3, "seed": 7})
     two = run(tmp_path / "mine-2", held_out=True)
-    for number, other in enumerate(({"labels": ["a", "c"]}, {"recipe": {"epochs": 4, "seed": 0}})):
+    others: list[dict[str, object]] = [{"labels": ["a", "c"]}, {"recipe": {"epochs": 4, "seed": 0}}]
+    for number, other in enumerate(others):
         write_fitted(run(tmp_path / f"other-{number}", held_out=True, **other), fitted(99))
     assert not_evaluated(everything) == [one, two]
     assert find_fitted(everything) is None
