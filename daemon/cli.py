@@ -97,7 +97,7 @@ def run(
     from daemon.commands.run import announce, check_settings_file
     from daemon.service.lifecycle import Service
 
-    check_settings_file(config)
+    check_settings_file(config, settings)
     Service(settings, partial(read_settings, context), reload_on_hup).run(announce)
 
 
@@ -129,7 +129,7 @@ def listen(
     from daemon.client import Client, NoAnswer
     from daemon.commands.listen import follow
     from daemon.commands.listen_filter import Wanted, check_topic, unknown_labels
-    from daemon.commands.nearby import with_endpoints
+    from daemon.commands.nearby import how_to_start, with_endpoints
     from tinyast.inference.checkpoint import read_checkpoint
 
     settings = with_endpoints(read_settings(context))
@@ -144,7 +144,8 @@ def listen(
         try:
             client.status()
         except NoAnswer:
-            typer.echo(f"no daemon answers at {settings.replay} yet; waiting for one", err=True)
+            words = f"no daemon answers at {settings.replay} yet; waiting for one"
+            typer.echo(f"{words} ({how_to_start()})", err=True)
         follow(client, Wanted(frozenset(label or ()), accepted), json, by_file)
 
 
@@ -264,23 +265,25 @@ def labels(context: typer.Context, config: Config = None, checkpoint: Checkpoint
 def reprocess(
     context: typer.Context,
     paths: Annotated[list[Path], typer.Argument(help="Files and folders in a watched folder.")],
+    server_key: ServerKey = None,
+    own_key: OwnKey = None,
     config: Config = None,
     watch: Watch = None,
     state: State = None,
+    publish: Publish = None,
+    replay: Replay = None,
 ) -> None:
-    """Discard earlier results for these files and classify them again."""
-    settings = read_settings(context)
-    from daemon.commands.batch.classify import find_watched
-    from daemon.service.inbox import ask_reprocess
+    """Discard earlier results for these files and classify them again.
 
-    found = find_watched(settings, paths)
-    try:
-        ask_reprocess(settings.state_path, found)
-    except OSError as error:
-        raise SettingsError(
-            f"cannot write to the state directory {settings.state_path}: {error.strerror}"
-        ) from error
-    typer.echo(f"{len(found)} files: the daemon classifies them again now, or at its next start")
+    The running daemon says which folders it watches; --config, --watch and --state go before it.
+    """
+    settings = read_settings(context)
+    from daemon.commands.batch.reprocess import reprocess
+
+    named = any(each is not None for each in (config, watch, state))
+    asked = reprocess(settings, paths, client_keys(server_key, own_key), named)
+    when = "now" if asked.running else "now, or at its next start"
+    typer.echo(f"{asked.files} files: the daemon classifies them again {when}")
 
 
 @app.command()
@@ -331,7 +334,7 @@ def status(
     import msgspec
 
     from daemon.client import NoAnswer, ask_status
-    from daemon.commands.nearby import with_endpoints
+    from daemon.commands.nearby import how_to_start, with_endpoints
     from daemon.commands.status import describe
     from daemon.protocol.states import DaemonStatus
 
@@ -339,7 +342,7 @@ def status(
     try:
         answer = ask_status(settings.replay, client_keys(server_key, own_key), ANSWER_S)
     except NoAnswer as error:
-        raise DaemonError(f"{error}; start one with `tinyastd run`") from error
+        raise DaemonError(f"{error}; {how_to_start()}") from error
     if json:
         typer.echo(msgspec.json.encode(answer).decode())
         return
@@ -383,29 +386,45 @@ def keygen(
 @app.command("install-service")
 def install_service(
     config: Annotated[
-        Path | None, typer.Option(help="Settings of the service; /etc/tinyast/tinyast.toml.")
+        Path | None,
+        typer.Option(
+            help="Settings of the service, written if they are not there; "
+            "/etc/tinyast/tinyast.toml, or with --user ~/.config/tinyast/tinyast.toml."
+        ),
+    ] = None,
+    watch: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder in new settings; /var/spool/tinyast, or with --user ~/tinyast-recordings."
+        ),
     ] = None,
     user: Annotated[bool, typer.Option("--user", help="For this user only.")] = False,
     show: Annotated[bool, typer.Option("--print", help="Only print the unit.")] = False,
 ) -> None:
-    """Write a systemd unit for this installation and show how to start it."""
+    """Write a systemd unit for this installation, and settings, and show how to start it."""
     from daemon.commands.install_service import install, render
 
     if show:
         typer.echo(render(config, user), nl=False)
         return
-    path = install(config, user)
-    systemctl = "systemctl --user" if user else "systemctl"
+    service = install(config, user, watch)
+    systemctl = service.systemctl
     socket = "$XDG_RUNTIME_DIR/tinyast" if user else "/run/tinyast"
+    watched = f"watching {', '.join(service.folders) or 'no folder'}"
     typer.echo(
-        f"wrote {path}\n"
-        f"Next: put settings where its ExecStart names them (config/tinyast.toml shows all), then\n"
+        f"wrote {service.unit}\n"
+        f"{'wrote' if service.settings_written else 'kept'} {service.settings}, {watched}\n"
+        f"Next:\n"
         f"  {systemctl} daemon-reload\n"
         f"  {systemctl} enable --now tinyastd\n"
+        + ("  loginctl enable-linger   # keeps it running after you log out\n" if user else "")
+        + f"  tinyastd listen          # finds it{'' if user else '; as root'}\n"
         f"It restarts when it fails or hangs, reads settings again on `{systemctl} reload "
         "tinyastd`, may write nothing but its state, and publishes at\n"
         f"  ipc://{socket}/publish and ipc://{socket}/replay"
     )
+    for warning in service.warnings:
+        typer.echo(f"warning: {warning}", err=True)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""`tinyastd install-service`: the systemd unit, written for this installation."""
+"""`tinyastd install-service`: the systemd unit for this installation, and settings that work."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import daemon
 from daemon.errors import SettingsError
+from daemon.host.access import unreachable, unreadable
+from daemon.settings.loading import load, read_file
 
 NAME = "tinyastd.service"
+FOLDER = Path("/var/spool/tinyast")  # of recordings, for the system's service
 # Lines that a user's service manager may not or need not apply.
 _SYSTEM_ONLY = (
     "DynamicUser=",
@@ -35,15 +39,35 @@ _SYSTEM_ONLY = (
     "NoNewPrivileges=",
     "TasksMax=",
 )
+SETTINGS = """\
+# Settings of the service tinyastd; {all_settings} lists all of them.
+# After a change: `{systemctl} reload tinyastd` for thresholds and lists, else
+# `{systemctl} restart tinyastd`.
+
+[[folder]]
+path = {folder}
+"""
 
 
-def template() -> Path:
-    """The unit shipped with the package or checkout. Raises SettingsError."""
-    here = Path(daemon.__file__).resolve().parent.parent / "config" / NAME
-    for path in (Path(sys.prefix) / "share" / "tinyast" / NAME, here):
+@dataclass(frozen=True)
+class Service:
+    """A service and the files that make it."""
+
+    unit: Path
+    systemctl: str  # with `--user` for a user's own
+    settings: Path
+    folders: tuple[str, ...] = ()  # that it watches
+    settings_written: bool = False  # they were not there before
+    warnings: tuple[str, ...] = ()
+
+
+def shipped(name: str) -> Path:
+    """A file of config/, in the package or checkout. Raises SettingsError."""
+    here = Path(daemon.__file__).resolve().parent.parent / "config" / name
+    for path in (Path(sys.prefix) / "share" / "tinyast" / name, here):
         if path.is_file():
             return path
-    raise SettingsError(f"this installation came without {NAME}")
+    raise SettingsError(f"this installation came without {name}")
 
 
 def command() -> str:
@@ -58,20 +82,39 @@ def target(user: bool) -> Path:
     """The path of the unit, for the whole system or for this user."""
     if not user:
         return Path("/etc/systemd/system") / NAME
-    base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-    return Path(base) / "systemd" / "user" / NAME
+    return _configuration() / "systemd" / "user" / NAME
+
+
+def _configuration() -> Path:
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+
+
+def usual_settings(user: bool) -> Path:
+    """Where the settings of the service lie unless another place is named."""
+    return (_configuration() if user else Path("/etc")) / "tinyast" / "tinyast.toml"
+
+
+def installed() -> Service | None:
+    """The service of this user, else of the system; None without one."""
+    for user, unit in (
+        (True, target(True)),
+        (False, target(False)),
+        (False, Path("/lib/systemd/system") / NAME),  # of the Debian package
+    ):
+        if unit.is_file():
+            return Service(unit, _systemctl(user), usual_settings(user))
+    return None
+
+
+def _systemctl(user: bool) -> str:
+    return "systemctl --user" if user else "systemctl"
 
 
 def render(config: Path | None, user: bool) -> str:
     """The unit's text."""
-    if config is None:
-        config = (
-            target(user=True).parents[2] / "tinyast" / "tinyast.toml"
-            if user
-            else Path("/etc/tinyast/tinyast.toml")
-        )
+    config = usual_settings(user) if config is None else config
     start = f"ExecStart={command()} run --config {config.absolute()}"
-    lines = list(_lines(template().read_text(encoding="utf-8"), start, user))
+    lines = list(_lines(shipped(NAME).read_text(encoding="utf-8"), start, user))
     return "\n".join(lines) + "\n"
 
 
@@ -87,14 +130,73 @@ def _lines(text: str, start: str, user: bool) -> Iterator[str]:
             yield line.replace("/run/tinyast", "%t/tinyast")
 
 
-def install(config: Path | None, user: bool) -> Path:
-    """Write the unit. Raises SettingsError if that is not allowed."""
-    path = target(user)
-    text = render(config, user)
+def install(config: Path | None, user: bool, watch: Path | None = None) -> Service:
+    """Write the unit, and settings that watch a folder unless there are some.
+
+    `watch` is the folder of new settings. Raises SettingsError if a file cannot be written, or the
+    daemon could not start: the settings do not fit a service, or its user cannot reach this
+    installation.
+    """
+    if not user and (place := unreachable(command().split()[0])) is not None:
+        raise SettingsError(
+            f"the service runs as a user that cannot enter {place}, where this installation is; "
+            "install tinyast into /opt/tinyast, or use --user"
+        )
+    settings = (usual_settings(user) if config is None else config).absolute()
+    path, new = target(user), not settings.exists()
     try:
+        if new:
+            _write_settings(settings, _folder(watch, user), user)
+        elif watch is not None:
+            raise SettingsError(f"{settings} is there already; name the folder in it, not --watch")
+        folders = _watched(settings, user)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        path.write_text(render(settings, user), encoding="utf-8")
     except OSError as error:
         hint = "" if user else "; run it as root, or use --user"
-        raise SettingsError(f"cannot write {path}: {error.strerror}{hint}") from error
-    return path
+        raise SettingsError(
+            f"cannot write {error.filename or path}: {error.strerror}{hint}"
+        ) from error
+    warnings = () if user else tuple(filter(None, map(unreadable, map(Path, folders))))
+    return Service(path, _systemctl(user), settings, folders, new, warnings)
+
+
+def _folder(watch: Path | None, user: bool) -> Path:
+    """The folder to watch; the usual one is made. Raises SettingsError, OSError."""
+    if watch is not None:
+        if not watch.is_dir():
+            raise SettingsError(f"there is no folder {watch} to watch; make it first")
+        return watch.absolute()
+    folder = Path.home() / "tinyast-recordings" if user else FOLDER
+    folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+    return folder
+
+
+def _write_settings(path: Path, folder: Path, user: bool) -> None:
+    text = SETTINGS.format(
+        all_settings=shipped("tinyast.toml"),
+        systemctl=_systemctl(user),
+        folder='"' + str(folder).replace("\\", "\\\\").replace('"', '\\"') + '"',
+    )
+    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    path.chmod(0o644)
+
+
+def _watched(settings: Path, user: bool) -> tuple[str, ...]:
+    """The folders in the settings. Raises SettingsError unless a service finds them."""
+    start = "the home of its user" if user else "/"
+    for folder in read_file(settings).folder:
+        if not Path(folder.path).expanduser().is_absolute():
+            raise SettingsError(
+                f"the settings {settings} watch {folder.path}, which a service looks for in "
+                f"{start}; write the whole path of a folder in [[folder]]"
+            )
+    folders = tuple(folder.path for folder in load(settings, environ={}).folder)
+    for path in folders:
+        if not os.path.isdir(path):
+            raise SettingsError(
+                f"the settings {settings} watch {path}, and there is no such folder; make it, or "
+                "name another in [[folder]]"
+            )
+    return folders

@@ -50,12 +50,14 @@ def mqtt(
     `tinyastd run` does this in a process beside the daemon.
     """
     settings = read_settings(context)
+    from daemon.commands.nearby import with_endpoints
     from daemon.host.parent import report_ready
     from daemon.monitoring import logging as logs
     from daemon.mqtt.bridge import Bridge, Daemon
     from daemon.settings.subscribers import Mqtt
 
     logs.configure(settings.log)
+    settings = with_endpoints(settings)
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     table = msgspec.structs.replace(settings.mqtt or Mqtt(), **given)
     keys = client_keys(server_key, own_key) or kept_keys(settings, "mqtt", "`mqtt`")

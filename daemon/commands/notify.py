@@ -50,6 +50,7 @@ def notify(
     does this in a process beside the daemon.
     """
     settings = read_settings(context)
+    from daemon.commands.nearby import with_endpoints
     from daemon.host.parent import report_ready, report_trouble
     from daemon.monitoring import logging as logs
     from daemon.notify.notifier import Notifier
@@ -61,6 +62,7 @@ def notify(
         raise SettingsError("there is no [[notify]] in the settings; add one, or pass --url")
     if test:
         raise typer.Exit(_test(tables))
+    settings = with_endpoints(settings)
     keys = client_keys(server_key, own_key) or kept_keys(settings, "notify", "`notify`")
     notifier = Notifier(
         tables, settings.publish, settings.replay, keys, Path(settings.state_path), report_trouble

@@ -121,9 +121,13 @@ def _table(settings: Settings, options: dict[str, object]) -> Page:
 
 def _connections(table: Page, settings: Settings) -> list[Connection]:
     """Raises SettingsError."""
+    from daemon.commands.nearby import check_allowed, with_endpoints
     from daemon.page.follower import Connection
 
+    for place in table.connect:
+        check_allowed(*place.split(","))
     if not table.connect:
+        settings = with_endpoints(settings)
         keys = _own_keys(table, settings)
         return [Connection(settings.publish, settings.replay, keys)]
     servers, own = table.server_keys, table.own_key

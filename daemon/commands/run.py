@@ -3,22 +3,39 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from pathlib import Path
 
+from daemon.errors import SettingsError
 from daemon.host.trust import check_private
 from daemon.monitoring import logging as logs
 from daemon.monitoring.status import Identity
+from daemon.settings.loading import read_file
 from daemon.settings.schema import Settings
 
 log = logging.getLogger("daemon")
 
 
-def check_settings_file(config: Path | None) -> None:
-    """Raise StartError if others can change the settings, or replace them."""
-    if config is not None:
-        check_private(config, "the settings")
-        check_private(config.absolute().parent, "the folder of the settings", sticky=True)
+def check_settings_file(config: Path | None, settings: Settings) -> None:
+    """Raise StartError if others can change the file of these settings, or replace it.
+
+    Raises SettingsError if it names a folder by a relative path that leads nowhere: no later start
+    from the same place would find it.
+    """
+    if config is None:
+        return
+    check_private(config, "the settings")
+    check_private(config.absolute().parent, "the folder of the settings", sticky=True)
+    watched = {folder.path for folder in settings.folder}
+    for folder in read_file(config).folder:
+        path = os.path.expanduser(folder.path)
+        missing = not os.path.isabs(path) and not os.path.lexists(path)
+        if missing and os.path.realpath(path) in watched:
+            raise SettingsError(
+                f"the settings {config} watch {folder.path}, and there is no such folder in "
+                f"{os.getcwd()}, where the daemon was started; write its whole path"
+            )
 
 
 def announce(settings: Settings, identity: Identity) -> None:

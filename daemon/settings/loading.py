@@ -49,6 +49,11 @@ def load(
         ) from error
 
 
+def read_file(file: Path) -> Settings:
+    """The settings of a file alone, with paths as they are written. Raises SettingsError."""
+    return _check(_read_toml(file), f"{file}")
+
+
 def from_daemon(settings: bytes) -> Settings:
     """The settings that a daemon passes to a helper, as JSON."""
     return msgspec.json.decode(settings, type=Settings)

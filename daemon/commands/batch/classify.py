@@ -179,21 +179,6 @@ def _finished(batch: Batch, output: Path | None, kind: str) -> set[str]:
     return finished
 
 
-def find_watched(settings: Settings, paths: Sequence[Path]) -> list[bytes]:
-    """Files under `paths`, which must all lie in watched folders."""
-    found: list[bytes] = []
-    for path in paths:
-        whole = os.path.realpath(path)
-        for folder in settings.folder:
-            if whole == folder.path or Path(whole).is_relative_to(folder.path):
-                found += find_all([Path(whole)], folder)
-                break
-        else:
-            watched = ", ".join(folder.path for folder in settings.folder)
-            raise SettingsError(f"{path} is in no watched folder; watched are {watched}")
-    return found
-
-
 def folder_settings(settings: Settings, formats: str | None, every_format: bool = False) -> Folder:
     """Settings for reading files: those of the first configured folder, but recursive.
 

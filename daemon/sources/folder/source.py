@@ -128,6 +128,8 @@ class FolderSource(ServiceThread):
             ignored=dict(self._ignored),
             files=self._tracker.counts(),
             fault=self._scan_fault or self._tracker.fault,
+            recursive=self.folder.recursive,
+            suffixes=list(self.folder.looks_at()),
         )
 
     @property

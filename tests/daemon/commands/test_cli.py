@@ -181,13 +181,19 @@ def test_reprocess_has_a_file_classified_again(daemon: Callable[..., Daemon]) ->
     path = write_wav(one.folder / "a.wav")
     one.ends(1)
     where = ("--watch", one.folder, "--state", one.state)
-    done = tinyastd("reprocess", path, *where)
-    assert done.returncode == 0, done.stderr
-    first, second = one.ends(2)
-    assert first["source"]["path"] == second["source"]["path"] == str(path)
-    assert first["file_id"] != second["file_id"]
-    one_line_error(tinyastd("reprocess", ROOT / "README.md", *where), 2, "watched")
-    one_line_error(tinyastd("reprocess", one.folder / "none.wav", *where), 2, "none.wav")
+    ends = ("--publish", one.publish, "--replay", one.replay)
+    for count, options in enumerate((where, ends), start=1):  # the running daemon knows where
+        done = tinyastd("reprocess", path, *options)
+        assert done.returncode == 0, done.stderr
+        *_, first, second = one.ends(1 + count)
+        assert first["source"]["path"] == second["source"]["path"] == str(path)
+        assert first["file_id"] != second["file_id"]
+        one_line_error(tinyastd("reprocess", ROOT / "README.md", *options), 2, "watched")
+        one_line_error(tinyastd("reprocess", one.folder / "none.wav", *options), 2, "none.wav")
+    (one.folder / "b.flac").write_bytes(b"not looked at")
+    (one.folder / "below").mkdir()
+    write_wav(one.folder / "below" / "c.wav")
+    assert tinyastd("reprocess", one.folder, *ends).stdout.startswith("1 files: ")
 
 
 # -- classify ------------------------------------------------------------------------------------

@@ -14,10 +14,12 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, SHARED
-from running import free_port
+from running import free_port, tinyastd
 from sounds import long_wav
 
 from daemon.commands.install_service import render
+from daemon.host.access import unreachable, unreadable
+from daemon.settings.loading import load
 
 
 def test_the_unit_starts_this_installation(tmp_path: Path) -> None:
@@ -27,16 +29,84 @@ def test_the_unit_starts_this_installation(tmp_path: Path) -> None:
     assert Path(start.split()[0]).exists()
 
 
-def test_install_service_for_a_user_writes_below_the_users_configuration(tmp_path: Path) -> None:
-    env = {**os.environ, "XDG_CONFIG_HOME": str(tmp_path)}
-    command = [sys.executable, "-m", "daemon", "install-service", "--user"]
-    ended = subprocess.run(command, env=env, capture_output=True, text=True)
-    assert ended.returncode == 0, ended.stderr
-    assert "systemctl --user enable --now tinyastd" in ended.stdout
-    text = (tmp_path / "systemd" / "user" / "tinyastd.service").read_text()
+def installing(base: Path, *options: object) -> subprocess.CompletedProcess[str]:
+    """`install-service --user` with `base` as the home of the user."""
+    env = {**os.environ, "XDG_CONFIG_HOME": str(base / "config"), "HOME": str(base)}
+    command = [sys.executable, "-m", "daemon", "install-service", "--user", *map(str, options)]
+    return subprocess.run(command, env=env, capture_output=True, text=True)
+
+
+def test_install_service_for_a_user_writes_a_unit_and_settings_that_work(tmp_path: Path) -> None:
+    done = installing(tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "systemctl --user enable --now tinyastd" in done.stdout
+    text = (tmp_path / "config" / "systemd" / "user" / "tinyastd.service").read_text()
     assert "DynamicUser" not in text
     assert "ipc://%t/tinyast/publish" in text
     assert "WantedBy=default.target" in text
+    settings = tmp_path / "config" / "tinyast" / "tinyast.toml"
+    (start,) = re.findall(r"^ExecStart=.* --config (.*)$", text, re.M)
+    assert start == str(settings)
+    (folder,) = load(settings, environ={}).folder
+    assert folder.path == str(tmp_path / "tinyast-recordings")
+    assert Path(folder.path).is_dir()
+    # What is there already stays.
+    settings.write_text(settings.read_text() + "[decision]\nthreshold = 0.5\n")
+    again = installing(tmp_path)
+    assert f"kept {settings}, watching {folder.path}" in again.stdout
+    assert "0.5" in settings.read_text()
+    assert "name the folder in it" in installing(tmp_path, "--watch", tmp_path).stderr
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ('[[folder]]\npath = "data/test"\n', "watch data/test, which a service looks for in"),
+        ("", "watch data/test, which a service looks for in"),
+        ('[[folder]]\npath = "/not/there"\n', "watch /not/there, and there is no such folder"),
+        ("threshold = 0.5\n", "threshold"),
+    ],
+)
+def test_install_service_refuses_settings_that_cannot_work(
+    tmp_path: Path, settings: str, words: str
+) -> None:
+    config = tmp_path / "mine.toml"
+    config.write_text(settings)
+    done = installing(tmp_path, "--config", config)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert not (tmp_path / "config" / "systemd").exists()
+
+
+def test_install_service_with_a_folder_of_choice(tmp_path: Path) -> None:
+    missing = installing(tmp_path, "--watch", tmp_path / "gone")
+    assert (missing.returncode, "make it first" in missing.stderr) == (2, True)
+    (tmp_path / 'a "b"').mkdir()
+    done = installing(tmp_path, "--watch", tmp_path / 'a "b"', "--config", tmp_path / "mine.toml")
+    assert done.returncode == 0, done.stderr
+    (folder,) = load(tmp_path / "mine.toml", environ={}).folder
+    assert folder.path == str(tmp_path / 'a "b"')
+
+
+def test_a_folder_on_the_way_that_the_service_may_not_enter(tmp_path: Path) -> None:
+    """The service runs as a user of its own, and has a /tmp of its own."""
+    closed = tmp_path / "closed"
+    (closed / "bin").mkdir(parents=True)
+    closed.chmod(0o700)
+    assert unreachable(str(closed / "bin" / "tinyastd")) is not None
+    assert "has a /tmp of its own" in (unreadable(Path("/tmp/in")) or "")
+    assert unreadable(Path("/usr/share")) is None
+
+
+def test_a_relative_folder_that_is_missing_stops_the_daemon_for_good(tmp_path: Path) -> None:
+    """With exit code 2, after which the unit does not start it again."""
+    config = tmp_path / "tinyast.toml"
+    shutil.copy(ROOT / "config" / "tinyast.toml", config)
+    state = ("--state", tmp_path / "state")
+    done = tinyastd("run", "--config", config, *state, cwd=tmp_path)
+    assert done.returncode == 2
+    assert f"no such folder in {tmp_path}, where the daemon was started" in done.stderr
+    assert "RestartPreventExitStatus=2" in render(config, user=True)
 
 
 needs_systemd = pytest.mark.skipif(

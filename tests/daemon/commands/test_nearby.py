@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 from msgspec.structs import replace
 from running import tinyastd
 
@@ -50,10 +54,14 @@ def test_without_a_service_nothing_changes(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_sockets_that_this_user_may_not_use(service: Path) -> None:
     service.chmod(0o700)
+    named = replace(
+        Settings(), publish=f"ipc://{service}/publish", replay=f"ipc://{service}/replay"
+    )
     os.seteuid(65_534)
     try:
-        with pytest.raises(DaemonError, match=r"may not use them; try again with sudo"):
-            nearby.with_endpoints(Settings(), [service])
+        for settings in (Settings(), named):
+            with pytest.raises(DaemonError, match=r"permission denied: .* try again with sudo"):
+                nearby.with_endpoints(settings, [service])
     finally:
         os.seteuid(0)
 
@@ -65,3 +73,35 @@ def test_status_asks_there(service: Path) -> None:
     done = tinyastd("status", env={"XDG_RUNTIME_DIR": str(service.parent)})
     assert done.returncode == 1
     assert f"no daemon answers at ipc://{service}/replay" in done.stderr
+
+
+WEAK = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")  # root that obeys modes
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("setpriv") is None, reason="needs root and util-linux"
+)
+def test_each_subscriber_is_refused_in_the_same_words(service: Path, tmp_path: Path) -> None:
+    service.chmod(0o700)
+    os.chown(service, 65_534, 65_534)
+    ends = ["--publish", f"ipc://{service}/publish", "--replay", f"ipc://{service}/replay"]
+    commands = [
+        ["page", "--store", str(tmp_path), *ends],
+        ["page", "--store", str(tmp_path), "--connect", ",".join(ends[1::2])],
+        ["notify", "--url", "json://127.0.0.1:9", *ends],
+        ["mqtt", *ends],
+        ["status", *ends],
+        ["listen", *ends],
+        ["reprocess", str(tmp_path), *ends],
+    ]
+    running = [
+        subprocess.Popen(
+            [*WEAK, sys.executable, "-m", "daemon", *command],
+            cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        )
+        for command in commands
+    ]  # fmt: skip
+    for command, process in zip(commands, running, strict=True):
+        _, said = process.communicate(timeout=100)
+        assert process.returncode == 1, (command, said)
+        assert said.startswith("tinyastd: permission denied: a daemon's sockets are in"), command
