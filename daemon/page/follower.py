@@ -18,6 +18,7 @@ from daemon.page.web.live import Hub
 from daemon.protocol.decoding import Received, Refused
 from daemon.protocol.messages import Message, Prediction, Status
 from daemon.protocol.states import FolderState, Heartbeat, MicrophoneState
+from daemon.settings.schema import Events
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ class _Status(msgspec.Struct):
 
     sources: list[FolderState | MicrophoneState]
     journal_bytes: int
+    events: Events = Events()
 
 
 class Follower(threading.Thread):
@@ -62,6 +64,7 @@ class Follower(threading.Thread):
         self._pruned = -PRUNE_S
         self.lost = 0  # messages that the daemon no longer had
         self.roots: list[bytes] = []  # the folders that the daemon named
+        self.events = Events()  # the rules of its events
 
     def stop(self) -> None:
         self._halt.set()
@@ -122,10 +125,11 @@ class Follower(threading.Thread):
                     self._show()
 
     def _ask_status(self, client: Client) -> None:
-        """Its folders, which heartbeats name too, and the size of its journal."""
+        """Its folders, which heartbeats name too, its rules of events, the size of its journal."""
         with suppress(NoAnswer, msgspec.ValidationError):
             status = msgspec.convert(client.status(WAIT_S), _Status)
             self._name_roots(status.sources)
+            self.events = status.events
             self._store.note_sizes(self.number, status.journal_bytes)
 
     def _name_roots(self, sources: Sequence[FolderState | MicrophoneState]) -> None:

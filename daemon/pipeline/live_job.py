@@ -13,9 +13,9 @@ from msgspec import UNSET, UnsetType
 
 from daemon.journal.records import Delivery, OpenEvent, Record
 from daemon.pipeline.clip_store import ClipStore
-from daemon.pipeline.events import Detection, Heard, Tracker
 from daemon.pipeline.job import JobContext
 from daemon.pipeline.prediction import Features, describe_window, judge
+from daemon.protocol.events import Detection, Heard, Tracker
 from daemon.protocol.messages import (
     Event,
     Judgement,

@@ -101,6 +101,21 @@ class HelperState(Struct, frozen=True):
     restarts: Count  # in this run of the daemon
 
 
+class EventRule(Struct, frozen=True):
+    """When windows of a label form an event."""
+
+    confirm_at: float  # score of a single window
+    confirm_count: Positive  # else so many windows of the label
+    confirm_of: Positive  # among so many consecutive ones
+    end_after: Seconds  # without the label
+
+
+class EventRules(EventRule, frozen=True):
+    """The settings `[events]`."""
+
+    labels: dict[str, EventRule]  # those that have rules of their own
+
+
 class Replays(Struct, frozen=True):
     """Requests to replay."""
 
@@ -134,4 +149,6 @@ class DaemonStatus(Struct, frozen=True, kw_only=True):
     replays: Replays
     connections: dict[str, dict[str, Count]]  # by endpoint
     jobs: dict[str, Count]  # waiting in each line
-    helpers: list[HelperState] | UnsetType = UNSET  # an older daemon gives none
+    # An older daemon gives neither.
+    helpers: list[HelperState] | UnsetType = UNSET
+    events: EventRules | UnsetType = UNSET

@@ -115,6 +115,7 @@ class Components:
             for each in settings.live
         ]
         self.identity = _identify(held, settings, run_id)
+        self.event_settings = settings.events
         self._files = files_of(settings.checkpoint_path)
         self.helpers = Helpers(self._wanted(settings), self.say)
         self._model = held.model
@@ -222,6 +223,7 @@ class Components:
             log.info("the model is now %s", model.classifier.checkpoint.model)
         self.context.rules = Rules.of(settings)
         self.context.pictures = settings.publishes_pictures
+        self.event_settings = settings.events
         for microphone in self.microphones:
             microphone.go_by(settings.events)
         logs.configure(settings.log)

@@ -6,8 +6,16 @@ import os
 
 from daemon.monitoring.status import Rate
 from daemon.protocol.messages import timestamp
-from daemon.protocol.states import Backlog, DaemonStatus, Heartbeat, Replays
+from daemon.protocol.states import (
+    Backlog,
+    DaemonStatus,
+    EventRule,
+    EventRules,
+    Heartbeat,
+    Replays,
+)
 from daemon.service.components import Components
+from daemon.settings.schema import Events
 from tinyast import __version__
 
 
@@ -55,7 +63,23 @@ class Report:
             connections=components.endpoints.monitor.snapshot(),
             jobs=components.jobs.depths(),
             helpers=components.helpers.states,
+            events=_rules(components.event_settings),
         )
+
+
+def _rules(events: Events) -> EventRules:
+    usual = _rule(events)
+    return EventRules(
+        usual.confirm_at,
+        usual.confirm_count,
+        usual.confirm_of,
+        usual.end_after,
+        labels={label: _rule(events.of(label)) for label in events.labels},
+    )
+
+
+def _rule(events: Events) -> EventRule:
+    return EventRule(events.confirm_at, events.confirm_count, events.confirm_of, events.end_after)
 
 
 def _backlog(components: Components) -> Backlog:

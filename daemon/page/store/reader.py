@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import bisect
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from itertools import islice
+from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
@@ -16,6 +17,7 @@ from daemon.page.store.recordings import count, recordings
 from daemon.page.store.reviewing import Reviewed, next_numbers, reviewed
 from daemon.page.store.thresholds import Thresholds, thresholds
 from daemon.page.store.writer import MILLION, MINUTE_MS, QUARTER_MS, TOP
+from daemon.settings.schema import Decision, Events
 from daemon.tables.annotations import Recording
 
 MOST_MINUTES = 1_440  # points of a chart
@@ -221,10 +223,27 @@ class Reader:
         return [(day, *sums[day]) for day in sorted(sums)]
 
     def scores(
-        self, label: str, since: int, source: str | None = None, daemon: int | None = None
+        self,
+        label: str,
+        since: int,
+        source: str | None = None,
+        daemon: int | None = None,
+        threshold: float | None = None,
+        rules: Mapping[int, Events] = MappingProxyType({}),
     ) -> Thresholds:
-        """What each threshold of a label would have given since a time."""
-        return thresholds(self._db, label, since, numbers_of(self._db, source, daemon))
+        """What a threshold of a label would have given since a time; see `store.thresholds`.
+
+        Without one, it is that of the label's newest prediction.
+        """
+        if threshold is None:
+            query = (
+                "SELECT threshold FROM predictions WHERE label = (SELECT number FROM labels "
+                "WHERE name = ?) ORDER BY at DESC LIMIT 1"
+            )
+            found = self._db.execute(query, (label,)).fetchone()
+            threshold = found[0] / MILLION if found else Decision().threshold
+        sources = numbers_of(self._db, source, daemon)
+        return thresholds(self._db, label, since, sources, threshold, rules)
 
     def health(self, daemon: int, since: int, until: int) -> list[dict[str, object]]:
         """How a daemon was between two times, in steps of a minute or longer.

@@ -1,59 +1,79 @@
-"""What each threshold of a label would have given: windows, events, and right ones of reviews."""
+"""What a threshold of a label would have given: windows, events, and right ones of reviews."""
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
 from daemon.page.store.writer import MILLION
+from daemon.protocol.events import Heard, Rules, Tracker
+from daemon.settings.schema import Events
 
 BINS = 50  # of a histogram of scores
 MOST_WINDOWS = 60_000  # read for one histogram, the newest: 0.1 s
+MOST_TRACKED = 8_000  # of these, that the rule of events is applied to: 0.2 s
 # Rows about which the score alone decided.
 BY_SCORE = "(reason IS NULL OR reason IN ('below_threshold', 'unconfirmed'))"
-EVENT_GAP_MS = 10_000  # windows of one label that are nearer than this are one event
+LENGTH_S = 5.0  # of a window
+HOP_S = {"file": 5.0, "mic": 2.5}  # from one window to the next, if the rows do not show it
+RECENT = 200  # rows of a source that show it
 
 Integers = NDArray[np.int64]
 
 
 class Thresholds(Struct, frozen=True):
-    """Lists of `BINS` numbers: entry n is of scores from n / BINS on."""
+    """Histograms of `BINS` bins, and what one threshold gives."""
 
     label: str
     predictions: list[int]  # windows in this bin alone
-    events: list[int]  # if n / BINS were the threshold
     right: list[int]  # reviewed windows in this bin
     wrong: list[int]
-    hours: float  # from the first window to the last
+    threshold: float
+    windows: int  # that reach it, of the newest `MOST_TRACKED`
+    events: int  # that they form
+    hours: float  # from the first of these newest windows to the last
 
 
-def thresholds(db: sqlite3.Connection, label: str, since: int, sources: list[int]) -> Thresholds:
+def thresholds(
+    db: sqlite3.Connection,
+    label: str,
+    since: int,
+    sources: list[int],
+    threshold: float,
+    rules: Mapping[int, Events],
+) -> Thresholds:
     """Read the newest windows of a label since a time, from these sources.
 
     A window that was rejected for anything but its score (silence, an unknown sound, a denied
-    label) would be rejected at any threshold, and is left out.
+    label) would be rejected at any threshold, and is left out. `rules` are those of each daemon, by
+    its number.
     """
-    source, at, score = _windows(db, label, since, sources)
-    bins = _bins(score)
+    found = _windows(db, label, since, sources)
+    bins = np.minimum(found[:, 2] * BINS // MILLION, BINS - 1)
     right, wrong = _reviewed(db, label, sources)
-    hours = float(at.max() - at.min()) / 3_600_000 if len(at) else 0.0
+    newest = found[np.sort(np.argsort(found[:, 1], kind="stable")[-MOST_TRACKED:])]
+    times = newest[:, 1]
+    hours = float(times.max() - times.min()) / 3_600_000 if len(times) else 0.0
+    least = round(threshold * MILLION)
     return Thresholds(
         label,
         np.bincount(bins, minlength=BINS).tolist(),
-        _events(source, at, bins),
         right,
         wrong,
+        threshold,
+        int(np.count_nonzero(newest[:, 2] >= least)),
+        _events(db, label, newest, least, rules),
         round(hours, 2),
     )
 
 
-def _windows(
-    db: sqlite3.Connection, label: str, since: int, sources: list[int]
-) -> tuple[Integers, Integers, Integers]:
-    """Source, time and score of each window, (n,), each source's in the order of time.
+def _windows(db: sqlite3.Connection, label: str, since: int, sources: list[int]) -> Integers:
+    """Source, time and score of each window, (n, 3), each source's in the order of time.
 
     SQLite joins each column to one text: a hundred thousand rows as Python objects would take ten
     times as long.
@@ -66,23 +86,93 @@ def _windows(
         (label, since, *sources, MOST_WINDOWS),
     ).fetchone()
     source, at, score = (np.fromstring(each or "", np.int64, sep=",") for each in columns)
-    order = np.lexsort((at, source))
-    return source[order], at[order], score[order]
+    return np.stack((source, at, score), axis=1)[np.lexsort((at, source))]
 
 
-def _bins(score: Integers) -> Integers:
-    return np.minimum(score * BINS // MILLION, BINS - 1)
+# -- events --------------------------------------------------------------------------------------
 
 
-def _events(source: Integers, at: Integers, bins: Integers) -> list[int]:
-    """For each threshold the runs of windows that reach it, without a long pause between them."""
-    events = []
-    for least in range(BINS):
-        loud = bins >= least
-        source, at, bins = source[loud], at[loud], bins[loud]
-        pauses = (np.diff(at) > EVENT_GAP_MS) | (np.diff(source) != 0)
-        events.append(int(np.count_nonzero(pauses)) + (len(at) > 0))
+def _events(
+    db: sqlite3.Connection,
+    label: str,
+    windows: Integers,
+    least: int,
+    rules: Mapping[int, Events],
+) -> int:
+    """How many events the windows form by the daemon's rule, if `least` were the threshold."""
+    events = 0
+    for number in np.unique(windows[:, 0]).tolist():
+        daemon, kind, name = db.execute(
+            "SELECT daemon, kind, name FROM sources WHERE number = ?", (number,)
+        ).fetchone()
+        own = windows[windows[:, 0] == number]
+        cuts: list[int] = []
+        if kind == "mic":
+            cuts = np.searchsorted(own[:, 1], _breaks(db, daemon, name)).tolist()
+        heard = _Heard(label, least, rules.get(daemon, Events()), _hop(db, number, kind))
+        edges = [0, *cuts, len(own)]
+        for first, last in pairwise(edges):
+            events += heard.count(own[first:last, 1].tolist(), own[first:last, 2].tolist())
     return events
+
+
+def _breaks(db: sqlite3.Connection, daemon: int, source: str) -> list[int]:
+    """When all events of a microphone ended, whatever was heard. Times of windows, in ms.
+
+    A window is published soon after its end, so it began before the message if it was heard before.
+    """
+    found = db.execute(
+        "SELECT at FROM statuses WHERE daemon = ? AND (what = 'started' OR "
+        "(what = 'source_lost' AND source = ?)) ORDER BY at",
+        (daemon, source),
+    )
+    return [row[0] - round(1000 * LENGTH_S) for row in found]
+
+
+def _hop(db: sqlite3.Connection, source: int, kind: str) -> float:
+    """Seconds from one window of a source to the next: the median of the newest."""
+    query = "SELECT at FROM predictions WHERE source = ? ORDER BY at DESC LIMIT ?"
+    found = np.array([row[0] for row in db.execute(query, (source, RECENT))], np.int64)
+    steps = -np.diff(found)
+    steps = steps[steps > 0]
+    return float(np.median(steps)) / 1000 if len(steps) else HOP_S[kind]
+
+
+class _Heard:
+    """Gives the windows of one label to the daemon's tracker, and those of others between them.
+
+    The store is asked for this label alone: between two of its windows, there is one of another
+    label for each further step of `hop_s` seconds.
+    """
+
+    def __init__(self, label: str, least: int, rules: Rules, hop_s: float) -> None:
+        self._label, self._least, self._rules, self._hop_s = label, least, rules, hop_s
+
+    def count(self, at: Sequence[int], scores: Sequence[int]) -> int:
+        """The events that begin among windows at these times, ms, with scores in millionths."""
+        if not at:
+            return 0
+        tracker, begun = Tracker(self._rules), 0
+        far = self._rules.longest * self._hop_s + self._rules.of(self._label).end_after
+        before = at[0] / 1000
+        for ms, score in zip(at, scores, strict=True):
+            starts = ms / 1000
+            if starts - before > far + self._hop_s:
+                tracker = Tracker(self._rules)
+            else:
+                self._pass_by(tracker, before, starts)
+            passed = score >= self._least
+            window = Heard(self._label, score / MILLION, passed, True, starts, starts + LENGTH_S)
+            begun += sum(each.state == "start" for each in tracker.hear(window)[1])
+            before = starts
+        return begun
+
+    def _pass_by(self, tracker: Tracker, before: float, starts: float) -> None:
+        """The other windows between two: as many as the tracker remembers, up to the second."""
+        between = round((starts - before) / self._hop_s) - 1
+        for back in range(min(between, self._rules.longest), 0, -1):
+            at = starts - back * self._hop_s
+            tracker.hear(Heard("", 0.0, False, False, at, at + LENGTH_S))
 
 
 def _reviewed(
@@ -96,7 +186,7 @@ def _reviewed(
     ).fetchall()
     score = np.array([row[0] for row in found], np.int64)
     right = np.array([row[1] for row in found], bool)
-    bins = _bins(score)
+    bins = np.minimum(score * BINS // MILLION, BINS - 1)
     return (
         np.bincount(bins[right], minlength=BINS).tolist(),
         np.bincount(bins[~right], minlength=BINS).tolist(),

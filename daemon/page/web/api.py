@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from daemon.page.web.heard import Heard
-from daemon.page.web.parameters import Exported, Limited, Listed, Span
+from daemon.page.web.parameters import Exported, Limited, Listed, Scored, Span
 from daemon.page.web.sums import Sums
 
 if TYPE_CHECKING:
@@ -57,5 +57,6 @@ PARAMETERS: dict[str, type[Struct]] = {
     **dict.fromkeys(("/predictions", "/review", "/events", "/files", "/gaps", "/statuses"), Listed),
     "/export": Exported,
     "/reviews": Limited,
-    **dict.fromkeys(("/heatmap", "/days", "/scores", "/health"), Span),
+    **dict.fromkeys(("/heatmap", "/days", "/health"), Span),
+    "/scores": Scored,
 }

@@ -94,6 +94,12 @@ class Span(Struct, frozen=True, forbid_unknown_fields=True):
         return day
 
 
+class Scored(Span, frozen=True, forbid_unknown_fields=True):
+    """Query parameters of a label's scores."""
+
+    threshold: Score | None = None  # that of the newest prediction if none is given
+
+
 class BadRequest(DaemonError):
     """A request that does not fit; the text says why."""
 

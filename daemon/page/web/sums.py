@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from daemon.page.store.reader import Reader, hours_of
 from daemon.page.web.answers import answer
-from daemon.page.web.parameters import BadRequest, Listed, Span, parameters
+from daemon.page.web.parameters import BadRequest, Listed, Scored, Span, parameters
 
 if TYPE_CHECKING:
     from daemon.page.web.app import Page
@@ -56,13 +56,18 @@ class Sums:
             )
 
     def scores(self, request: Request) -> Response:
-        """How many events each threshold of a label would have given, over some days."""
-        query = parameters(request, Span)
+        """A label's scores over some days, and how many events a threshold would have given."""
+        query = parameters(request, Scored)
         if query.label is None:
             raise BadRequest("label: name one")
         since = round(1000 * time.time()) - DAY_MS * query.days
+        rules = {each.number: each.events for each in self._page.followers}
         with self._page.reader() as reader:
-            return answer(reader.scores(query.label, since, query.source, query.daemon))
+            return answer(
+                reader.scores(
+                    query.label, since, query.source, query.daemon, query.threshold, rules
+                )
+            )
 
     def events(self, request: Request) -> Response:
         """Events, the newest first."""

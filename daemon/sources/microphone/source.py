@@ -20,10 +20,10 @@ from daemon.host.clock import clock
 from daemon.journal.records import Delivery, Record
 from daemon.monitoring.service_thread import ServiceThread
 from daemon.pipeline.clip_store import ClipStore
-from daemon.pipeline.events import Tracker
 from daemon.pipeline.job import JobContext
 from daemon.pipeline.live_job import LiveJob, LiveWindow
 from daemon.pipeline.queue import JobQueue
+from daemon.protocol.events import Tracker
 from daemon.protocol.messages import Loss, Source, gap
 from daemon.protocol.states import MicrophoneState
 from daemon.settings.schema import Events, Microphone, Stream

@@ -27,9 +27,9 @@ from virtual_mic import what_is_missing
 
 from daemon.commands.listen import ERASE_BELOW, UP, Screen, line, meter
 from daemon.monitoring.logging import _Human
-from daemon.pipeline.events import Detection
 from daemon.pipeline.live_job import event
 from daemon.protocol.decoding import Received, read_live
+from daemon.protocol.events import Detection
 from daemon.protocol.messages import Loss, Message, Prediction, Source, gap, to_json
 from daemon.protocol.states import MicrophoneState
 

@@ -189,8 +189,9 @@ def test_what_a_threshold_would_have_given(store: Store, reader: Reader) -> None
     ]
     store.add(number, batch)
     found = reader.scores("dog", 0)
-    events = found.events
-    assert (events[0], events[30], events[49]) == (2, 1, 0)  # least scores 0, 0.6 and 0.98
+    assert found.threshold == 0.75
+    events = [reader.scores("dog", 0, threshold=at).events for at in (0.0, 0.6, 0.98)]
+    assert events == [2, 1, 0]
     assert found.predictions == [3 if n in (27, 47) else 0 for n in range(50)]
     assert reader.scores("dog", 0, "elsewhere").predictions == [0] * 50
 

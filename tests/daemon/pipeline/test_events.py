@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.errors import SettingsError
-from daemon.pipeline.events import Detection, Heard, Tracker
+from daemon.protocol.events import Detection, Heard, Tracker
 from daemon.settings.loading import load
 from daemon.settings.schema import EventRule, Events
 

@@ -23,9 +23,9 @@ from jsonschema import Draft202012Validator
 from running import Daemon
 from sounds import header, noise, wav_bytes, write_wav
 
-from daemon.pipeline.events import Detection
 from daemon.pipeline.live_job import event
 from daemon.protocol import schema
+from daemon.protocol.events import Detection
 from daemon.protocol.messages import (
     Envelope,
     Judgement,

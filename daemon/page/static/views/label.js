@@ -6,6 +6,7 @@ import { Histogram } from '../histogram.js';
 
 const WEEKS = 26;
 const DAYS = 60;  // of the scores
+const PAUSE_MS = 60;  // after a step of the threshold
 const WEEKDAYS = ['Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat', 'Sun'];
 
 export function Label({ values, go }) {
@@ -47,28 +48,33 @@ function Cell({ date, today, found, most, label }) {
 
 function Scores({ label, given }) {
   const [found, error] = useLoad(() => get('scores', { label, days: DAYS }), [label]);
-  const [newest] = useLoad(() => get('predictions', { label, limit: 1 }), [label]);
   const [moved, setMoved] = useState(given === undefined ? null : +given);
   const [copied, setCopied] = useState(false);
-  if (error) return html`<${Failure} error=${error} />`;
-  if (!found || !newest) return null;
-  const bins = found.predictions.length;
-  const current = newest[0]?.threshold ?? 0.75;
-  const at = Math.min(bins - 1, Math.max(0, Math.round((moved ?? current) * bins)));
+  const [counted, setCounted] = useState(null);
+  const bins = found?.predictions.length ?? 1;
+  const at = Math.min(bins - 1, Math.max(0, Math.round((moved ?? found?.threshold ?? 0) * bins)));
   const threshold = (at / bins).toFixed(2);
+  useEffect(() => {  // the daemon's rule of events is applied to every window: not at each step of a drag
+    if (!found) return undefined;
+    let wanted = true;
+    const later = setTimeout(() => get('scores', { label, days: DAYS, threshold }).then((value) => { if (wanted) setCounted(value); }, () => {}), PAUSE_MS);
+    return () => { wanted = false; clearTimeout(later); };
+  }, [found, threshold]);
+  if (error) return html`<${Failure} error=${error} />`;
+  if (!found) return null;
   const move = (bin) => {
     setMoved(bin / bins); setCopied(false);
     history.replaceState(null, '', `#/label${query({ label, threshold: (bin / bins).toFixed(2) })}`);
   };
   const sum = (list) => list.slice(at).reduce((a, b) => a + b, 0);
   const [right, wrong] = [sum(found.right), sum(found.wrong)];
-  const hourly = found.hours >= 1 ? found.events[at] / found.hours : null;
+  const hourly = counted?.hours >= 1 ? counted.events / counted.hours : null;
   const lines = `[decision.thresholds]\n${JSON.stringify(label)} = ${threshold}`;
   const copy = () => navigator.clipboard.writeText(lines).then(() => setCopied(true));
   return html`<section class="panel"><h3>Scores of ${words(label)}</h3>
-    <p id="howto">Windows of the last ${DAYS} days by score. Drag the line, or move it with the arrow keys. The threshold is now ${current.toFixed(2)}.</p>
+    <p id="howto">Windows of the last ${DAYS} days by score. Drag the line, or move it with the arrow keys. The threshold is now ${found.threshold.toFixed(2)}.</p>
     <${Histogram} counts=${found.predictions} at=${at} onMove=${move} label=${`threshold of ${words(label)}`} />
-    <p role="status" data-events=${found.events[at]}>At <strong>${threshold}</strong>: ${sum(found.predictions)} windows in <strong>${found.events[at]}</strong> events in ${found.hours.toFixed(1)} hours${hourly != null ? html`, <strong>${hourly.toFixed(2)}</strong> an hour, <strong>${(24 * hourly).toFixed(1)}</strong> a day` : ''}.
+    <p role="status" data-events=${counted?.events}>At <strong>${counted ? counted.threshold.toFixed(2) : threshold}</strong>: ${counted && html`${counted.windows} windows in <strong>${counted.events}</strong> events in ${counted.hours.toFixed(1)} hours`}${hourly != null ? html`, <strong>${hourly.toFixed(2)}</strong> an hour, <strong>${(24 * hourly).toFixed(1)}</strong> a day` : ''}.
       ${right + wrong > 0 && html` Of ${right + wrong} reviewed windows at or above it, <strong>${right}</strong> were right.`}</p>
     <p>For the settings:</p><pre tabindex="0">${lines}</pre>
     ${navigator.clipboard && html`<button onclick=${copy}>Copy</button> <span role="status">${copied && 'Copied.'}</span>`}</section>`;

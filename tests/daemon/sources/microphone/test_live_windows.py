@@ -17,12 +17,12 @@ from sounds import noise
 from daemon.journal.records import Delivery
 from daemon.monitoring.metrics import Tally
 from daemon.pipeline.clip_store import ClipStore
-from daemon.pipeline.events import Tracker
 from daemon.pipeline.job import JobContext
 from daemon.pipeline.live_job import MAX_WAITING, LiveJob, LiveWindow
 from daemon.pipeline.prediction import Rules
 from daemon.pipeline.queue import JobQueue
 from daemon.pipeline.worker import Worker
+from daemon.protocol.events import Tracker
 from daemon.protocol.messages import Loss, Message, Prediction, Source
 from daemon.settings.schema import Decision, Events, Microphone
 from daemon.sources.microphone.windowing import Cutter, Piece

@@ -1,12 +1,35 @@
-"""Group the live windows of one sound into an event: confirm it, continue it, end it."""
+"""Group the live windows of one sound into an event: confirm it, continue it, end it.
+
+The daemon publishes events by this rule, and the page counts by it what another threshold gives.
+"""
 
 from __future__ import annotations
 
 import uuid
 from collections import deque
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
-from daemon.settings.schema import Events
+
+class Rule(Protocol):
+    """When windows of one label form an event."""
+
+    @property
+    def confirm_at(self) -> float: ...
+    @property
+    def confirm_count(self) -> int: ...
+    @property
+    def confirm_of(self) -> int: ...
+    @property
+    def end_after(self) -> float: ...
+
+
+class Rules(Protocol):
+    """The settings `[events]`."""
+
+    @property
+    def longest(self) -> int: ...
+    def of(self, label: str, /) -> Rule: ...
 
 
 @dataclass(frozen=True)
@@ -39,7 +62,7 @@ class Detection:
 class Tracker:
     """The events of one source, fed with its windows in order."""
 
-    rules: Events
+    rules: Rules
     _recent: deque[Heard] = field(default_factory=deque)
     _open: dict[str, Detection] = field(default_factory=dict)
 
