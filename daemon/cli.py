@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from functools import partial
 from pathlib import Path
+from time import time
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -107,6 +108,10 @@ def listen(
     since: Annotated[
         int | None, typer.Option(help="Begin after this seq; 0 replays everything stored.", min=0)
     ] = None,
+    since_time: Annotated[
+        str | None,
+        typer.Option(help="Begin at this time: 14:30, '2026-11-29 14:30', or so long ago: 2h."),
+    ] = None,
     topic: Annotated[str, typer.Option(help="Only topics with this prefix.")] = "tinyast.v1.",
     label: Annotated[
         list[str] | None,
@@ -127,8 +132,8 @@ def listen(
 ) -> None:
     """Print messages as they arrive, without a gap; times are local, with their offset from UTC."""
     from daemon.client import Client, NoAnswer
-    from daemon.commands.listen import follow
-    from daemon.commands.listen_filter import Wanted, check_topic, unknown_labels
+    from daemon.commands.listen import first_seq, follow
+    from daemon.commands.listen_filter import Wanted, check_topic, read_moment, unknown_labels
     from daemon.commands.nearby import how_to_start, with_endpoints
     from tinyast.inference.checkpoint import read_checkpoint
 
@@ -139,13 +144,19 @@ def listen(
     if label:
         for words in unknown_labels(label, read_checkpoint(settings.checkpoint_path).labels):
             typer.echo(words, err=True)
+    if since is not None and since_time is not None:
+        raise SettingsError("--since and --since-time both say where to begin; give one of them")
+    moment = None if since_time is None else read_moment(since_time, time())
     keys = client_keys(server_key, own_key)
+    waiting = partial(typer.echo, f"no daemon answers at {settings.replay} yet; waiting for one "
+                      f"({how_to_start()})", err=True)  # fmt: skip
+    if moment is not None:
+        since = first_seq(moment, settings.replay, keys, waiting)
     with Client(settings.publish, settings.replay, since, (topic,), keys=keys) as client:
         try:
             client.status()
         except NoAnswer:
-            words = f"no daemon answers at {settings.replay} yet; waiting for one"
-            typer.echo(f"{words} ({how_to_start()})", err=True)
+            waiting()
         follow(client, Wanted(frozenset(label or ()), accepted), json, by_file)
 
 

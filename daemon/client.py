@@ -18,6 +18,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from types import TracebackType
 from typing import Any
 
@@ -27,8 +28,8 @@ import zmq
 from daemon.host.tcp import keep_alive
 from daemon.protocol.asking import Asker, milliseconds
 from daemon.protocol.cursor import Cursor
+from daemon.protocol.decoding import Page, ReceivedBeat, ReceivedPicture, read_live, read_page
 from daemon.protocol.decoding import Received as Received  # the messages that a Client yields
-from daemon.protocol.decoding import ReceivedBeat, ReceivedPicture, read_live, read_page
 from daemon.protocol.keys import ClientKeys as ClientKeys
 from daemon.protocol.messages import HEARTBEAT_TOPIC, PREFIX, TYPES
 from daemon.protocol.picture import PICTURE_TOPICS
@@ -239,5 +240,38 @@ def ask_status(replay: str, keys: ClientKeys | None = None, timeout: float = REP
         if answer is None:
             raise NoAnswer(f"no daemon answers at {replay}")
         return msgspec.json.decode(answer[0])
+    finally:
+        context.destroy(linger=0)
+
+
+def seq_before(
+    moment: float, replay: str, keys: ClientKeys | None = None, timeout: float = REPLY_S
+) -> int:
+    """The `seq` after which a daemon's messages were published at `moment` or later.
+
+    `moment` is in seconds since 1970. Each question halves the messages in doubt. Raises NoAnswer,
+    and Refused if the daemon refuses to answer.
+    """
+    context = zmq.Context()
+    try:
+        asker = Asker(context, replay, keys)
+
+        def following(since: int) -> Page:
+            frames = asker.ask(PageRequest(since, limit=1), timeout, timeout)
+            page = None if frames is None else read_page(frames, since)
+            if page is None:
+                raise NoAnswer(f"no daemon answers at {replay}")
+            return page
+
+        head = following(0).head
+        early, late = max(0, head.oldest - 1), head.newest
+        while early < late:
+            middle = (early + late) // 2
+            (message,) = following(middle).messages
+            if datetime.fromisoformat(message.message["published_at"]).timestamp() < moment:
+                early = message.message["seq"]
+            else:
+                late = middle
+        return early
     finally:
         context.destroy(linger=0)

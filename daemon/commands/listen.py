@@ -7,12 +7,13 @@ import shutil
 import sys
 import time
 from collections import deque
+from collections.abc import Callable
 from datetime import datetime
 from typing import TextIO
 
 from msgspec.structs import replace
 
-from daemon.client import Client
+from daemon.client import Client, ClientKeys, NoAnswer, seq_before
 from daemon.commands.listen_filter import ByFile, Wanted
 from daemon.commands.status import level as level_words
 from daemon.host.clock import local
@@ -26,6 +27,23 @@ FLOOR_DBFS = -60.0  # level of an empty meter
 LAST_LABELS = 3
 UNKNOWN = "unknown"  # a state that only the screen knows
 UP, ERASE_BELOW = "\x1b[A", "\r\x1b[J"  # ECMA-48: CUU, ED
+
+
+def first_seq(
+    moment: float, replay: str, keys: ClientKeys | None, waiting: Callable[[], None]
+) -> int:
+    """The `seq` before the first message at `moment` or later, in seconds since 1970.
+
+    If no daemon answers, it calls `waiting` once and keeps asking.
+    """
+    said = False
+    while True:
+        try:
+            return seq_before(moment, replay, keys)
+        except NoAnswer:
+            if not said:
+                waiting()
+            said = True
 
 
 def follow(client: Client, wanted: Wanted, json: bool, by_file: bool) -> None:

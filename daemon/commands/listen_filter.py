@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, time, timedelta
 
 from daemon.errors import SettingsError
 from daemon.protocol.messages import PREFIX, TYPES, Event, FileEnd, Message, Prediction
@@ -27,6 +29,32 @@ def check_topic(topic: str) -> None:
     if topic.startswith((PREFIX + "heartbeat", PICTURE_TOPICS)):
         hint = "heartbeats and pictures are not journalled, and `listen` does not print them"
     raise SettingsError(f"--topic {topic}: no topic begins so; they begin with {kinds}; {hint}")
+
+
+SPAN = re.compile(r"(\d+(?:\.\d+)?) *([smhd])")
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}  # seconds
+
+
+def read_moment(text: str, now: float) -> float:
+    """Seconds since 1970 of a time in the past, as people write it; `now` is the same of now.
+
+    A time of day is the last one of that kind, a time without an offset from UTC is local, and
+    "90s", "15m", "2h" and "3d" are so long ago. Raises SettingsError.
+    """
+    if ago := SPAN.fullmatch(text.strip()):
+        return now - float(ago[1]) * UNITS[ago[2]]
+    today = datetime.fromtimestamp(now)
+    try:
+        if re.fullmatch(r"\d\d?:\d\d(:\d\d)?", text):
+            clock = time.fromisoformat(text.zfill(5) if text.count(":") == 1 else text.zfill(8))
+            then = datetime.combine(today, clock)
+            return (then if then <= today else then - timedelta(days=1)).timestamp()
+        return datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError):
+        raise SettingsError(
+            f"--since-time {text!r} is no time; write 14:30, 2026-11-29, '2026-11-29 14:30', "
+            "2026-11-29T14:30:00Z, or how long ago: 90s, 15m, 2h, 3d"
+        ) from None
 
 
 def unknown_labels(wanted: Sequence[str], known: Sequence[str]) -> list[str]:

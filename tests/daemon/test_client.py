@@ -8,6 +8,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,23 @@ def test_who_starts_after_the_last_message_has_all(daemon: MakeDaemon) -> None:
     assert seqs(heard) == list(range(1, MANY + 2))
     assert heard[-1].topic == "tinyast.v1.status.started"
     print(f"late: {len(heard) - 1} of {MANY} predictions in {took:.1f} s")
+
+
+def test_the_seq_at_a_moment_is_found_in_few_questions(tmp_path: Path) -> None:
+    with Station(tmp_path) as station:
+        station.say(predictions(1_000))
+        with Client(station.publish, station.replay, since=0) as client:
+            heard = take(client, 1_000)
+        times = [datetime.fromisoformat(each.message["published_at"]) for each in heard]
+        replayer = station.replayer
+        for moment in (0.0, *(times[n].timestamp() for n in (0, 1, 500, 999)), 4e9):
+            before = replayer.answered
+            found = client_module.seq_before(moment, station.replay)
+            assert replayer.answered - before <= 12
+            late = [each for each, at in zip(heard, times, strict=True) if at.timestamp() >= moment]
+            assert found == (late[0].message["seq"] - 1 if late else heard[-1].message["seq"])
+    with pytest.raises(NoAnswer):
+        client_module.seq_before(0.0, f"ipc://{tmp_path}/nowhere", timeout=0.1)
 
 
 def test_who_reads_too_slowly_has_all_after_replay(tmp_path: Path) -> None:

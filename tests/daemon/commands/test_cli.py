@@ -158,11 +158,15 @@ def test_listen_prints_what_was_said_and_ends_quietly(daemon: Callable[..., Daem
     assert lines[1]["label"] in heard
     assert str(one.folder / "a.wav") in heard
     assert "done" in ended
+    since = ("--since-time", lines[1]["published_at"])  # both are committed at once
+    assert listened(one, 2, since=since) == [heard, ended]
 
 
-def listened(daemon: Daemon, count: int, *options: str) -> list[str]:
+def listened(
+    daemon: Daemon, count: int, *options: str, since: tuple[str, ...] = ("--since", "0")
+) -> list[str]:
     """The first lines of `tinyastd listen`, which then stops at Ctrl-C without a word."""
-    command = [sys.executable, "-m", "daemon", "listen", "--since", "0", *options]
+    command = [sys.executable, "-m", "daemon", "listen", *since, *options]
     command += ["--publish", daemon.publish, "--replay", daemon.replay]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

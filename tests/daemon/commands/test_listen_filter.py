@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 from msgspec.structs import replace
 from running import tinyastd
 from saying import SOURCE, predictions
 
 from daemon.commands.listen import Lines
-from daemon.commands.listen_filter import FILES, ByFile, Wanted, check_topic, unknown_labels
+from daemon.commands.listen_filter import (
+    FILES,
+    ByFile,
+    Wanted,
+    check_topic,
+    read_moment,
+    unknown_labels,
+)
 from daemon.errors import SettingsError
 from daemon.protocol.messages import Message, file_end
 
@@ -95,3 +104,37 @@ def test_a_label_that_the_model_lacks() -> None:
     (said,) = unknown_labels(["dgo", "dog"], ["dog", "cat"])
     assert said.startswith("--label dgo: ")
     assert said.endswith("did you mean dog?")
+
+
+NOON = datetime(2026, 11, 29, 12, 0, 0).timestamp()  # local
+
+
+@pytest.mark.parametrize(
+    ("text", "ago"),
+    [
+        ("90s", 90), ("1.5 h", 5_400), ("3d", 3 * 86_400), ("11:30", 1_800), ("9:00:10", 10_790),
+        ("13:00", 23 * 3_600), ("2026-11-29 11:00", 3_600), ("2026-11-29", 12 * 3_600),
+        ("2026-11-29T11:59", 60),
+    ],
+)  # fmt: skip
+def test_a_time_as_people_write_it(text: str, ago: float) -> None:
+    assert NOON - read_moment(text, NOON) == ago
+
+
+def test_a_time_with_its_offset() -> None:
+    assert (
+        read_moment("2026-11-29T12:00:00Z", NOON)
+        == datetime(2026, 11, 29, 12, tzinfo=UTC).timestamp()
+    )
+
+
+@pytest.mark.parametrize("text", ["", "noon", "25:00", "2h ago", "12", "2026-13-01", "14:30 PM"])
+def test_what_is_no_time(text: str) -> None:
+    with pytest.raises(SettingsError, match="how long ago: 90s") as error:
+        read_moment(text, NOON)
+    assert "\n" not in str(error.value)
+
+
+def test_only_one_beginning() -> None:
+    done = tinyastd("listen", "--since", 1, "--since-time", "2h")
+    assert (done.returncode, "give one of them" in done.stderr) == (2, True)

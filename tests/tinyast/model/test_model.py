@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,7 +23,8 @@ from transformers import (
 import tinyast.export.checkpoint
 from tinyast import Classifier
 from tinyast.arrays import Float
-from tinyast.errors import CheckpointError
+from tinyast.audio.resampling import resample
+from tinyast.errors import AudioError, CheckpointError
 from tinyast.export.checkpoint import ExportError, export
 from tinyast.features.log_mel import FeatureSettings, log_mel
 from tinyast.hf import TinyASTConfig, TinyASTFeatureExtractor, TinyASTForAudioClassification
@@ -75,6 +77,22 @@ def test_all_ways_give_the_same_scores(made: Path, which: str, clips: list[Float
         scores = {row["label"]: row["score"] for row in theirs}
         np.testing.assert_allclose(reference.scores, ours.scores, atol=1e-4)
         np.testing.assert_allclose([scores[name] for name in ours.labels], ours.scores, atol=1e-4)
+
+
+@pytest.mark.parametrize("rate", [8_000, 44_100, 48_000, 96_000])
+def test_pipelines_take_any_rate_without_torchaudio(rate: int, clips: list[Float]) -> None:
+    samples = resample(clips[0], 16_000, rate) if rate < 16_000 else clips[0][: 5 * rate]
+    classify = pipeline("audio-classification", model=str(SHIPPED))
+    for name in ("raw", "array"):
+        given = {name: samples, "sampling_rate": rate}
+        theirs = classify(given, top_k=None)
+        assert given[name] is samples
+        scores = {row["label"]: row["score"] for row in theirs}
+        ours = Classifier.load(SHIPPED).predict(samples, rate)[0]
+        np.testing.assert_allclose([scores[n] for n in ours.labels], ours.scores, atol=1e-3)
+    assert "torchaudio" not in sys.modules
+    with pytest.raises(AudioError, match="Hz"):
+        classify({"raw": samples, "sampling_rate": 7})
 
 
 def test_temperature_is_in_the_model_and_in_the_graph(made: Path, clips: list[Float]) -> None:
