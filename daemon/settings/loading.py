@@ -16,8 +16,8 @@ import msgspec
 from daemon.errors import SettingsError, StartError, is_passing
 from daemon.settings.explaining import LISTS, TABLES, explain
 from daemon.settings.paths import resolved
-from daemon.settings.schema import Events, Folder, Settings, Stream
-from daemon.settings.urls import RAW, problem_with, scheme
+from daemon.settings.schema import Events, Folder, Settings
+from daemon.settings.streams import check_streams, with_url
 
 ENV_PREFIX = "TINYAST_"
 # Variables of the client and the tests; not settings of the daemon.
@@ -198,12 +198,14 @@ def _finish(settings: Settings) -> Settings:
     _check_names("folders", [folder.name for folder in folders])
     _check_names("microphones", [microphone.name for microphone in settings.microphone])
     _check_names("microphones or streams", [each.name for each in settings.live])
-    _check_streams(settings.stream)
+    streams = tuple(map(with_url, settings.stream))
+    check_streams(streams)
     _check_folders(folders)
     _check_events(settings.events)
     finished = msgspec.structs.replace(
         settings,
         folder=folders,
+        stream=streams,
         node=settings.node or platform.node() or "unknown",
         state=os.path.abspath(settings.state_path.expanduser()),
         keys=os.path.expanduser(settings.keys),
@@ -222,29 +224,6 @@ def _check_names(what: str, names: list[str]) -> None:
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise SettingsError(f"two {what} are named `{twice}`; give each its own `name`")
-
-
-def _check_streams(streams: tuple[Stream, ...]) -> None:
-    """Raise SettingsError about a stream; its text does not hold the URL, which may be secret."""
-    for stream in streams:
-        if (problem := problem_with(stream.url)) is not None:
-            raise SettingsError(f"`url` of stream `{stream.name}` {problem}")
-        raw = scheme(stream.url) in RAW
-        if raw and not stream.rate:
-            raise SettingsError(
-                f"stream `{stream.name}` brings samples without a header; give their `rate` in Hz "
-                "(and their `channels` and `format`)"
-            )
-        if not raw and (stream.rate, stream.channels, stream.format) != (0, 1, "s16le"):
-            raise SettingsError(
-                f"stream `{stream.name}` says itself what it brings; leave out `rate`, `channels` "
-                f"and `format`, which only {' and '.join(f'{each}://' for each in RAW)} need"
-            )
-        if raw and isinstance(stream.channel, int) and stream.channel > stream.channels:
-            raise SettingsError(
-                f"stream `{stream.name}` has {stream.channels} channels (setting: channels), so "
-                f"there is no channel {stream.channel} (setting: channel)"
-            )
 
 
 def _check_events(events: Events) -> None:

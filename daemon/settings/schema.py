@@ -65,7 +65,8 @@ class Microphone(Live, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Stream(Live, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One `[[stream]]`: a microphone that is reached over the network, by ffmpeg."""
 
-    url: str  # rtsp(s)://, http(s)://, or tcp:// and udp:// with raw samples
+    url: str = ""  # rtsp(s)://, http(s)://, or tcp:// and udp:// with raw samples
+    url_file: str = ""  # the first line is the URL, for one that holds a password
     name: str = "stream"
     # Of raw samples alone; other streams say theirs.
     format: Literal["s16le", "s16be", "s24le", "s32le", "f32le", "u8", "mulaw", "alaw"] = "s16le"

@@ -322,6 +322,29 @@ def test_a_stream_alone_is_something_to_listen_to(read: Any) -> None:
     )
 
 
+def test_the_url_of_a_stream_in_a_file(read: Any, tmp_path: Path) -> None:
+    file = tmp_path / "url"
+    table = f"folder = []\n[[stream]]\nurl_file = '{file}'\n"
+    for content, mode, problem in (
+        (None, 0, "cannot read `url_file`"),
+        ("\n", 0o600, "must hold its URL"),
+        (f"ftp://me:{SECRET}@host/x\n", 0o600, "begins with none of rtsp://"),
+        (f"rtsp://me:{SECRET}@host/x\n", 0o640, f"chmod 600 {file}"),
+    ):
+        if content is not None:
+            file.write_text(content)
+            file.chmod(mode)
+        with pytest.raises(SettingsError) as caught:
+            read(table)
+        assert problem in str(caught.value)
+        assert SECRET not in str(caught.value)
+    file.chmod(0o600)
+    (stream,) = read(table).stream
+    assert stream.url == f"rtsp://me:{SECRET}@host/x"
+    with pytest.raises(SettingsError, match="both `url` and `url_file`"):
+        read(table + "url = 'rtsp://host/x'")
+
+
 def test_words_of_ffmpeg_lose_their_secrets() -> None:
     url = f"rtsp://me%20too:{SECRET}%21@host/stream1?key=w0rd"
     words = f"Impossible to open '{url}': http://x:y@else/z?k=1 said me too, {SECRET}!, key=w0rd"
