@@ -14,11 +14,12 @@ TOOLS := build/tools
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' tinyast/__init__.py)
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
 
-PARTS := faults delivery microphone model integrations install
+PARTS := faults delivery microphone model integrations cluster install
 faults := tests/daemon/sources/folder tests/daemon/journal tests/daemon/pipeline tests/daemon/host
 delivery := tests/daemon/delivery tests/daemon/protocol tests/daemon/monitoring tests/daemon/page tests/daemon/test_*.py
 microphone := tests/daemon/sources/microphone tests/daemon/commands tests/daemon/settings tests/daemon/service
 integrations := tests/daemon/mqtt tests/daemon/notify
+cluster := tests/daemon/cluster
 install := tests/install
 model := tests/tinyast tests/scripts tests/test_*.py
 ifdef PART
@@ -53,7 +54,7 @@ $(VENV)/.dev: pyproject.toml $(LOCKS)/dev.txt $(LOCKS)/torch.txt $(VENV)/bin/pyt
 	@echo "installing torch and the development tools into $(VENV); this takes minutes, once"
 	$(PIP) install --no-deps --require-hashes -r $(LOCKS)/dev.txt
 	$(LOCKS)/torch.sh "$(TORCH)" $(PIP)
-	$(PIP) install --no-build-isolation -e '.[dev]'
+	$(PIP) install --no-build-isolation -e '.[dev,cluster]'
 	@touch $@ $(VENV)/.base
 
 # Tools of a release, in an environment that the project's own code does not share.
@@ -99,7 +100,7 @@ tests:
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
 
 # The same tests with their full counts, in parts of at most an hour; all of them if none is named.
-acceptance: dev  ## PART=faults, delivery, microphone, model, integrations or install
+acceptance: dev  ## PART=faults, delivery, microphone, model, integrations, cluster or install
 	TINYAST_STRESS=1 $(BIN)/python -m pytest --timeout 7200 $(TESTS)
 
 screenshots: dev  ## draw the pictures of docs/page.md again

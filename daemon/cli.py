@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from time import time
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from daemon.commands.batch import classify_options as options
 from daemon.commands.mqtt import mqtt
 from daemon.commands.notify import notify
 from daemon.commands.options import (
@@ -130,9 +132,10 @@ def listen(
     replay: Replay = None,
 ) -> None:
     """Print messages as they arrive, without a gap; times are local, with their offset from UTC."""
-    from daemon.commands.listen import Beginning, listen
-    from daemon.commands.listen_filter import Wanted, check_topic, unknown_labels
-    from daemon.commands.nearby import with_endpoints
+    from daemon.client import Client, NoAnswer
+    from daemon.commands.listen import first_seq, follow
+    from daemon.commands.listen_filter import Wanted, check_topic, read_moment, unknown_labels
+    from daemon.commands.nearby import how_to_start, with_endpoints
     from tinyast.inference.checkpoint import read_checkpoint
 
     settings = with_endpoints(read_settings(context))
@@ -142,49 +145,38 @@ def listen(
     if label:
         for words in unknown_labels(label, read_checkpoint(settings.checkpoint_path).labels):
             typer.echo(words, err=True)
-    beginning = Beginning.read(since, since_time)
+    if since is not None and since_time is not None:
+        raise SettingsError("--since and --since-time both say where to begin; give one of them")
+    moment = None if since_time is None else read_moment(since_time, time())
     keys = client_keys(server_key, own_key)
-    listen(
-        settings, keys, topic, beginning, Wanted(frozenset(label or ()), accepted), json, by_file
-    )
+    waiting = partial(typer.echo, f"no daemon answers at {settings.replay} yet; waiting for one "
+                      f"({how_to_start()})", err=True)  # fmt: skip
+    if moment is not None:
+        since = first_seq(moment, settings.replay, keys, waiting)
+    with Client(settings.publish, settings.replay, since, (topic,), keys=keys) as client:
+        try:
+            client.status()
+        except NoAnswer:
+            waiting()
+        follow(client, Wanted(frozenset(label or ()), accepted), json, by_file)
 
 
 @app.command()
 def classify(
     context: typer.Context,
-    paths: Annotated[list[Path], typer.Argument(help="Files and folders.")],
-    format: Annotated[
-        Literal["table", "csv", "jsonl", "parquet", "raven", "audacity", "kaleidoscope"] | None,
-        typer.Option(help="Output format; by the suffix of --output, or a table, if not given."),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            help="Write to this file; resumes a csv or jsonl file. An existing folder gets a table "
-            "for each recording (raven, audacity, kaleidoscope)."
-        ),
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the output file.")
-    ] = False,
-    formats: Annotated[
-        str | None,
-        typer.Option(help="Audio formats to read, such as wav,flac,ogg,mp3,opus,m4a,aac."),
-    ] = None,
-    join: Annotated[
-        bool, typer.Option("--join", help="Neighbouring windows of one label as one row.")
-    ] = False,
-    embeddings: Annotated[
-        Path | None, typer.Option(help="Also write embeddings to this Parquet file.")
-    ] = None,
-    segments: Annotated[
-        Path | None, typer.Option(help="Cut accepted windows out, into a sub-folder by label.")
-    ] = None,
-    least: Annotated[float, typer.Option("--min", help="Least score of a segment.")] = 0.0,
-    most: Annotated[float, typer.Option("--max", help="Greatest score of a segment.")] = 1.0,
-    per_label: Annotated[
-        int | None, typer.Option(help="Cut only so many of each label, the best.", min=1)
-    ] = None,
+    paths: options.Sources,
+    format: options.Format = None,
+    output: options.Output = None,
+    on: options.On = None,
+    partition: options.PartitionBy = "date",
+    overwrite: options.Overwrite = False,
+    formats: options.Formats = None,
+    join: options.Join = False,
+    embeddings: options.Embeddings = None,
+    segments: options.Segments = None,
+    least: options.Least = 0.0,
+    most: options.Most = 1.0,
+    per_label: options.PerLabel = None,
     config: Config = None,
     engine: Engine = None,
     checkpoint: Checkpoint = None,
@@ -192,12 +184,21 @@ def classify(
 ) -> None:
     """Classify files and folders once, without a daemon. Exit code 1 if any file failed."""
     settings = read_settings(context)
+    if on is not None:
+        only = {"--join": join, "--segments": segments, "--per-label": per_label}
+        options.check_cluster_options(format, embeddings, only)
+        from daemon.cluster.command import run_on_cluster
+
+        embeds = embeddings is not None
+        failed = run_on_cluster(settings, on, paths, output, formats, partition, embeds, overwrite)
+        raise typer.Exit(1 if failed else 0)
     from daemon.commands.batch.classify import run_batch
     from daemon.commands.batch.classify_sinks import Extras
 
     summary = output is not None or sys.stderr.isatty()
     extras = Extras(join, embeddings, segments, least, most, per_label, summary)
-    failed = run_batch(settings, paths, format, output, overwrite, formats, extras)
+    target = None if output is None else Path(output)
+    failed = run_batch(settings, [*map(Path, paths)], format, target, overwrite, formats, extras)
     raise typer.Exit(1 if failed else 0)
 
 

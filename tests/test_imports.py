@@ -10,6 +10,7 @@ import pytest
 from conftest import ROOT
 
 HEAVY = ("torch", "transformers", "librosa", "pandas", "matplotlib", "onnx", "scipy")
+CLUSTER = ("ray", "pyarrow")
 SUBSCRIBERS = ("paho", "apprise")  # libraries of subscribers in processes of their own
 LATE = ("sounddevice", "soundfile")  # where a microphone or a compressed file is met
 
@@ -32,7 +33,15 @@ def loaded_by(code: str) -> set[str]:
 )
 def test_what_runs_all_day_loads_nothing_that_only_training_needs(module: str) -> None:
     loaded = loaded_by(f"import {module}")
-    assert not loaded & {*HEAVY, *LATE, *SUBSCRIBERS}
+    assert not loaded & {*HEAVY, *LATE, *SUBSCRIBERS, *CLUSTER}
+
+
+def test_the_cluster_engine_is_imported_where_it_is_used_alone() -> None:
+    assert not loaded_by("import daemon.cluster.command") & {*HEAVY, *CLUSTER}
+    for path in (*(ROOT / "daemon").rglob("*.py"), *(ROOT / "tinyast").rglob("*.py")):
+        text = path.read_text()
+        if "import ray" in text or "from ray" in text:
+            assert path.relative_to(ROOT).parts[:2] == ("daemon", "cluster"), path
 
 
 def test_help_and_the_client_load_neither_numpy_nor_the_model() -> None:

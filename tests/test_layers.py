@@ -15,6 +15,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {  # top first; one row's names
     "daemon": (
         ("__main__",),
         ("cli",),
+        ("cluster",),
         ("commands",),
         ("service",),
         ("sources.folder", "sources.microphone", "delivery", "page", "mqtt", "notify"),

@@ -38,7 +38,7 @@ def wanted(*extras: str) -> Iterator[Requirement]:
 
 
 @pytest.mark.parametrize(
-    ("lock", "extras"), [("base.txt", ("page", "mqtt", "notify")), ("dev.txt", ("dev",))]
+    ("lock", "extras"), [("base.txt", ("page", "mqtt", "notify")), ("dev.txt", ("dev", "cluster"))]
 )
 def test_the_lock_has_what_the_project_asks_for(lock: str, extras: tuple[str, ...]) -> None:
     """If it fails: `make lock`."""

@@ -41,6 +41,6 @@ for name in ("page", "mqtt", "notify"):
         print(f"--extra={name}")
 PYTHON
 )
-compile dev.txt --extra dev --constraint <(echo "$torch") "$@" pyproject.toml
+compile dev.txt --extra dev --extra cluster --constraint <(echo "$torch") "$@" pyproject.toml
 compile base.txt --constraint config/locks/dev.txt "${subscribers[@]}" "$@" pyproject.toml config/locks/build.in
 compile release.txt "$@" config/locks/release.in

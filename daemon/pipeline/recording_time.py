@@ -74,7 +74,7 @@ def began(
     said = [found for found in _said(metadata, local) if _EARLIEST <= found.at <= _LATEST]
     name = os.fsdecode(os.path.basename(path))
     dated: Said | None = None
-    if (named := _named(name, folder, local)) is not None:
+    if (named := time_in_name(name, folder, local)) is not None:
         at = Said(named.at.timestamp(), "name", named.at.tzinfo is not local)
         if named.is_date:
             dated = at
@@ -93,7 +93,8 @@ def began(
     return Began(modified, "mtime", dated)
 
 
-def _named(name: str, folder: Folder, local: tzinfo) -> NamedTime | None:
+def time_in_name(name: str, folder: Folder, local: tzinfo) -> NamedTime | None:
+    """The time that a file's name says, as these settings read names."""
     if folder.time_pattern == AUTO:
         return named_time(name, local)
     return by_pattern(name, folder.time_pattern, local) if folder.time_pattern else None

@@ -40,6 +40,18 @@ def check_parquet() -> None:
         raise CannotWrite("Parquet needs pyarrow: pip install 'tinyast[tables]'")
 
 
+def _schema(columns: Mapping[str, str]) -> pyarrow.Schema:
+    import pyarrow
+
+    types = {
+        "text": pyarrow.string(),
+        "number": pyarrow.float64(),
+        "count": pyarrow.int64(),
+        "vector": pyarrow.list_(pyarrow.float32()),
+    }
+    return pyarrow.schema([(name, types[kind]) for name, kind in columns.items()])
+
+
 class _Writer:
     """Writes rows to a Parquet file, some at a time. `close` ends the file."""
 
@@ -48,12 +60,9 @@ class _Writer:
     def __init__(self, path: Path) -> None:
         """Raises CannotWrite if `path` cannot be written, or pyarrow is missing."""
         check_parquet()
-        import pyarrow
         import pyarrow.parquet
 
-        vector = pyarrow.list_(pyarrow.float32())
-        types = {"text": pyarrow.string(), "number": pyarrow.float64(), "vector": vector}
-        self._fields = pyarrow.schema([(name, types[kind]) for name, kind in self.columns.items()])
+        self._fields = _schema(self.columns)
         try:
             self._writer = pyarrow.parquet.ParquetWriter(path, self._fields)
         except OSError as error:
@@ -100,6 +109,41 @@ class EmbeddingWriter(_Writer):
         self._add([vars(row) for row in rows])
 
 
+PART: dict[str, str] = {  # columns of a part of a large table
+    **TableWriter.columns,
+    **dict.fromkeys(("label_4", "label_5", "error_code"), "text"),
+    **dict.fromkeys(("score_4", "score_5"), "number"),
+    "bytes": "count",
+}
+_NOTE = b"tinyast"
+
+
+def part(rows: Sequence[Mapping[str, object]], note: bytes, embeddings: bool) -> bytes:
+    """A Parquet file with the columns `PART`, and `embedding` if asked for; it carries `note`."""
+    import pyarrow
+    import pyarrow.parquet
+
+    columns = PART | ({"embedding": "vector"} if embeddings else {})
+    table = pyarrow.Table.from_pylist(rows, schema=_schema(columns))
+    out = pyarrow.BufferOutputStream()
+    pyarrow.parquet.write_table(table.replace_schema_metadata({_NOTE: note}), out)
+    return bytes(out.getvalue())
+
+
+def read_note(file: pyarrow.NativeFile) -> bytes:
+    """The note of a file by `part`. Raises CannotWrite if it is none."""
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        metadata = pyarrow.parquet.read_metadata(file).metadata or {}
+    except pyarrow.ArrowException as error:
+        raise CannotWrite(f"a part cannot be read as Parquet: {error}") from error
+    if _NOTE not in metadata:
+        raise CannotWrite("a part was not written by this command")
+    return bytes(metadata[_NOTE])
+
+
 def read_embeddings(path: Path) -> Iterator[Embedded]:
     """The rows of a table that `EmbeddingWriter` wrote. Raises CannotWrite if it is none."""
     check_parquet()
@@ -121,5 +165,7 @@ def read_embeddings(path: Path) -> Iterator[Embedded]:
 
 def _rows(batch: pyarrow.RecordBatch) -> Iterator[Embedded]:
     for row in batch.to_pylist():
+        if row["embedding"] is None:  # the row of a file that failed
+            continue
         embedding = np.array(row["embedding"], np.float32)
         yield Embedded(row["path"], row["start_s"], row["end_s"], row["model"], embedding)

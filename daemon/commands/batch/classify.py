@@ -7,8 +7,9 @@ import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -34,6 +35,9 @@ from tinyast.classifier import Classifier
 from tinyast.errors import AudioError
 from tinyast.inference.allocator import keep_freed_memory
 from tinyast.inference.engine import EMBEDDING
+
+# Opens a file for reading; its descriptor is closed at the end. Raises OSError, AudioError.
+Opening = Callable[[], AbstractContextManager[int]]
 
 
 @dataclass(frozen=True)
@@ -67,20 +71,32 @@ class Batch:
 
     def classify(self, path: bytes) -> Result:
         """Classify every window of one file."""
+        return self.classify_opened(path, partial(opened, path))
+
+    def classify_opened(
+        self, path: bytes, opening: Opening, first: int = 0, last: int | None = None
+    ) -> Result:
+        """Classify windows `first` to `last` - 1 of the file that `opening` opens; None for all.
+
+        A defect of the whole file is said with its last window.
+        """
         source, error = file_source(SOURCE, path), None
         file_id = digest(SOURCE, path)  # until the file is open
         messages: list[Prediction] = []
         embeddings: list[Float] = []
         try:
-            with opened(path) as fd:
+            with opening() as fd:
                 stat = os.fstat(fd)
                 file_id = claim(path, SOURCE, Identity.of(stat), None).file_id
-                reader = self._reader(Content(fd, stat.st_size), path)
-                for window in reader.plan:
+                content = Content(fd, stat.st_size, header_only=last is not None)
+                reader = self._reader(content, path)
+                count = len(reader.plan)
+                for number in range(first, count if last is None else min(last, count)):
+                    window = reader.plan[number]
                     message, embedding = self._window(reader, window, source, file_id)
                     messages.append(message)
                     embeddings += embedding
-                if reader.defect is not None:
+                if reader.defect is not None and (last is None or last >= count):
                     error = Error(reader.defect.code, str(reader.defect))
         except AudioError as fault:
             error = Error(fault.code, str(fault))

@@ -11,7 +11,7 @@ from typing import Protocol, TextIO
 
 import soundfile
 
-from daemon.commands.batch.classify_output import CSV_FIELDS, ROWS, Result, shown
+from daemon.commands.batch.classify_output import CSV_FIELDS, FAILED, ROWS, Result, shown
 from daemon.errors import SettingsError
 from daemon.protocol.messages import Prediction
 from daemon.tables.annotations import WRITERS, Detection, Names, Recording, joined
@@ -167,19 +167,27 @@ class Table:
         self._writer = TableWriter(output)
 
     def add(self, result: Result) -> None:
-        rows = [_cells(item) for item in result.predictions]
-        if result.error is not None:
-            error = {"reason": result.error.code, "error": result.error.text}
-            rows.append({"path": shown(result.path), "decision": "failed", **error})
-        self._writer.write(rows)
+        self._writer.write(parquet_rows(result))
 
     def close(self) -> None:
         self._writer.close()
 
 
-def _cells(item: Prediction) -> dict[str, str | float | None]:
+Row = dict[str, str | float | None]
+
+
+def parquet_rows(result: Result, ranks: int = 3) -> list[Row]:
+    """The rows of one file for Parquet, with its `ranks` best labels; the last says its error."""
+    rows = [_cells(item, ranks) for item in result.predictions]
+    if result.error is not None:
+        error = {"reason": result.error.code, "error": result.error.text}
+        rows.append({"path": shown(result.path), "decision": FAILED, **error})
+    return rows
+
+
+def _cells(item: Prediction, ranks: int) -> Row:
     window = item.window
-    row: dict[str, str | float | None] = {
+    row: Row = {
         "path": item.source.path,
         "start_s": window.start_s,
         "end_s": window.end_s,
@@ -192,7 +200,7 @@ def _cells(item: Prediction) -> dict[str, str | float | None]:
         "rms_dbfs": item.rms_dbfs,
         "model": f"{item.model.name} {item.model.version}",
     }
-    for place, each in enumerate(item.top[1:3], start=2):
+    for place, each in enumerate(item.top[1:ranks], start=2):
         row |= {f"label_{place}": each.label, f"score_{place}": each.score}
     return row
 

@@ -1,0 +1,176 @@
+"""Work through a plan on Ray Data: a pool of actors takes parts while the listing goes on."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from daemon.cluster.classifying import PartWorker, Summary
+from daemon.cluster.connection import ClusterError
+from daemon.cluster.job import Job
+from daemon.cluster.listing import entries
+from daemon.cluster.plan import Plan, partitions
+from daemon.cluster.splitting import Cut
+from daemon.errors import DaemonError
+from tinyast.errors import TinyASTError
+
+if TYPE_CHECKING:
+    from ray.data import Dataset
+
+WAVE = 4  # parts for each actor, at least, before the pool starts: so long is a wave
+RETRIES = 3  # of a part whose process or machine dies
+
+
+class Lister(threading.Thread):
+    """Lists the sources and writes the plan, part by part."""
+
+    def __init__(self, job: Job, cut: Cut) -> None:
+        """Reads the plan that is there. Raises StorageError."""
+        super().__init__(name="listing")
+        folder = job.identity.folder
+        self._job, self._cut = job, cut
+        self._plan = Plan(job.place, partitions(job.identity.partition, folder))
+        self._changed = threading.Condition()
+        self._stopped = False
+        self.is_done = False
+        self.error: DaemonError | None = None
+
+    @property
+    def files(self) -> int:
+        """The number of files listed so far."""
+        return self._plan.files
+
+    def run(self) -> None:
+        try:
+            for found in entries(self._job.identity.sources, self._job.identity.folder):
+                for entry in self._cut.slices(found, self._job.address(found.path)):
+                    before = self._plan.parts
+                    self._plan.add(entry)
+                    if self._plan.parts > before:
+                        self._wake()
+                if self._stopped:
+                    return
+            self._plan.finish()
+        except DaemonError as error:
+            self.error = error
+        finally:
+            self.is_done = True
+            self._wake()
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    def wait(self, least: int) -> int:
+        """The number of parts planned, when it is `least` or final."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.is_done or self._plan.parts >= least)
+        return self._plan.parts
+
+    def stop(self) -> None:
+        """End the listing early."""
+        self._stopped = True
+        self.join()
+
+
+class Report(msgspec.Struct, frozen=True):
+    """A part that is done, and what is known of the rest."""
+
+    summary: Summary
+    listed: int  # files
+    is_all: bool
+
+
+def work(job: Job, cut: Cut, actors: int) -> Iterator[Report]:
+    """Make all parts. Raises DaemonError; what is done by then stays done."""
+    lister = Lister(job, cut)
+    lister.start()
+    taken, lost = 0, 0
+    try:
+        while (planned := lister.wait(taken + WAVE * actors)) > taken:
+            seen = 0
+            for summary in _wave(job, range(taken, planned), actors):
+                seen += 1
+                yield Report(summary, lister.files, lister.is_done)
+            lost += planned - taken - seen
+            taken = planned
+    finally:
+        lister.stop()
+    if lister.error is not None:
+        raise lister.error
+    if lost:
+        raise ClusterError(
+            f"{lost} of {taken} parts are missing: their processes died {RETRIES} times in a row "
+            "(too little memory, or a file that crashes its decoder); the same command tries again"
+        )
+
+
+class Actor:
+    """A process of the pool. Errors meant for people travel as text."""
+
+    def __init__(self, job: bytes) -> None:
+        self._worker: PartWorker | None = None
+        self._fault = ""
+        try:
+            self._worker = PartWorker(msgspec.json.decode(job, type=Job))
+        except (DaemonError, TinyASTError) as error:
+            self._fault = str(error)
+
+    def __call__(self, parts: dict[str, NDArray[np.int64]]) -> dict[str, list[bytes]]:
+        made: list[bytes] = []
+        try:
+            for number in parts["part"].tolist():
+                if self._worker is not None:
+                    made.append(msgspec.json.encode(self._worker.run(number)))
+        except DaemonError as error:
+            self._fault = str(error)
+        faults = [self._fault.encode()] * (len(parts["part"]) - len(made))
+        return {"summary": made + [b""] * len(faults), "fault": [b""] * len(made) + faults}
+
+
+def _wave(job: Job, numbers: range, actors: int) -> Iterator[Summary]:
+    """The summaries of these parts as they are made, in any order. Raises ClusterError."""
+    import ray
+
+    try:
+        for row in _dataset(job, numbers, actors).iter_rows():
+            if row["fault"]:
+                raise ClusterError(row["fault"].decode())
+            yield msgspec.json.decode(row["summary"], type=Summary)
+    except ray.exceptions.RayError as error:
+        raise ClusterError(f"the cluster failed: {_cause(error)}") from error
+
+
+def _dataset(job: Job, numbers: range, actors: int) -> Dataset:
+    import ray.data
+
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.max_errored_blocks = -1  # parts that are lost are counted
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+    parts = ray.data.from_items(
+        [{"part": number} for number in numbers], override_num_blocks=len(numbers)
+    )
+    with warnings.catch_warnings():
+        # Ray 2.60 announces that the number of retries, without end by default, will be no option.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return parts.map_batches(
+            Actor,
+            batch_size=None,
+            compute=ray.data.ActorPoolStrategy(size=min(actors, len(numbers))),
+            fn_constructor_args=(msgspec.json.encode(job),),
+            num_cpus=1,
+            max_task_retries=RETRIES,
+        )
+
+
+def _cause(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else repr(error)

@@ -1,0 +1,157 @@
+"""List what is to be classified: folders, globs, lists of paths, buckets. One folder at a time."""
+
+from __future__ import annotations
+
+import fnmatch
+import glob
+import os
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from daemon.cluster.entries import Entry, is_remote
+from daemon.cluster.storage import Place, StorageError, place, words
+from daemon.errors import SettingsError
+from daemon.settings.schema import Folder
+from daemon.sources.folder.scan import Scope
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileInfo
+
+LIST = "@"  # before the name of a file that lists paths
+
+
+def entries(sources: Sequence[str], folder: Folder) -> Iterator[Entry]:
+    """Everything that `sources` name; what is not there has the size MISSING.
+
+    Memory grows with the largest folder, not with the number of files. Raises SettingsError,
+    StorageError.
+    """
+    for source in sources:
+        if source.startswith(LIST):
+            yield from entries_in_list(source.removeprefix(LIST), folder)
+        elif is_remote(source):
+            yield from _remote(place(source), folder)
+        else:
+            yield from _local(source.removeprefix("file://"), folder)
+
+
+def entries_in_list(name: str, folder: Folder) -> Iterator[Entry]:
+    """What a list names, one path or address a line. Raises SettingsError."""
+    try:
+        with open(name, encoding="utf-8", errors="surrogateescape") as lines:
+            for line in lines:
+                if path := line.rstrip("\r\n"):
+                    yield from entries([path], folder)
+    except OSError as error:
+        raise SettingsError(f"cannot read the list {name}: {error.strerror}") from error
+
+
+def _local(source: str, folder: Folder) -> Iterator[Entry]:
+    whole = os.fsencode(os.path.abspath(source))
+    if os.path.lexists(whole) or not glob.has_magic(source):
+        yield from _file_or_folder(whole, folder)
+        return
+    # One path at a time; a folder that a pattern names counts with all in it.
+    for path in glob.iglob(source, recursive=True):
+        yield from _file_or_folder(os.fsencode(os.path.abspath(path)), folder)
+
+
+def _file_or_folder(path: bytes, folder: Folder) -> Iterator[Entry]:
+    if os.path.isdir(path):
+        yield from _walk(path, Scope(path, folder))
+    else:
+        yield _entry(path, lambda: os.lstat(path))
+
+
+def _walk(root: bytes, scope: Scope) -> Iterator[Entry]:
+    """Files below a folder, sorted in each folder. Raises StorageError for one without access."""
+    stack = [root]
+    while stack:
+        directory = stack.pop()
+        try:
+            with os.scandir(directory) as found:
+                here = sorted(found, key=lambda each: each.name)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise StorageError(f"cannot list {os.fsdecode(directory)}: {error.strerror}") from error
+        for each in here:
+            if not each.is_dir(follow_symlinks=False) and scope.ignores_name(each.name) is None:
+                yield _entry(each.path, partial(each.stat, follow_symlinks=False))
+        folders = [each.path for each in here if each.is_dir(follow_symlinks=False)]
+        stack += [path for path in reversed(folders) if scope.enters(path)]
+
+
+def _entry(path: bytes, stat: Callable[[], os.stat_result]) -> Entry:
+    try:
+        found = stat()
+    except OSError:
+        return Entry(path)
+    return Entry(path, found.st_size, found.st_mtime_ns)
+
+
+def _remote(source: Place, folder: Folder) -> Iterator[Entry]:
+    from pyarrow.fs import FileType
+
+    scope = Scope(b"", folder)
+    info = _info(source, source.path)
+    if info.type == FileType.File:
+        yield _object(source, info)
+    elif info.type == FileType.Directory:
+        yield from _keys(source, source.path, scope)
+    elif glob.has_magic(source.path):
+        parts = source.path.split("/")
+        fixed = next(number for number, part in enumerate(parts) if glob.has_magic(part))
+        for entry in _keys(source, "/".join(parts[:fixed]), scope):
+            key = entry.path.decode().removeprefix(f"{source.scheme}://")
+            if fnmatch.fnmatchcase(key, source.path):
+                yield entry
+    else:
+        yield Entry(str(source).encode())
+
+
+def _info(source: Place, path: str) -> FileInfo:
+    try:
+        return source.files.get_file_info(path)
+    except OSError as error:
+        raise StorageError(f"cannot look at {source}: {words(error)}{_hint(error)}") from error
+
+
+def _keys(source: Place, root: str, scope: Scope) -> Iterator[Entry]:
+    """Objects below a prefix, sorted in each folder. Raises StorageError."""
+    from pyarrow.fs import FileSelector, FileType
+
+    stack = [root]
+    while stack:
+        directory = stack.pop()
+        try:
+            found = source.files.get_file_info(FileSelector(directory))
+        except OSError as error:
+            where = f"{source.scheme}://{directory}"
+            raise StorageError(f"cannot list {where}: {words(error)}{_hint(error)}") from error
+        found.sort(key=lambda each: str(each.path))
+        for each in found:
+            name = each.base_name.encode()
+            if each.type == FileType.File and scope.ignores_name(name) is None:
+                yield _object(source, each)
+        folders = [each.path for each in found if each.type == FileType.Directory]
+        stack += [path for path in reversed(folders) if scope.enters(path.encode())]
+
+
+def _object(source: Place, info: FileInfo) -> Entry:
+    return Entry(f"{source.scheme}://{info.path}".encode(), info.size, info.mtime_ns or 0)
+
+
+def is_denied(error: OSError) -> bool:
+    """Whether a store refuses access."""
+    text = str(error)
+    return isinstance(error, PermissionError) or any(
+        sign in text for sign in ("ACCESS_DENIED", "Access Denied", "HTTP status 403", "Forbidden")
+    )
+
+
+def _hint(error: OSError) -> str:
+    if not is_denied(error):
+        return ""
+    return "; give credentials that may list and read it (for S3: AWS_ACCESS_KEY_ID and its like)"
