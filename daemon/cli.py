@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from functools import partial
 from pathlib import Path
-from time import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -132,10 +131,9 @@ def listen(
     replay: Replay = None,
 ) -> None:
     """Print messages as they arrive, without a gap; times are local, with their offset from UTC."""
-    from daemon.client import Client, NoAnswer
-    from daemon.commands.listen import first_seq, follow
-    from daemon.commands.listen_filter import Wanted, check_topic, read_moment, unknown_labels
-    from daemon.commands.nearby import how_to_start, with_endpoints
+    from daemon.commands.listen import Beginning, listen
+    from daemon.commands.listen_filter import Wanted, check_topic, unknown_labels
+    from daemon.commands.nearby import with_endpoints
     from tinyast.inference.checkpoint import read_checkpoint
 
     settings = with_endpoints(read_settings(context))
@@ -145,20 +143,11 @@ def listen(
     if label:
         for words in unknown_labels(label, read_checkpoint(settings.checkpoint_path).labels):
             typer.echo(words, err=True)
-    if since is not None and since_time is not None:
-        raise SettingsError("--since and --since-time both say where to begin; give one of them")
-    moment = None if since_time is None else read_moment(since_time, time())
+    beginning = Beginning.read(since, since_time)
     keys = client_keys(server_key, own_key)
-    waiting = partial(typer.echo, f"no daemon answers at {settings.replay} yet; waiting for one "
-                      f"({how_to_start()})", err=True)  # fmt: skip
-    if moment is not None:
-        since = first_seq(moment, settings.replay, keys, waiting)
-    with Client(settings.publish, settings.replay, since, (topic,), keys=keys) as client:
-        try:
-            client.status()
-        except NoAnswer:
-            waiting()
-        follow(client, Wanted(frozenset(label or ()), accepted), json, by_file)
+    listen(
+        settings, keys, topic, beginning, Wanted(frozenset(label or ()), accepted), json, by_file
+    )
 
 
 @app.command()

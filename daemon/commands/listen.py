@@ -7,19 +7,22 @@ import shutil
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TextIO
 
 from msgspec.structs import replace
 
 from daemon.client import Client, ClientKeys, NoAnswer, seq_before
-from daemon.commands.listen_filter import ByFile, Wanted
+from daemon.commands.listen_filter import ByFile, Wanted, read_moment
+from daemon.commands.nearby import how_to_start
 from daemon.commands.status import level as level_words
+from daemon.errors import SettingsError
 from daemon.host.clock import local
 from daemon.monitoring.logging import printable
 from daemon.protocol.messages import Event, FileEnd, Gap, Message, Prediction, Status
 from daemon.protocol.states import MicrophoneState
+from daemon.settings.schema import Settings
 
 REDRAW_S = 0.5  # between checks for a heartbeat
 METER = 20  # characters
@@ -29,12 +32,49 @@ UNKNOWN = "unknown"  # a state that only the screen knows
 UP, ERASE_BELOW = "\x1b[A", "\r\x1b[J"  # ECMA-48: CUU, ED
 
 
-def first_seq(
-    moment: float, replay: str, keys: ClientKeys | None, waiting: Callable[[], None]
-) -> int:
-    """The `seq` before the first message at `moment` or later, in seconds since 1970.
+@dataclass(frozen=True)
+class Beginning:
+    """Where to begin: after a `seq`, or at a moment in seconds since 1970; with neither, now."""
 
-    If no daemon answers, it calls `waiting` once and keeps asking.
+    seq: int | None = None
+    moment: float | None = None
+
+    @classmethod
+    def read(cls, since: int | None, since_time: str | None) -> Beginning:
+        """From what `--since` and `--since-time` give. Raises SettingsError."""
+        if since is not None and since_time is not None:
+            raise SettingsError(
+                "--since and --since-time both say where to begin; give one of them"
+            )
+        return cls(since, None if since_time is None else read_moment(since_time, time.time()))
+
+
+def listen(
+    settings: Settings,
+    keys: ClientKeys | None,
+    topic: str,
+    beginning: Beginning,
+    wanted: Wanted,
+    json: bool,
+    by_file: bool,
+) -> None:
+    """Print the daemon's messages until interrupted; waits for it if it does not answer."""
+    waiting = f"no daemon answers at {settings.replay} yet; waiting for one ({how_to_start()})"
+    since = beginning.seq
+    if beginning.moment is not None:
+        since = _first_seq(beginning.moment, settings.replay, keys, waiting)
+    with Client(settings.publish, settings.replay, since, (topic,), keys=keys) as client:
+        try:
+            client.status()
+        except NoAnswer:
+            print(waiting, file=sys.stderr)
+        follow(client, wanted, json, by_file)
+
+
+def _first_seq(moment: float, replay: str, keys: ClientKeys | None, waiting: str) -> int:
+    """The `seq` before the first message at `moment` or later.
+
+    If no daemon answers, it says `waiting` once and keeps asking.
     """
     said = False
     while True:
@@ -42,7 +82,7 @@ def first_seq(
             return seq_before(moment, replay, keys)
         except NoAnswer:
             if not said:
-                waiting()
+                print(waiting, file=sys.stderr)
             said = True
 
 
