@@ -14,21 +14,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from commands import run
 from conftest import ROOT
 from running import free_port
 from sounds import write_wav
 
 SOON_S = 600.0  # for installing and starting on a busy machine
 PACKAGING = ROOT / "config" / "packaging"
-
-
-def run(*command: object, **more: str) -> str:
-    """The output of a command that must succeed."""
-    done = subprocess.run(
-        list(map(str, command)), capture_output=True, text=True, env={**os.environ, **more}
-    )
-    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
-    return done.stdout
 
 
 @pytest.fixture(scope="module")
