@@ -14,6 +14,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import cast
 
@@ -32,7 +33,7 @@ from tinyast.model.feature_extraction import TinyASTFeatureExtractor
 from tinyast.model.modeling import TinyASTForAudioClassification
 from tinyast.training.augmentation import Batch, augment, show
 from tinyast.training.distillation import Teacher, digest, taught
-from tinyast.training.last_layer import refit
+from tinyast.training.last_layer import PASSES, refit
 from tinyast.training.losses import loss_of
 from tinyast.training.pretrained import Weights
 from tinyast.training.recipe import Recipe
@@ -165,10 +166,20 @@ def train(
         if report:
             report(state.history[-1])
     if recipe.last_layer:
-        random = np.random.default_rng([recipe.seed, recipe.epochs])
-        refit(state.kept, _batches(training, structs.replace(recipe, mix=0.0), settings, random))
+        _refit_last_layer(state.kept, training, recipe, settings)
     _write_model(folder / "model", state.kept, training, settings)
     return state.kept
+
+
+def _refit_last_layer(
+    model: TinyASTForAudioClassification, clips: Clips, recipe: Recipe, settings: FeatureSettings
+) -> None:
+    random = np.random.default_rng([recipe.seed, recipe.epochs])
+    unmixed = structs.replace(recipe, mix=0.0)
+    kinds = clips.targets >= 0
+    clear = show(clips.spectra[kinds, 0], settings)
+    passes = (_batches(clips, unmixed, settings, random) for _ in range(PASSES))
+    refit(model, clear, clips.targets[kinds], chain.from_iterable(passes), recipe.last_layer)
 
 
 def _write_model(

@@ -86,7 +86,7 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     mask_time: Count = 12  # widest stripe of frames blanked
     mask_mel: Count = 8  # widest stripe of bands blanked
     masks: Count = 1  # stripes blanked in each direction
-    last_layer: bool = False  # at the end, the last layer moves half-way to a logistic regression
+    last_layer: Part = 0.0  # how far the last layer moves at the end, to a logistic regression
     # What is learnt from teachers, if there are any.
     distil: Part = 0.8  # part of the loss that is about their scores
     # Their logits are divided by it.

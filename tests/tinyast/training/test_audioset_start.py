@@ -26,7 +26,7 @@ RECIPE = Recipe(
     intermediate_size=8,
     num_hidden_layers=2,
     none_clips=4,
-    last_layer=True,
+    last_layer=0.5,
     familiar=0.1,
 )
 
