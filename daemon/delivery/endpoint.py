@@ -1,34 +1,28 @@
-"""One bound socket that other programs connect to, with its bounds and its lock."""
+"""One endpoint: libzmq's socket, behind the door that clients come through, and its lock."""
 
 from __future__ import annotations
 
 import os
 import stat
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from socket import AddressFamily
 
 import zmq
 
 from daemon.delivery.authenticator import secure
+from daemon.delivery.budgets import REQUESTS, SUBSCRIPTIONS, Ledger
 from daemon.delivery.connections import HANDSHAKE_S, ConnectionMonitor
-from daemon.delivery.floods import REQUESTS, SUBSCRIPTIONS
+from daemon.delivery.door import Door, Gate
+from daemon.delivery.listening import Inner, listen, name_of_peer
 from daemon.errors import StartError
 from daemon.host.locks import Lock
-from daemon.host.tcp import holder_of_port, keep_alive, why_no_interfaces
 from daemon.host.trust import check_private
 from daemon.protocol.keys import ServerKeys
 
-FRAMING_BYTES = 64  # at most, of one frame, with its encryption
+FRAMING_BYTES = 9  # at most, of one frame
 MAX_MESSAGE = 4_096  # bytes that a client may send: subscriptions and requests are small
-# libzmq takes all waiting subscriptions whenever the socket is used, and each may cost 200 kB.
-MOST_SUBSCRIPTIONS = 64
-RECEIVE_BUFFER = 2_048  # bytes; a client that floods is slow, and soon noticed
-UNREAD_S = 60.0  # after which a client that reads nothing is disconnected
 LINGER_MS = 2_000  # time to send queued messages at the end
-RENEW_S = 5.0  # for the system to release the old port
 
 Context = zmq.Context[zmq.Socket[bytes]]
 
@@ -48,117 +42,80 @@ class Endpoint:
         hwm: int,
         keys: ServerKeys | None,
         monitor: ConnectionMonitor,
+        door: Door,
+        state: Path | None = None,
     ) -> None:
-        self._context, self._name, self._kind, self._hwm = context, name, kind, hwm
-        self._monitor = monitor
-        self._keys = keys if address.startswith("tcp://") else None
-        if not address.startswith("ipc://") and (why := why_no_interfaces()):
-            raise StartError(
-                f"`{name}` is {address}, for which AF_NETLINK sockets are needed ({why}); under "
-                "systemd, add AF_NETLINK to the unit's RestrictAddressFamilies"
-            )
-        self.socket = self._make(address)
+        self._door = door
+        keys = keys if address.startswith("tcp://") else None
+        self.socket = _make(context, kind, hwm, keys)
         try:
-            self._bind(address)
-        except BaseException:
-            self.close()
-            raise
-        # As bound: with the port that replaced a *.
-        self.address = self.socket.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0")
-
-    def _make(self, address: str) -> zmq.Socket[bytes]:
-        socket = self._context.socket(self._kind)
-        socket.sndhwm = self._hwm
-        socket.linger = LINGER_MS
-        socket.maxmsgsize = MAX_MESSAGE
-        if self._kind == zmq.PUB:
-            socket.rcvhwm = MOST_SUBSCRIPTIONS
-        socket.handshake_ivl = round(1000 * HANDSHAKE_S)
-        socket.rcvbuf = RECEIVE_BUFFER
-        socket.setsockopt(zmq.TCP_MAXRT, round(1000 * UNREAD_S))
-        keep_alive(socket)
-        if address.startswith("tcp://["):
-            socket.ipv6 = True
-        if self._kind == zmq.ROUTER:
-            socket.copy_threshold = 0  # so that a reply's last frame shows when it was sent
-        if self._keys is not None:
-            secure(socket, self._keys)
-        try:
-            budget = SUBSCRIPTIONS if self._kind == zmq.PUB else REQUESTS
-            self._monitor.watch(socket, self._name, _family(address), budget)
-        except zmq.ZMQError:
-            socket.close()
-            raise
-        return socket
-
-    def _bind(self, address: str) -> None:
-        try:
-            self.socket.bind(address)
-        except zmq.ZMQError as error:
-            if error.errno == zmq.EADDRINUSE:
-                port = address.rpartition(":")[2]
-                raise StartError(
-                    f"{self._name} endpoint {address} is in use by {holder_of_port(int(port))}; "
-                    f"stop that process, or name another with --{self._name}"
-                ) from error
-            raise StartError(
-                f"cannot bind {self._name} endpoint {address}: {error.strerror}"
-            ) from error
-
-    def renew(self) -> None:
-        """Drop every connection and listen again at the same address; for the owning thread.
-
-        Accepted clients reconnect, and ask replay for missed messages.
-        """
-        self.socket.unbind(self.address)
-        self.socket.close(linger=0)
-        deadline = time.monotonic() + RENEW_S
-        while True:
+            self._stats = monitor.watch(self.socket, name)
+            listener = listen(name, address)
             try:
-                self.socket = self._make(self.address)
-                self._bind(self.address)
-                return
-            except (StartError, zmq.ZMQError):  # the port, or descriptors, are not free yet
-                self.socket.close(linger=0)
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.02)
+                inner = Inner(state)
+            except BaseException:
+                listener.close()
+                raise
+            self.socket.setsockopt(zmq.USE_FD, inner.socket.detach())
+            self.socket.bind(f"ipc://{name}")  # just a name: the descriptor has its address
+        except BaseException:
+            self.socket.close()
+            raise
+        self.address = listener.address
+        budget = SUBSCRIPTIONS if kind == zmq.PUB else REQUESTS
+        self._gate = Gate(name, listener, inner, Ledger(budget), self._stats, keys is not None)
+        door.open(self._gate)
+
+    def drop_all(self) -> None:
+        """Drop every connection, from any thread; clients come back."""
+        self._door.drop(self._gate)
 
     def cleared_by(self, ask: Callable[[], object]) -> None:
-        """Call `ask`, from another thread, when many connections have closed.
+        """Call `ask`, from another thread, when connections have closed.
 
-        libzmq frees their memory, some 10 kB each, only when the socket is used. The owning
-        thread must then call `clear_away`; otherwise the memory grows until the next message.
+        libzmq frees their memory only when the socket is used. The owning thread must then call
+        `clear_away`; until it has, few other clients are let in.
         """
-        self._monitor.stats[self._name].clear_away = ask
+        self._gate.ask_to_clear = ask
 
     def take(self) -> list[bytes]:
         """The frames of the request that waits; for the owning thread."""
         frames = self.socket.recv_multipart(copy=False)
         size = sum(len(frame.buffer) + FRAMING_BYTES for frame in frames)
-        with suppress(zmq.ZMQError):  # -1 stands for an error here, and for no descriptor
-            self._monitor.stats[self._name].answer(frames[-1].get(zmq.SRCFD), size)
+        with suppress(zmq.ZMQError, OSError):  # the connection is gone
+            self._door.answered(self._gate, name_of_peer(frames[-1].get(zmq.SRCFD)), size)
         return [frame.bytes for frame in frames]
 
     def clear_away(self) -> None:
         """Free the memory of closed connections; for the owning thread."""
-        self.socket.getsockopt(zmq.EVENTS)
+        self.socket.poll(0)  # unlike getsockopt, it lets other threads run meanwhile
+        self._door.cleared(self._gate)
 
     def close(self) -> None:
+        self._door.shut(self._gate)
         self.socket.close()
+
+
+def _make(context: Context, kind: int, hwm: int, keys: ServerKeys | None) -> zmq.Socket[bytes]:
+    socket = context.socket(kind)
+    socket.sndhwm = hwm
+    # The door bounds what comes in. Where libzmq's own bound stops a connection, a heartbeat of
+    # this client, which then goes away, aborts the process (4.3.5, its issues 3937 and 4767).
+    socket.rcvhwm = 0
+    socket.linger = LINGER_MS
+    socket.maxmsgsize = MAX_MESSAGE
+    socket.handshake_ivl = round(1000 * HANDSHAKE_S)
+    if kind == zmq.ROUTER:
+        socket.copy_threshold = 0  # so that a reply's last frame shows when it was sent
+    if keys is not None:
+        secure(socket, keys)
+    return socket
 
 
 def _check_owner(name: str, path: Path) -> None:
     """Sockets are open to all by their mode; who may connect is the directory's to say."""
     if path.lstat().st_uid not in (0, os.geteuid()):
         raise StartError(f"the socket of `{name}`, {path}, belongs to another user; remove it")
-
-
-def _family(address: str) -> AddressFamily:
-    if address.startswith("ipc://"):
-        return AddressFamily.AF_UNIX
-    ipv6 = address.startswith("tcp://[")
-    return AddressFamily.AF_INET6 if ipv6 else AddressFamily.AF_INET
 
 
 def ipc_lock(name: str, path: Path) -> Lock:

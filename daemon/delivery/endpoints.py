@@ -12,6 +12,7 @@ import zmq
 
 from daemon.delivery.authenticator import Authenticator
 from daemon.delivery.connections import ConnectionMonitor
+from daemon.delivery.door import Door
 from daemon.delivery.endpoint import Endpoint, ipc_lock
 from daemon.errors import SettingsError
 from daemon.host.tcp import is_loopback
@@ -32,6 +33,12 @@ class Endpoints:
     router: Endpoint
     authenticator: Authenticator | None
     monitor: ConnectionMonitor
+    door: Door
+
+    def drop_all(self) -> None:
+        """Drop every connection; clients come back, and show their keys again."""
+        self.publisher.drop_all()
+        self.router.drop_all()
 
 
 @contextmanager
@@ -41,11 +48,13 @@ def bind(
     insecure: bool,
     keys: ServerKeys | None = None,
     on_fault: Callable[[BaseException], None] | None = None,
+    state: Path | None = None,
 ) -> Iterator[Endpoints]:
     """Bind both endpoints for as long as the block runs.
 
     Raises SettingsError for an endpoint that cannot be used, StartError for one that is taken.
-    `on_fault` receives the error if the thread that watches the connections fails.
+    `on_fault` receives the error if a thread that tends the connections fails. Private sockets are
+    made in the folder for temporary files, or in `state` if there is none.
     """
     for name, endpoint in (("publish", publish), ("replay", replay)):
         check_endpoint(name, endpoint, open_to_all=insecure or keys is not None)
@@ -56,6 +65,8 @@ def bind(
             if endpoint.startswith("ipc://"):
                 lock = ipc_lock(name, Path(endpoint.removeprefix("ipc://")))
                 stack.callback(lock.release)
+        door = Door()
+        stack.enter_context(Running([door], on_fault))
         context = stack.enter_context(zmq.Context())
         authenticator = None
         if keys is not None:
@@ -63,11 +74,19 @@ def bind(
             stack.callback(authenticator.close)
         monitor = ConnectionMonitor(context, authenticator)
         stack.enter_context(Running([monitor], on_fault))
-        publisher = Endpoint(context, "publish", zmq.PUB, publish, SEND_HWM, keys, monitor)
-        stack.callback(publisher.close)
-        router = Endpoint(context, "replay", zmq.ROUTER, replay, REPLIES_HWM, keys, monitor)
-        stack.callback(router.close)
-        yield Endpoints(publisher, router, authenticator, monitor)
+        publisher, router = (
+            _open(stack, Endpoint(context, name, kind, address, hwm, keys, monitor, door, state))
+            for name, kind, address, hwm in (
+                ("publish", zmq.PUB, publish, SEND_HWM),
+                ("replay", zmq.ROUTER, replay, REPLIES_HWM),
+            )
+        )
+        yield Endpoints(publisher, router, authenticator, monitor, door)
+
+
+def _open(stack: ExitStack, endpoint: Endpoint) -> Endpoint:
+    stack.callback(endpoint.close)
+    return endpoint
 
 
 def check_endpoint(name: str, endpoint: str, open_to_all: bool) -> None:

@@ -114,11 +114,6 @@ class DeliveryThread(ServiceThread):
         with suppress(queue.Full):
             self._queue.put_nowait(item)
 
-    def tend(self, work: Callable[[Endpoint], None]) -> None:
-        """Do `work` on the endpoint now, even if a commit waits."""
-        with self._socket_lock:
-            work(self._endpoint)
-
     def beat(self, heartbeat: Heartbeat) -> None:
         """Publish a heartbeat now, even if a commit waits."""
         with self._socket_lock:
@@ -130,6 +125,7 @@ class DeliveryThread(ServiceThread):
             )
             with suppress(zmq.ZMQError):  # it has been closed: the daemon stops
                 self._endpoint.socket.send_multipart((HEARTBEAT_TOPIC.encode(), to_json(beat)))
+                self._endpoint.clear_away()  # while the delivery thread may wait for the disk
         self._wake()  # so that an idle journal is checked too
 
     @property

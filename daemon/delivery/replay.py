@@ -12,13 +12,11 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from queue import SimpleQueue
 
 import msgspec
 import zmq
 
 from daemon.delivery.endpoint import MAX_MESSAGE, Endpoint
-from daemon.delivery.publisher import Upkeep
 from daemon.journal.reader import READ_ERRORS, JournalReader
 from daemon.journal.records import Page
 from daemon.monitoring.metrics import Tally
@@ -56,22 +54,15 @@ class ReplayThread(ServiceThread):
         _open_tracking_sockets()
         self._state, self._endpoint, self._journal, self._status = state, endpoint, journal, status
         self._tally = tally
-        self._upkeep: SimpleQueue[Upkeep] = SimpleQueue()
         self._unsent: deque[tuple[zmq.MessageTracker, int]] = deque()
         self.answered = 0
         self.refused = 0
-
-    def put(self, upkeep: Upkeep) -> None:
-        """Have something done to the endpoint soon."""
-        self._upkeep.put(upkeep)
 
     def work(self) -> None:
         reader = JournalReader(self._state)
         try:
             while not self._halt.is_set():
                 self.liveness.progress()
-                while not self._upkeep.empty():
-                    self._upkeep.get().work(self._endpoint)
                 if self._endpoint.socket.poll(POLL_MS):
                     request = self._endpoint.take()
                     with self._tally.stage("replay"):

@@ -20,20 +20,6 @@ def is_loopback(host: str) -> bool:
         return False  # *, a name or an interface
 
 
-def why_no_interfaces() -> str | None:
-    """The reason why network interfaces cannot be listed; None if they can.
-
-    libzmq lists them before it binds a TCP address, and aborts the process if that is denied.
-    """
-    if not hasattr(socket, "AF_NETLINK"):  # not Linux
-        return None
-    try:
-        socket.socket(socket.AF_NETLINK, socket.SOCK_RAW).close()
-    except OSError as error:
-        return str(error.strerror)
-    return None
-
-
 def holder_of_port(port: int) -> str:
     """The process that listens on a TCP port, in words (Linux; elsewhere just «a process»)."""
     inodes = _listening_inodes(port)
@@ -62,6 +48,24 @@ def _listening_inodes(port: int) -> set[str]:
             if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port:
                 inodes.add(f"socket:[{fields[9]}]")
     return inodes
+
+
+def tune_accepted(connection: socket.socket) -> None:
+    """Send small messages at once, and let the system detect that the peer's machine is gone."""
+    for level, option, value in _ACCEPTED:
+        connection.setsockopt(level, option, value)
+
+
+# As `keep_alive` does for libzmq; systems without an option keep their own times.
+_ACCEPTED = [
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    *(
+        (socket.IPPROTO_TCP, getattr(socket, option), value)
+        for option, value in (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3))
+        if hasattr(socket, option)
+    ),
+]
 
 
 def keep_alive(socket: zmq.Socket[bytes]) -> None:

@@ -144,8 +144,8 @@ class Components:
     @property
     def threads(self) -> list[ServiceThread]:
         web = [] if self.web is None else [self.web]
-        monitor = self.endpoints.monitor
-        front = [monitor, self.delivery, self.replay, self.helpers]
+        gates = [self.endpoints.monitor, self.endpoints.door]
+        front = [*gates, self.delivery, self.replay, self.helpers]
         return [*front, *web, *self.pool.responsible, *self.sources]
 
     def stalled(self) -> list[str]:
@@ -308,7 +308,7 @@ def _hold(stack: ExitStack, settings: Settings, run_id: str, on_fault: OnFault) 
     model = _load_model(settings)
     keys = None if settings.keys_path is None else load_server(settings.keys_path)
     endpoints = stack.enter_context(
-        bind(settings.publish, settings.replay, settings.insecure, keys, on_fault)
+        bind(settings.publish, settings.replay, settings.insecure, keys, on_fault, state)
     )
     give_back_freed_memory()
     journal = stack.enter_context(closing(Journal(state, settings.node, run_id)))

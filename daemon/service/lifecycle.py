@@ -11,8 +11,6 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 
-from daemon.delivery.endpoint import Endpoint
-from daemon.delivery.publisher import Upkeep
 from daemon.errors import Abandoned, DaemonError, StartError
 from daemon.host.clock import SteadyClock
 from daemon.host.systemd import is_managed, notify, reloading
@@ -175,11 +173,11 @@ class Service:
         authenticator = self._components.endpoints.authenticator
         if authenticator is not None and authenticator.lost_keys():
             log.info("a subscriber's key was taken away; all have to show theirs again")
-            self._tend(Endpoint.renew)
+            self._components.endpoints.drop_all()
 
     def _check_crowd(self) -> None:
         """Report that connections came near the limit of descriptors, and were ended."""
-        crowds = self._components.endpoints.monitor.crowds
+        crowds = self._components.endpoints.door.crowds
         while not crowds.empty():
             count, address = crowds.get()
             whose = f"those of {address}" if address else "those on Unix sockets"
@@ -197,10 +195,6 @@ class Service:
             text = f"the system's clock was set {way} by {abs(step):.1f} s"
             log.warning("%s", text)
             self._components.post("clock_set", text, step_s=round(step, 3))
-
-    def _tend(self, work: Callable[[Endpoint], None]) -> None:
-        self._components.delivery.tend(work)
-        self._components.replay.put(Upkeep(work))
 
     def _read_settings(self) -> None:
         """SIGHUP: apply the changes that a running daemon can apply, and report the others."""

@@ -16,11 +16,11 @@ from running import Daemon, free_port, of_type, stress
 from sounds import write_wav
 from strangers import greeted
 
-from daemon.delivery import endpoint as endpoint_module
+from daemon.delivery import door as door_module
 from daemon.delivery.endpoints import bind
 
 MakeDaemon = Callable[..., Daemon]
-MOST_MEMORY = 400e6  # unbounded, these floods take gigabytes
+MOST_MEMORY = 200e6  # unbounded, these floods take gigabytes
 ROOM = 100  # connections, where a process may have twice as many descriptors
 
 
@@ -138,7 +138,7 @@ def subscribe(peer: socket.socket, topics: list[bytes]) -> None:
 
 
 def test_many_clients_cannot_share_out_a_flood(open_to_tcp: Daemon) -> None:
-    """Each stays below its own limit; together they would need 16 kB x 100 x 50 of memory."""
+    """Each stays below its own limit; together they would need 16 kB x 100 x 60 of memory."""
     with open_to_tcp.client() as client, ExitStack() as stack:
         for number in range(100):
             peer = stack.enter_context(greeted(open_to_tcp.publish))
@@ -153,7 +153,7 @@ def test_many_clients_cannot_share_out_a_flood(open_to_tcp: Daemon) -> None:
 
 def test_who_reads_nothing_is_disconnected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a minute; a second is enough here. Others go on receiving."""
-    monkeypatch.setattr(endpoint_module, "UNREAD_S", float(stress(60)))
+    monkeypatch.setattr(door_module, "UNREAD_S", float(stress(60)))
     with bind("tcp://127.0.0.1:*", "tcp://127.0.0.1:*", False) as endpoints:
         publisher, monitor = endpoints.publisher.socket, endpoints.monitor
         with (

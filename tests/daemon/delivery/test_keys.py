@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
 import stat
@@ -21,8 +20,7 @@ from sounds import write_wav
 from daemon.client import Client, ClientKeys
 from daemon.delivery.authenticator import Authenticator, secure
 from daemon.delivery.connections import ConnectionMonitor
-from daemon.delivery.endpoints import bind
-from daemon.errors import SettingsError, StartError
+from daemon.errors import SettingsError
 from daemon.monitoring.service_thread import Running
 from daemon.protocol.keys import allowed, load_pair, load_server, make_client, make_server
 
@@ -261,24 +259,6 @@ def test_endpoints_that_others_reach_are_refused_without_keys(daemon: MakeDaemon
     listening.options.append("--insecure")
     listening.start()
     assert "anyone" in listening.tail()
-
-
-def test_tcp_where_interfaces_cannot_be_asked_for_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """libzmq would abort the process: a unit's RestrictAddressFamilies is easily too narrow."""
-    real = socket.socket
-
-    def denied(family: int = socket.AF_INET, *rest: int) -> socket.socket:
-        if family == socket.AF_NETLINK:
-            raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
-        return real(family, *rest)
-
-    monkeypatch.setattr("daemon.host.tcp.socket.socket", denied)
-    with pytest.raises(StartError, match="AF_NETLINK to the unit's RestrictAddressFamilies"):
-        bind("tcp://127.0.0.1:*", "tcp://127.0.0.1:*", insecure=False).__enter__()
-    with bind(f"ipc://{tmp_path}/p", f"ipc://{tmp_path}/r", insecure=False):
-        pass
 
 
 def test_by_default_only_loopback_listens(daemon: MakeDaemon) -> None:
