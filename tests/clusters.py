@@ -11,9 +11,10 @@ import os
 import secrets
 import subprocess
 import sys
+from pathlib import Path
 from types import TracebackType
 
-from conftest import ROOT
+ROOT = Path(__file__).resolve().parent.parent
 
 START_S = 120.0
 

@@ -107,6 +107,8 @@ def _remote(source: Place, folder: Folder) -> Iterator[Entry]:
             key = entry.path.decode().removeprefix(f"{source.scheme}://")
             if fnmatch.fnmatchcase(key, source.path):
                 yield entry
+    elif _info(source, source.path.split("/")[0]).type == FileType.NotFound:
+        raise StorageError(f"cannot look at {source}: there is no such bucket")
     else:
         yield Entry(str(source).encode())
 

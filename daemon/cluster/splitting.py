@@ -15,6 +15,7 @@ from tinyast.audio.wav.header import FLOAT, WavHeader, extent, read_header
 from tinyast.audio.windows import WindowPlan
 from tinyast.errors import AudioError
 
+SPARE_S = 0.1  # for the rounding of windows to frames
 SLICE = 64 << 20  # bytes of samples: 12 minutes of CD quality
 
 
@@ -59,14 +60,15 @@ class Cut:
         return [(first, min(first + each, count)) for first in range(0, count, each)]
 
     def span(self, entry: Entry) -> Span | None:
-        """The bytes of a slice, with a window to spare on both sides; None for a whole file."""
+        """The bytes of a slice's windows, and a few more; None for a whole file."""
         if entry.last is None:
             return None
         first, last = entry.first, entry.last
 
         def bytes_of(header: WavHeader) -> tuple[int, int]:
-            begin = max(0.0, (first - 1) * self.hop_s - self.window_s)
-            end = (last + 1) * self.hop_s + self.window_s
+            # A recording's last window is anchored to its end, so begins up to a hop earlier.
+            begin = max(0.0, (first - 1) * self.hop_s)
+            end = (last - 1) * self.hop_s + self.window_s + SPARE_S
             rate, align, start = header.rate, header.block_align, header.data_start
             return start + int(begin * rate) * align, start + int(end * rate) * align
 
