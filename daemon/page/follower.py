@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -65,6 +65,8 @@ class Follower(threading.Thread):
         self.lost = 0  # messages that the daemon no longer had
         self.roots: list[bytes] = []  # the folders that the daemon named
         self.events = Events()  # the rules of its events
+        self.fault: BaseException | None = None  # what ended it
+        self.on_fault: Callable[[], None] = lambda: None  # called by its thread
 
     def stop(self) -> None:
         self._halt.set()
@@ -90,12 +92,17 @@ class Follower(threading.Thread):
         }
 
     def run(self) -> None:
-        while not self._halt.is_set():
-            try:
-                self._follow()
-            except Refused as error:
-                log.error("the daemon at %s: %s", self._connection.replay, error)
-                self._halt.wait(RETRY_S)
+        try:
+            while not self._halt.is_set():
+                try:
+                    self._follow()
+                except Refused as error:
+                    log.error("the daemon at %s: %s", self._connection.replay, error)
+                    self._halt.wait(RETRY_S)
+        except BaseException as error:  # a page that no longer follows would look alive
+            self.fault = error
+            self.on_fault()
+            raise
 
     def _follow(self) -> None:
         where = self._connection

@@ -56,6 +56,11 @@ class _Server(uvicorn.Server):
         if self.started:
             self._started()
 
+    def give_up(self) -> None:
+        """End soon. From any thread."""
+        self._stopping()
+        self.should_exit = True
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._stopping()
         super().handle_exit(sig, frame)
@@ -91,7 +96,7 @@ def serve(
 ) -> None:
     """Serve until SIGTERM or SIGINT, with a store in `folder`; `announce` gets the address.
 
-    Raises SettingsError or StartError.
+    Raises SettingsError or StartError, and whatever ended a follower.
     """
     password = read_password(Path(settings.password_file)) if settings.password_file else None
     check_exposure(settings.host, password is not None)
@@ -109,6 +114,7 @@ def serve(
         config = _config(settings, Page(store, pictures, hub, followers, gate))
         server = _Server(config, lambda: announce(address(settings)), hub.stop)
         for follower in followers:
+            follower.on_fault = server.give_up
             stack.callback(follower.join)
             follower.start()
             stack.callback(follower.stop)
@@ -120,6 +126,8 @@ def serve(
             raise StartError(
                 f"the page cannot listen at {settings.host}:{settings.port}: it is taken"
             )
+        if (fault := next((each.fault for each in followers if each.fault), None)) is not None:
+            raise fault
 
 
 def _config(settings: Settings, page: Page) -> uvicorn.Config:

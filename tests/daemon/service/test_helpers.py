@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import resource
 import signal
 import subprocess
 import sys
@@ -25,6 +27,7 @@ from daemon.service.helper_process import Helper
 from daemon.service.helpers import Helpers
 
 Described = dict[str, Any]
+WINDOWS = 800  # whose messages take more memory than is left
 
 
 def alive(pid: int) -> bool:
@@ -112,6 +115,40 @@ def test_a_page_beside_the_daemon(
 
     with_page.kill()
     until(lambda: not alive(third["pid"]), "ended by the kernel")
+
+
+def test_a_page_without_memory_ends_and_is_started_again(
+    daemon: Callable[..., Daemon], settings: Callable[[str], Path]
+) -> None:
+    """The daemon goes on meanwhile, and the next page has each message once."""
+    port = free_port()
+    file = settings(f"[page]\nport = {port}\n[audio]\nhop = 0.05\n")
+    file.write_text(f"top = 50\n{file.read_text()}")
+    with_page = daemon("--config", str(file)).start()
+    first = running_page(with_page)["pid"]
+    os.kill(first, signal.SIGSTOP)  # so that it takes in all at once
+    write_wav(with_page.folder / "long.wav", seconds=5 + 0.05 * (WINDOWS - 1))
+    assert with_page.ends(1)[0]["windows"] == WINDOWS
+    # Threads have address space in reserve, so that RLIMIT_AS would not keep it from growing.
+    found = re.search(r"VmData:\s+(\d+) kB", Path(f"/proc/{first}/status").read_text())
+    assert found is not None
+    resource.prlimit(first, resource.RLIMIT_DATA, (int(found[1]) * 1024, resource.RLIM_INFINITY))
+    os.kill(first, signal.SIGCONT)
+    (lost,) = of_helpers(with_page, "helper_lost")
+    assert (lost["helper"], lost["code"]) in (("page", "ended"), ("page", "killed"))
+    assert of_helpers(with_page, "helper_back")[0]["helper"] == "page"
+    assert running_page(with_page)["pid"] != first
+    rows = until(lambda: len(found := listed(port)) >= WINDOWS and found, "caught up")
+    assert len(rows) == len({row["id"] for row in rows}) == WINDOWS
+    write_wav(with_page.folder / "after.wav")
+    assert with_page.ends(2)[1]["state"] == "done"
+
+
+def listed(port: int) -> list[Described]:
+    found: list[Described] = httpx.get(
+        f"http://127.0.0.1:{port}/api/v1/predictions", params={"limit": 1000}
+    ).json()
+    return found
 
 
 def test_the_page_ends_with_its_daemon_and_without_its_table(
