@@ -450,7 +450,8 @@ def doctor(
     Exit code 1 if anything fails.
     """
     settings = read_settings(context)
-    from daemon.commands.doctor import FAIL, OK, examine
+    from daemon.commands.checks.check import FAIL, OK
+    from daemon.commands.doctor import examine
 
     failed = False
     for check in examine(settings, config):

@@ -18,9 +18,10 @@ import os
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import zmq
@@ -28,7 +29,14 @@ import zmq
 from daemon.host.tcp import keep_alive
 from daemon.protocol.asking import Asker, milliseconds
 from daemon.protocol.cursor import Cursor
-from daemon.protocol.decoding import Page, ReceivedBeat, ReceivedPicture, read_live, read_page
+from daemon.protocol.decoding import (
+    Page,
+    Position,
+    ReceivedBeat,
+    ReceivedPicture,
+    read_live,
+    read_page,
+)
 from daemon.protocol.decoding import Received as Received  # the messages that a Client yields
 from daemon.protocol.keys import ClientKeys as ClientKeys
 from daemon.protocol.messages import HEARTBEAT_TOPIC, PREFIX, TYPES
@@ -47,6 +55,30 @@ MALFORMED_S = 1.0  # between requests while the answers are malformed
 
 class NoAnswer(Exception):
     """The daemon did not answer in time: it is not running, or not at this endpoint."""
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """Where a daemon is, and the keys that it asks for."""
+
+    publish: str = PUBLISH
+    replay: str = REPLAY
+    keys: ClientKeys | None = None
+
+
+class Newest(NamedTuple):
+    """The newest message of a daemon."""
+
+    node: str
+    position: Position
+
+
+class _Status(msgspec.Struct):
+    """The part of a status reply that names it."""
+
+    node: str
+    journal: str
+    last: dict[str, int]
 
 
 class Client:
@@ -242,6 +274,15 @@ def ask_status(replay: str, keys: ClientKeys | None = None, timeout: float = REP
         return msgspec.json.decode(answer[0])
     finally:
         context.destroy(linger=0)
+
+
+def ask_newest(daemon: Endpoints, timeout: float = REPLY_S) -> Newest:
+    """Where a subscriber starts that wants new messages only. Raises NoAnswer."""
+    try:
+        answer = msgspec.convert(ask_status(daemon.replay, daemon.keys, timeout), _Status)
+    except msgspec.ValidationError as error:
+        raise NoAnswer(f"{daemon.replay} is no daemon of this kind: {error}") from error
+    return Newest(answer.node, Position(max(answer.last.values(), default=0), answer.journal))
 
 
 def seq_before(

@@ -80,6 +80,7 @@ class Mosquitto:
         """`[mqtt]` for this broker."""
         password = self.base / "password"
         password.write_text(PASSWORD + "\n")
+        password.chmod(0o600)
         return {
             "host": "localhost", "port": self.port, "tls": True, "ca_file": f"{self.base}/ca.pem",
             "user": USER, "password_file": str(password), "keepalive": 1,

@@ -13,6 +13,7 @@ import asyncio
 import json
 import logging
 import sys
+from base64 import b64encode
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -54,7 +55,7 @@ async def main(folder: str, data: dict[str, object]) -> None:
     hass.config.skip_pip = True
     hass.config.internal_url = "http://127.0.0.1:8123"
     hass.config.components |= {"http", "file_upload"}  # it needs neither for what happens here
-    hass.http = SimpleNamespace(register_view=lambda view: None)  # images are not looked at here
+    hass.http = SimpleNamespace(register_view=lambda view: None)  # browsers do not look here
     for registry in (area_registry, device_registry, entity_registry, issue_registry):
         await registry.async_load(hass)
     await restore_state.async_load(hass)
@@ -74,7 +75,13 @@ async def main(folder: str, data: dict[str, object]) -> None:
         states = {each.entity_id: each.as_dict() for each in hass.states.async_all()}
         devices = device_registry.async_get(hass).devices.values()
         names = sorted(str(device.name) for device in devices)
-        print(json.dumps({"states": states, "devices": names}, default=str), flush=True)
+        images = {}
+        if (component := hass.data.get("image")) is not None:
+            for each in component.entities:
+                content = await each.async_image()
+                images[each.entity_id] = b64encode(content).decode() if content else None
+        answer = {"states": states, "devices": names, "images": images}
+        print(json.dumps(answer, default=str), flush=True)
     await hass.config_entries.async_unload(entry.entry_id)
     print(json.dumps({"problems": problems}), flush=True)
     await hass.async_stop(force=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
@@ -28,6 +29,7 @@ from daemon.protocol.messages import (
     file_source,
     prediction,
 )
+from daemon.protocol.picture import Picture
 from daemon.protocol.states import (
     Backlog,
     DaemonStatus,
@@ -121,6 +123,14 @@ class Station:
         for message in messages:
             self.delivery.put(Delivery(Record([message], noticed=0.0)))
             self._newest += 1
+
+    def show(self, message: Prediction, png: bytes) -> None:
+        """Publish a prediction with its picture."""
+        picture = Picture(
+            id=message.id, source=message.source, png=b64encode(png).decode(), picture_db=None
+        )
+        self.delivery.put(Delivery(Record([message], noticed=0.0), pictures=(picture,)))
+        self._newest += 1
 
     def beat(self) -> None:
         beat = Heartbeat(

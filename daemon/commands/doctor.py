@@ -16,6 +16,8 @@ import numpy as np
 
 import daemon
 from daemon.client import NoAnswer, ask_status
+from daemon.commands.checks.check import FAIL, OK, WARN, Check
+from daemon.commands.checks.subscribers import check_mqtt, check_notify
 from daemon.commands.doctor_trust import daemon_user, exposures
 from daemon.commands.status import level
 from daemon.delivery.endpoints import bind
@@ -37,19 +39,8 @@ from tinyast.classifier import Classifier
 from tinyast.errors import TinyASTError
 from tinyast.inference.checkpoint import damaged_files
 
-OK, WARN, FAIL = "ok", "warn", "fail"
 LOW_DISK = 200_000_000  # bytes
 INOTIFY = Path("/proc/sys/fs/inotify")
-
-
-@dataclass(frozen=True)
-class Check:
-    """The result of one check. `fix` suggests what to do unless it is ok."""
-
-    name: str
-    state: str  # ok, warn or fail
-    text: str
-    fix: str = ""
 
 
 def examine(settings: Settings, config: Path | None = None) -> Iterator[Check]:
@@ -69,6 +60,10 @@ def examine(settings: Settings, config: Path | None = None) -> Iterator[Check]:
     yield check_endpoints(settings, running)
     if settings.metrics:
         yield check_metrics(settings, running)
+    if settings.mqtt is not None:
+        yield from check_mqtt(settings.mqtt)
+    for number, rule in enumerate(settings.notify, 1):
+        yield from check_notify(rule, number)
 
 
 def package_clash() -> Check:

@@ -50,10 +50,11 @@ def mqtt(
     `tinyastd run` does this in a process beside the daemon.
     """
     settings = read_settings(context)
+    from daemon.client import Endpoints
     from daemon.commands.nearby import with_endpoints
     from daemon.host.parent import report_ready
     from daemon.monitoring import logging as logs
-    from daemon.mqtt.bridge import Bridge, Daemon
+    from daemon.mqtt.bridge import Bridge
     from daemon.settings.subscribers import Mqtt
 
     logs.configure(settings.log)
@@ -61,7 +62,7 @@ def mqtt(
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     table = msgspec.structs.replace(settings.mqtt or Mqtt(), **given)
     keys = client_keys(server_key, own_key) or kept_keys(settings, "mqtt", "`mqtt`")
-    daemon = Daemon(settings.publish, settings.replay, keys)
+    daemon = Endpoints(settings.publish, settings.replay, keys)
     bridge = Bridge(table, daemon, settings.state_path, since)
     try:
         if clear:

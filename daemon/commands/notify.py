@@ -50,6 +50,7 @@ def notify(
     does this in a process beside the daemon.
     """
     settings = read_settings(context)
+    from daemon.client import Endpoints
     from daemon.commands.nearby import with_endpoints
     from daemon.host.parent import report_ready, report_trouble
     from daemon.monitoring import logging as logs
@@ -64,9 +65,8 @@ def notify(
         raise typer.Exit(_test(tables))
     settings = with_endpoints(settings)
     keys = client_keys(server_key, own_key) or kept_keys(settings, "notify", "`notify`")
-    notifier = Notifier(
-        tables, settings.publish, settings.replay, keys, Path(settings.state_path), report_trouble
-    )
+    daemon = Endpoints(settings.publish, settings.replay, keys)
+    notifier = Notifier(tables, daemon, Path(settings.state_path), report_trouble)
     try:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: notifier.stop())

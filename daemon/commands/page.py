@@ -20,8 +20,7 @@ from daemon.commands.options import (
 from daemon.errors import SettingsError
 
 if TYPE_CHECKING:
-    from daemon.client import ClientKeys
-    from daemon.page.follower import Connection
+    from daemon.client import ClientKeys, Endpoints
     from daemon.settings.schema import Page, Settings
 
 
@@ -119,17 +118,17 @@ def _table(settings: Settings, options: dict[str, object]) -> Page:
     return msgspec.structs.replace(settings.page or Page(), **chosen)
 
 
-def _connections(table: Page, settings: Settings) -> list[Connection]:
+def _connections(table: Page, settings: Settings) -> list[Endpoints]:
     """Raises SettingsError."""
+    from daemon.client import Endpoints
     from daemon.commands.nearby import check_allowed, with_endpoints
-    from daemon.page.follower import Connection
 
     for place in table.connect:
         check_allowed(*place.split(","))
     if not table.connect:
         settings = with_endpoints(settings)
         keys = _own_keys(table, settings)
-        return [Connection(settings.publish, settings.replay, keys)]
+        return [Endpoints(settings.publish, settings.replay, keys)]
     servers, own = table.server_keys, table.own_key
     if servers and (len(servers) != len(table.connect) or not own):
         raise SettingsError(
@@ -144,7 +143,7 @@ def _connections(table: Page, settings: Settings) -> list[Connection]:
                 f"--connect is PUBLISH,REPLAY such as tcp://a:5755,tcp://a:5756, not {place!r}"
             )
         keys = _load(servers[number], own) if servers and servers[number] != NO_KEYS else None
-        connections.append(Connection(publish, replay, keys))
+        connections.append(Endpoints(publish, replay, keys))
     return connections
 
 

@@ -8,13 +8,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-from msgspec import Struct
-
-from daemon.client import Client, ClientKeys, NoAnswer, ask_status
+from daemon.client import Client, Endpoints, Newest, NoAnswer, ask_newest
 from daemon.errors import StartError
 from daemon.mqtt import topics
 from daemon.mqtt.broker import Broker, BrokerAway, BrokerRefuses, check
@@ -33,23 +29,6 @@ PICTURES = 16  # that wait; the broker gets the newest of each source
 CLEAR_S = 10.0  # for the broker to acknowledge what `clear` sends
 
 
-class _Status(Struct):
-    """The part of a status reply that a start needs."""
-
-    node: str
-    journal: str
-    last: dict[str, int]
-
-
-@dataclass(frozen=True)
-class Daemon:
-    """Where the daemon is."""
-
-    publish: str
-    replay: str
-    keys: ClientKeys | None = None
-
-
 class Bridge:
     """From one daemon to one broker. `since`: begin after this seq, even if it was sent before.
 
@@ -57,7 +36,7 @@ class Bridge:
     """
 
     def __init__(
-        self, settings: Mqtt, daemon: Daemon, state: Path, since: int | None = None
+        self, settings: Mqtt, daemon: Endpoints, state: Path, since: int | None = None
     ) -> None:
         check(settings)
         self._settings, self._daemon, self._since = settings, daemon, since
@@ -140,13 +119,13 @@ class Bridge:
         """The daemon's node, and where to go on; None if stopped before a daemon answers."""
         waiting = False
         while not self._halt.is_set():
-            status = self._ask()
-            node = self._memory.node if status is None else status.node
+            newest = self._ask()
+            node = self._memory.node if newest is None else newest.node
             at = self._memory.position
             if self._since is not None:
                 at, self._since = Position(self._since, None), None
-            elif at is None and status is not None:  # the first start: with new messages
-                at = Position(max(status.last.values(), default=0), status.journal)
+            elif at is None and newest is not None:  # the first start: with new messages
+                at = newest.position
             if node is not None and at is not None:
                 self._memory.begin(node, at)
                 return node, at
@@ -156,9 +135,8 @@ class Bridge:
             self._halt.wait(WAIT_S)
         return None
 
-    def _ask(self) -> _Status | None:
+    def _ask(self) -> Newest | None:
         try:
-            answer = ask_status(self._daemon.replay, self._daemon.keys, ANSWER_S)
-            return msgspec.convert(answer, _Status)
-        except (NoAnswer, msgspec.ValidationError):
+            return ask_newest(self._daemon, ANSWER_S)
+        except NoAnswer:
             return None

@@ -15,7 +15,7 @@ from daemon.mqtt.broker import Broker, BrokerAway
 from daemon.mqtt.discovery import descriptions
 from daemon.mqtt.memory import Memory
 from daemon.mqtt.outbox import Outbox
-from daemon.mqtt.states import States
+from daemon.mqtt.states import States, named
 from daemon.protocol.decoding import Head, Received
 from daemon.settings.subscribers import Mqtt
 
@@ -40,6 +40,8 @@ class Session:
         labels = () if entities is None else entities.labels
         self._states = States(node, labels, memory.learnt)
         self._published: dict[str, bytes] = {}  # retained by the broker so far
+        self._described: list[tuple[str, str, bool]] | None = None  # sources of `_entities`
+        self._entities: dict[str, bytes] = {}
         self._updated_at = 0.0  # time.monotonic() of the last update of states
 
     def run(self, halt: threading.Event) -> None:
@@ -109,11 +111,20 @@ class Session:
 
     def _wanted_states(self) -> dict[str, bytes]:
         wanted = dict(self._states.retained())
-        if self._settings.home_assistant is not None:
-            events = any(map(_concerns_events, self._settings.topics))
-            wanted |= descriptions(self._settings.home_assistant, self._states, events)
+        wanted |= self._descriptions()
         alive = b"offline" if self._client.silent else b"online"
         return wanted | {topics.availability(self._node): alive}
+
+    def _descriptions(self) -> dict[str, bytes]:
+        """Of all entities, for Home Assistant; made again if there are other ones."""
+        if self._settings.home_assistant is None:
+            return {}
+        sources = [(*named(each), self._states.pictured(each)) for each in self._states.sources]
+        if sources != self._described:
+            events = any(map(_concerns_events, self._settings.topics))
+            self._entities = descriptions(self._settings.home_assistant, self._states, events)
+            self._described = sources
+        return self._entities
 
     def _retain(self, topic: str, content: bytes) -> None:
         if self._published.get(topic) != content:

@@ -9,9 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
-from msgspec import Struct
 
-from daemon.client import Client, ClientKeys, NoAnswer, ask_status
+from daemon.client import Client, Endpoints, NoAnswer, ask_newest
 from daemon.errors import SettingsError
 from daemon.host.keeping import CannotKeep, Keeping
 from daemon.host.locks import Lock
@@ -32,13 +31,6 @@ ANSWER_S = 2.0  # for a daemon on this machine to answer
 PICTURES = 64  # that wait for the messages about their windows
 
 
-class _Status(Struct):
-    """The part of a status reply that a first start needs."""
-
-    journal: str
-    last: dict[str, int]
-
-
 class Notifier:
     """From one daemon to the services of all rules.
 
@@ -49,14 +41,11 @@ class Notifier:
     def __init__(
         self,
         tables: Sequence[Notify],
-        publish: str,
-        replay: str,
-        keys: ClientKeys | None,
+        daemon: Endpoints,
         state: Path,
         report: Callable[[str], None],
     ) -> None:
-        self._publish, self._replay, self._keys = publish, replay, keys
-        self._report = report
+        self._daemon, self._report = daemon, report
         self.rules = [Rule(table, number) for number, table in enumerate(tables, 1)]
         names = [rule.name for rule in self.rules]
         if len(set(names)) < len(names):
@@ -91,7 +80,7 @@ class Notifier:
             try:
                 self._follow(at)
             except Refused as error:
-                log.error("the daemon at %s: %s", self._replay, error)
+                log.error("the daemon at %s: %s", self._daemon.replay, error)
                 self._halt.wait(RETRY_S)
 
     def _begin(self) -> Position | None:
@@ -99,22 +88,21 @@ class Notifier:
         waiting = False
         while self._position is None and not self._halt.is_set():
             try:
-                answer = ask_status(self._replay, self._keys, ANSWER_S)
-                status = msgspec.convert(answer, _Status)
-                self._position = Position(max(status.last.values(), default=0), status.journal)
+                self._position = ask_newest(self._daemon, ANSWER_S).position
                 self._keep()
                 log.info("the first start: begins after message %d", self._position.seq)
-            except (NoAnswer, msgspec.ValidationError):
+            except NoAnswer:
                 if not waiting:
-                    log.warning("no daemon answers at %s yet; waiting for one", self._replay)
+                    log.warning("no daemon answers at %s yet; waiting for one", self._daemon.replay)
                     waiting = True
                 self._halt.wait(RETRY_S)
         return self._position
 
     def _follow(self, at: Position) -> None:
+        place = self._daemon
         with Client(
-            self._publish, self._replay, since=at.seq, journal=at.journal, last_id=at.id,
-            keys=self._keys, pictures=PICTURES,
+            place.publish, place.replay, since=at.seq, journal=at.journal, last_id=at.id,
+            keys=place.keys, pictures=PICTURES,
         ) as client:  # fmt: skip
             while not self._halt.is_set():
                 received, taken = client.receive(WAIT_S), 0

@@ -59,6 +59,7 @@ class Service:
         # Without the query, which may hold secrets too.
         shown: object = service.url(privacy=True)  # type: ignore[no-untyped-call]
         self.name = str(shown).partition("?")[0]
+        self.address = _address(service)
         self.takes_files = bool(getattr(service, "attachment_support", False))
 
     def send(self, title: str, text: str, attachments: Sequence[Attachment] = ()) -> str | None:
@@ -80,6 +81,18 @@ class Service:
             except TypeError as error:  # Apprise: an empty message, or an address it cannot use
                 return str(error)
         return None if done else "; ".join(with_reasons.texts) or "the service did not take it"
+
+
+def _address(service: apprise.NotifyBase) -> tuple[str, int] | None:
+    """Host and port of a service that a person runs; None for those with addresses of their own."""
+    if service.protocol == "mailto":
+        host = getattr(service, "smtp_host", None)
+        usual = 587 if service.secure else 25
+    elif service.protocol in ("json", "form", "xml"):
+        host, usual = service.host, 443 if service.secure else 80
+    else:
+        return None
+    return (str(host), int(service.port or usual)) if host else None
 
 
 def services(settings: Notify, rule: str) -> list[Service]:

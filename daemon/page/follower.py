@@ -7,11 +7,10 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
 import msgspec
 
-from daemon.client import PUBLISH, REPLAY, Client, ClientKeys, NoAnswer
+from daemon.client import Client, Endpoints, NoAnswer
 from daemon.page.store.pictures import Pictures
 from daemon.page.store.writer import Store, known
 from daemon.page.web.live import Hub
@@ -30,15 +29,6 @@ RETRY_S = 2.0  # after a failure
 PICTURES = 1_000  # that wait to be stored
 
 
-@dataclass(frozen=True)
-class Connection:
-    """Where a daemon is."""
-
-    publish: str = PUBLISH
-    replay: str = REPLAY
-    keys: ClientKeys | None = None
-
-
 class _Status(msgspec.Struct):
     """The part of a status reply that the page uses."""
 
@@ -50,7 +40,7 @@ class _Status(msgspec.Struct):
 class Follower(threading.Thread):
     """One daemon. After a restart of the page it goes on where the store ends."""
 
-    def __init__(self, connection: Connection, store: Store, pictures: Pictures, hub: Hub) -> None:
+    def __init__(self, connection: Endpoints, store: Store, pictures: Pictures, hub: Hub) -> None:
         super().__init__(name=f"follow {connection.publish}")
         self._connection, self._store, self._hub = connection, store, hub
         self._pictures = pictures

@@ -16,13 +16,14 @@ from urllib.parse import urlsplit
 
 import uvicorn
 
+from daemon.client import Endpoints
 from daemon.errors import SettingsError, StartError
-from daemon.page.follower import Connection, Follower
+from daemon.page.follower import Follower
 from daemon.page.store.pictures import Pictures
 from daemon.page.store.writer import Limits, Store
 from daemon.page.web.access import Gate, check_exposure, read_password, token_digest
 from daemon.page.web.app import Page, build
-from daemon.page.web.connection import Connection as WebConnection
+from daemon.page.web.connection import Connection
 from daemon.page.web.live import Hub
 from daemon.settings.schema import Page as Settings
 
@@ -91,7 +92,7 @@ def back_up(folder: Path, copy: Path) -> None:
 def serve(
     settings: Settings,
     folder: Path,
-    connections: Sequence[Connection],
+    connections: Sequence[Endpoints],
     announce: Callable[[str], None],
 ) -> None:
     """Serve until SIGTERM or SIGINT, with a store in `folder`; `announce` gets the address.
@@ -137,7 +138,7 @@ def _config(settings: Settings, page: Page) -> uvicorn.Config:
         port=settings.port,
         ssl_certfile=settings.tls_cert or None,
         ssl_keyfile=settings.tls_key or None,
-        http=WebConnection,
+        http=Connection,
         timeout_keep_alive=IDLE_S,
         timeout_graceful_shutdown=STOP_S,
         h11_max_incomplete_event_size=16_384,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from base64 import b64decode
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,7 @@ def home(broker: Mosquitto, subscriber: Subscriber, tmp_path: Path) -> Iterator[
     made.kill()
 
 
-DOG = "binary_sensor.tinyast_test_mic_back_porch_{}_sounding_dog"
+PICTURE = b"\x89PNG\r\n\x1a\n made by hand"
 
 
 def test_home_assistant_takes_every_entity(
@@ -143,6 +144,14 @@ def test_home_assistant_takes_every_entity(
     )
     assert gap["state"] == "2026-01-01T00:00:00+00:00"
     assert gap["attributes"]["duration_s"] == 2.5
+    station.show(predictions(1, first=1)[0], PICTURE)
+    shown = beat_until(station, lambda: home.look()["images"], "an image")
+    ((entity, image),) = beat_until(
+        station, lambda: all((found := home.look()["images"]).values()) and found, "the picture"
+    ).items()
+    assert b64decode(image) == PICTURE
+    assert list(shown) == [entity]
+    assert named("in Last picture")["state"] != "unknown"
     station.say([event("end", "dog", 1)])
     beat_until(station, lambda: named("Back porch Dog")["state"] == "off", "off")
     assert named("Back porch Sound")["attributes"]["event_type"] == "end"
@@ -151,7 +160,7 @@ def test_home_assistant_takes_every_entity(
     beat_until(station, lambda: home.look()["devices"] == ["in", "tinyast test"], "removed")
     assert not [each for each in states() if "porch" in each]
     station.sources = [FOLDER, LISTENING]
-    beat_until(station, lambda: len(states()) >= 13, "back")
+    beat_until(station, lambda: len(states()) >= 14, "back")
     assert bridge.stop() == 0
     beat_until(station, lambda: named("tinyast test Connected")["state"] == "off", "offline")
     assert named("in Last sound")["state"] == "unavailable"
