@@ -34,7 +34,9 @@ class Peer:
 PEERS = (
     Peer("tinyast", ("tinyast",)),
     Peer("tinyast, int8", ("tinyast", "--engine", "int8")),
+    Peer("tinyast, fine model", ("tinyast", "--checkpoint", "esc50-fine")),
     Peer("YAMNet on LiteRT", ("yamnet",), "pip install -e '.[peers]'"),
+    Peer("YAMNet on LiteRT, overlap", ("yamnet", "--overlap"), "pip install -e '.[peers]'"),
     Peer("PANNs MobileNetV2, layer sizes", ("mobilenetv2",), "pip install -e '.[train]'"),
     Peer("PANNs Cnn14, layer sizes", ("cnn14",), "pip install -e '.[train]'"),
     Peer("Hugging Face AST pipeline", ("ast",), "pip install -e '.[train]'", slow=True),
@@ -75,7 +77,7 @@ def started(peer: Peer, wav: Path, bed: Bed, yamnet: Path, core: int) -> Iterato
             yield f"no model at {yamnet}; name it with --yamnet"
             return
         command += ["--yamnet", str(yamnet)]
-    if peer.words[0] == "tinyast" and bed.checkpoint is not None:
+    if peer.words[0] == US and "--checkpoint" not in peer.words and bed.checkpoint is not None:
         command += ["--checkpoint", str(bed.checkpoint)]
     begin = time.perf_counter()
     with subprocess.Popen(
