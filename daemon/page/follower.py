@@ -12,7 +12,8 @@ import msgspec
 
 from daemon.client import Client, Endpoints, NoAnswer
 from daemon.page.store.pictures import Pictures
-from daemon.page.store.writer import Store, known
+from daemon.page.store.units import known
+from daemon.page.store.writer import Store
 from daemon.page.web.live import Hub
 from daemon.protocol.decoding import Received, Refused
 from daemon.protocol.messages import Message, Prediction, Status

@@ -20,7 +20,8 @@ from daemon.client import Endpoints
 from daemon.errors import SettingsError, StartError
 from daemon.page.follower import Follower
 from daemon.page.store.pictures import Pictures
-from daemon.page.store.writer import Limits, Store
+from daemon.page.store.pruning import Limits
+from daemon.page.store.writer import Store
 from daemon.page.web.access import Gate, check_exposure, read_password, token_digest
 from daemon.page.web.app import Page, build
 from daemon.page.web.connection import Connection

@@ -6,7 +6,7 @@ import sqlite3
 
 from msgspec import Struct
 
-from daemon.page.store.writer import MILLION
+from daemon.page.store.units import MILLION
 
 FEW_FILES = 1_000  # up to which the rows of a text are found through its files
 

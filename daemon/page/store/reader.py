@@ -16,7 +16,7 @@ from daemon.page.store.filter import Filter, numbers_of
 from daemon.page.store.recordings import count, recordings
 from daemon.page.store.reviewing import Reviewed, next_numbers, reviewed
 from daemon.page.store.thresholds import Thresholds, thresholds
-from daemon.page.store.writer import MILLION, MINUTE_MS, QUARTER_MS, TOP
+from daemon.page.store.units import MILLION, MINUTE_MS, QUARTER_MS, TOP
 from daemon.settings.schema import Decision, Events
 from daemon.tables.annotations import Recording
 

@@ -10,7 +10,7 @@ from itertools import groupby
 from msgspec.structs import replace
 
 from daemon.page.store.filter import Filter
-from daemon.page.store.writer import MILLION, TOP
+from daemon.page.store.units import MILLION, TOP
 from daemon.tables.annotations import Detection, Recording, joined
 
 OTHERS = 2  # alternatives beside a label

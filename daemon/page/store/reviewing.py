@@ -11,7 +11,7 @@ from math import log
 from msgspec import Struct
 
 from daemon.page.store.filter import Filter
-from daemon.page.store.writer import MILLION
+from daemon.page.store.units import MILLION
 
 POOL = 5_000  # the newest predictions without a review, among which the next ones are chosen
 

@@ -10,7 +10,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from daemon.page.store.writer import MILLION
+from daemon.page.store.units import MILLION
 from daemon.protocol.events import Heard, Rules, Tracker
 from daemon.settings.schema import Events
 

@@ -12,8 +12,9 @@ import pytest
 from running import stress
 
 from daemon.page.store.filter import Filter
+from daemon.page.store.pruning import Limits
 from daemon.page.store.reader import Reader
-from daemon.page.store.writer import Limits, Store
+from daemon.page.store.writer import Store
 from scripts.benchmark.stored import DAYS, fill
 
 PREDICTIONS = stress(1_000_000, 20_000)

@@ -15,9 +15,10 @@ import pytest
 from daemon.errors import StartError
 from daemon.page import reviews
 from daemon.page.store.filter import Filter
+from daemon.page.store.pruning import Limits
 from daemon.page.store.reader import Reader, Row, hours_of
 from daemon.page.store.schema import FILE, VERSION
-from daemon.page.store.writer import Limits, Store
+from daemon.page.store.writer import Store
 from daemon.protocol.decoding import Head, Received
 from daemon.protocol.messages import (
     Envelope,
