@@ -481,7 +481,8 @@ def main() -> None:
             print(text, flush=True)  # for the daemon to log and publish
         else:
             print(f"tinyastd: {text}", file=sys.stderr)
-        sys.exit(error.exit_code if isinstance(error, DaemonError) else 1)
+        # The others are about a checkpoint or clips that the command line or the settings name.
+        sys.exit(error.exit_code if isinstance(error, DaemonError) else SettingsError.exit_code)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import msgspec
 import zmq
 
-from daemon.host.tcp import keep_alive
+from daemon.host.tcp import check_endpoint_form, keep_alive
 from daemon.protocol.asking import Asker, milliseconds
 from daemon.protocol.cursor import Cursor
 from daemon.protocol.decoding import (
@@ -107,6 +107,8 @@ class Client:
         last_id: str | None = None,
         pictures: int = 0,
     ) -> None:
+        for name, endpoint in (("publish", publish), ("replay", replay)):
+            check_endpoint_form(name, endpoint)
         self._keys = keys
         self._publish_endpoint, self._replay_endpoint = publish, replay
         self._topics = tuple(topics)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 
 # errno values that are about the file itself. Any other means a problem of the system that may
 # pass, such as a network that is down, a full disk or too many open files: the daemon tries again.
@@ -15,6 +16,21 @@ _OWN_FAULTS = GONE | FORBIDDEN | {errno.EISDIR, errno.EINVAL, errno.EFBIG, errno
 def is_passing(error: OSError) -> bool:
     """Whether what failed with `error` may succeed later without any change to the file."""
     return error.errno not in _OWN_FAULTS
+
+
+def words_for(error: OSError, path: str | os.PathLike[str]) -> str:
+    """What is wrong with `path`, which was to be written or made, and how to put it right."""
+    folder = os.path.dirname(os.path.abspath(path))
+    match error.errno:
+        case errno.ENOENT if not os.path.isdir(folder):
+            return f"there is no folder {folder}; make it, or name another"
+        case errno.EISDIR:
+            return "it is a folder; name a file"
+        case errno.EEXIST | errno.ENOTDIR:
+            return "it is a file, or lies below one; name a folder"
+        case errno.EACCES | errno.EPERM | errno.EROFS:
+            return f"this user may not write there ({error.strerror}); name another place"
+    return error.strerror or str(error)
 
 
 class DaemonError(Exception):

@@ -66,7 +66,10 @@ def mqtt(
     bridge = Bridge(table, daemon, settings.state_path, since)
     try:
         if clear:
-            typer.echo(f"removed {bridge.clear()} topics from the broker at {table.place}")
+            if removed := bridge.clear():
+                typer.echo(f"removed {removed} topics from the broker at {table.place}")
+            else:
+                typer.echo(f"nothing was sent to a broker from the state {settings.state_path}")
             return
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: bridge.stop())

@@ -15,7 +15,7 @@ from daemon.delivery.connections import ConnectionMonitor
 from daemon.delivery.door import Door
 from daemon.delivery.endpoint import Endpoint, ipc_lock
 from daemon.errors import SettingsError
-from daemon.host.tcp import is_loopback
+from daemon.host.tcp import check_endpoint_form, is_loopback
 from daemon.monitoring.service_thread import Running
 from daemon.protocol.keys import ServerKeys
 
@@ -91,15 +91,7 @@ def _open(stack: ExitStack, endpoint: Endpoint) -> Endpoint:
 
 def check_endpoint(name: str, endpoint: str, open_to_all: bool) -> None:
     """Raise SettingsError for an endpoint that cannot be bound, or that strangers could reach."""
-    scheme, _, address = endpoint.partition("://")
-    if scheme == "ipc" and address:
-        return
-    host, _, port = address.rpartition(":")
-    if scheme != "tcp" or not host or not (port == "*" or port.isdigit()):
-        raise SettingsError(
-            f"`{name}` is `{endpoint}`; an endpoint looks like tcp://127.0.0.1:5755 or "
-            "ipc:///run/tinyast/publish"
-        )
+    check_endpoint_form(name, endpoint)
     if not open_to_all and not _stays_here(endpoint):
         raise SettingsError(
             f"`{name}` is `{endpoint}`, which anyone on other machines could read; make keys with "

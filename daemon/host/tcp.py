@@ -9,6 +9,10 @@ from pathlib import Path
 
 import zmq
 
+from daemon.errors import SettingsError
+
+HIGHEST_PORT = 65_535
+
 
 def is_loopback(host: str) -> bool:
     """Whether the address `host`, with or without [], is reachable only from this machine."""
@@ -20,16 +24,34 @@ def is_loopback(host: str) -> bool:
         return False  # *, a name or an interface
 
 
+def check_endpoint_form(name: str, endpoint: str) -> None:
+    """Raise SettingsError if `endpoint`, of the setting `name`, has not the form of one."""
+    scheme, _, address = endpoint.partition("://")
+    if scheme == "ipc" and address:
+        return
+    host, _, port = address.rpartition(":")
+    number = int(port) if port.isascii() and port.isdigit() else -1
+    if scheme == "tcp" and host and (port == "*" or 0 <= number <= HIGHEST_PORT):
+        return
+    if scheme == "tcp" and host and number > HIGHEST_PORT:
+        raise SettingsError(f"`{name}` is `{endpoint}`; a port is at most {HIGHEST_PORT}")
+    raise SettingsError(
+        f"`{name}` is `{endpoint}`; an endpoint looks like tcp://127.0.0.1:5755 or "
+        "ipc:///run/tinyast/publish"
+    )
+
+
 def holder_of_port(port: int) -> str:
     """The process that listens on a TCP port, in words (Linux; elsewhere just «a process»)."""
     inodes = _listening_inodes(port)
     for pid in filter(str.isdigit, os.listdir("/proc") if inodes else []):
         try:
-            for fd in os.scandir(f"/proc/{pid}/fd"):
-                if os.readlink(fd.path) in inodes:
-                    words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-                    command = b" ".join(words).decode("utf-8", "replace").strip()
-                    return f"process {pid} ({command[:80]})"
+            with os.scandir(f"/proc/{pid}/fd") as fds:
+                holds = any(os.readlink(fd.path) in inodes for fd in fds)
+            if holds:
+                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+                command = b" ".join(words).decode("utf-8", "replace").strip()
+                return f"process {pid} ({command[:80]})"
         except OSError:
             continue  # it ended, or belongs to another user
     return "another process"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from daemon.errors import JournalError, SettingsError
+from daemon.errors import JournalError, SettingsError, words_for
 from daemon.host.files import give_to_owner_of
 from daemon.host.locks import Lock, lock_path
 from daemon.journal.files import journal_path, put_aside
@@ -30,6 +30,9 @@ def backup(state: Path, target: Path) -> int:
         return _newest(copy, journal_path(state))
 
 
+_NAME_A_COPY = "name a file that `tinyastd backup` wrote"
+
+
 def restore(source: Path, state: Path) -> tuple[int, Path | None]:
     """Replace the journal in `state` by the copy `source`.
 
@@ -38,12 +41,12 @@ def restore(source: Path, state: Path) -> tuple[int, Path | None]:
     messages; subscribers then read it from its start. Raises StartError if a daemon runs,
     JournalError if `source` is not a complete journal or is newer than this daemon supports.
     """
-    if not source.exists():
-        raise JournalError(f"there is no file {source}; name one that `tinyastd backup` wrote")
+    if not source.is_file():
+        raise JournalError(f"there is no file {source}; {_NAME_A_COPY}")
     try:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise SettingsError(f"cannot make {state}: {error.strerror}") from error
+        raise SettingsError(f"cannot make {state}: {words_for(error, state)}") from error
     lock = Lock(lock_path(state), f"the state directory {state}")
     try:
         path = journal_path(state)
@@ -78,8 +81,10 @@ def _copied(source: Path, target: Path) -> Iterator[sqlite3.Connection]:
             os.fsync(written.fileno())
         os.rename(part, target)
     except OSError as error:
-        raise SettingsError(f"cannot write {target}: {error.strerror}") from error
+        raise SettingsError(f"cannot write {target}: {words_for(error, target)}") from error
     except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
+            raise JournalError(f"{source} is no journal; {_NAME_A_COPY}") from error
         raise JournalError(f"{source} cannot be copied to {target}: {error}") from error
     finally:
         for name in (part, part.with_name(part.name + "-journal")):

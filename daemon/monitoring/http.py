@@ -17,7 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, BinaryIO, cast
 
 from daemon.errors import SettingsError, StartError
-from daemon.host.tcp import holder_of_port, is_loopback
+from daemon.host.tcp import HIGHEST_PORT, holder_of_port, is_loopback
 from daemon.monitoring.metrics import Tally
 from daemon.monitoring.prometheus import TEXT, exposition
 from daemon.monitoring.service_thread import ServiceThread
@@ -38,7 +38,7 @@ NO_DESCRIPTOR_S = 0.1  # between attempts to accept while the process has no fre
 def parse_address(text: str, open_to_all: bool) -> tuple[str, int]:
     """`HOST:PORT` of the setting `metrics`. Raises SettingsError for what strangers could reach."""
     host, _, port = text.rpartition(":")
-    if not host or not port.isdigit():
+    if not host or not (port.isascii() and port.isdigit()) or int(port) > HIGHEST_PORT:
         raise SettingsError(f"`metrics` is `{text}`; an address looks like 127.0.0.1:9755")
     if not is_loopback(host) and not open_to_all:
         raise SettingsError(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import secrets
 import signal
 import socket
+import ssl
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -18,6 +20,7 @@ import uvicorn
 
 from daemon.client import Endpoints
 from daemon.errors import SettingsError, StartError
+from daemon.host.tcp import holder_of_port
 from daemon.page.follower import Follower
 from daemon.page.store.pictures import Pictures
 from daemon.page.store.pruning import Limits
@@ -69,7 +72,12 @@ class _Server(uvicorn.Server):
 
 
 def make_token(folder: Path, name: str) -> str:
-    """A new token for a program, which replaces an earlier one of that name."""
+    """A new token for a program, which replaces an earlier one of that name.
+
+    Raises SettingsError for an empty name.
+    """
+    if not name.strip():
+        raise SettingsError("--token needs a name for the program, such as --token grafana")
     token = secrets.token_urlsafe(32)
     store = Store(folder)
     try:
@@ -104,6 +112,13 @@ def serve(
     check_exposure(settings.host, password is not None)
     if bool(settings.tls_cert) != bool(settings.tls_key):
         raise SettingsError("--tls-cert and --tls-key go together")
+    if settings.public_url and urlsplit(settings.public_url).scheme not in ("http", "https"):
+        raise SettingsError(
+            f"`public_url` is {settings.public_url!r}; an address in browsers begins with https:// "
+            "or http://"
+        )
+    _check_certificate(settings)
+    _check_free(settings)
     os.nice(NICE)
     hosts = {settings.host.strip("[]"), urlsplit(settings.public_url).hostname or ""} - {""}
     with ExitStack() as stack:
@@ -126,10 +141,49 @@ def serve(
         server.run()
         if not server.started:
             raise StartError(
-                f"the page cannot listen at {settings.host}:{settings.port}: it is taken"
+                f"the page cannot listen at {settings.host}:{settings.port}; see the log line "
+                "before this, or name another with --host and --port"
             )
         if (fault := next((each.fault for each in followers if each.fault), None)) is not None:
             raise fault
+
+
+def _check_certificate(settings: Settings) -> None:
+    """Raise SettingsError if the certificate and its key cannot be used."""
+    if not settings.tls_cert:
+        return
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
+            settings.tls_cert, settings.tls_key
+        )
+    except ssl.SSLError as error:
+        raise SettingsError(
+            f"{settings.tls_cert} and {settings.tls_key} are no certificate and key (PEM) that "
+            f"belong together ({error.reason or error})"
+        ) from error
+    except OSError as error:
+        raise SettingsError(
+            f"the certificate {settings.tls_cert} or its key {settings.tls_key} cannot be read: "
+            f"{error.strerror}"
+        ) from error
+
+
+def _check_free(settings: Settings) -> None:
+    """Raise StartError if the address cannot be listened at; uvicorn would only log why."""
+    host, port = settings.host.strip("[]"), settings.port
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, place = found[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(place)
+    except OSError as error:
+        words = f"{error.strerror}"
+        if error.errno == errno.EADDRINUSE:
+            words = f"it is in use by {holder_of_port(port)}"
+        raise StartError(
+            f"the page cannot listen at {host}:{port}: {words}; name another with --host and --port"
+        ) from error
 
 
 def _config(settings: Settings, page: Page) -> uvicorn.Config:

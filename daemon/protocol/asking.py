@@ -8,6 +8,7 @@ import time
 import msgspec
 import zmq
 
+from daemon.host.tcp import check_endpoint_form
 from daemon.protocol.keys import ClientKeys
 from daemon.protocol.replay import PageRequest, StatusRequest
 
@@ -18,6 +19,8 @@ class Asker:
     def __init__(
         self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, keys: ClientKeys | None
     ) -> None:
+        """Raises SettingsError if `endpoint` is none."""
+        check_endpoint_form("replay", endpoint)
         self._context, self._endpoint, self._keys = context, endpoint, keys
         self._socket = self._connect()
         self._asked_at: float | None = None  # time.monotonic() of the question that is open

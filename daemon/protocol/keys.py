@@ -16,7 +16,7 @@ from pathlib import Path
 import zmq
 import zmq.auth
 
-from daemon.errors import SettingsError, StartError, is_passing
+from daemon.errors import SettingsError, StartError, is_passing, words_for
 from daemon.host.files import give_to_owner_of
 from daemon.host.trust import check_private_tree
 
@@ -89,7 +89,7 @@ def _make(folder: Path, name: str) -> None:
         for file in zmq.auth.create_certificates(folder, name):
             _hand_over(folder, Path(file))
     except OSError as error:
-        raise SettingsError(f"cannot write keys to {folder}: {error.strerror}") from error
+        raise SettingsError(f"cannot write keys to {folder}: {words_for(error, folder)}") from error
     finally:
         os.umask(before)
 
@@ -138,7 +138,7 @@ def load_pair(file: Path) -> tuple[bytes, bytes]:
     except (OSError, ValueError) as error:
         _raise_if_passing(file, error)
         raise SettingsError(
-            f"cannot read the key {file}: {error}; make it with `tinyastd keygen`"
+            f"cannot read the key {file}: {_words(error)}; make it with `tinyastd keygen`"
         ) from error
     if secret is None:
         raise SettingsError(f"{file} holds no secret key; name the file that ends in key_secret")
@@ -152,6 +152,12 @@ def _certificate(file: Path) -> tuple[bytes, bytes | None]:
     if not stat.S_ISREG(file.stat().st_mode):
         raise ValueError("it is no regular file")
     return zmq.auth.load_certificate(file)
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return "it holds no key" if "No public key found" in str(error) else str(error)
 
 
 def _raise_if_passing(file: Path, error: Exception) -> None:
@@ -169,7 +175,10 @@ def load_public(file: Path) -> bytes:
         return _certificate(file)[0]
     except (OSError, ValueError) as error:
         _raise_if_passing(file, error)
-        raise SettingsError(f"cannot read the key {file}: {error}") from error
+        raise SettingsError(
+            f"cannot read the key {file}: {_words(error)}; name server.key or a NAME.key of "
+            "`tinyastd keygen`"
+        ) from error
 
 
 def allowed(clients: Path) -> frozenset[bytes]:

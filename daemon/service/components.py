@@ -16,7 +16,7 @@ import msgspec
 from daemon.delivery.endpoints import Endpoints, bind
 from daemon.delivery.publisher import DeliveryThread
 from daemon.delivery.replay import ReplayThread
-from daemon.errors import Abandoned, SettingsError, StartError
+from daemon.errors import Abandoned, SettingsError, StartError, words_for
 from daemon.host.locks import Lock, lock_path
 from daemon.host.trust import check_private_tree
 from daemon.journal.crashes import WorkMarks
@@ -350,7 +350,7 @@ def _make_state(state: Path) -> Path:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise StartError(
-            f"cannot make the state directory {state}: {error.strerror}; name another with --state"
+            f"cannot make the state directory {state}: {words_for(error, state)} (--state)"
         ) from error
     check_private_tree(state, "the state")
     return state
@@ -380,6 +380,11 @@ def _describe(model: LoadedModel) -> RunningModel:
 def _check_labels(settings: Settings, classifier: Classifier) -> None:
     check_labels(settings.decision, classifier.labels)
     check_known("events.labels", settings.events.labels, classifier.labels)
+    for number, rule in enumerate(settings.notify):
+        check_known(f"notify[{number}].labels", rule.labels, classifier.labels)
+    if settings.mqtt is not None and settings.mqtt.home_assistant is not None:
+        wanted = settings.mqtt.home_assistant.labels
+        check_known("mqtt.home_assistant.labels", wanted, classifier.labels)
 
 
 def _check_privacy(settings: Settings, classifier: Classifier) -> None:

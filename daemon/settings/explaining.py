@@ -52,28 +52,42 @@ def explain(text: str) -> str:
         problem = f"{problem.removeprefix('Invalid enum value ')} is none of its choices"
         if choices := _choices_at(place):
             problem += f": {', '.join(choices)}"
+        if _plain(place).endswith(".channel"):
+            problem += ", or the number of a channel, from 1"
     if wrong := re.fullmatch(r"Expected `(.+)`, got `(\w+)`", problem):
         return _fit(place, wrong[1], wrong[2])
+    if wrong := re.fullmatch(r"Expected `(int|float)` (\S+) (\S+)", problem):
+        kind = "a whole number" if wrong[1] == "int" else "a number"
+        return f"`{place}` is {kind} {_BOUNDS[wrong[2]]} {float(wrong[3]):.10g}"
+    if problem.startswith("Expected `str` matching regex"):
+        return f"`{place}` is text such as {_PATTERNS.get(_plain(place), '…')}"
     return f"`{place}`: {problem}" if place else problem
 
 
 def _choices_at(place: str) -> tuple[str, ...]:
-    """The allowed words of a setting that is one of a few words or a list of them."""
-    *tables, name = re.sub(r"\[.*?\]", "", place).split(".")
+    """The allowed words of a setting that is one of a few words, a list of them, or unset."""
+    *tables, name = _plain(place).split(".")
     struct = TABLES.get(".".join(tables), Settings)
     kind = next((f.type for f in msgspec.structs.fields(struct) if f.name == name), None)
-    if get_origin(kind) is tuple:
-        kind = get_args(kind)[0]
-    return get_args(kind) if get_origin(kind) is Literal else ()
+    inner = [kind, *get_args(kind)]
+    return next((get_args(each) for each in inner if get_origin(each) is Literal), ())
 
 
 def _fields_at(place: str) -> tuple[str, ...]:
-    return TABLES.get(re.sub(r"\[.*?\]", "", place), Settings).__struct_fields__
+    return TABLES.get(_plain(place), Settings).__struct_fields__
+
+
+def _plain(place: str) -> str:
+    return re.sub(r"\[.*?\]", "", place)
+
+
+_BOUNDS = {">=": "of at least", ">": "above", "<=": "of at most", "<": "below"}
+_PATTERNS = {"notify.hours": '"22:00-07:00", from and to'}
 
 
 def _fit(place: str, wanted: str, got: str) -> str:
     """Which type a setting has, with an example. `wanted` and `got` are msgspec's names."""
-    plain = re.sub(r"\[.*?\]", "", place)
+    plain = _plain(place)
     if got == "object" and plain in LISTS:
         return f"write [[{plain}]], with two brackets: there may be several"
     if got == "array" and plain in TABLES:
@@ -85,12 +99,18 @@ def _fit(place: str, wanted: str, got: str) -> str:
         "int": f"a whole number such as {example}",
         "bool": "true or false, without quotes",
         "str": f'text in quotes, such as "{example}"',
-        "array": 'a list in brackets, such as ["dog", "cat"]',
+        "array": f"a list in brackets, such as {_LISTS.get(plain.split('.')[-1], _LABELS)}",
         "object": f"a table: write [{plain}], and its settings below",
     }
     return f"`{place}` is {words.get(kind, wanted)}, not {_GOT.get(got, got)}"
 
 
+_LABELS = '["dog", "cat"]'
+_LISTS = {
+    "formats": '["wav", "flac"]',
+    "suffixes": '[".wav", ".flac"]',
+    "urls": '["ntfys://ntfy.sh/topic"]',
+}
 _GOT = {
     "float": "a fraction", "int": "a number", "bool": "true or false", "str": "text",
     "array": "a list", "object": "a table",

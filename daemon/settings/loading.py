@@ -81,6 +81,12 @@ def _read_toml(file: Path) -> Table:
     try:
         with file.open("rb") as handle:
             return tomllib.load(handle)
+    except FileNotFoundError as error:
+        raise SettingsError(
+            f"there is no settings file {file}; name another with --config"
+        ) from error
+    except IsADirectoryError as error:
+        raise SettingsError(f"settings {file} are a folder; name the TOML file in it") from error
     except OSError as error:
         if is_passing(error):  # a service is started again after this, and not after a bad setting
             raise StartError(f"cannot read settings {file} now: {error.strerror}") from error
@@ -179,6 +185,8 @@ def _unusable(value: object, name: str = "") -> str | None:
 
 
 def _finish(settings: Settings) -> Settings:
+    if any(not folder.path for folder in settings.folder):
+        raise SettingsError("`path` of a folder is empty; name the folder to watch")
     # Relative paths start at the working folder, and `~` is the home of the user.
     folders = tuple(
         msgspec.structs.replace(
@@ -239,6 +247,15 @@ def _check_events(events: Events) -> None:
 
 def _check_folders(folders: tuple[Folder, ...]) -> None:
     for folder in folders:
+        if bare := [each for each in folder.suffixes if not each.startswith(".")]:
+            raise SettingsError(
+                f"`suffixes` of folder `{folder.name}` names {bare[0]!r}; write a dot before it"
+            )
+        if not folder.formats:
+            raise SettingsError(
+                f"`formats` of folder `{folder.name}` is empty; name some, such as "
+                '["wav", "flac"], or leave it out'
+            )
         try:
             re.compile(folder.time_pattern)
         except re.error as error:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from daemon.errors import DaemonError
+from daemon.errors import SettingsError, words_for
 from tinyast.arrays import Float
 
 if TYPE_CHECKING:
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 AT_ONCE = 1_000  # rows in memory
 
 
-class CannotWrite(DaemonError):
+MAGIC = b"PAR1"  # begins each Parquet file
+
+
+class CannotWrite(SettingsError):
     """A table cannot be written or read."""
 
 
@@ -64,9 +67,12 @@ class _Writer:
 
         self._fields = _schema(self.columns)
         try:
+            with path.open("ab") as file, path.open("rb") as there:
+                if file.tell() and there.read(4) != MAGIC:
+                    raise CannotWrite(f"{path} is there and is no Parquet file; name another")
             self._writer = pyarrow.parquet.ParquetWriter(path, self._fields)
         except OSError as error:
-            raise CannotWrite(f"cannot write {path}: {error.strerror or error}") from error
+            raise CannotWrite(f"cannot write {path}: {words_for(error, path)}") from error
 
     def _add(self, rows: Sequence[Mapping[str, object]]) -> None:
         import pyarrow
@@ -160,7 +166,10 @@ def read_embeddings(path: Path) -> Iterator[Embedded]:
             for batch in file.iter_batches(AT_ONCE, columns=list(EmbeddingWriter.columns)):
                 yield from _rows(batch)
     except (OSError, pyarrow.ArrowException) as error:
-        raise CannotWrite(f"{path} cannot be read as Parquet: {error}") from error
+        raise CannotWrite(
+            f"{path} cannot be read as Parquet; name a table that `tinyastd classify --embeddings` "
+            f"wrote ({error})"
+        ) from error
 
 
 def _rows(batch: pyarrow.RecordBatch) -> Iterator[Embedded]:

@@ -128,7 +128,8 @@ def _error() -> type[Exception]:
 def _words(error: Any) -> str:
     if error.code == _BAD_FILE:
         return "it is too short or too damaged for its decoder to find sound in it"
-    return str(error.error_string)
+    said = str(error.error_string).removeprefix("Error : ").rstrip(".")
+    return f"its decoder cannot read it ({said}); copy or export the recording again"
 
 
 def _take(file: Any, frames: int) -> Float:

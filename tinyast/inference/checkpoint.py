@@ -52,9 +52,10 @@ class Checkpoint:
         """The path of one of its files. Raises CheckpointError if it is missing."""
         path = self.path / name
         if not path.is_file():
+            how = " --int8 DATA" if name == INT8_GRAPH else ""
             raise CheckpointError(
                 f"{self.path} has no {name}; export the checkpoint again with "
-                "`python -m scripts.export`"
+                f"`python -m scripts.export{how}`"
             )
         return path
 
@@ -83,7 +84,7 @@ def find_checkpoint(given: Path | str | None = None) -> Path:
         if not folder.is_dir():
             raise CheckpointError(
                 f"{given} is neither a checkpoint folder nor one of the shipped checkpoints "
-                f"({', '.join(named)})"
+                f"({', '.join(named)}); correct --checkpoint or the setting `checkpoint`"
             )
         return folder
     return named[str(given)]
@@ -166,7 +167,9 @@ def _read_json(folder: Path, name: str) -> dict[str, Any]:
             "`python -m scripts.export`"
         ) from None
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder / name} cannot be read: {error}") from error
+        raise CheckpointError(
+            f"{folder / name} cannot be read ({error}); copy or export the checkpoint again"
+        ) from error
     if not isinstance(values, dict):
         raise CheckpointError(f"{folder / name} is not a JSON object")
     return values

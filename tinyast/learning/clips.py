@@ -75,8 +75,13 @@ def _in_table(table: Path) -> list[Clip]:
         with table.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file, skipinitialspace=True))
             names = _columns(table, [name.strip() for name in rows[0]] if rows else [])
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{table} cannot be read as CSV: {error}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(
+            f"{table} is not a CSV in UTF-8 ({error}); name a folder with a sub-folder of clips "
+            "for each kind, or a CSV with the columns filename and label"
+        ) from error
+    except OSError as error:
+        raise DataError(f"{table} cannot be read: {error.strerror}") from error
     base = table.parent / "audio" if (table.parent / "audio").is_dir() else table.parent
     return [_clip(table, base, number, row, names) for number, row in enumerate(rows, start=2)]
 
@@ -84,14 +89,14 @@ def _in_table(table: Path) -> list[Clip]:
 def _columns(table: Path, given: list[str]) -> dict[str, str]:
     """The table's names of the columns that it has."""
     if not given:
-        raise DataError(f"{table} lists no clips")
+        raise DataError(f"{table} lists no clips; it needs a row with filename and label for each")
     found = {
         column: name for column, known in COLUMNS.items() for name in known[::-1] if name in given
     }
     if missing := {"filename", "label"} - set(found):
         raise DataError(
-            f"{table} needs the columns filename and label; {' and '.join(sorted(missing))} is "
-            f"missing, and it has {', '.join(given)}"
+            f"{table} needs the columns filename and label, and has {', '.join(given)}: add "
+            f"{' and '.join(sorted(missing))}"
         )
     return found
 
@@ -107,7 +112,7 @@ def _clip(table: Path, base: Path, number: int, row: dict[str, str], names: dict
         others = [path.with_suffix(suffix) for suffix in SUFFIXES]
         path = next((other for other in others if other.is_file()), path)
     if not path.is_file():
-        raise DataError(f"{table}, line {number}: there is no file {path}")
+        raise DataError(f"{table}, line {number}: there is no file {path}; correct the filename")
     start, end = (_seconds(table, number, values.get(name, "")) for name in ("start_s", "end_s"))
     start = 0.0 if start is None else start
     if end is not None and end <= start:

@@ -106,7 +106,7 @@ def finished_in(output: Path, kind: str, windows_of: Callable[[bytes], int]) -> 
     rows = _whole_rows(data, kind)
     begin = CSV_HEADER if kind == "csv" else b'{"schema"'
     if not data.startswith(begin) and not begin.startswith(data):
-        raise SettingsError(_FOREIGN)
+        raise SettingsError(f"{output} {_FOREIGN}")
     first = 1 if kind == "csv" else 0
     paths = [_path_of(row, kind) for row in rows[first:]]
     if paths:
@@ -121,10 +121,7 @@ def finished_in(output: Path, kind: str, windows_of: Callable[[bytes], int]) -> 
     return set(paths)
 
 
-_FOREIGN = (
-    "the output file holds something else than results of this command; name another, "
-    "or use --overwrite"
-)
+_FOREIGN = "holds something else than results of this command; name another, or use --overwrite"
 
 
 def _whole_rows(data: bytes, kind: str) -> list[bytes]:
@@ -146,7 +143,7 @@ def _path_of(row: bytes, kind: str) -> str:
             return next(csv.reader(io.StringIO(text, newline="")))[0]
         return str(json.loads(text)["source"]["path"])
     except (ValueError, KeyError, TypeError, StopIteration, IndexError, csv.Error) as error:
-        raise SettingsError(_FOREIGN) from error
+        raise SettingsError(f"the output file {_FOREIGN}") from error
 
 
 def _ends_with_error(row: bytes, kind: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Protocol, TextIO
 import soundfile
 
 from daemon.commands.batch.classify_output import CSV_FIELDS, FAILED, ROWS, Result, shown
-from daemon.errors import SettingsError
+from daemon.errors import SettingsError, words_for
 from daemon.protocol.messages import Prediction
 from daemon.tables.annotations import WRITERS, Detection, Names, Recording, joined
 from daemon.tables.parquet import Embedded, EmbeddingWriter, TableWriter
@@ -54,6 +54,8 @@ class Extras:
         """Raises SettingsError, CannotWrite."""
         if self.embeddings is not None:
             yield Embeddings(self.embeddings)
+        if self.segments is None and (self.least, self.most, self.per_label) != (0.0, 1.0, None):
+            raise SettingsError("--min, --max and --per-label choose segments: add --segments DIR")
         if self.segments is not None:
             yield Segments(self.segments, self.least, self.most, self.per_label)
         if self.summary:
@@ -85,7 +87,7 @@ def _open(output: Path, go_on: bool = False) -> TextIO:
     try:
         return output.open("a" if go_on else "w", encoding="utf-8", newline="")
     except OSError as error:
-        raise SettingsError(f"cannot write {output}: {error.strerror}") from error
+        raise SettingsError(f"cannot write {output}: {words_for(error, output)}") from error
 
 
 class Lines:
@@ -231,14 +233,19 @@ class Segments:
     """Cuts accepted windows out, into a folder with a sub-folder for each label."""
 
     def __init__(self, folder: Path, least: float, most: float, per_label: int | None) -> None:
-        """Raises SettingsError if `folder` cannot be made."""
+        """Raises SettingsError if `folder` cannot be made, or no score is in the range."""
+        if not 0 <= least <= most <= 1:
+            raise SettingsError(
+                f"--min {least:g} and --max {most:g} choose no score: both are shares from 0 to 1, "
+                "and --min is not above --max"
+            )
         self._folder, self._least, self._most = folder, least, most
         self._per_label = per_label
         self._found: list[tuple[float, bytes, Prediction]] = []
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise SettingsError(f"cannot make {folder}: {error.strerror}") from error
+            raise SettingsError(f"cannot make {folder}: {words_for(error, folder)}") from error
 
     def add(self, result: Result) -> None:
         for item in result.predictions:

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import astuple
 
-from daemon.errors import StartError
+from daemon.errors import StartError, words_for
 from daemon.page.store.inserting import Inserter
 from daemon.page.store.pruning import Limits, prune
 from daemon.page.store.schema import FILE, MIGRATIONS, VERSION
@@ -46,8 +46,9 @@ class Store:
             self._migrate()
             self._inserter = Inserter(self._db)
         except (OSError, sqlite3.DatabaseError) as error:
+            words = words_for(error, folder) if isinstance(error, OSError) else str(error)
             raise StartError(
-                f"the page's store {self.path} cannot be opened: {error}; check its folder and disk"
+                f"the page's store {self.path} cannot be opened: {words}; see --store"
             ) from error
 
     def _migrate(self) -> None:

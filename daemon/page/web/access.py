@@ -42,7 +42,10 @@ def read_password(file: Path) -> str:
             found = os.fstat(opened.fileno())
             text = opened.read(4096) if stat.S_ISREG(found.st_mode) else b""
     except OSError as error:
-        raise SettingsError(f"the password file {file}: {error.strerror}") from error
+        raise SettingsError(
+            f"the password file {file} cannot be read ({error.strerror}); write the password into "
+            "its first line, and chmod 600"
+        ) from error
     if found.st_mode & 0o077:
         raise SettingsError(f"others can read the password file {file}: chmod 600 {file}")
     password = text.split(b"\n")[0].decode("utf-8", "replace").strip()
