@@ -39,6 +39,7 @@ with needs_train():
         split_few,
     )
     from tinyast.data.variation import VariantSettings
+    from tinyast.evaluation.held_out import DATA
     from tinyast.evaluation.plots import training_curves
     from tinyast.features.presets import PRESETS
     from tinyast.model.modeling import TinyASTForAudioClassification
@@ -149,6 +150,7 @@ def _train(
             begin=None if start.begin is None else load(start.begin),
         )
     training_curves(folder / "metrics.csv", folder / "curves.png")
+    (folder / DATA).write_text(f"{data}\n", encoding="utf-8")
     if held_out:
         testing = material.dataset.subset(material.testing)
         _show(model, settings, testing, material.tests, folder)

@@ -10,6 +10,7 @@ from conftest import ROOT
 from test_layers import LAYERS
 
 from daemon.cli import app
+from tinyast import __version__
 
 PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
@@ -74,3 +75,25 @@ def test_contributing_draws_the_layers_that_the_tests_hold(package: str) -> None
             path = ROOT / package / name.replace(".", "/")
             if path.is_dir() or path.with_suffix(".py").is_file():
                 assert re.search(rf"(?<![\w.]){re.escape(name)}(?!\w)", picture), name
+
+
+def test_the_architecture_names_each_package_and_only_modules_that_exist() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    table = text[text.index("## Packages") : text.index("## Threads")]
+    named = set()
+    for packages, modules in re.findall(r"^\| (`[^|]*) \| [^|]* \| ([^|]*) \|$", table, re.M):
+        folders = [ROOT / name.replace(".", "/") for name in re.findall(r"`([\w.]+)`", packages)]
+        named |= {str(folder.relative_to(ROOT)) for folder in folders}
+        for name in re.findall(r"`(\w+)`", modules):
+            places = [folder / name for folder in folders]
+            found = any(each.is_dir() or each.with_suffix(".py").is_file() for each in places)
+            assert found, f"{packages} has no {name}"
+    for package in ("daemon", "daemon/sources", "tinyast"):
+        for folder in sorted((ROOT / package).iterdir()):
+            if (folder / "__init__.py").is_file() and folder.name != "sources":
+                assert str(folder.relative_to(ROOT)) in named
+
+
+def test_file_names_of_releases_have_the_version_of_this_one() -> None:
+    text = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"tinyast[-_](\d[\d.]*\d)[-_]", text)) == {__version__}

@@ -39,7 +39,8 @@ LISTS = ("folder", "microphone", "stream", "notify")
 def explain(text: str) -> str:
     """Translate msgspec's error into the terms of a settings file."""
     problem, _, place = text.partition(" - at `")
-    place = place.rstrip("`").removeprefix("$").removeprefix(".")
+    # msgspec does not say which key of a free table it means.
+    place = place.rstrip("`").removeprefix("$").removeprefix(".").replace("[...]", ".LABEL")
     if unknown := re.search(r"unknown field `(.*)`", problem):
         name = unknown.group(1)
         known = _fields_at(place)
@@ -78,7 +79,8 @@ def _fields_at(place: str) -> tuple[str, ...]:
 
 
 def _plain(place: str) -> str:
-    return re.sub(r"\[.*?\]", "", place)
+    """The place as a table and a name: without numbers and labels."""
+    return re.sub(r"\[\d+\]|\.LABEL", "", place)
 
 
 _BOUNDS = {">=": "of at least", ">": "above", "<=": "of at most", "<": "below"}

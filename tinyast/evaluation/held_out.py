@@ -23,6 +23,8 @@ from tinyast.export.checkpoint import export, read_settings
 from tinyast.export.int8 import calibration_pictures
 from tinyast.model.modeling import TinyASTForAudioClassification
 
+DATA = "data.txt"  # in a run's folder: the folder of its clips, as it was named
+
 Follow = Callable[[Iterable[Path], str], Iterable[Path]]  # shows progress under a title
 
 
@@ -57,8 +59,7 @@ def judge_of_run(dataset: Dataset, folder: Path, engine: str = "onnx") -> Judge:
         ) from error
     except KeyError as error:
         raise DataError(
-            f"{folder} held out {error.args[0]}, which is not in this data: name the folder it "
-            "was trained on, with --data"
+            f"{folder} held out {error.args[0]}, which is not in this data: " + _trained_on(folder)
         ) from error
     model = TinyASTForAudioClassification.from_pretrained(folder / "model")
     settings, pictures = read_settings(folder / "model"), None
@@ -67,6 +68,15 @@ def judge_of_run(dataset: Dataset, folder: Path, engine: str = "onnx") -> Judge:
         pictures = calibration_pictures(dataset.subset(learnt), settings)
     export(model, settings, folder / "checkpoint", pictures=pictures)
     return Judge(folder.name, Classifier.load(folder / "checkpoint", engine), np.array(held))
+
+
+def _trained_on(folder: Path) -> str:
+    """Where the clips of a run are, as far as its folder says."""
+    try:
+        data = (folder / DATA).read_text(encoding="utf-8").strip()
+    except OSError:
+        return "name the folder it was trained on, with --data"
+    return f"it was trained on {data}, so add --data {data}"
 
 
 def judge_of_checkpoint(

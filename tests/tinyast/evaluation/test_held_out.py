@@ -132,3 +132,6 @@ def test_a_run_on_other_data_says_which_clip_is_missing(
     (run / "predictions.csv").write_text("filename,label\n0.wav,a\nmine.wav,b\n")
     with pytest.raises(DataError, match=r"held out mine\.wav, .*with --data$"):
         judge_of_run(recordings, run)
+    (run / "data.txt").write_text("my-sounds\n")
+    with pytest.raises(DataError, match=r"trained on my-sounds, so add --data my-sounds$"):
+        judge_of_run(recordings, run)

@@ -48,14 +48,14 @@ def test_clips_that_share_a_fold_are_one_recording(tmp_path: Path) -> None:
     [
         ("", "lists no clips"),
         ("filename,label\n", "lists no clips"),
-        ("filename,kind\n1.wav,x\n", "label is missing"),
+        ("filename,kind\n1.wav,x\n", "add label"),
         ("filename,label\n1.wav,\n", "line 2: the label is empty"),
         ("filename,label\n1.wav,x\n,x\n", "line 3: the filename is empty"),
         ("filename,label\n9.wav,x\n", "there is no file"),
         ("filename,label,start_s\n1.wav,x,soon\n", "'soon' is not a time"),
         ("filename,label,start_s,end_s\n1.wav,x,4,2\n", "not after"),
         ("filename,label\n1.wav,x\n", "single clip of 'x'"),
-        ("filename,label\n\udcff.wav,x\n", "cannot be read as CSV"),
+        ("filename,label\n\udcff.wav,x\n", "is not a CSV in UTF-8"),
     ],
 )
 def test_a_table_that_makes_no_sense(tmp_path: Path, table: str, words: str) -> None:
