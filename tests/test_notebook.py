@@ -16,7 +16,7 @@ PLACE_S = 300  # for one cell on a busy machine
 @pytest.fixture(scope="module")
 def cells() -> list[str]:
     """What each code cell shows at its end, as text."""
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    notebook = nbformat.read(NOTEBOOK, as_version=4)  # type: ignore[no-untyped-call]
     client = NotebookClient(
         notebook, timeout=PLACE_S, resources={"metadata": {"path": str(NOTEBOOK.parent)}}
     )
@@ -45,7 +45,7 @@ def test_each_cell_shows_what_it_should(cells: list[str]) -> None:
 
 def test_it_is_kept_without_outputs() -> None:
     """They would go stale, and say where they were made."""
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    notebook = nbformat.read(NOTEBOOK, as_version=4)  # type: ignore[no-untyped-call]
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert code
     assert [cell for cell in code if cell.outputs or cell.execution_count] == []
