@@ -195,7 +195,8 @@ TOML = [
     settings(f"{FOLDER}[[decision]]\nthreshold = 0.5", "write [decision], with one bracket"),
     settings("[[folder]]\nname = 'x'", "`folder[0]` has no `path`"),
     settings("[[folder]]\npath = ''", "`path` of a folder is empty", "name the folder"),
-    settings("[[folder]]\npath = 'nowhere'", "there is no folder", "make it", code=3),
+    settings("[[folder]]\npath = 'nowhere'", "no such folder", "write its whole path"),
+    settings("[[folder]]\npath = '/nowhere'", "there is no folder", "make it", code=3),
     settings(f"{FOLDER}{FOLDER}", "two folders are named `in`", "`name`"),
     settings(f"{FOLDER}formats = ['wma']", "'wma'", "wav, flac, ogg"),
     settings(f"{FOLDER}formats = 'wav'", "`folder[0].formats` is a list", '["wav", "flac"]'),
@@ -226,7 +227,7 @@ NAMES = [
 DEVICES = [
     settings("[[microphone]]\nhop = 0.01", "`microphone[0].hop`", "at least 0.1"),
     settings("[[microphone]]\n[[microphone]]", "two microphones are named `mic`", "`name`"),
-    settings("[[stream]]\nname = 'x'", "`stream[0]` has no `url`"),
+    settings("[[stream]]\nname = 'x'", "`url` of stream `x` is empty", "rtsp://"),
     settings("[[stream]]\nurl = 'ftp://x'", "`url` of stream `stream`", "rtsp://"),
     settings("[[stream]]\nurl = 'tcp://h:1'", "without a header", "`rate`"),
     settings("[[stream]]\nurl = 'udp://h'", "names no port"),
