@@ -40,6 +40,7 @@ NEVER_RUN = {
     "scripts.reference": "needs the training data",
     "scripts.benchmark": "takes minutes; tests/scripts/test_benchmark.py runs its parts",
     "scripts.preprocess  ": "reads ESC-50, which `scripts.download` fetches",
+    "--on ray": "needs the extra `cluster`, and archives; tests/daemon/cluster runs it",
     "tinyastd restore": "needs a stopped daemon; tests/daemon/journal/test_backup.py restores",
     "tinyast.v1.event.": "prints nothing until a microphone hears something",
     "mkdir recordings": "belongs into config/packaging of a checkout",
