@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -15,7 +14,8 @@ from typing import Any
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
-from running import ROOT, SOON_S, free_port
+from processes import CommandProcess
+from running import SOON_S, free_port
 
 USER, PASSWORD = "attic", "s3cret, and: long"
 CONFIG = """
@@ -186,42 +186,20 @@ def check_delivery(heard: list[dict[str, Any]], sent: list[dict[str, Any]]) -> N
     assert list(first.values()) == sent
 
 
-class BridgeProcess:
+class BridgeProcess(CommandProcess):
     """`tinyastd mqtt` in a process."""
 
     def __init__(self, base: Path, settings: dict[str, Any], publish: str, replay: str) -> None:
         base.mkdir(exist_ok=True)
-        self.base, self.log = base, base / "bridge.log"
+        self.base = base
         config = base / "bridge.toml"
         lines = [f'publish = "{publish}"', f'replay = "{replay}"', f'state = "{base}/state"']
         config.write_text("\n".join([*lines, table("mqtt", settings)]))
-        self._command = [sys.executable, "-m", "daemon", "mqtt", "--config", str(config)]
-        self._process: subprocess.Popen[bytes] | None = None
+        super().__init__(base / "bridge.log", "mqtt", "--config", str(config))
 
     def start(self, *options: str) -> BridgeProcess:
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [*self._command, *options], stdout=log, stderr=log, stdin=subprocess.DEVNULL,
-                cwd=ROOT,
-            )  # fmt: skip
+        self.spawn(*options)
         return self
-
-    @property
-    def process(self) -> subprocess.Popen[bytes]:
-        assert self._process is not None
-        return self._process
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-    def stop(self) -> int:
-        self.process.terminate()
-        return self.process.wait(SOON_S)
-
-    def clean_up(self) -> None:
-        if self._process is not None and self._process.poll() is None:
-            self.kill()
 
 
 def table(name: str, values: dict[str, Any]) -> str:

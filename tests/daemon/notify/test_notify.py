@@ -7,8 +7,6 @@ import email
 import email.message
 import json
 import re
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -20,7 +18,8 @@ import msgspec
 import pytest
 from aiosmtpd.controller import Controller
 from brokers import table, until
-from running import ROOT, SOON_S, Daemon, free_port, tinyastd
+from processes import CommandProcess
+from running import ROOT, Daemon, free_port, tinyastd
 from saying import Station
 from sounds import write_wav
 
@@ -85,40 +84,21 @@ def inbox() -> Iterator[Inbox]:
     made.shut()
 
 
-class Notifying:
+class Notifying(CommandProcess):
     """`tinyastd notify` beside a station, with the rules of a test."""
 
     def __init__(self, base: Path, station: Station, *rules: dict[str, Any]) -> None:
-        self.log, config = base / "notify.log", base / "notify.toml"
-        state = base / "notify"
+        config = base / "notify.toml"
         lines = [f'publish = "{station.publish}"', f'replay = "{station.replay}"']
-        lines += [f'state = "{state}"']
+        lines += [f'state = "{base}/notify"']
         lines += [table("notify", rule).replace("[notify]", "[[notify]]") for rule in rules]
         config.write_text("\n".join(lines))
-        self._command = [sys.executable, "-m", "daemon", "notify", "--config", str(config)]
-        self._process: subprocess.Popen[bytes] | None = None
+        super().__init__(base / "notify.log", "notify", "--config", str(config))
 
     def start(self) -> Notifying:
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                self._command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=ROOT
-            )
-        until(lambda: "notifying by" in self.text, "started")
+        self.spawn()
+        self.wait_for(lambda: "notifying by" in self.text, "started")
         return self
-
-    @property
-    def text(self) -> str:
-        return self.log.read_text() if self.log.exists() else ""
-
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-
-    def stop(self) -> int:
-        assert self._process is not None
-        self._process.terminate()
-        return self._process.wait(SOON_S)
 
 
 @pytest.fixture
@@ -138,7 +118,7 @@ def notifying(station: Station, tmp_path: Path) -> Iterator[Callable[..., Notify
 
     yield make
     for each in made:
-        each.kill()
+        each.clean_up()
 
 
 def heard(
