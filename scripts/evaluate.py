@@ -152,6 +152,7 @@ def _judge(
     if unknown:
         return _unknown(dataset, judges)
     judges = judges or [judge_of_checkpoint(dataset, checkpoint, fold, engine)]
+    dataset = in_the_models_order(judges, dataset)
     figures = _known(dataset, judges, runs, output, changed)
     if engine == "int8":
         figures["int8_points_lost"] = _int8_loss(dataset, judges, figures["accuracy"])
@@ -172,8 +173,10 @@ def _say_export(data: Path, run: Path, figures: Figures) -> None:
 def _known(
     dataset: Dataset, judges: list[Judge], runs: list[Path], output: Path, changed: bool
 ) -> Figures:
-    """All figures, over the pooled clips of all judges; each of `runs` gets what was fitted."""
-    dataset = in_the_models_order(judges, dataset)
+    """All figures, over the pooled clips of all judges; each of `runs` gets what was fitted.
+
+    The kinds of `dataset` are those of the models.
+    """
     clips = dataset.subset(np.concatenate([judge.numbers for judge in judges]))
     logits = np.concatenate(
         [logits_of(judge, dataset.subset(judge.numbers), _follow) for judge in judges]

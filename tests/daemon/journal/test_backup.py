@@ -97,7 +97,7 @@ def test_what_is_no_whole_journal_is_not_restored(daemon: MakeDaemon, tmp_path: 
         journal.execute(f"PRAGMA user_version = {VERSION + 1}")
     damage_messages(damaged)
     for path, says in (
-        (nothing, "name one that `tinyastd backup` wrote"),
+        (nothing, "name a file that `tinyastd backup` wrote"),
         (other, "no journal of tinyastd"),
         (newer, "of a newer version"),
         (damaged, "is damaged|malformed|cannot be copied"),
