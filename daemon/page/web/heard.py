@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from daemon.page.web.app import Page
 
 
+NEWEST = 32  # predictions of each source that Now shows
+
+
 class Heard:
     """Handlers. Those that are not `async` run in threads."""
 
@@ -43,7 +46,7 @@ class Heard:
             )
             for source in sources:
                 chosen = Filter(source=str(source["name"]), daemon=int(str(source["daemon"])))
-                source["predictions"] = reader.predictions(chosen, 24)
+                source["predictions"] = reader.predictions(chosen, NEWEST)
             return answer({"sources": sources, "events": events_of(reader, "e.ended IS NULL", [])})
 
     def predictions(self, request: Request) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -111,6 +112,55 @@ def test_what_is_dropped_appears_and_plays(page: PageProcess, browser: object) -
     tab.evaluate("document.querySelector('audio').load()")
     page.wait_for(lambda: (tab.evaluate(length) or 0) > 0, "loaded")
     tab.close()
+
+
+NOTE_PICTURES = """
+window.seen = {};
+document.addEventListener('load', ({ target }) => {
+  const number = target.src?.match(/predictions\\/(\\d+)\\/picture/)?.[1];
+  if (number && target.naturalWidth === 64) window.seen[number] ??= Date.now();
+}, true);
+"""
+PLAY = """(number) => new Promise((done) => {
+  const audio = new Audio(`api/v1/predictions/${number}/sound.wav`);
+  audio.muted = true;
+  audio.onended = () => done(audio.duration);
+  audio.onerror = () => done(null);
+  audio.oncanplay = () => {
+    audio.oncanplay = null;
+    audio.currentTime = audio.duration - 0.1;
+    audio.play();
+  };
+})"""
+
+
+def test_originals_are_seen_and_heard(
+    browser: object, originals: list[Path], tmp_path: Path
+) -> None:
+    """All 25 at once. How long each picture takes from its message on is printed."""
+    listening = Daemon(tmp_path).start()
+    page = PageProcess(tmp_path, listening).start()
+    try:
+        tab = browser.new_page(viewport={"width": 3_000, "height": 900})  # type: ignore[attr-defined]
+        tab.add_init_script(NOTE_PICTURES)
+        tab.goto(f"{page.url}/#/now")
+        tab.get_by_text("Live.").wait_for()
+        page.wait_for(lambda: page.get("daemons")[0]["state"] == "running", "following")
+        for path in originals:
+            shutil.copy(path, listening.folder)
+        rows = page.predictions(len(originals))
+        assert sorted(Path(row["path"]).name for row in rows) == [each.name for each in originals]
+        playwright.expect(tab.locator(".strip button")).to_have_count(len(originals))
+        page.wait_for(lambda: tab.evaluate("Object.keys(seen).length") == len(rows), "pictures")
+        seen = {int(number): at for number, at in tab.evaluate("seen").items()}
+        late = sorted(seen[row["number"]] - row["published"] for row in rows)
+        print(f"pictures after their messages: {late[len(late) // 2]} ms (median), {late[-1]} ms")
+        for row in rows:
+            assert tab.evaluate(PLAY, row["number"]) == pytest.approx(5.0, abs=0.01), row["path"]
+        tab.close()
+    finally:
+        page.clean_up()
+        listening.clean_up()
 
 
 def test_a_threshold_is_moved_by_mouse_and_keyboard(page: PageProcess, browser: object) -> None:

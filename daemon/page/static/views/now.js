@@ -3,7 +3,7 @@ import { html, useEffect, useState } from '../vendor/htm-preact.js';
 import { clock, get, level, listen, percent, words } from '../api.js';
 import { Failure, Picture, Player, Top, useLoad } from '../parts.js';
 
-const KEPT = 24;
+const KEPT = 32;
 
 export function Now() {
   const [found, error, load] = useLoad(() => get('now'), []);
