@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -110,10 +109,3 @@ def names_in(output: Path, under: str = "") -> dict[str, int]:
     found = (output / under).rglob("part-*.parquet")
     return {str(path.relative_to(output)): path.stat().st_mtime_ns for path in found}
 
-
-Maker = Callable[..., Path]
-
-
-def environment(**more: str) -> dict[str, str]:
-    """Variables for commands on a cluster in tests: Ray's processes must not yield to others."""
-    return {**os.environ, "RAY_worker_niceness": "0", **more}

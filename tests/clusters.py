@@ -1,6 +1,6 @@
 """A Ray cluster of several nodes on this machine, in a process of its own.
 
-    python tests/clusters.py NODES     prints its address; `kill N` and `stop` on stdin
+    python tests/clusters.py NODES PORT     prints its address; `kill N` and `stop` on stdin
 
 Each node has one processor; the first node, which the address is of, has none.
 """
@@ -22,7 +22,8 @@ START_S = 120.0
 class Nodes:
     """The cluster as tests see it."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, port: int) -> None:
+        self.port = port  # of Ray's client
         self.environment = {
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
@@ -38,7 +39,7 @@ class Nodes:
             "MKL_NUM_THREADS": "1",
         }
         self._process = subprocess.Popen(
-            [sys.executable, __file__, str(count)],
+            [sys.executable, __file__, str(count), str(self.port)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -11,9 +11,9 @@ from msgspec.structs import replace
 import tinyast
 from daemon.cluster.classifying import RANKS
 from daemon.cluster.connection import check_on, connected, processors
-from daemon.cluster.driver import work
+from daemon.cluster.driver import work, work_there
 from daemon.cluster.entries import is_remote
-from daemon.cluster.job import Identity, Job, claim
+from daemon.cluster.job import Identity, Job
 from daemon.cluster.listing import LIST
 from daemon.cluster.plan import Partition
 from daemon.cluster.progress import Progress
@@ -42,12 +42,12 @@ def run_on_cluster(
         raise SettingsError("--on writes a folder of Parquet files: name it with --output")
     job, batch = job_of(settings, sources, output, formats, partition, embeddings)
     progress = Progress()
-    with connected(on, settings.worker_count):
-        begun = claim(job, overwrite)
-        if begun:
-            print(f"going on with the job in {job.place}", file=sys.stderr)
+    with connected(on, settings.worker_count) as is_elsewhere:
+        run = work_there if is_elsewhere else work
         actors = settings.workers or processors()
-        for report in work(job, job.cut(batch), actors):
+        for report in run(job, job.cut(batch), actors, overwrite):
+            if report.is_again and not progress.parts:
+                print(f"going on with the job in {job.place}", file=sys.stderr)
             progress.add(report.summary)
             progress.say(report.listed, report.is_all)
     print(progress.summary(), file=sys.stderr)

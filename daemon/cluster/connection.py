@@ -39,11 +39,12 @@ def check_on(on: str) -> None:
 
 
 @contextmanager
-def connected(on: str, actors: int) -> Iterator[None]:
+def connected(on: str, actors: int) -> Iterator[bool]:
     """Within it, ray works on that cluster; `actors` is the number of processors of one started.
 
     `ray` means the cluster that RAY_ADDRESS names, if it does: so it is in a job that
-    `ray job submit` started. Raises StartError, ClusterError.
+    `ray job submit` started. Gives whether this process is outside the cluster, connected by Ray's
+    client. Raises StartError.
     """
     address = on if on != HERE else os.environ.get("RAY_ADDRESS", "local")
     if address == on:
@@ -67,7 +68,7 @@ def connected(on: str, actors: int) -> Iterator[None]:
     except (RuntimeError, ConnectionError, ValueError, OSError, ray.exceptions.RayError) as error:
         raise StartError(f"cannot use {on}: {_reason(error)}") from error
     try:
-        yield
+        yield address == on
     finally:
         ray.shutdown()
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from daemon.cluster.classifying import PartWorker, Summary
 from daemon.cluster.connection import ClusterError
-from daemon.cluster.job import Job
+from daemon.cluster.job import Job, claim
 from daemon.cluster.listing import entries
 from daemon.cluster.plan import Plan, partitions
 from daemon.cluster.splitting import Cut
@@ -86,10 +86,12 @@ class Report(msgspec.Struct, frozen=True):
     summary: Summary
     listed: int  # files
     is_all: bool
+    is_again: bool  # an earlier call began this job
 
 
-def work(job: Job, cut: Cut, actors: int) -> Iterator[Report]:
+def work(job: Job, cut: Cut, actors: int, overwrite: bool) -> Iterator[Report]:
     """Make all parts. Raises DaemonError; what is done by then stays done."""
+    is_again = claim(job, overwrite)
     lister = Lister(job, cut)
     lister.start()
     taken, lost = 0, 0
@@ -98,7 +100,7 @@ def work(job: Job, cut: Cut, actors: int) -> Iterator[Report]:
             seen = 0
             for summary in _wave(job, range(taken, planned), actors):
                 seen += 1
-                yield Report(summary, lister.files, lister.is_done)
+                yield Report(summary, lister.files, lister.is_done, is_again)
             lost += planned - taken - seen
             taken = planned
     finally:
@@ -110,6 +112,39 @@ def work(job: Job, cut: Cut, actors: int) -> Iterator[Report]:
             f"{lost} of {taken} parts are missing: their processes died {RETRIES} times in a row "
             "(too little memory, or a file that crashes its decoder); the same command tries again"
         )
+
+
+class Coordinator:
+    """Does `work` in a process of the cluster, for a caller elsewhere: Ray Data needs that."""
+
+    def __init__(self, job: bytes, cut: Cut, actors: int, overwrite: bool) -> None:
+        self._reports = work(msgspec.json.decode(job, type=Job), cut, actors, overwrite)
+
+    def next(self) -> Report | DaemonError | None:
+        """The next report; an error, or None, is the last answer."""
+        try:
+            return next(self._reports, None)
+        except DaemonError as error:
+            return error
+
+
+def work_there(job: Job, cut: Cut, actors: int, overwrite: bool) -> Iterator[Report]:
+    """As `work`, through Ray's client: sources and output are as the cluster sees them."""
+    import ray
+
+    try:
+        # It dies with this process.
+        coordinator = (
+            ray.remote(Coordinator)
+            .options(num_cpus=0)
+            .remote(msgspec.json.encode(job), cut, actors, overwrite)
+        )
+        while (report := ray.get(coordinator.next.remote())) is not None:
+            if isinstance(report, DaemonError):
+                raise report
+            yield report
+    except (ray.exceptions.RayError, ConnectionError) as error:
+        raise ClusterError(f"the cluster failed: {_cause(error)}") from error
 
 
 class Actor:
@@ -172,5 +207,7 @@ def _dataset(job: Job, numbers: range, actors: int) -> Dataset:
 
 
 def _cause(error: BaseException) -> str:
+    if "No module named 'daemon" in str(error):
+        return "a machine of it has no tinyast: pip install 'tinyast[cluster]' on each"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else repr(error)
