@@ -108,4 +108,3 @@ def names_in(output: Path, under: str = "") -> dict[str, int]:
     """The parts of an output, with the times of their last changes."""
     found = (output / under).rglob("part-*.parquet")
     return {str(path.relative_to(output)): path.stat().st_mtime_ns for path in found}
-

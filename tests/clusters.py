@@ -92,6 +92,7 @@ def serve(count: int) -> None:
             "num_cpus": 0,
             "include_dashboard": False,
             "object_store_memory": 100 << 20,
+            "ray_client_server_port": int(sys.argv[2]),
         },
     )
     nodes = [cluster.add_node(num_cpus=1, object_store_memory=100 << 20) for _ in range(count)]

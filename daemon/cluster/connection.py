@@ -18,6 +18,7 @@ from tinyast.threads import LIMITS
 HERE = "ray"
 SCHEME = "ray://"
 ANSWER_S = 5.0
+TRIES = 3
 OBJECTS = 100 << 20  # bytes of shared memory: only numbers of parts pass through it
 TOKEN = Path(".ray/auth_token")  # in the home directory, where Ray's own commands keep it
 
@@ -62,11 +63,15 @@ def connected(on: str, actors: int) -> Iterator[bool]:
             "include_dashboard": False,
             "object_store_memory": OBJECTS,
         }
-    try:
-        with _without_stderr():
-            ray.init(address, logging_level=logging.ERROR, log_to_driver=False, **options)
-    except (RuntimeError, ConnectionError, ValueError, OSError, ray.exceptions.RayError) as error:
-        raise StartError(f"cannot use {on}: {_reason(error)}") from error
+    for attempt in range(1, TRIES + 1):
+        try:
+            with _without_stderr():
+                ray.init(address, logging_level=logging.ERROR, log_to_driver=False, **options)
+            break
+        except (RuntimeError, OSError, ValueError, ray.exceptions.RayError) as error:
+            # A busy head may need longer than Ray waits to start a process for its client.
+            if attempt == TRIES or not isinstance(error, ConnectionAbortedError):
+                raise StartError(f"cannot use {on}: {_reason(error)}") from error
     try:
         yield address == on
     finally:
