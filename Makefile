@@ -25,6 +25,7 @@ model := tests/tinyast tests/scripts tests/test_*.py
 ifdef PART
 TESTS := $(if $(filter $(PART),$(PARTS)),$($(PART)),$(error no part is called $(PART); there are $(PARTS)))
 TESTS += $(if $(filter integrations,$(PART)),tests/daemon/mqtt/check_home_assistant.py tests/daemon/sources/microphone/check_streams.py)
+TESTS += $(if $(filter cluster,$(PART)),tests/daemon/cluster/check_scale.py)
 endif
 
 .PHONY: run test acceptance home-assistant lint format types tests setup dev screenshots

@@ -24,7 +24,7 @@ RANKS = 5  # labels of a window in a part
 
 
 class Summary(Struct, frozen=True, kw_only=True):
-    """What a part holds."""
+    """The counts of a part."""
 
     number: int
     files: int  # a sliced file counts with its first slice

@@ -79,7 +79,7 @@ def connected(on: str, actors: int) -> Iterator[bool]:
 
 
 def _check_answers(on: str) -> None:
-    """Raise StartError if no machine listens there; Ray itself tries for half a minute."""
+    """Raise StartError if no machine listens there; Ray would try for half a minute."""
     host, _, port = on.removeprefix(SCHEME).rpartition(":")
     try:
         socket.create_connection((host, int(port)), ANSWER_S).close()
@@ -102,7 +102,7 @@ def _without_stderr() -> Iterator[None]:
 
 
 def _prepare(address: str) -> None:
-    """Set what Ray reads from the environment when it is imported or starts processes."""
+    """Set the variables that Ray reads when it is imported or starts processes."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")

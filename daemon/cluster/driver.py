@@ -81,7 +81,7 @@ class Lister(threading.Thread):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """A part that is done, and what is known of the rest."""
+    """A part that is done, and the state of the listing."""
 
     summary: Summary
     listed: int  # files
@@ -90,7 +90,7 @@ class Report(msgspec.Struct, frozen=True):
 
 
 def work(job: Job, cut: Cut, actors: int, overwrite: bool) -> Iterator[Report]:
-    """Make all parts. Raises DaemonError; what is done by then stays done."""
+    """Make all parts. Raises DaemonError; parts that are done stay done."""
     is_again = claim(job, overwrite)
     lister = Lister(job, cut)
     lister.start()

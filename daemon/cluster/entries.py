@@ -1,4 +1,4 @@
-"""What is to be classified: files by their path or address, and slices of long ones."""
+"""The work of a job: files by their path or address, and slices of long ones."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def opened_entry(entry: Entry, address: str, span: Span | None = None) -> Iterat
 
 
 def _raise_own(error: OSError) -> None:
-    """Raise AudioError for what another try does not change."""
+    """Raise AudioError for an error that another try does not change."""
     if isinstance(error, FileNotFoundError):
         raise AudioError("vanished", "it was gone before it was read") from error
     if is_denied(error):

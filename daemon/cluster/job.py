@@ -1,4 +1,4 @@
-"""What a job is: everything that shapes its table. A restart must be the same job."""
+"""A job: everything that shapes its table. A restart must be the same job."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NAME = f"{FOLDER}/job.json"
 
 
 class Identity(Struct, frozen=True, kw_only=True):
-    """What two calls must have in common to write to one output."""
+    """Two calls that write to one output must agree in all of this."""
 
     sources: tuple[str, ...]
     partition: Partition
@@ -121,7 +121,7 @@ def _check_empty(output: Place, overwrite: bool) -> None:
 
 def _delete(output: Place, path: str, is_file: bool) -> None:
     name = path.rsplit("/", 1)[-1]
-    # Only what a job writes: a mistaken --overwrite must not empty a folder of recordings.
+    # Only a job's own files: a mistaken --overwrite must not empty a folder of recordings.
     if name != FOLDER and not name.startswith(("part-", "date=", "folder=")):
         raise SettingsError(f"{output} holds {name}, which no such job wrote; nothing more deleted")
     if is_file:

@@ -1,4 +1,4 @@
-"""List what is to be classified: folders, globs, lists of paths, buckets. One folder at a time."""
+"""List recordings: in folders, globs, lists of paths, buckets. One folder at a time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LIST = "@"  # before the name of a file that lists paths
 
 
 def entries(sources: Sequence[str], folder: Folder) -> Iterator[Entry]:
-    """Everything that `sources` name; what is not there has the size MISSING.
+    """Everything that `sources` name; files that are not there have the size MISSING.
 
     Memory grows with the largest folder, not with the number of files. Raises SettingsError,
     StorageError.
@@ -37,7 +37,7 @@ def entries(sources: Sequence[str], folder: Folder) -> Iterator[Entry]:
 
 
 def entries_in_list(name: str, folder: Folder) -> Iterator[Entry]:
-    """What a list names, one path or address a line. Raises SettingsError."""
+    """The entries of a list with a path or address on each line. Raises SettingsError."""
     try:
         with open(name, encoding="utf-8", errors="surrogateescape") as lines:
             for line in lines:

@@ -4,8 +4,9 @@
     OUTPUT/_tinyast/plan/000012        the entries of a part (MessagePack of `Part`)
     OUTPUT/date=2024-06-01/part-000012.parquet
 
-The plan alone says what a part holds. So a part can be made again anywhere with the same rows, and
-a restart lists the sources again and adds what the plan lacks. Readers skip names with `_` first.
+Only the plan says which files belong to a part. So a part can be made again anywhere with the same
+rows, and a restart lists the sources again and adds files that the plan lacks. Readers skip names
+with `_` first.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ class Plan:
             self._write(max(self._waiting, key=lambda each: len(self._waiting[each])))
 
     def finish(self) -> None:
-        """Plan what still waits for company."""
+        """Plan the entries that still wait for company."""
         for partition in list(self._waiting):
             self._write(partition)
 

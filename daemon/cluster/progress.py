@@ -1,4 +1,4 @@
-"""How a job goes: lines on stderr, and the summary at the end."""
+"""Progress: lines on stderr, and the summary at the end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ EVERY_S, EVERY_S_SHOWN = 10.0, 1.0  # between lines in a log, and on a terminal
 
 
 class Progress:
-    """Counts what parts report."""
+    """Sums the counts of parts."""
 
     def __init__(self) -> None:
         self._began = self._said = time.monotonic()

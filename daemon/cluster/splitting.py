@@ -29,7 +29,7 @@ class Cut:
     slice_bytes: int = SLICE
 
     def slices(self, entry: Entry, address: str) -> Iterator[Entry]:
-        """The slices of an entry; itself if it is short, not WAV, or cannot be read.
+        """The slices of an entry; the entry if it is short, not WAV, or cannot be read.
 
         Samples that are floats may be no numbers, which ends a recording where it happens: such a
         recording stays whole.

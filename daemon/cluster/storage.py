@@ -125,7 +125,7 @@ def _store(scheme: str, bucket: str, options: str) -> FileSystem:
 
 
 def words(error: Exception) -> str:
-    """An error of a store in short: what pyarrow says, without the number of the request."""
+    """An error of a store in short: pyarrow's words, without the number of the request."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return " ".join(str(error).partition(" (Request ID")[0].split())

@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import msgspec
 import numpy as np
+import pandas as pd
 import pytest
 from archives import RATE_OF_FLAC, alone, archive, job, listed, long_stereo, made, names_in, rows
+from msgspec.structs import replace
 from sounds import noise, wav_bytes, write_wav
 
 from daemon.cluster import plan
 from daemon.cluster.connection import check_on
+from daemon.cluster.driver import Actor
 from daemon.cluster.entries import Entry, Seen
 from daemon.cluster.job import claim
 from daemon.cluster.plan import partitions, read_part
@@ -54,6 +58,9 @@ def test_columns_beyond_those_of_csv(tmp_path: Path) -> None:
         assert scores == sorted(scores, key=lambda score: -float(str(score)))
         assert len({row["label"], *[row[f"label_{place}"] for place in range(2, 6)]}) == 5
         assert len(row["embedding"]) == 64  # type: ignore[arg-type]
+    frame = pd.read_parquet(tmp_path / "out")  # without the plan
+    assert len(frame) == len(rows(tmp_path / "out"))
+    assert set(frame["date"].astype(str)) == {"2024-06-01", "2024-06-02", "2024-06-03"}
     part = next((tmp_path / "out").rglob("part-*"))
     assert all(len(each.embedding) == 64 for each in read_embeddings(part))
 
@@ -159,6 +166,21 @@ def test_another_job_or_other_files_in_the_output_are_refused(tmp_path: Path) ->
     with pytest.raises(SettingsError, match="which no such job wrote"):
         claim(job([tmp_path / "in"], tmp_path / "in"), overwrite=True)
     assert len(list((tmp_path / "in").rglob("rec_*"))) == 20
+
+
+def test_an_actor_with_another_tinyast_or_model_says_so(tmp_path: Path) -> None:
+    archive(tmp_path / "in", 1)
+    one = job([tmp_path / "in"], tmp_path / "out")
+    other = replace(one.identity, model_sha256="0" * 64)
+    for given, words in (
+        (replace(one, version="0.0"), "install the same version on all"),
+        (replace(one, identity=other), "holds another model"),
+    ):
+        answer = Actor(msgspec.json.encode(given))({"part": np.array([0])})
+        assert answer["summary"] == [b""]
+        assert words in answer["fault"][0].decode()
+    answer = Actor(msgspec.json.encode(one))({"part": np.array([7])})
+    assert "part 7 of the plan" in answer["fault"][0].decode()
 
 
 def test_what_cannot_be_written_leaves_nothing(small_disk: Path) -> None:
