@@ -68,13 +68,14 @@ function Scores({ label, given }) {
   };
   const sum = (list) => list.slice(at).reduce((a, b) => a + b, 0);
   const [right, wrong] = [sum(found.right), sum(found.wrong)];
-  const hourly = counted?.hours >= 1 ? counted.events / counted.hours : null;
+  const shown = counted ?? found;  // until the first count of another threshold comes
+  const hourly = shown.hours >= 1 ? shown.events / shown.hours : null;
   const lines = `[decision.thresholds]\n${JSON.stringify(label)} = ${threshold}`;
   const copy = () => navigator.clipboard.writeText(lines).then(() => setCopied(true));
   return html`<section class="panel"><h3>Scores of ${words(label)}</h3>
     <p id="howto">Windows of the last ${DAYS} days by score. Drag the line, or move it with the arrow keys. The threshold is now ${found.threshold.toFixed(2)}.</p>
     <${Histogram} counts=${found.predictions} at=${at} onMove=${move} label=${`threshold of ${words(label)}`} />
-    <p role="status" data-events=${counted?.events}>At <strong>${counted ? counted.threshold.toFixed(2) : threshold}</strong>: ${counted && html`${counted.windows} windows in <strong>${counted.events}</strong> events in ${counted.hours.toFixed(1)} hours`}${hourly != null ? html`, <strong>${hourly.toFixed(2)}</strong> an hour, <strong>${(24 * hourly).toFixed(1)}</strong> a day` : ''}.
+    <p role="status" data-events=${shown.events}>At <strong>${shown.threshold.toFixed(2)}</strong>: ${shown.windows} windows in <strong>${shown.events}</strong> events in ${shown.hours.toFixed(1)} hours${hourly != null ? html`, <strong>${hourly.toFixed(2)}</strong> an hour, <strong>${(24 * hourly).toFixed(1)}</strong> a day` : ''}.
       ${right + wrong > 0 && html` Of ${right + wrong} reviewed windows at or above it, <strong>${right}</strong> were right.`}</p>
     <p>For the settings:</p><pre tabindex="0">${lines}</pre>
     ${navigator.clipboard && html`<button onclick=${copy}>Copy</button> <span role="status">${copied && 'Copied.'}</span>`}</section>`;
