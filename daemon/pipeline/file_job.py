@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+HEAVY = 32 << 20  # bytes of a window; 5 s of two channels at 384 kHz have at most 15 MB
+
 _CHANGED = Error("changed", "it was changed while it was read")
 _DELETED = Error("vanished", "it was deleted while it was read")
 _VANISHED = Error("vanished", "it was gone before it was read to its end")
@@ -51,6 +53,7 @@ class FileJob:
         on_done: Callable[[bytes, Outcome], None],
     ) -> None:
         self.claim, self.steps = claim, 0
+        self.heavy = False
         self._folder, self._context, self._on_done = folder, context, on_done
         self._source = file_source(claim.source, claim.path)
         self.classifier = context.classifier  # one model judges all of a file
@@ -136,6 +139,9 @@ class FileJob:
                 self._context.rules,
                 self._context.stage,
             )
+            self.heavy = self.claim.identity.size > HEAVY * max(1, len(self._reader.plan))
+            if self.heavy:
+                return None  # its first window waits in line as well
         plan = self._reader.plan
         if self._windows >= len(plan):  # a restart came between the last window and the end
             self._end_whole([])

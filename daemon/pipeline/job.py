@@ -59,6 +59,11 @@ class Job(Protocol):
         ...
 
     @property
+    def heavy(self) -> bool:
+        """Whether a step takes as long as many steps of most other jobs."""
+        ...
+
+    @property
     def work(self) -> tuple[str, int] | None:
         """Name and committed steps, to be counted if the daemon crashes; None if not counted."""
         ...

@@ -104,6 +104,7 @@ class LiveJob:
 
     work = None  # microphones are not given up
     source_name = None
+    heavy = False
 
     # -- a step, by one worker at a time -------------------------------------------------------
 

@@ -21,6 +21,7 @@ from tinyast.arrays import Float
 from tinyast.classifier import Classifier
 
 STALL_S = 120.0  # for a few steps: windows, and perhaps digests of large files
+LITTLE_S = 0.001  # of processor time, less than the system rounds to between two looks
 TOGETHER = 2  # pictures in one call of the model: with more it needs more memory, and is no faster
 
 
@@ -32,6 +33,7 @@ class Worker(ServiceThread):
         self.number, self._jobs, self._context, self._tally = number, jobs, context, tally
         # Of the file that it reads: the source, and time.monotonic() of the beginning.
         self.on: tuple[str, float] | None = None
+        self._computed = 0.0, 0.0  # processor time, and time.monotonic() when that last grew
         self._used_before = 0.0  # processor time, in seconds, at the beginning of its turns
         self.replaced_on: str | None = None  # the source by which it hung, once it is replaced
 
@@ -44,9 +46,21 @@ class Worker(ServiceThread):
     @property
     def busy_s(self) -> float:
         """Processor time, in seconds, of the turns that it works on; 0 if it has ended."""
+        used = self._used_s()
+        return 0.0 if used is None else used - self._used_before
+
+    def computed_at(self, now: float) -> float:
+        """When, by time.monotonic(), a call of this method last found that it had computed."""
+        used = self._used_s()
+        if used is not None and used > self._computed[0] + LITTLE_S:
+            self._computed = used, now
+        return self._computed[1]
+
+    def _used_s(self) -> float | None:
+        """Processor time so far; None if it does not run."""
         if self.ident is None or not self.is_alive():
-            return 0.0
-        return time.clock_gettime(time.pthread_getcpuclockid(self.ident)) - self._used_before
+            return None
+        return time.clock_gettime(time.pthread_getcpuclockid(self.ident))
 
     def work(self) -> None:
         self._used_before = time.thread_time()

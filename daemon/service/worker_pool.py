@@ -20,9 +20,8 @@ from daemon.pipeline.worker import Worker
 
 log = logging.getLogger(__name__)
 
-HUNG_S = 4.0  # for one step of a file; most take some 10 ms, on a busy machine up to a second
-# A worker that computes for longer than this in one step does not hang in a system call.
-MOST_BUSY_S = 30.0
+HUNG_S = 4.0  # in one step of a file without any computing
+MOST_BUSY_S = 30.0  # processor time of one step; a heavy window takes some 2 s
 
 
 class WorkerPool:
@@ -49,7 +48,8 @@ class WorkerPool:
         now = time.monotonic()
         for number, worker in enumerate(self.workers):
             source, since = worker.on or ("", now)
-            if now - since > HUNG_S and worker.is_alive():
+            waits = now - max(since, worker.computed_at(now)) > HUNG_S
+            if (waits or worker.busy_s > MOST_BUSY_S) and worker.is_alive():
                 self._replace(number, worker, source)
         self._hung = [each for each in self._hung if each.is_alive()]
         still = {each.replaced_on for each in self._hung}

@@ -27,6 +27,7 @@ class Short:
     steps = 1
     work = None
     source_name: str | None = None
+    heavy = False
     classifier: Classifier
 
     def prepare(self) -> None:

@@ -34,6 +34,7 @@ class Work:
 
     work = None
     source_name: str | None = None
+    heavy = False
     classifier: Classifier
 
     def __init__(self) -> None:
