@@ -40,6 +40,7 @@ class Lister(threading.Thread):
         self._changed = threading.Condition()
         self._stopped = False
         self.is_done = False
+        self.is_whole = False  # all sources are in the plan
         self.error: DaemonError | None = None
 
     @property
@@ -58,6 +59,7 @@ class Lister(threading.Thread):
                 if self._stopped:
                     return
             self._plan.finish()
+            self.is_whole = True
         except DaemonError as error:
             self.error = error
         finally:
@@ -107,6 +109,8 @@ def work(job: Job, cut: Cut, actors: int, overwrite: bool) -> Iterator[Report]:
         lister.stop()
     if lister.error is not None:
         raise lister.error
+    if not lister.is_whole:
+        raise ClusterError("the listing failed; the same command goes on with it")
     if lost:
         raise ClusterError(
             f"{lost} of {taken} parts are missing: their processes died {RETRIES} times in a row "
