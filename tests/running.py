@@ -30,14 +30,17 @@ def stress(full: int, least: int = 1) -> int:
 
 
 def tinyastd(
-    *arguments: object, env: dict[str, str] | None = None, cwd: Path | None = None
+    *arguments: object,
+    env: dict[str, str] | None = None,
+    cwd: Path | None = None,
+    timeout: float = 120,
 ) -> subprocess.CompletedProcess[str]:
     """Run one command to its end."""
     return subprocess.run(
         [sys.executable, "-m", "daemon", *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=timeout,
         env={**os.environ, "COLUMNS": "200", "PYTHONPATH": str(ROOT), **(env or {})},
         cwd=cwd,
         stdin=subprocess.DEVNULL,

@@ -53,15 +53,18 @@ def night(esc50: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-FORMATS = ("--formats", "wav,flac")
+def classified(night: Path, *options: object) -> str:
+    """What `classify` prints."""
+    formats = ("--formats", "wav,flac")
+    done = tinyastd("classify", night, *formats, *options, timeout=20 + SECONDS)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.fixture(scope="module")
 def accepted(night: Path) -> list[Row]:
     """The accepted windows, as CSV has them."""
-    done = tinyastd("classify", night, *FORMATS, "--format", "csv")
-    assert done.returncode == 0, done.stderr
-    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    rows = list(csv.DictReader(io.StringIO(classified(night, "--format", "csv"))))
     assert len(rows) >= 3 * (SECONDS // 5)
     found = [
         (row["path"], float(row["start_s"]), float(row["end_s"]), row["label"])
@@ -76,7 +79,7 @@ def accepted(night: Path) -> list[Row]:
 
 def test_raven(night: Path, accepted: list[Row], tmp_path: Path) -> None:
     table = tmp_path / "all.selections.txt"
-    assert tinyastd("classify", night, *FORMATS, "--output", table).returncode == 0
+    classified(night, "--output", table)
     boxes = Raven.from_file(table, annot_col="Label").to_bbox()
     rows = pd.read_csv(table, sep="\t")
     assert [box.label for box in boxes] == [label for *_, label in accepted]
@@ -93,8 +96,7 @@ def test_raven(night: Path, accepted: list[Row], tmp_path: Path) -> None:
 
 
 def test_audacity(night: Path, accepted: list[Row], tmp_path: Path) -> None:
-    done = tinyastd("classify", night, *FORMATS, "--format", "audacity", "--output", tmp_path)
-    assert done.returncode == 0
+    classified(night, "--format", "audacity", "--output", tmp_path)
     found: list[Row] = []
     for path in sorted(night.iterdir()):
         track = AudSeq.from_file(tmp_path / f"{path.stem}.txt").to_seq()
@@ -110,8 +112,7 @@ def test_audacity(night: Path, accepted: list[Row], tmp_path: Path) -> None:
 
 
 def test_kaleidoscope(night: Path, accepted: list[Row]) -> None:
-    done = tinyastd("classify", night, *FORMATS, "--format", "kaleidoscope")
-    rows = pd.read_csv(io.StringIO(done.stdout))
+    rows = pd.read_csv(io.StringIO(classified(night, "--format", "kaleidoscope")))
     assert tuple(rows.columns) == KALEIDOSCOPE
     paths = [
         f"{folder}/{name}" for folder, name in zip(rows["INDIR"], rows["IN FILE"], strict=True)
