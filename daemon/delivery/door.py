@@ -218,7 +218,7 @@ class Door(ServiceThread):
             gate.stats.connections = len(gate.open)
             self._of_address[address] += 1
             self._descriptors += 1
-            self._selector.register(outer, EVENT_READ, (gate, passage))
+            self._go_on(gate, passage, lambda: None)
             self._thin_out()
 
     def _rest(self) -> None:
@@ -251,7 +251,6 @@ class Door(ServiceThread):
         if passage.name:
             gate.names[passage.name] = passage
         self._descriptors += _NEEDS - 1
-        self._selector.register(passage.inner, EVENT_READ, (gate, passage))
         self._go_on(gate, passage, lambda: passage.pass_in(b""))
         self._thin_out()
         return True
@@ -328,15 +327,16 @@ class Door(ServiceThread):
     def _go_on(self, gate: Gate, passage: Passage, step: Callable[[], None]) -> None:
         """Do one step of a passage, and wait for what it needs next; or end it."""
         try:
-            step()
-        except BlockingIOError:
+            with suppress(BlockingIOError):
+                step()
+            if not passage.done:
+                self._wait_for_both(gate, passage)
+                return
+        except OSError:  # the client has gone, or the system cannot watch one more socket
             pass
-        except OSError:
-            self._end(gate, passage)
-            return
-        if passage.done:
-            self._end(gate, passage)
-            return
+        self._end(gate, passage)
+
+    def _wait_for_both(self, gate: Gate, passage: Passage) -> None:
         outer, inner = passage.wants()
         self._wait_for(passage.outer, outer, gate, passage)
         if passage.inner is not None:

@@ -227,8 +227,8 @@ class DeliveryThread(ServiceThread):
                 with self._tally.stage("commit"):
                     published = self._journal.commit(records)
                 break
-            except sqlite3.OperationalError as error:
-                self._wait_for_disk(error)
+            except (sqlite3.OperationalError, MemoryError) as error:
+                self._wait_for_disk(str(error) or "out of memory")
         if self._refused is not None:
             log.info("the journal can be written again")
             self._refused = None
@@ -265,10 +265,10 @@ class DeliveryThread(ServiceThread):
         except sqlite3.OperationalError as error:
             log.warning("old messages cannot be pruned now: %s", error)
 
-    def _wait_for_disk(self, error: sqlite3.OperationalError) -> None:
-        if self._refused != str(error):
-            self._refused = str(error)
-            log.error("the journal cannot be written (%s); waiting, nothing is lost", error)
+    def _wait_for_disk(self, reason: str) -> None:
+        if self._refused != reason:
+            self._refused = reason
+            log.error("the journal cannot be written (%s); waiting, nothing is lost", reason)
         self.liveness.progress()  # waiting for the disk counts as progress
         if self._halt.wait(RETRY_S):
             raise Abandoned

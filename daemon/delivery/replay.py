@@ -17,7 +17,7 @@ import msgspec
 import zmq
 
 from daemon.delivery.endpoint import MAX_MESSAGE, Endpoint
-from daemon.journal.reader import READ_ERRORS, JournalReader
+from daemon.journal.reader import READ_ERRORS, JournalReader, open_reader
 from daemon.journal.records import Page
 from daemon.monitoring.metrics import Tally
 from daemon.monitoring.service_thread import ServiceThread
@@ -59,7 +59,10 @@ class ReplayThread(ServiceThread):
         self.refused = 0
 
     def work(self) -> None:
-        reader = JournalReader(self._state)
+        reader = open_reader(self._state, self._halt)
+        if reader is None:
+            self._endpoint.close()
+            return
         try:
             while not self._halt.is_set():
                 self.liveness.progress()
@@ -82,7 +85,7 @@ class ReplayThread(ServiceThread):
             self.refused += 1
             reply = [to_json(Refusal(Error(error.code, str(error))))]
         except READ_ERRORS as error:
-            log.error("the journal cannot be read now: %s", error)
+            log.error("the journal cannot be read now: %s", error or "out of memory")
             return  # the client asks again
         *front, last = envelope + reply
         size = sum(map(len, reply))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -16,9 +18,12 @@ from daemon.journal.records import Page, Published
 from daemon.journal.recovery import identity
 from daemon.journal.rows import COLUMNS, ledger_row, unsigned
 
+log = logging.getLogger(__name__)
+
 # The system refused to read the journal: out of descriptors or memory, a disk that fails.
-READ_ERRORS = (sqlite3.OperationalError, OSError)
+READ_ERRORS = (sqlite3.OperationalError, OSError, MemoryError)
 T = TypeVar("T")
+AGAIN_S = 1.0  # between attempts to open the journal
 MAX_REPLAY_SCAN = 20_000  # rows that one replay request may skip
 
 
@@ -28,6 +33,17 @@ class Written(NamedTuple):
     path: bytes
     at: int | None  # s since 1970, as it stands in the row
     since: int  # the same, or when the ledger began to note it
+
+
+def open_reader(state: Path, halt: threading.Event) -> JournalReader | None:
+    """A reader, as soon as the system lets the journal be opened; None if `halt` is set before."""
+    while not halt.is_set():
+        try:
+            return JournalReader(state)
+        except READ_ERRORS as error:
+            log.warning("cannot read the journal now: %s", error or "out of memory")
+            halt.wait(AGAIN_S)
+    return None
 
 
 class JournalReader:

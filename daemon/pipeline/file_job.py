@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from collections.abc import Callable
@@ -117,6 +118,8 @@ class FileJob:
                     self._end("failed", Error(error.code, str(error)))
         except OSError as error:
             self._machine_or_file(error)
+        except MemoryError:
+            self._machine_or_file(OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)))
         return None
 
     def _prepare(self) -> Float | None:

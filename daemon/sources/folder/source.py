@@ -23,7 +23,7 @@ from pathlib import Path
 
 from daemon.errors import GONE
 from daemon.journal.ledger import Identity, LedgerRow, claim, is_known
-from daemon.journal.reader import READ_ERRORS, JournalReader, Written
+from daemon.journal.reader import READ_ERRORS, Written, open_reader
 from daemon.journal.records import Delivery, Record
 from daemon.monitoring.service_thread import ServiceThread
 from daemon.pipeline.file_job import FileJob
@@ -144,7 +144,7 @@ class FolderSource(ServiceThread):
     # -- this thread ---------------------------------------------------------------------------
 
     def work(self) -> None:
-        reader = self._open_reader()
+        reader = open_reader(self._state_dir, self._halt)
         if reader is None:
             return
         self._reader = reader
@@ -171,16 +171,6 @@ class FolderSource(ServiceThread):
         """Delete ledger rows of files that are gone, unless the folder itself is."""
         if gone and self._root.check(now=True):
             self._context.deliver(Delivery(Record(gone=[(row.path, row.at) for row in gone])))
-
-    def _open_reader(self) -> JournalReader | None:
-        """The ledger, once the system lets it be opened; None if the daemon stops before."""
-        while not self._halt.is_set():
-            try:
-                return JournalReader(self._state_dir)
-            except READ_ERRORS as error:
-                log.warning("cannot read the journal now: %s", error)
-                self._halt.wait(CHECK_S)
-        return None
 
     def _advance(self) -> bool:
         """Check the file that is due and the next one of a scan; return whether there was one."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import socket
 import statistics
+import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from saying import ends, fill, predictions, started
 from sounds import short_wav
 
 from daemon.client import Client
+from daemon.journal.reader import JournalReader, open_reader
 
 MakeDaemon = Callable[..., Daemon]
 LIMIT, MB = 1_000, 1_000_000
@@ -372,3 +375,24 @@ def test_who_does_not_read_keeps_nobody_from_replay(daemon: MakeDaemon) -> None:
         heard = [next(iter(client)).message["seq"] for _ in range(5_001)]
     assert heard == list(range(1, 5_002))
     peer.close()
+
+
+def test_a_journal_that_cannot_be_opened_yet_is_opened_later(tmp_path: Path) -> None:
+    """As when the system has no descriptor to spare at that moment."""
+    fill(tmp_path / "state", predictions(3))
+    journal, away = tmp_path / "state" / "journal.sqlite3", tmp_path / "away"
+    journal.rename(away)
+    halt = threading.Event()
+    opened: list[JournalReader | None] = []
+    opening = threading.Thread(target=lambda: opened.append(open_reader(journal.parent, halt)))
+    opening.start()
+    opening.join(0.1)
+    assert not opened
+    away.rename(journal)
+    opening.join(30)
+    (reader,) = opened
+    assert reader is not None
+    assert len(reader.page(0, 10, MB, "").messages) == 3
+    reader.close()
+    halt.set()
+    assert open_reader(journal.parent, halt) is None

@@ -138,3 +138,23 @@ def test_one_that_vanished_or_changed_harms_none_that_is_taken_with_it(
         assert [one.label for one in message.top] == [label for label, _ in alone.top(5)]
         scores = [score for _, score in alone.top(5)]
         assert [one.score for one in message.top] == pytest.approx(scores, abs=1.6e-6)
+
+
+def test_a_file_for_which_there_is_no_memory_now_is_tried_again(
+    tmp_path: Path, classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(*_: object) -> None:
+        raise MemoryError
+
+    deliveries: list[Delivery] = []
+    left: list[bytes] = []
+    path = write_wav(tmp_path / "a.wav")
+    monkeypatch.setattr(Classifier, "hear", none_left)
+    assert not do(job_on(path, classifier, deliveries, left), classifier, deliveries)
+    (delivery,) = deliveries
+    assert delivery.record.messages == []
+    assert delivery.record.row is None
+    assert delivery.committed is not None
+    delivery.committed()
+    assert left == [os.fsencode(path)]
+    assert held() == []
