@@ -17,7 +17,7 @@ from running import Daemon
 from saying import ends, fill, predictions, started
 from sounds import short_wav
 
-from daemon.client import Client
+from daemon.client import Client, NoAnswer
 from daemon.journal.reader import JournalReader, open_reader
 
 MakeDaemon = Callable[..., Daemon]
@@ -291,8 +291,11 @@ def wait_for_answers(running: Daemon, before: int, count: int) -> None:
     asked = iter(range(1, 10**9))  # to ask is to be answered, too
 
     def done() -> bool:
-        mine = next(asked)
-        return answered(running) - mine >= before + count
+        try:
+            found = answered(running)
+        except NoAnswer:  # the machine is busy
+            return False
+        return found - next(asked) >= before + count
 
     running.wait_for(done, f"{count} answered")
 
