@@ -205,6 +205,13 @@ def learn(
     precision: Annotated[
         float, typer.Option(help="Share of right labels that each kind's threshold aims at.")
     ] = 0.9,
+    fine_tune: Annotated[
+        bool,
+        typer.Option(
+            "--fine-tune",
+            help="Train all of the model, for minutes to hours; needs the extra `train`.",
+        ),
+    ] = False,
     config: Config = None,
     checkpoint: Checkpoint = None,
 ) -> None:
@@ -213,9 +220,15 @@ def learn(
     A sub-folder `none` holds background and other sounds. See docs/own-sounds.md.
     """
     settings = read_settings(context)
+    from daemon.commands.batch import fine_tune as tuning
     from daemon.commands.batch.learn import learn
 
-    for line in learn(settings, clips, output, only_mine, precision):
+    lines = (
+        tuning.fine_tune(settings, clips, output, only_mine)
+        if fine_tune
+        else learn(settings, clips, output, only_mine, precision)
+    )
+    for line in lines:
         typer.echo(line)
     typer.echo(f"wrote {output}; its README.md has all figures")
     typer.echo(f"Next: tinyastd run --checkpoint {output}")

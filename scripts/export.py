@@ -94,8 +94,13 @@ def _export(
         raise CheckpointError(f"--temperature: a temperature is more than 0, not {temperature}")
     fitted = find_fitted(model.absolute().parent)
     if fitted is not None:
-        temperature = fitted.temperature if temperature is None else temperature
+        # A run that went on from a checkpoint has its temperature already.
+        factor = network.config.logit_temperature
+        temperature = factor * fitted.temperature if temperature is None else temperature
         unknown_below = fitted.unknown_below if unknown_below is None else unknown_below
+    elif network.config.unknown_below is not None:  # kept from the model that it went on from
+        temperature = temperature or network.config.logit_temperature
+        unknown_below = unknown_below or network.config.unknown_below
     network.config.logit_temperature = 1.0 if temperature is None else temperature
     network.config.unknown_below = unknown_below
     network.config.int8_points_lost = int8_loss

@@ -43,7 +43,8 @@ with needs_train():
     from tinyast.evaluation.plots import training_curves
     from tinyast.features.presets import PRESETS
     from tinyast.model.modeling import TinyASTForAudioClassification
-    from tinyast.training.distillation import load_teacher
+    from tinyast.training.distillation import Teacher, load_teacher
+    from tinyast.training.extending import Extension, extend, find_model, remapped
     from tinyast.training.loop import Clips, Metrics, predict, train
     from tinyast.training.pretrained import Weights, read_pretrained
 from tinyast.features.log_mel import FeatureSettings
@@ -59,14 +60,43 @@ class Start(NamedTuple):
     none: Path
     teachers: list[Path]
     begin: Path | None
+    model: str | None  # whose kinds are kept, unless `only_mine`
+    only_mine: bool
+
+    def extension(self, data: Path) -> Extension | None:
+        """The model of --from, with room for the kinds in `data`. Raises RecipeError."""
+        if self.only_mine and self.model is None:
+            raise RecipeError("--only-mine goes with --from: it drops the kinds of that model")
+        if self.model is not None and (self.begin or self.teachers):
+            raise RecipeError(
+                "--from says what to start from and to learn from; leave out --start and --teacher"
+            )
+        if self.model is None:
+            return None
+        return extend(find_model(self.model), read_dataset(data).labels, self.only_mine)
+
+
+RecipeName = Annotated[
+    str | None,
+    typer.Option(help="Name of a recipe in config/, or a TOML file; quick, or with --from mine."),
+]
+FromModel = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        help="Teach the kinds in --data to this model: one that ships (esc50, esc50-fine), a "
+        "checkpoint or a run. It keeps those that it knows.",
+    ),
+]
+OnlyMine = Annotated[
+    bool, typer.Option("--only-mine", help="With --from: drop the kinds that it knows.")
+]
 
 
 def command(
     context: typer.Context,
     data: Annotated[Path, typer.Option(help="Folder with the clips and their CSV.")] = ESC50,
-    recipe: Annotated[
-        str, typer.Option(help="Name of a recipe in config/, or a TOML file.")
-    ] = "quick",
+    recipe: RecipeName = None,
     hold_out: Annotated[int | None, typer.Option(help="Fold to hold out and test on.")] = None,
     run: Annotated[
         Path | None, typer.Option(help="Folder of the run; resumed if it exists.")
@@ -80,6 +110,8 @@ def command(
     start: Annotated[
         Path | None, typer.Option(help="Go on from the model that this run ended with.")
     ] = None,
+    from_model: FromModel = None,
+    only_mine: OnlyMine = False,
     pretrained: Annotated[
         Path, typer.Option(help="Weights to start from, as `download --pretrained` fetches them.")
     ] = Path("data/raw") / PRETRAINED,
@@ -99,10 +131,12 @@ def command(
       python -m scripts.train --recipe full --data my-sounds --epochs 100
       python -m scripts.train --recipe full --teacher runs/fine-4 --hold-out 4
       python -m scripts.train --recipe robust --start runs/fine-4 --teacher runs/fine-4 --hold-out 4
+      python -m scripts.train --from esc50 --data my-sounds --hold-out 2
     """
     with plainly("Run the same command to resume after the last whole epoch."):
-        given = Start(pretrained, none, teacher or [], start)
-        _train(context.args, data, recipe, hold_out, run, cache, given, threads)
+        given = Start(pretrained, none, teacher or [], start, from_model, only_mine)
+        chosen = recipe or ("quick" if from_model is None else "mine")
+        _train(context.args, data, chosen, hold_out, run, cache, given, threads)
 
 
 @dataclass(frozen=True)
@@ -114,6 +148,17 @@ class Material:
     clips: Clips
     tests: Clips
     pretrained: Weights | None
+
+    def extended(self, labels: tuple[str, ...]) -> Material:
+        """The same with targets among more labels."""
+        mine, data = self.dataset.labels, self.dataset
+        clips, tests = (
+            Clips(each.spectra, remapped(each.targets, mine, labels))
+            for each in (self.clips, self.tests)
+        )
+        targets = remapped(data.targets, mine, labels)
+        dataset = Dataset(data.paths, targets, data.folds, labels)
+        return Material(dataset, self.testing, clips, tests, self.pretrained)
 
 
 def _train(
@@ -127,6 +172,8 @@ def _train(
     threads: int,
 ) -> None:
     recipe = load_recipe(_recipe_file(recipe_name), read_overrides(extra))
+    extension = start.extension(data)
+    recipe = recipe if extension is None else extension.recipe(recipe)
     settings = PRESETS[recipe.picture]
     if threads:
         torch.set_num_threads(threads)
@@ -134,6 +181,8 @@ def _train(
     fold = "all" if hold_out is None else f"fold{hold_out}"
     folder = run or Path("runs") / f"{Path(recipe_name).stem}-{fold}-seed{recipe.seed}"
     material = _gather(data, recipe, hold_out, cache, start, folder)
+    if extension is not None:
+        material = material.extended(extension.labels)
     held_out = len(material.testing) > 0
     load = partial(load_teacher, settings=settings, labels=material.dataset.labels)
     with _reporting(recipe.epochs) as report:
@@ -144,10 +193,11 @@ def _train(
             material.dataset.labels,
             material.clips,
             material.tests if held_out else None,
-            [load(each) for each in start.teachers],
+            [load(each) for each in start.teachers] if extension is None else [extension.begin],
             report=report,
             pretrained=material.pretrained,
-            begin=None if start.begin is None else load(start.begin),
+            begin=_begin(start, load) if extension is None else extension.begin,
+            kept=None if extension is None else extension.kept,
         )
     training_curves(folder / "metrics.csv", folder / "curves.png")
     (folder / DATA).write_text(f"{data}\n", encoding="utf-8")
@@ -162,13 +212,18 @@ def _train(
         say_next_script("export", "--model", folder / "model", "--output", output)
 
 
+def _begin(start: Start, load: Callable[[Path], Teacher]) -> Teacher | None:
+    return None if start.begin is None else load(start.begin)
+
+
 def _gather(
     data: Path, recipe: Recipe, hold_out: int | None, cache: Path, start: Start, folder: Path
 ) -> Material:
     """Read and split the data set, and read the spectra of its clips."""
     settings = PRESETS[recipe.picture]
     everything = read_dataset(data)
-    weights = read_pretrained(start.pretrained) if recipe.stem == "mobilenet" else None
+    own = recipe.stem == "mobilenet" and start.model is None
+    weights = read_pretrained(start.pretrained) if own else None
     dataset, numbers = leave_out_classes(everything, recipe.leave_out, recipe.seed)
     training, testing = _split(dataset, recipe, hold_out)
     check_kinds(dataset, training)

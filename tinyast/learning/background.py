@@ -78,7 +78,11 @@ def inverse_factor(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _drawn(checkpoint: Checkpoint) -> Background:
     names = ("familiarity.means", "familiarity.within")
-    means, within = read_tensors(checkpoint.file(WEIGHTS), names)
+    return drawn(*read_tensors(checkpoint.file(WEIGHTS), names))
+
+
+def drawn(means: Float, within: Float) -> Background:
+    """Embeddings drawn about the `means` of kinds, (kinds, embedding), with their spread."""
     random = np.random.default_rng(0)
     spread = np.linalg.inv(within.astype(np.float64))
     targets = np.repeat(np.arange(len(means)), DRAWN)

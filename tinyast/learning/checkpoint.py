@@ -29,10 +29,29 @@ def check_output(output: Path) -> None:
     """Raise CheckpointError if `output` may not be written: it holds something else."""
     if output.exists() and not output.is_dir():
         raise CheckpointError(f"{output} is a file; name a folder for the checkpoint")
-    if output.is_dir() and any(output.iterdir()) and not (output / HEAD).is_file():
+    if output.is_dir() and any(output.iterdir()) and not _is_learnt(output):
         raise CheckpointError(
             f"{output} holds something else than a result of `tinyastd learn`; name a new folder"
         )
+
+
+def _is_learnt(folder: Path) -> bool:
+    """Whether the checkpoint in `folder` is a result of learning."""
+    try:
+        return "learnt_from" in json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+
+
+def put_in_place(made: Path, output: Path, beside: Path) -> None:
+    """Make the folder `made` the one at `output`, in place of an earlier result there.
+
+    All three are on one file system, so a daemon never reads half of it; what was at `output` goes
+    `beside`. Raises OSError.
+    """
+    if output.exists():
+        os.replace(output, beside)
+    os.replace(made, output)
 
 
 def write_checkpoint(base: Checkpoint, head: Head, output: Path, texts: Mapping[str, str]) -> None:
@@ -53,9 +72,7 @@ def write_checkpoint(base: Checkpoint, head: Head, output: Path, texts: Mapping[
             for file, text in texts.items():
                 (made / file).write_text(text, encoding="utf-8")
             _write_sums(made)
-            if output.exists():
-                os.replace(output, Path(name, "old"))
-            os.replace(made, output)
+            put_in_place(made, output, Path(name, "old"))
     except OSError as error:
         raise CheckpointError(f"cannot write {output}: {error.strerror or error}") from error
 

@@ -33,12 +33,13 @@ from tinyast.model.feature_extraction import TinyASTFeatureExtractor
 from tinyast.model.modeling import TinyASTForAudioClassification
 from tinyast.training.augmentation import Batch, augment, show
 from tinyast.training.distillation import Teacher, digest, taught
+from tinyast.training.extending import Kept, describe_more
 from tinyast.training.last_layer import PASSES, refit
 from tinyast.training.losses import loss_of
 from tinyast.training.pretrained import Weights
 from tinyast.training.recipe import Recipe
 from tinyast.training.start import start
-from tinyast.training.statistics import describe
+from tinyast.training.statistics import describe, scaled_features
 
 Tensors = tuple[Tensor, ...] | list[Tensor]
 
@@ -132,15 +133,15 @@ def train(
     report: Callable[[Metrics], None] | None = None,
     pretrained: Weights | None = None,
     begin: Teacher | None = None,
+    kept: Kept | None = None,
 ) -> TinyASTForAudioClassification:
     """Train in `folder`, going on from what it holds, and return the averaged weights.
 
     The folder gets `run.json` (recipe and settings), `metrics.csv`, `state.pt` and, at the end,
-    `model/`. Held-out clips are looked at every `test_every` epochs, for the log only: nothing is
-    chosen by them. `teachers` are models of the same kinds of sound and the same spectra, whose
-    mean scores are learnt too. A stem of "mobilenet" starts from `pretrained`, and
-    all of the network from `begin`. Raises StartError if that does not fit, and
-    TrainingError if the folder holds a run of another recipe, of other clips or of other teachers.
+    `model/`. Held-out clips are looked at every `test_every` epochs, for the log only. `teachers`
+    are models of the same kinds and spectra, whose scores are learnt too. A stem of "mobilenet"
+    starts from `pretrained`, and all of the network from `begin`, whose kinds are `kept`. Raises
+    StartError if that does not fit, and TrainingError if the folder holds another run.
     """
     _claim(
         folder,
@@ -151,13 +152,14 @@ def train(
             "clips": training.digest(),
             "teachers": [digest(teacher) for teacher in teachers],
             "start": None if begin is None else digest(begin),
+            "kept": None if kept is None else kept.count,
         },
     )
-    state = State(*start(recipe, settings, labels, training.spectra, pretrained, begin), [])
+    state = State(*start(recipe, settings, labels, training.spectra, pretrained, begin, kept), [])
     if (folder / "state.pt").exists():
         state.load(folder / "state.pt")
     for epoch in range(len(state.history) + 1, recipe.epochs + 1):
-        rate, loss, accuracy = _epoch(state, recipe, settings, training, teachers)
+        rate, loss, accuracy = _epoch(state, recipe, settings, training, teachers, kept)
         due = epoch % test_every == 0 or epoch == recipe.epochs
         tested = _accuracy(state.kept, testing, settings) if testing and due else None
         state.history.append(Metrics(epoch, rate, loss, accuracy, tested))
@@ -167,7 +169,7 @@ def train(
             report(state.history[-1])
     if recipe.last_layer:
         _refit_last_layer(state.kept, training, recipe, settings)
-    _write_model(folder / "model", state.kept, training, settings)
+    _write_model(folder / "model", state.kept, training, settings, kept)
     return state.kept
 
 
@@ -176,19 +178,27 @@ def _refit_last_layer(
 ) -> None:
     random = np.random.default_rng([recipe.seed, recipe.epochs])
     unmixed = structs.replace(recipe, mix=0.0)
-    kinds = clips.targets >= 0
+    kinds, labels = clips.targets >= 0, model.config.num_labels
     clear = show(clips.spectra[kinds, 0], settings)
-    passes = (_batches(clips, unmixed, settings, random) for _ in range(PASSES))
+    passes = (_batches(clips, labels, unmixed, settings, random) for _ in range(PASSES))
     refit(model, clear, clips.targets[kinds], chain.from_iterable(passes), recipe.last_layer)
 
 
 def _write_model(
-    folder: Path, model: TinyASTForAudioClassification, clips: Clips, settings: FeatureSettings
+    folder: Path,
+    model: TinyASTForAudioClassification,
+    clips: Clips,
+    settings: FeatureSettings,
+    kept: Kept | None,
 ) -> None:
     """The model, with the statistics that it keeps of its clips, and its feature extractor."""
     if model.config.stem == "mobilenet":
         kinds = clips.targets >= 0
-        describe(model, show(clips.spectra[kinds, 0], settings), clips.targets[kinds])
+        pictures, targets = show(clips.spectra[kinds, 0], settings), clips.targets[kinds]
+        if kept is None:
+            describe(model, pictures, targets)
+        else:
+            describe_more(model, scaled_features(model, pictures), targets)
     model.save_pretrained(folder)
     TinyASTFeatureExtractor(**settings.to_dict()).save_pretrained(folder)
 
@@ -219,6 +229,7 @@ def _epoch(
     settings: FeatureSettings,
     clips: Clips,
     teachers: Sequence[Teacher],
+    kept: Kept | None,
 ) -> tuple[float, float, float]:
     """Pass over the clips once; gives the last learning rate, mean loss and mean accuracy."""
     epoch = len(state.history)
@@ -227,11 +238,14 @@ def _epoch(
     state.model.train()
     if not recipe.stem_rate:
         state.model.stem.requires_grad_(False)
+    if kept is not None:
+        state.model.scaling.eval()  # a few clips of a few kinds do not say how features spread
     device = state.model.device
     per_epoch = max(1, clips_of_epoch(clips, recipe) // recipe.batch_size)
     state.average.n_averaged.fill_(1 + epoch * per_epoch)  # the weights at the start count as one
     losses, hits, rate = [], [], 0.0
-    for number, batch in enumerate(_batches(clips, recipe, settings, random)):
+    labels = state.model.config.num_labels
+    for number, batch in enumerate(_batches(clips, labels, recipe, settings, random)):
         step = epoch * per_epoch + number
         rate = one_cycle(step / (per_epoch * recipe.epochs), recipe)
         for group in state.optimiser.param_groups:
@@ -243,7 +257,11 @@ def _epoch(
             if teachers:
                 lesson = taught(teachers, batch.clear, recipe.distil_temperature)
         loss = loss_of(output, truth, recipe, lesson, teachers)
+        if kept is not None:
+            loss = loss + kept.loss(state.model, random)
         loss.backward()  # type: ignore[no-untyped-call]
+        if kept is not None:
+            kept.hold(state.model, clips.targets)
         nn.utils.clip_grad_norm_(state.model.parameters(), recipe.clip_norm)
         state.optimiser.step()
         state.optimiser.zero_grad(set_to_none=True)
@@ -267,13 +285,17 @@ def clips_of_epoch(clips: Clips, recipe: Recipe) -> int:
 
 
 def _batches(
-    clips: Clips, recipe: Recipe, settings: FeatureSettings, random: np.random.Generator
+    clips: Clips,
+    labels: int,
+    recipe: Recipe,
+    settings: FeatureSettings,
+    random: np.random.Generator,
 ) -> Iterator[Batch]:
-    """The clips, changed and shuffled, in batches."""
+    """The clips, changed and shuffled, in batches with targets (B, labels)."""
     variants = clips.spectra.shape[1]
     count = clips_of_epoch(clips, recipe)
     size = min(recipe.batch_size, count)
-    one_hot = np.eye(int(clips.targets.max()) + 1, dtype=np.float32)
+    one_hot = np.eye(labels, dtype=np.float32)
     one_hot = np.concatenate([one_hot, np.zeros_like(one_hot[:1])])  # the last one is of no kind
     kinds, others = np.flatnonzero(clips.targets >= 0), np.flatnonzero(clips.targets < 0)
     order = np.concatenate([kinds, random.permutation(others)[: count - len(kinds)]])

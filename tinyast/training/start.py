@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from tinyast.errors import TinyASTError
@@ -16,6 +16,7 @@ from tinyast.model.configuration import TinyASTConfig
 from tinyast.model.modeling import TinyASTForAudioClassification
 from tinyast.training.augmentation import show
 from tinyast.training.distillation import Teacher
+from tinyast.training.extending import MEANING, Kept
 from tinyast.training.pretrained import SETTLING, Weights, begin_with
 from tinyast.training.recipe import Recipe
 
@@ -34,12 +35,14 @@ def start(
     spectra: NDArray[np.float32],
     pretrained: Weights | None,
     begin: Teacher | None = None,
+    kept: Kept | None = None,
 ) -> tuple[TinyASTForAudioClassification, AveragedModel, torch.optim.Optimizer]:
     """The model, its running mean and its optimiser, before the first step.
 
     A stem of "mobilenet" gets the weights `pretrained`, and is brought to the first of `spectra`,
-    (clips, variants, bands, frames). With `begin` all weights are those of that model. Raises
-    StartError if it sees another picture or is another network.
+    (clips, variants, bands, frames). With `begin` all weights are those of that model, and with
+    `kept` its scores keep their meaning. Raises StartError if it sees another picture or is
+    another network.
     """
     torch.manual_seed(recipe.seed)
     config = TinyASTConfig(
@@ -57,9 +60,13 @@ def start(
         begin_with(model, pretrained, show(spectra[:SETTLING, 0], settings))
     if begin is not None:
         _go_on(model, settings, begin)
+    if begin is not None and kept is not None:
+        for name in MEANING:
+            setattr(model.config, name, getattr(begin.model.config, name))
     model = model.to(device, memory_format=torch.channels_last)
     average = _averaged(model, recipe.ema_decay)
-    optimiser = torch.optim.AdamW(_groups(model, recipe), lr=recipe.learning_rate, fused=True)
+    slow = model.stem if kept is None else nn.ModuleList([model.stem, model.blocks])
+    optimiser = torch.optim.AdamW(_groups(model, slow, recipe), lr=recipe.learning_rate, fused=True)
     return model, average, optimiser
 
 
@@ -78,9 +85,11 @@ def _go_on(model: TinyASTForAudioClassification, settings: FeatureSettings, begi
         ) from error
 
 
-def _groups(model: TinyASTForAudioClassification, recipe: Recipe) -> list[dict[str, Any]]:
-    """Weights with their decay and their share of the learning rate."""
-    stem = {id(weights) for weights in model.stem.parameters()}
+def _groups(
+    model: TinyASTForAudioClassification, slow: nn.Module, recipe: Recipe
+) -> list[dict[str, Any]]:
+    """Weights with their decay and their share of the learning rate, `stem_rate` for `slow`."""
+    stem = {id(weights) for weights in slow.parameters()}
     groups: list[dict[str, Any]] = []
     for inside, share in ((True, recipe.stem_rate), (False, 1.0)):
         some = [weights for weights in model.parameters() if (id(weights) in stem) == inside]

@@ -47,6 +47,11 @@ def learn(*options: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
 
 
+def tune(*options: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "daemon", "learn", "--fine-tune", *map(str, options)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+
+
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`learn/KIND/…` and `judge/KIND/…`."""
@@ -173,6 +178,43 @@ def test_without_that_memory_the_statistics_of_its_kinds_serve(tmp_path: Path) -
     (folder / "model.safetensors").write_bytes(b"\x05\0\0\0\0\0\0\0{}")
     with pytest.raises(CheckpointError, match="version 5 or newer"):
         read_background(checkpoint)
+
+
+# -- all of it -----------------------------------------------------------------------------------
+
+
+@pytest.mark.timeout(900)
+def test_all_of_the_model_learns_and_keeps_what_it_knows(
+    clips: Path, esc50: Path, tmp_path: Path
+) -> None:
+    for kind in ("flute", "alarm_tone"):
+        (tmp_path / "mine" / kind).mkdir(parents=True)
+        for path in sorted((clips / "learn" / kind).iterdir())[:5]:
+            shutil.copy(path, tmp_path / "mine" / kind)
+    output = tmp_path / "tuned"
+    done = tune(tmp_path / "mine", "--output", output)
+    assert done.returncode == 0, done.stderr
+    assert "clips right, judged by a model that had not heard their recordings" in done.stdout
+    before, after = Classifier.load(), Classifier.load(output)
+    assert after.labels == (*before.labels, "alarm_tone", "flute")
+    assert damaged_files(output) == []
+    judged = [
+        path for kind in ("flute", "alarm_tone") for path in (clips / "judge" / kind).iterdir()
+    ]
+    right = [after.predict_file(path)[0].label == path.parent.name for path in judged]
+    assert np.mean(right) >= 0.6
+    data = read_dataset(esc50)
+    known = [
+        (each.predict_file(path)[0].label for each in (before, after)) for path in data.paths[::80]
+    ]
+    assert sum(was == now for was, now in known) >= 0.9 * len(known)
+
+
+def test_without_torch_it_says_what_is_missing(clips: Path, tmp_path: Path) -> None:
+    done = learn(clips / "learn", "--fine-tune", "--output", tmp_path / "tuned")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "torch is not installed; --fine-tune needs the extra `train`: pip install" in line
 
 
 # -- through the page ----------------------------------------------------------------------------
