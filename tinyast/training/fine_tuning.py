@@ -7,6 +7,7 @@ The daemon's package loads no torch, so the command runs this in a process of it
 
 from __future__ import annotations
 
+import math
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import soundfile
+from msgspec import structs
 from numpy.typing import NDArray
 from transformers.utils.logging import disable_progress_bar
 
@@ -39,6 +41,7 @@ from tinyast.training.recipe import Recipe, load_recipe
 FOLDS = 5  # of which one judges, and then the model learns all
 MOST_WINDOWS = 12  # heard of one clip
 HELD = 0
+LEAST_STEPS = 40
 RECIPE = "recipe-mine.toml"
 
 
@@ -68,11 +71,18 @@ def fine_tune(task: Task) -> list[str]:
     with tempfile.TemporaryDirectory(prefix="tinyast-") as name:
         place = Path(name)
         heard = _hear(classifier, clips, extension, recipe, place)
+        recipe = long_enough(recipe, len(heard.targets))
         lines = _judgement(place / "judge", extension, recipe, heard)
         whole = Clips(heard.spectra, heard.targets)
         model = _trained(place / "all", extension, recipe, whole)
     _write(task, extension, model, classifier.checkpoint, lines)
     return lines
+
+
+def long_enough(recipe: Recipe, windows: int) -> Recipe:
+    """`recipe` with more epochs if so few windows would make too few steps of it."""
+    steps = max(1, windows // recipe.batch_size)  # of an epoch
+    return structs.replace(recipe, epochs=max(recipe.epochs, math.ceil(LEAST_STEPS / steps)))
 
 
 def _write(
