@@ -117,6 +117,8 @@ def draw(browser: Browser, url: str, views: dict[str, str], output: Path) -> lis
                     "|| image.getBoundingClientRect().top > innerHeight "
                     "|| image.getBoundingClientRect().left > innerWidth)"
                 )
+                if view == "label":  # its second panel comes after the first
+                    tab.locator("[data-events]").wait_for()
                 tab.screenshot(path=path)
                 with Image.open(path) as picture:
                     picture.convert("RGB").quantize(COLOURS).save(path, optimize=True)
