@@ -32,6 +32,7 @@ echo "#!/run/venv/bin/python
 from daemon.cli import main
 main()" > $tinyastd; chmod +x $tinyastd
 cd /run
+install -m 644 $GIVEN $SOUND
 # Nothing else of a system is started.
 alone() { mkdir -p $1/$2.service.d
   printf "[Unit]\nDefaultDependencies=no\n[Service]\nStandardOutput=append:$3\n" \
@@ -104,9 +105,6 @@ def test_a_new_user_installs_starts_and_finds_the_service(tmp_path: Path) -> Non
     if os.geteuid() != 0 or not os.access("/sys/fs/cgroup", os.W_OK):
         pytest.skip("booting a systemd needs root and writable control groups")
     write_wav(tmp_path / "tone.wav")
-    (tmp_path / "tone.wav").chmod(0o644)
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
     unit, drive = tmp_path / "idle.service", tmp_path / "drive.sh"
     unit.write_text("[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n")
     names = {
@@ -114,7 +112,8 @@ def test_a_new_user_installs_starts_and_finds_the_service(tmp_path: Path) -> Non
         "PREFIX": sys.base_prefix,
         "SITE": Path(typer.__file__).parent.parent,
         "ROOT": ROOT,
-        "SOUND": tmp_path / "tone.wav",
+        "GIVEN": tmp_path / "tone.wav",
+        "SOUND": "/run/tone.wav",  # where every user may read it
     }
     drive.write_text("".join(f"{key}={value}\n" for key, value in names.items()) + DRIVE)
     done = subprocess.run(
@@ -130,7 +129,7 @@ def test_a_new_user_installs_starts_and_finds_the_service(tmp_path: Path) -> Non
         "watching, /var/spool/tinyast",
         *(REFUSED, REFUSED, REFUSED),
         NOW,
-        f"tinyastd: {tmp_path}/tone.wav is in no watched folder; watched are /var/spool/tinyast",
+        "tinyastd: /run/tone.wav is in no watched folder; watched are /var/spool/tinyast",
         stopped("tcp://127.0.0.1:5756", "/etc/systemd/system/tinyastd.service", "systemctl"),
         "user",
         "wrote /run/person/.config/systemd/user/tinyastd.service",
