@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -92,7 +93,19 @@ class Mosquitto:
             self._process = subprocess.Popen(
                 ["mosquitto", "-c", self.base / "mosquitto.conf"], stdout=log, stderr=log
             )
+        deadline = time.monotonic() + SOON_S
+        while not self._listens():
+            assert self._process.poll() is None, (self.base / "mosquitto.log").read_text()
+            assert time.monotonic() < deadline, "mosquitto does not listen"
+            time.sleep(0.01)
         return self
+
+    def _listens(self) -> bool:
+        try:
+            socket.create_connection(("localhost", self.port)).close()
+        except OSError:
+            return False
+        return True
 
     def send(self, number: int) -> None:
         assert self._process is not None

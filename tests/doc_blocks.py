@@ -24,23 +24,36 @@ PAGES = [
     *sorted((ROOT / "examples").rglob("README.md")),
 ]
 OTHERS = frozenset(
-    {
-        *(
-            "apt",
-            "arecord",
-            "cd",
-            "chmod",
-            "cp",
-            "curl",
-            "docker",
-            "done",
-            "echo",
-            "for",
-            "install",
-        ),
-        *("jq", "make", "mkdir", "mosquitto_passwd", "nc", "pip", "pipx", "podman", "printf"),
-        *("sort", "sudo", "systemctl", "tee", "uniq", "uv"),
-    }
+    [
+        "apt",
+        "arecord",
+        "cd",
+        "chmod",
+        "cp",
+        "curl",
+        "docker",
+        "done",
+        "echo",
+        "export",
+        "for",
+        "install",
+        "jq",
+        "make",
+        "mkdir",
+        "mosquitto_passwd",
+        "nc",
+        "pip",
+        "pipx",
+        "podman",
+        "printf",
+        "ray",
+        "sort",
+        "sudo",
+        "systemctl",
+        "tee",
+        "uniq",
+        "uv",
+    ]
 )
 """Programs of the system and words of the shell, whose options are not checked here."""
 
@@ -113,7 +126,7 @@ def parts(text: str) -> Iterator[list[str]]:
     words: list[str] = []
     for word in [*lexer, ";"]:
         if set(word) <= set("|&;"):
-            if words and words[0] in ("do", "sudo"):
+            while words and (words[0] in ("do", "sudo") or re.match(r"[A-Z_]+=", words[0])):
                 words = words[1:]
             if words and words[0] != "done":
                 yield words
@@ -181,12 +194,19 @@ def _options_of(module: str) -> set[str]:
     path = path / "__main__.py" if path.is_dir() else path.with_suffix(".py")
     if not path.is_file():
         return set()
-    found = {"--help"}
-    for node in ast.walk(ast.parse(path.read_bytes())):
+    found, tree = {"--help"}, ast.parse(path.read_bytes())
+    named_types = {
+        node.targets[0].id: ast.unparse(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+    }
+    for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef):
             for each in [*node.args.args, *node.args.kwonlyargs]:
-                if each.annotation is not None and "typer.Option" in ast.unparse(each.annotation):
-                    named = re.findall(r"'(--[\w-]+)'", ast.unparse(each.annotation))
+                kind = "" if each.annotation is None else ast.unparse(each.annotation)
+                kind = named_types.get(kind, kind)
+                if "typer.Option" in kind:
+                    named = re.findall(r"'(--[\w-]+)'", kind)
                     found |= set(named or [f"--{each.arg.replace('_', '-')}"])
     if module == "scripts.train":
         found |= {f"--{key.replace('_', '-')}" for key in Recipe.__struct_fields__}

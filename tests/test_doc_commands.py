@@ -51,7 +51,7 @@ NEVER_RUN = {
 GO_ON = ("run", "listen")  # commands that end when they are asked to
 SYSTEM = ("/opt/tinyast/bin/", "/opt/tinyast-next/bin/")
 CONTINUES = ("systemctl", "apt", "pip", "pipx", "uv", "podman", "docker", "cd", "arecord", "sudo",
-             "printf", "python3", "for", "done")  # fmt: skip
+             "printf", "python3", "for", "done", "ray", "export")  # fmt: skip
 FIRST_LINE_S = 180  # generous: CI machines are slow
 
 

@@ -189,7 +189,7 @@ def test_mistakes_are_told_plainly(place: Path, script: Script) -> None:
     assert "no recipe key is called 'epoch'" in script("train", *words, "--epoch", "3", code=2)
     assert "epochs must be int" in script("train", *words, "--epochs", "few", code=2)
     assert "the folds are 0, 1, 2" in script("train", *words, "--hold-out", "9", code=2)
-    assert "full, quick" in script("train", "--recipe", "best", code=2)
+    assert "full, mine, quick" in script("train", "--recipe", "best", code=2)
     assert "cannot read the recipe" in script("train", "--recipe", "best.toml", code=2)
     assert "--batch-size" in script("train", *words, "--batch-size", "0", code=2)
     assert "not nan" in script("train", *words, "--learning-rate", "nan", code=2)
