@@ -23,13 +23,11 @@ PAGES = [
     *sorted((ROOT / "docs").glob("*.md")),
     *sorted((ROOT / "examples").rglob("README.md")),
 ]
-OTHERS = frozenset(
-    # fmt: off
-    ["apt", "arecord", "cd", "chmod", "cp", "curl", "docker", "done", "echo", "export", "for",
-     "install", "jq", "make", "mkdir", "mosquitto_passwd", "nc", "pip", "pipx", "podman", "printf",
-     "ray", "sort", "sudo", "systemctl", "tee", "uniq", "uv"]
-    # fmt: on
-)
+OTHERS = frozenset({
+    "apt", "arecord", "cd", "chmod", "cp", "curl", "docker", "done", "echo", "export", "for",
+    "install", "jq", "make", "mkdir", "mosquitto_passwd", "nc", "pip", "pipx", "podman", "printf",
+    "ray", "sort", "sudo", "systemctl", "tee", "uniq", "uv",
+})  # fmt: skip
 """Programs of the system and words of the shell, whose options are not checked here."""
 
 _FENCED = re.compile(r"^( *)```(\w*)\n(.*?)^\1```", re.S | re.M)
