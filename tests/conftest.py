@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -73,6 +74,30 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of one megabyte."""
     with mounted(tmp_path / "small", "size=1m") as disk:
         yield disk
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    """Commands that run in this process, and libraries, change logging for all that follow."""
+    root, manager = logging.getLogger(), logging.root.manager
+    handlers, level, off = root.handlers[:], root.level, manager.disable
+    levels = {name: (one.level, one.disabled) for name, one in _our_loggers()}
+    yield
+    for handler in root.handlers[:]:
+        if handler not in handlers and not type(handler).__module__.startswith("_pytest"):
+            root.removeHandler(handler)
+    for name, one in _our_loggers():
+        one.level, one.disabled = levels.get(name, (logging.NOTSET, False))
+    logging.disable(off)
+    root.setLevel(level)  # forgets which loggers were enabled
+
+
+def _our_loggers() -> list[tuple[str, logging.Logger]]:
+    return [
+        (name, one)
+        for name, one in logging.root.manager.loggerDict.items()
+        if isinstance(one, logging.Logger) and name.split(".")[0] in ("daemon", "tinyast")
+    ]
 
 
 @pytest.fixture(autouse=True)
