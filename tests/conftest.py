@@ -77,24 +77,27 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture(autouse=True)
-def logging_as_it_was() -> Iterator[None]:
+def plain_logging() -> Iterator[None]:
     """Commands that run in this process, and libraries, change logging for all that follow."""
-    root, manager = logging.getLogger(), logging.root.manager
-    handlers, level, off = root.handlers[:], root.level, manager.disable
-    levels = {name: (one.level, one.disabled) for name, one in _our_loggers()}
+    _put_logging_back()
     yield
+    _put_logging_back()
+
+
+def _put_logging_back() -> None:
+    root = logging.getLogger()
     for handler in root.handlers[:]:
-        if handler not in handlers and not type(handler).__module__.startswith("_pytest"):
+        if not type(handler).__module__.startswith("_pytest"):
             root.removeHandler(handler)
-    for name, one in _our_loggers():
-        one.level, one.disabled = levels.get(name, (logging.NOTSET, False))
-    logging.disable(off)
-    root.setLevel(level)  # forgets which loggers were enabled
+    for one in _our_loggers():
+        one.level, one.disabled = logging.NOTSET, False
+    logging.disable(logging.NOTSET)
+    root.setLevel(logging.WARNING)  # and forgets which loggers were enabled
 
 
-def _our_loggers() -> list[tuple[str, logging.Logger]]:
+def _our_loggers() -> list[logging.Logger]:
     return [
-        (name, one)
+        one
         for name, one in logging.root.manager.loggerDict.items()
         if isinstance(one, logging.Logger) and name.split(".")[0] in ("daemon", "tinyast")
     ]
