@@ -38,7 +38,6 @@ with needs_train():
         split_by_fold,
         split_few,
     )
-    from tinyast.data.variation import VariantSettings
     from tinyast.evaluation.held_out import DATA
     from tinyast.evaluation.plots import training_curves
     from tinyast.features.presets import PRESETS
@@ -302,21 +301,12 @@ def _split(dataset: Dataset, recipe: Recipe, hold_out: int | None) -> tuple[Numb
 def _spectra(
     paths: Sequence[Path], recipe: Recipe, settings: FeatureSettings, cache: Path
 ) -> NDArray[np.float32]:
-    # Variants do not depend on the recipe's seed, so runs with different seeds share them.
-    how = VariantSettings(
-        recipe.variants,
-        recipe.max_speed,
-        recipe.reverb,
-        recipe.clipping,
-        recipe.short,
-        recipe.quiet,
-    )
     with _bar("spectra") as bar:
         task = bar.add_task("spectra", total=len(paths), note="")
         spectra = spectra_of(
             paths,
             settings.unpooled(),
-            how,
+            recipe.variation(),
             cache,
             progress=lambda done: bar.update(task, completed=done),
         )

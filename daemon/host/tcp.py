@@ -12,6 +12,7 @@ import zmq
 from daemon.errors import SettingsError
 
 HIGHEST_PORT = 65_535
+IDLE_S, PROBE_S, PROBES = 15, 5, 3  # of TCP keepalive: a dead peer is found in half a minute
 
 
 def is_loopback(host: str) -> bool:
@@ -84,7 +85,11 @@ _ACCEPTED = [
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     *(
         (socket.IPPROTO_TCP, getattr(socket, option), value)
-        for option, value in (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3))
+        for option, value in (
+            ("TCP_KEEPIDLE", IDLE_S),
+            ("TCP_KEEPINTVL", PROBE_S),
+            ("TCP_KEEPCNT", PROBES),
+        )
         if hasattr(socket, option)
     ),
 ]
@@ -99,6 +104,6 @@ def keep_alive(socket: zmq.Socket[bytes]) -> None:
     detect a hung daemon; the heartbeats in the stream do.
     """
     socket.tcp_keepalive = 1
-    socket.tcp_keepalive_idle = 15  # s
-    socket.tcp_keepalive_intvl = 5
-    socket.tcp_keepalive_cnt = 3
+    socket.tcp_keepalive_idle = IDLE_S
+    socket.tcp_keepalive_intvl = PROBE_S
+    socket.tcp_keepalive_cnt = PROBES

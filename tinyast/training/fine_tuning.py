@@ -24,7 +24,6 @@ from transformers.utils.logging import disable_progress_bar
 from tinyast.audio.decoding import opened
 from tinyast.classifier import Classifier
 from tinyast.data.spectrograms import spectra_of
-from tinyast.data.variation import VariantSettings
 from tinyast.errors import AudioError, DataError, TinyASTError
 from tinyast.export.checkpoint import export
 from tinyast.inference.checkpoint import Checkpoint
@@ -175,15 +174,9 @@ def _windows(classifier: Classifier, clip: Clip) -> list[HeardWindow]:
 def _spectra(
     files: Sequence[Path], extension: Extension, recipe: Recipe, place: Path
 ) -> NDArray[np.float32]:
-    how = VariantSettings(
-        recipe.variants,
-        recipe.max_speed,
-        recipe.reverb,
-        recipe.clipping,
-        recipe.short,
-        recipe.quiet,
+    return spectra_of(
+        files, extension.begin.settings.unpooled(), recipe.variation(), place / "spectra"
     )
-    return spectra_of(files, extension.begin.settings.unpooled(), how, place / "spectra")
 
 
 def _trained(

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from tinyast.arrays import Float
 from tinyast.model.modeling import TinyASTForAudioClassification
 from tinyast.training.augmentation import Batch
 from tinyast.training.statistics import scaled_features
@@ -27,18 +26,18 @@ PASSES, SHARE = 3, 0.3  # over changed clips; the weight of each beside a clear 
 
 def refit(
     model: TinyASTForAudioClassification,
-    clear: Float,
+    clear: NDArray[np.float64],
     targets: NDArray[np.int64],
     changed: Iterable[Batch],
     way: float,
 ) -> None:
     """Move the classifier towards the one that is likeliest for clear and changed clips.
 
-    `clear` are pictures, (n, n_mels, n_frames), of the kinds `targets`, (n,); `way` is how far, 0
-    to 1. Sounds of no kind, in `changed`, should have even scores.
+    `clear` are scaled features, (n, width), of clips of the kinds `targets`, (n,); `way` is how
+    far, 0 to 1. Sounds of no kind, in `changed`, should have even scores.
     """
     layer = model.classifier
-    features, wanted = [scaled_features(model, clear)], [np.eye(layer.out_features)[targets]]
+    features, wanted = [clear], [np.eye(layer.out_features)[targets]]
     for batch in changed:
         features.append(scaled_features(model, batch.pictures))
         known = batch.targets.sum(axis=1, keepdims=True)

@@ -167,40 +167,31 @@ def train(
         _write_metrics(folder / "metrics.csv", state.history)
         if report:
             report(state.history[-1])
-    if recipe.last_layer:
-        _refit_last_layer(state.kept, training, recipe, settings)
-    _write_model(folder / "model", state.kept, training, settings, kept)
+    _fit_to_clips(state.kept, training, recipe, settings, kept)
+    state.kept.save_pretrained(folder / "model")
+    TinyASTFeatureExtractor(**settings.to_dict()).save_pretrained(folder / "model")
     return state.kept
 
 
-def _refit_last_layer(
-    model: TinyASTForAudioClassification, clips: Clips, recipe: Recipe, settings: FeatureSettings
-) -> None:
-    random = np.random.default_rng([recipe.seed, recipe.epochs])
-    unmixed = structs.replace(recipe, mix=0.0)
-    kinds, labels = clips.targets >= 0, model.config.num_labels
-    clear = show(clips.spectra[kinds, 0], settings)
-    passes = (_batches(clips, labels, unmixed, settings, random) for _ in range(PASSES))
-    refit(model, clear, clips.targets[kinds], chain.from_iterable(passes), recipe.last_layer)
-
-
-def _write_model(
-    folder: Path,
+def _fit_to_clips(
     model: TinyASTForAudioClassification,
     clips: Clips,
+    recipe: Recipe,
     settings: FeatureSettings,
     kept: Kept | None,
 ) -> None:
-    """The model, with the statistics that it keeps of its clips, and its feature extractor."""
-    if model.config.stem == "mobilenet":
-        kinds = clips.targets >= 0
-        pictures, targets = show(clips.spectra[kinds, 0], settings), clips.targets[kinds]
-        if kept is None:
-            describe(model, pictures, targets)
-        else:
-            describe_more(model, scaled_features(model, pictures), targets)
-    model.save_pretrained(folder)
-    TinyASTFeatureExtractor(**settings.to_dict()).save_pretrained(folder)
+    """What is fitted to a trained network's features: last layer, statistics of the clips."""
+    if model.config.stem != "mobilenet":
+        return
+    kinds, labels = clips.targets >= 0, model.config.num_labels
+    targets = clips.targets[kinds]
+    features = scaled_features(model, show(clips.spectra[kinds, 0], settings))
+    if recipe.last_layer:
+        random = np.random.default_rng([recipe.seed, recipe.epochs])
+        unmixed = structs.replace(recipe, mix=0.0)
+        passes = (_batches(clips, labels, unmixed, settings, random) for _ in range(PASSES))
+        refit(model, features, targets, chain.from_iterable(passes), recipe.last_layer)
+    (describe if kept is None else describe_more)(model, features, targets)
 
 
 def predict(

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct, inspect
 
+from tinyast.data.variation import VariantSettings
 from tinyast.errors import TinyASTError
 
 # A number, its least and its greatest value; infinity never counts as a number.
@@ -115,6 +116,12 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         return {name: getattr(self, name) for name in NETWORK} | {
             "stretched": self.stretched or None
         }
+
+    def variation(self) -> VariantSettings:
+        """How the variants of a clip are made; runs with other seeds share them."""
+        return VariantSettings(
+            self.variants, self.max_speed, self.reverb, self.clipping, self.short, self.quiet
+        )
 
     def to_dict(self) -> dict[str, object]:
         """All keys with their values, in the order of this class."""

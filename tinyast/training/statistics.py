@@ -16,15 +16,14 @@ DISTANCE = 1.5  # its weight in familiarity, beside that of the best logit: see 
 
 @torch.no_grad()
 def describe(
-    model: TinyASTForAudioClassification, pictures: Float, targets: NDArray[np.int64]
+    model: TinyASTForAudioClassification, scaled: NDArray[np.float64], targets: NDArray[np.int64]
 ) -> None:
     """Fit the embedding and the model of familiar sounds to clips and their kinds.
 
-    `pictures` are (n, n_mels, n_frames), `targets` (n,). The embedding is the projection of scaled
+    `scaled` are features, (n, width), `targets` (n,). The embedding is the projection of scaled
     features that keeps most of their variance, brought to mean 0 and covariance 1 (principal
     component analysis). From fewer clips than it has numbers, the last of these stay 0.
     """
-    scaled = scaled_features(model, pictures)
     size = model.config.embedding_size
     mean = scaled.mean(axis=0)
     _, spread, directions = np.linalg.svd(scaled - mean, full_matrices=False)

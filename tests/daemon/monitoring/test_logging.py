@@ -9,7 +9,7 @@ import os
 import pty
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import redirect_stderr, suppress
 from pathlib import Path
 
@@ -25,15 +25,6 @@ MakeDaemon = Callable[..., Daemon]
 FORGED = "a\n00:00:00 error   all is lost\r\x1b[2J\u202e.wav"
 
 
-@pytest.fixture
-def as_it_was() -> Iterator[None]:
-    """The root logger, put back after."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:], root.level = handlers, level
-
-
 def written(form: str, say: Callable[[logging.Logger], None]) -> list[str]:
     """The lines that come of what `say` logs."""
     out = io.StringIO()
@@ -43,7 +34,6 @@ def written(form: str, say: Callable[[logging.Logger], None]) -> list[str]:
     return out.getvalue().splitlines()
 
 
-@pytest.mark.usefixtures("as_it_was")
 @pytest.mark.parametrize("form", ["human", "json"])
 def test_a_name_cannot_forge_a_line(form: str) -> None:
     (line,) = written(form, lambda log: log.warning("cannot look at %s", FORGED))
@@ -51,7 +41,6 @@ def test_a_name_cannot_forge_a_line(form: str) -> None:
     assert "all is lost" in line
 
 
-@pytest.mark.usefixtures("as_it_was")
 @pytest.mark.parametrize("form", ["human", "json"])
 def test_nor_can_one_in_the_text_of_an_error(form: str) -> None:
     def fail(log: logging.Logger) -> None:
