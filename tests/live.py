@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import soundfile
@@ -40,6 +41,33 @@ def is_live(m: Message) -> bool:
 
 def is_event(state: str) -> Callable[[Message], bool]:
     return lambda m: m["type"] == "event" and m["state"] == state
+
+
+@dataclass(kw_only=True)
+class Streams:
+    """A daemon on network streams, and all that it said."""
+
+    WAIT_S: ClassVar[float] = 60.0
+    daemon: Daemon
+    client: Client
+    said: list[Message] = field(default_factory=list)
+
+    def wait_for(self, name: str, wanted: Callable[[Message], Any], after: int = 0) -> Message:
+        """The first message about a stream that `wanted` accepts."""
+        seen = after
+
+        def found() -> Message | None:
+            nonlocal seen
+            while (received := self.client.receive(0.05)) is not None:
+                self.said.append(received.message)
+            for message in self.said[seen:]:
+                seen += 1
+                if (message.get("source") or {}).get("name") == name and wanted(message):
+                    return message
+            return None
+
+        message: Message = self.daemon.wait_for(found, f"heard of {name}", self.WAIT_S)
+        return message
 
 
 class Ear:

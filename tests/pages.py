@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from processes import CommandProcess
 from running import Daemon, free_port
 
@@ -57,3 +59,33 @@ class PageProcess(CommandProcess):
     def token(self) -> dict[str, str]:
         """The header that a write needs."""
         return {"X-Token": self.get("session")["token"]}
+
+
+def review_all(
+    page: PageProcess, count: int, label_of: Callable[[Path], str | None], archive: Path
+) -> Path:
+    """Review each sound in Chromium, and export into the zip `archive`.
+
+    `label_of` names a file's sound; None: it is of no interest.
+    """
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        tab = browser.new_page()
+        tab.goto(f"{page.url}/#/review")
+        panel = tab.locator("section[data-number]")
+        for done in range(1, count + 1):
+            panel.wait_for()
+            row = page.get(f"predictions/{panel.get_attribute('data-number')}")
+            label = label_of(Path(row["path"]))
+            if label is None:
+                tab.locator("main").press("i")
+            else:
+                tab.get_by_label("It is another or a new label").fill(label)
+                tab.keyboard.press("Enter")
+            tab.get_by_text(f"{done} reviewed now.").wait_for()
+        with tab.expect_download() as download:
+            tab.get_by_role("link", name="Export the reviewed sounds").click()
+        download.value.save_as(archive)
+        browser.close()
+    return archive

@@ -35,7 +35,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {  # top first; one row's names
         ("model",),
         ("features",),
         ("audio",),
-        ("onnx_session", "threads", "arrays", "errors"),
+        ("onnx_session", "shipped", "threads", "arrays", "errors"),
     ),
 }
 SUBSCRIBERS = ("page", "mqtt", "notify")

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import daemon
 from daemon.errors import SettingsError
 from daemon.host.access import unreachable, unreadable
 from daemon.settings.loading import load, read_file
+from tinyast.shipped import find_shipped
 
 NAME = "tinyastd.service"
 FOLDER = Path("/var/spool/tinyast")  # of recordings, for the system's service
@@ -63,11 +63,9 @@ class Service:
 
 def shipped(name: str) -> Path:
     """A file of config/, in the package or checkout. Raises SettingsError."""
-    here = Path(daemon.__file__).resolve().parent.parent / "config" / name
-    for path in (Path(sys.prefix) / "share" / "tinyast" / name, here):
-        if path.is_file():
-            return path
-    raise SettingsError(f"this installation came without {name}")
+    if (found := find_shipped(name)) is None:
+        raise SettingsError(f"this installation came without {name}")
+    return found
 
 
 def command() -> str:

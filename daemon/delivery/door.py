@@ -2,7 +2,7 @@
 
 libzmq accepts what comes, as much of it as comes, and stores it. So it listens on sockets that only
 this process can reach, and this thread holds those that clients connect to. It parts with a client
-that sends more than any subscriber does, says nothing, or reads nothing.
+that sends more than any subscriber does, stays silent, or does not read.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ log = logging.getLogger(__name__)
 
 STALL_S = 60.0
 POLL_S = 0.25
-SWEEP_S = 1.0  # between looks at clients that say or read nothing
-UNREAD_S = 60.0  # after which a client that reads nothing is disconnected
+SWEEP_S = 1.0  # between looks for silent clients and those that do not read
+UNREAD_S = 60.0  # without reading, after which a client is disconnected
 CLEAR_S, CLEARED = 0.02, 3  # between turns of freeing memory, and how many it takes
 MOST_LEFT = 256  # connections whose memory is not freed yet, of 10 kB or more
 REPORT_S = 10.0  # for libzmq to report that it has closed a connection
@@ -222,7 +222,7 @@ class Door(ServiceThread):
             self._thin_out()
 
     def _rest(self) -> None:
-        """Accept nothing for a moment: a listening socket stays ready without end."""
+        """Pause accepting: a listening socket stays ready without end."""
         self._accepting, self._accept_at = False, time.monotonic() + REST_S
         for gate in self._gates:
             with suppress(KeyError, ValueError):
@@ -391,13 +391,13 @@ class Door(ServiceThread):
                 with suppress(KeyError):
                     self._selector.unregister(end)
         if reset:
-            # A sender that waits for room learns by a reset that there will be none.
+            # A sender that waits for room learns by a reset not to wait longer.
             with suppress(OSError):
                 passage.outer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         passage.close()
 
     def _sweep(self) -> None:
-        """End the connections of clients that say nothing, or read nothing."""
+        """End the connections of clients that stay silent or do not read."""
         now = time.monotonic()
         if now < self._sweep_at:
             return

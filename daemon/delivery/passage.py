@@ -35,11 +35,11 @@ class Passage:
 
     @property
     def is_silent(self) -> bool:
-        """Whether its client has sent nothing yet."""
+        """Whether its client has not sent anything yet."""
         return self.inner is None and not self._inwards
 
     def stuck_since(self, now: float) -> float:
-        """Since when its client has taken nothing of what waits for it; `now` if it takes all."""
+        """Since when its client has left what waits for it; `now` if it takes all."""
         return self._moved_at if self._outwards else now
 
     def wants(self) -> tuple[int, int]:
@@ -53,7 +53,7 @@ class Passage:
         return outer, inner
 
     def take(self) -> bytes:
-        """What the client sends now; empty if it has closed. Raises OSError if there is nothing."""
+        """What the client sends now; empty if it has closed. Raises BlockingIOError, OSError."""
         return self.outer.recv(READ_BYTES)
 
     def pass_in(self, data: bytes) -> None:

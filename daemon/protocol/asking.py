@@ -19,7 +19,7 @@ class Asker:
     def __init__(
         self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, keys: ClientKeys | None
     ) -> None:
-        """Raises SettingsError if `endpoint` is none."""
+        """Raises SettingsError if `endpoint` has not the form of one."""
         check_endpoint_form("replay", endpoint)
         self._context, self._endpoint, self._keys = context, endpoint, keys
         self._socket = self._connect()

@@ -39,7 +39,7 @@ class FolderState(Struct, frozen=True, kw_only=True, tag_field="kind", tag="file
     scanning: bool
     waiting: Count  # files without an end state
     ignored: dict[str, Count]  # names passed over, by reason
-    # An older daemon gives none of these. Known files by their state: settling, queued and so on.
+    # An older daemon lacks these. Known files by their state: settling, queued and so on.
     files: dict[str, Count] | UnsetType = UNSET
     fault: str | UnsetType | None = UNSET  # why files are retried, or a directory is not listed
     recursive: bool | UnsetType = UNSET  # files in directories below it belong to it

@@ -137,7 +137,7 @@ def part(rows: Sequence[Mapping[str, object]], note: bytes, embeddings: bool) ->
 
 
 def read_note(file: pyarrow.NativeFile) -> bytes:
-    """The note of a file by `part`. Raises CannotWrite if it is none."""
+    """The note of a file by `part`. Raises CannotWrite for another file."""
     import pyarrow
     import pyarrow.parquet
 

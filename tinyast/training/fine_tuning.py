@@ -33,6 +33,7 @@ from tinyast.learning.checkpoint import CARD, check_base, check_output, put_in_p
 from tinyast.learning.clips import Clip, read_clips
 from tinyast.learning.examples import NONE, share_out
 from tinyast.model.modeling import TinyASTForAudioClassification
+from tinyast.shipped import find_shipped
 from tinyast.training.extending import Extension, extend, find_model
 from tinyast.training.loop import Clips, Metrics, predict, train
 from tinyast.training.recipe import Recipe, load_recipe
@@ -107,11 +108,9 @@ def _write(
 
 def usual_recipe() -> Path:
     """The recipe `mine`, in the package or checkout. Raises DataError."""
-    here = Path(__file__).resolve().parents[2] / "config"
-    for folder in (Path(sys.prefix) / "share" / "tinyast", here):
-        if (folder / RECIPE).is_file():
-            return folder / RECIPE
-    raise DataError(f"this installation came without {RECIPE}")
+    if (found := find_shipped(RECIPE)) is None:
+        raise DataError(f"this installation came without {RECIPE}")
+    return found
 
 
 @dataclass(frozen=True, eq=False)

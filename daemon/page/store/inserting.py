@@ -196,7 +196,7 @@ class Inserter:
         return self._number("sources", daemon=daemon, kind=kind, name=name)
 
     def _number(self, table: str, **values: object) -> int:
-        """The number of the row with these values, made if there is none."""
+        """The number of the row with these values, which is made if it is missing."""
         key = table, tuple(values.values())
         if (known := self._numbers.get(key)) is not None:
             return known

@@ -60,7 +60,7 @@ class Exported(Listed, frozen=True, forbid_unknown_fields=True):
 
 
 class Limited(Struct, frozen=True, forbid_unknown_fields=True):
-    """Query parameter of a list that nothing else chooses from."""
+    """Query parameter of a list without other filters."""
 
     limit: Limit = 100
 
@@ -82,7 +82,7 @@ class Span(Struct, frozen=True, forbid_unknown_fields=True):
             raise BadRequest(f"zone: there is no time zone {self.zone!r}") from error
 
     def last(self) -> date:
-        """The day, today if none is given. Raises BadRequest."""
+        """The day; today by default. Raises BadRequest."""
         if self.day is None:
             return datetime.now(self.where()).date()
         try:
@@ -97,7 +97,7 @@ class Span(Struct, frozen=True, forbid_unknown_fields=True):
 class Scored(Span, frozen=True, forbid_unknown_fields=True):
     """Query parameters of a label's scores."""
 
-    threshold: Score | None = None  # that of the newest prediction if none is given
+    threshold: Score | None = None  # by default that of the newest prediction
 
 
 class BadRequest(DaemonError):

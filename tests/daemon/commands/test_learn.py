@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import ROOT, SHARED
-from pages import CHROMIUM, PageProcess
+from pages import CHROMIUM, PageProcess, review_all
 from running import STRESS, Daemon, of_type, tinyastd
 from teaching import KINDS, write_clips
 
@@ -233,26 +233,8 @@ def listening(tmp_path: Path) -> Iterator[Daemon]:
     made.clean_up()
 
 
-def review_all(page: PageProcess, count: int, into: Path) -> Path:
-    """Name each sound in Chromium after its file, and export; the zip."""
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
-        tab = browser.new_page()
-        tab.goto(f"{page.url}/#/review")
-        panel = tab.locator("section[data-number]")
-        for done in range(1, count + 1):
-            panel.wait_for()
-            row = page.get(f"predictions/{panel.get_attribute('data-number')}")
-            label = Path(row["path"]).name.split("-")[0]
-            tab.get_by_label("It is another or a new label").fill(label)
-            tab.keyboard.press("Enter")
-            tab.get_by_text(f"{done} reviewed now.").wait_for()
-        with tab.expect_download() as download:
-            tab.get_by_role("link", name="Export the reviewed sounds").click()
-        download.value.save_as(into / "reviews.zip")
-        browser.close()
-    return into / "reviews.zip"
+def kind_of(path: Path) -> str:
+    return path.name.split("-")[0]
 
 
 @pytest.mark.skipif(not CHROMIUM.exists(), reason="Chromium is not installed")
@@ -267,7 +249,7 @@ def test_reviews_teach_the_running_daemon(listening: Daemon, clips: Path, tmp_pa
     page = PageProcess(listening.base, listening).start()
     try:
         page.predictions(len(files))
-        reviews = review_all(page, len(files), tmp_path)
+        reviews = review_all(page, len(files), kind_of, tmp_path / "reviews.zip")
     finally:
         page.clean_up()
     zipfile.ZipFile(reviews).extractall(tmp_path / "reviewed")

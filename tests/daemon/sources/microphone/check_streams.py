@@ -13,24 +13,21 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 from conftest import ROOT
-from live import Message, is_live, is_status
+from live import Message, Streams, is_live, is_status
 from running import SOON_S, Daemon, free_port
 from stations import PASSWORD, USER, encode
 
-from daemon.client import Client
 from tinyast import Classifier
 
 STEADY = "-36"  # ESC-50's number of a vacuum cleaner, which sounds alike in every window
 RATE = 44_100
 PHASES = 10  # of the clip, at which a window may begin
 WITHIN = {"camera": 0.002, "radio": 0.03}  # of a score: rounding; MP3 with 128 kbit/s
-WAIT_S = 90.0
 ICECAST = """<icecast>
 <limits><sources>2</sources><clients>20</clients></limits>
 <authentication><source-password>{password}</source-password>
@@ -104,33 +101,15 @@ def camera(base: Path, clip: Path) -> Server:
     return Server([line], port, base / "camera.log")
 
 
-@dataclass
-class Listening:
-    """A daemon on both streams, and what it said."""
+@dataclass(kw_only=True)
+class Listening(Streams):
+    """A daemon on both streams, and their servers."""
 
-    daemon: Daemon
-    client: Client
+    WAIT_S = 90.0
     servers: dict[str, Server]
     label: str
     least: dict[str, float]  # score of each label, over the phases of the clip
     most: dict[str, float]
-    said: list[Message] = field(default_factory=list)
-
-    def wait_for(self, name: str, wanted: Callable[[Message], Any], after: int = 0) -> Message:
-        seen = after
-
-        def found() -> Message | None:
-            nonlocal seen
-            while (received := self.client.receive(0.05)) is not None:
-                self.said.append(received.message)
-            for message in self.said[seen:]:
-                seen += 1
-                if (message.get("source") or {}).get("name") == name and wanted(message):
-                    return message
-            return None
-
-        message: Message = self.daemon.wait_for(found, f"heard of {name}", WAIT_S)
-        return message
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +145,9 @@ def listening(
         daemon.start()
         client = stack.enter_context(daemon.client(0))
         label = max(most, key=lambda each: most[each])
-        yield Listening(daemon, client, servers, label, least, most)
+        yield Listening(
+            daemon=daemon, client=client, servers=servers, label=label, least=least, most=most
+        )
 
 
 def whole(message: Message) -> bool:

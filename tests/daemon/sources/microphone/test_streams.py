@@ -11,16 +11,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
-from live import Message, is_live, is_status
+from live import Message, Streams, is_live, is_status
 from running import Daemon, free_port
 from stations import PASSWORD, TOKEN, USER, Station, camera, encode, raw_over_tcp, raw_over_udp
 
-from daemon.client import Client
 from daemon.commands.doctor import check_live
 from daemon.settings.schema import Stream
 from daemon.sources.microphone.devices import record
@@ -32,38 +30,17 @@ pytestmark = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ff
 STEADY = "-36"  # ESC-50's number of a vacuum cleaner, which sounds alike in every window
 RATE = 44_100
 SOUNDING = ("radio", "hls", "tcp", "udp")
-WAIT_S = 60.0
 CODEC = 0.02  # of a score, for MP3 and AAC with 128 kbit/s
 
 
-@dataclass
-class Listening:
-    """A daemon on many streams, and all that it said."""
+@dataclass(kw_only=True)
+class Listening(Streams):
+    """A daemon on many streams."""
 
-    daemon: Daemon
-    client: Client
     station: Station
     urls: dict[str, str]
     label: str  # of the sound as a file
     scores: dict[str, float]
-    said: list[Message]
-
-    def wait_for(self, name: str, wanted: Any, after: int = 0) -> Message:
-        """The first message about a stream that `wanted` accepts."""
-        seen = after
-
-        def found() -> Message | None:
-            nonlocal seen
-            while (received := self.client.receive(0.05)) is not None:
-                self.said.append(received.message)
-            for message in self.said[seen:]:
-                seen += 1
-                if (message.get("source") or {}).get("name") == name and wanted(message):
-                    return message
-            return None
-
-        message: Message = self.daemon.wait_for(found, f"heard of {name}", WAIT_S)
-        return message
 
 
 def table(name: str, url: str, *more: str) -> str:
@@ -109,7 +86,10 @@ def listening(
         stack.callback(daemon.clean_up)
         daemon.start()
         client = stack.enter_context(daemon.client(0))
-        heard = Listening(daemon, client, station, urls, as_file.label, scores, [])
+        heard = Listening(
+            daemon=daemon, client=client, station=station, urls=urls, label=as_file.label,
+            scores=scores,
+        )  # fmt: skip
         yield heard
         heard.station.end()
 
