@@ -17,7 +17,6 @@ from typing import Annotated, NamedTuple
 import numpy as np
 import typer
 from msgspec.structs import replace
-from numpy.typing import NDArray
 from rich.progress import MofNCompleteColumn, Progress, TextColumn
 
 from scripts.frontend import ESC50, bar, needs_train, plainly, say_next_script
@@ -30,7 +29,7 @@ with needs_train():
     from tinyast.data.datasets import Dataset, Numbers, read_dataset
     from tinyast.data.none import none_clips
     from tinyast.data.pretrained import PRETRAINED
-    from tinyast.data.spectrograms import spectra_of
+    from tinyast.data.spectrograms import Spectra, spectra_of
     from tinyast.data.splits import (
         check_kinds,
         few_of_each,
@@ -236,7 +235,7 @@ def _gather(
     places = used if recipe.limit else np.arange(len(everything))
     spectra = _spectra(everything.subset(places).paths, recipe, settings, cache)
     clips, tests = (
-        Clips(spectra[np.searchsorted(places, numbers[chosen])], dataset.targets[chosen])
+        Clips(spectra.take(np.searchsorted(places, numbers[chosen])), dataset.targets[chosen])
         for chosen in (training, testing)
     )
     if recipe.none_clips:
@@ -300,7 +299,7 @@ def _split(dataset: Dataset, recipe: Recipe, hold_out: int | None) -> tuple[Numb
 
 def _spectra(
     paths: Sequence[Path], recipe: Recipe, settings: FeatureSettings, cache: Path
-) -> NDArray[np.float32]:
+) -> Spectra:
     with _bar("spectra") as bar:
         task = bar.add_task("spectra", total=len(paths), note="")
         spectra = spectra_of(
@@ -322,7 +321,7 @@ def _show(
     folder: Path,
 ) -> None:
     """Print predictions for some held-out clips, and write all of them to predictions.csv."""
-    found = predict(model, clips.spectra[:, 0], settings).argmax(axis=1)
+    found = predict(model, clips.spectra, settings).argmax(axis=1)
     rows = [
         (path.name, testing.labels[actual], testing.labels[predicted])
         for path, actual, predicted in zip(testing.paths, testing.targets, found, strict=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +28,53 @@ from tinyast.features.log_mel import FeatureSettings, mel_power
 
 if TYPE_CHECKING:
     from tinyast.data.datasets import Dataset  # imports pandas, which worker processes do not need
+
+
+@dataclass(frozen=True, eq=False)
+class Spectra:
+    """Mel power of the variants of n clips, read from its files as it is asked for.
+
+    A data set's variants take gigabytes, and a training step needs those of a batch.
+    """
+
+    files: tuple[NDArray[np.float32], ...]  # each (clips, variants, bands, frames), maybe mapped
+    places: NDArray[np.int64]  # (n, 2), of each clip its file and its row there
+
+    @classmethod
+    def of(cls, clips: NDArray[np.float32]) -> Spectra:
+        """All of `clips`, (n, variants, bands, frames)."""
+        rows = np.arange(len(clips))
+        return cls((clips,), np.stack([np.zeros_like(rows), rows], axis=1))
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @property
+    def variants(self) -> int:
+        """Of a clip; where a file has fewer, they count again from its first."""
+        return max((file.shape[1] for file in self.files), default=0)
+
+    def take(self, chosen: NDArray[np.int64] | NDArray[np.bool_]) -> Spectra:
+        """Some of the clips, by their numbers or by a mask (n,)."""
+        return Spectra(self.files, self.places[chosen])
+
+    def __add__(self, other: Spectra) -> Spectra:
+        """These clips, then the others."""
+        moved = other.places + np.array([len(self.files), 0])
+        return Spectra(self.files + other.files, np.concatenate([self.places, moved]))
+
+    def power(self, chosen: NDArray[np.int64], variant: NDArray[np.int64]) -> Float:
+        """Mel power (B, bands, frames) of the clips `chosen`, (B,), each as its `variant`, (B,)."""
+        found = [
+            self.files[file][row, number % self.files[file].shape[1]]
+            for (file, row), number in zip(self.places[chosen], variant, strict=True)
+        ]
+        return np.stack(found)
+
+    def plain(self, clips: slice = slice(None)) -> Float:
+        """Mel power (m, bands, frames) of clips as they are, without a change."""
+        numbers = np.arange(len(self))[clips]
+        return self.power(numbers, np.zeros_like(numbers))
 
 
 def load_clip(path: Path, settings: FeatureSettings) -> Float:
@@ -62,7 +110,7 @@ def dataset_spectra(
     cache: Path,
     workers: int = 2,
     progress: Callable[[int], None] | None = None,
-) -> NDArray[np.float32]:
+) -> Spectra:
     """Pictures of all clips of a data set, as `spectra_of` its paths."""
     return spectra_of(dataset.paths, settings, how, cache, workers, progress)
 
@@ -74,8 +122,8 @@ def spectra_of(
     cache: Path,
     workers: int = 2,
     progress: Callable[[int], None] | None = None,
-) -> NDArray[np.float32]:
-    """Pictures of all clips, (clips, variants, n_mels, n_frames), mapped from a file in `cache`.
+) -> Spectra:
+    """Pictures of all clips, (clips, variants, n_mels, n_frames), in a file in `cache`.
 
     The file is named after all that went into it, and written under a temporary name first, so
     that a broken run cannot leave a partial file. `progress` receives the number of finished
@@ -100,7 +148,7 @@ def spectra_of(
                 out.write(pictures.astype("<f4").tobytes())
                 if progress:
                     progress(index + 1)
-    return np.load(target, mmap_mode="r")  # type: ignore[no-any-return]
+    return Spectra.of(np.load(target, mmap_mode="r"))
 
 
 def _stamp(path: Path) -> tuple[str, int, int]:

@@ -23,7 +23,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from tinyast.audio.decoding import opened
 from tinyast.classifier import Classifier
-from tinyast.data.spectrograms import spectra_of
+from tinyast.data.spectrograms import Spectra, spectra_of
 from tinyast.errors import AudioError, DataError, TinyASTError
 from tinyast.export.checkpoint import export
 from tinyast.inference.checkpoint import Checkpoint
@@ -117,7 +117,7 @@ def usual_recipe() -> Path:
 class Heard:
     """The windows of all clips, n of them."""
 
-    spectra: NDArray[np.float32]  # (n, variants, bands, frames)
+    spectra: Spectra
     targets: NDArray[np.int64]  # (n,) -1: of no kind
     owners: NDArray[np.int64]  # (n,) numbers of their clips
     folds: NDArray[np.int64]  # (n,)
@@ -170,9 +170,7 @@ def _windows(classifier: Classifier, clip: Clip) -> list[HeardWindow]:
     return loud(list(heard))
 
 
-def _spectra(
-    files: Sequence[Path], extension: Extension, recipe: Recipe, place: Path
-) -> NDArray[np.float32]:
+def _spectra(files: Sequence[Path], extension: Extension, recipe: Recipe, place: Path) -> Spectra:
     return spectra_of(
         files, extension.begin.settings.unpooled(), recipe.variation(), place / "spectra"
     )
@@ -199,8 +197,8 @@ def _judgement(folder: Path, extension: Extension, recipe: Recipe, heard: Heard)
     rest = heard.folds != HELD
     if not held.any() or not set(targets[held]) <= set(targets[rest]):
         return []
-    judge = _trained(folder, extension, recipe, Clips(heard.spectra[rest], targets[rest]))
-    logits = predict(judge, np.asarray(heard.spectra[held, 0]), extension.begin.settings)
+    judge = _trained(folder, extension, recipe, Clips(heard.spectra.take(rest), targets[rest]))
+    logits = predict(judge, heard.spectra.take(held), extension.begin.settings)
     scores, owners = softmax(logits), heard.owners[held]
     counts: dict[str, list[bool]] = {}
     for clip in np.unique(owners):

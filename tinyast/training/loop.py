@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from tinyast.arrays import Float
 from tinyast.data.atomic import replacing
+from tinyast.data.spectrograms import Spectra
 from tinyast.errors import DataError, TinyASTError
 from tinyast.features.log_mel import FeatureSettings
 from tinyast.model.feature_extraction import TinyASTFeatureExtractor
@@ -39,7 +39,7 @@ from tinyast.training.losses import loss_of
 from tinyast.training.pretrained import Weights
 from tinyast.training.recipe import Recipe
 from tinyast.training.start import start
-from tinyast.training.statistics import describe, scaled_features
+from tinyast.training.statistics import AT_ONCE, describe, scaled_features
 
 Tensors = tuple[Tensor, ...] | list[Tensor]
 
@@ -52,22 +52,19 @@ class TrainingError(TinyASTError):
 class Clips:
     """What the loop needs to know of a data set."""
 
-    spectra: NDArray[np.float32]  # mel power of frames, (clips, variants, n_mels, n_frames * pool)
+    spectra: Spectra  # mel power of frames, (clips, variants, n_mels, n_frames * pool)
     targets: NDArray[np.int64]  # (clips,); -1 is a sound of no kind
 
-    def with_none(self, spectra: NDArray[np.float32]) -> Clips:
-        """These and sounds of no kind, (m, variants, bands, frames), of fewer variants or as many.
-
-        A variant that they lack is one that they have.
-        """
-        which = np.arange(self.spectra.shape[1]) % spectra.shape[1]
-        both = np.concatenate([self.spectra, spectra[:, which]])
-        return Clips(both, np.concatenate([self.targets, np.full(len(spectra), -1)]))
+    def with_none(self, spectra: Spectra) -> Clips:
+        """These and sounds of no kind."""
+        targets = np.concatenate([self.targets, np.full(len(spectra), -1)])
+        return Clips(self.spectra + spectra, targets)
 
     def digest(self) -> str:
         """Tells these clips, by their plain pictures and labels, from any others."""
         content = hashlib.sha256(self.targets.astype("<i8").tobytes())
-        content.update(np.ascontiguousarray(self.spectra[:, 0], "<f4").tobytes())
+        for number in range(len(self.spectra)):
+            content.update(self.spectra.plain(slice(number, number + 1)).astype("<f4").tobytes())
         return content.hexdigest()
 
 
@@ -185,7 +182,7 @@ def _fit_to_clips(
         return
     kinds, labels = clips.targets >= 0, model.config.num_labels
     targets = clips.targets[kinds]
-    features = scaled_features(model, show(clips.spectra[kinds, 0], settings))
+    features = _features(model, clips.spectra.take(kinds), settings)
     if recipe.last_layer:
         random = np.random.default_rng([recipe.seed, recipe.epochs])
         unmixed = structs.replace(recipe, mix=0.0)
@@ -194,23 +191,35 @@ def _fit_to_clips(
     (describe if kept is None else describe_more)(model, features, targets)
 
 
+def _features(
+    model: TinyASTForAudioClassification, spectra: Spectra, settings: FeatureSettings
+) -> NDArray[np.float64]:
+    """What the classifier is given of each clip as it is, (clips, width)."""
+    parts = [
+        scaled_features(model, show(spectra.plain(slice(first, first + AT_ONCE)), settings))
+        for first in range(0, len(spectra), AT_ONCE)
+    ]
+    return np.concatenate(parts)
+
+
 def predict(
-    model: TinyASTForAudioClassification, power: Float, settings: FeatureSettings
+    model: TinyASTForAudioClassification, spectra: Spectra, settings: FeatureSettings
 ) -> NDArray[np.float32]:
-    """Logits, (clips, classes), for mel power of frames, (clips, n_mels, n_frames * pool)."""
+    """Logits, (clips, classes), for clips as they are."""
     model.eval()
     logits = []
     with torch.inference_mode():
-        for start in range(0, len(power), 64):
-            pictures = torch.from_numpy(show(power[start : start + 64], settings))
-            logits.append(model(pictures.to(model.device)).logits.float().cpu().numpy())
+        for first in range(0, len(spectra), AT_ONCE):
+            pictures = show(spectra.plain(slice(first, first + AT_ONCE)), settings)
+            output = model(torch.from_numpy(pictures).to(model.device))
+            logits.append(output.logits.float().cpu().numpy())
     return np.concatenate(logits)
 
 
 def _accuracy(
     model: TinyASTForAudioClassification, clips: Clips, settings: FeatureSettings
 ) -> float:
-    found = predict(model, clips.spectra[:, 0], settings).argmax(axis=1)
+    found = predict(model, clips.spectra, settings).argmax(axis=1)
     return float((found == clips.targets).mean())
 
 
@@ -283,7 +292,7 @@ def _batches(
     random: np.random.Generator,
 ) -> Iterator[Batch]:
     """The clips, changed and shuffled, in batches with targets (B, labels)."""
-    variants = clips.spectra.shape[1]
+    variants = clips.spectra.variants
     count = clips_of_epoch(clips, recipe)
     size = min(recipe.batch_size, count)
     one_hot = np.eye(labels, dtype=np.float32)
@@ -294,7 +303,7 @@ def _batches(
     for first in range(0, count - size + 1, size):
         chosen = order[first : first + size]
         which = random.integers(variants, size=size) * (random.random(size) < recipe.varied)
-        power = clips.spectra[chosen, which]
+        power = clips.spectra.power(chosen, which)
         yield augment(power, one_hot[clips.targets[chosen]], recipe, settings, random)
 
 

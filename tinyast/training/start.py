@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from tinyast.data.spectrograms import Spectra
 from tinyast.errors import TinyASTError
 from tinyast.features.log_mel import FeatureSettings
 from tinyast.model.configuration import TinyASTConfig
@@ -32,17 +31,16 @@ def start(
     recipe: Recipe,
     settings: FeatureSettings,
     labels: tuple[str, ...],
-    spectra: NDArray[np.float32],
+    spectra: Spectra,
     pretrained: Weights | None,
     begin: Teacher | None = None,
     kept: Kept | None = None,
 ) -> tuple[TinyASTForAudioClassification, AveragedModel, torch.optim.Optimizer]:
     """The model, its running mean and its optimiser, before the first step.
 
-    A stem of "mobilenet" gets the weights `pretrained`, and is brought to the first of `spectra`,
-    (clips, variants, bands, frames). With `begin` all weights are those of that model, and with
-    `kept` its scores keep their meaning. Raises StartError if it sees another picture or is
-    another network.
+    A stem of "mobilenet" gets the weights `pretrained`, and is brought to the first of `spectra`.
+    With `begin` all weights are those of that model, and with `kept` its scores keep their meaning.
+    Raises StartError if it sees another picture or is another network.
     """
     torch.manual_seed(recipe.seed)
     config = TinyASTConfig(
@@ -57,7 +55,7 @@ def start(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = TinyASTForAudioClassification(config)
     if pretrained is not None:
-        begin_with(model, pretrained, show(spectra[:SETTLING, 0], settings))
+        begin_with(model, pretrained, show(spectra.plain(slice(SETTLING)), settings))
     if begin is not None:
         _go_on(model, settings, begin)
     if begin is not None and kept is not None:

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from tinyast.data.datasets import read_dataset
-from tinyast.data.spectrograms import clip_spectra, dataset_spectra
+from tinyast.data.spectrograms import Spectra, clip_spectra, dataset_spectra
 from tinyast.data.variation import VariantSettings
 from tinyast.errors import DataError
 from tinyast.features.log_mel import FeatureSettings
@@ -121,11 +121,11 @@ def test_names_the_clip_that_cannot_be_read(folder: Path) -> None:
 
 def test_spectra_are_computed_once_and_stay_the_same(folder: Path) -> None:
     dataset, how = read_dataset(folder), VariantSettings(3, 1.25, 0.5, 0.5)
-    first = np.array(dataset_spectra(dataset, SETTINGS, how, folder / "cache", 1))
+    (first,) = dataset_spectra(dataset, SETTINGS, how, folder / "cache", 1).files
     (made,) = (folder / "cache").iterdir()
     written = made.stat().st_mtime_ns
-    again = dataset_spectra(dataset, SETTINGS, how, folder / "cache", 1)
-    by_processes = dataset_spectra(dataset, SETTINGS, how, folder / "another", workers=2)
+    (again,) = dataset_spectra(dataset, SETTINGS, how, folder / "cache", 1).files
+    (by_processes,) = dataset_spectra(dataset, SETTINGS, how, folder / "another", 2).files
     np.testing.assert_array_equal(first, by_processes)
     assert made.stat().st_mtime_ns == written
     np.testing.assert_array_equal(first, again)
@@ -133,6 +133,17 @@ def test_spectra_are_computed_once_and_stay_the_same(folder: Path) -> None:
     assert first.shape == (4, 3, 64, 64)
     assert np.isfinite(first).all()
     assert (first >= 0).all()
+
+
+def test_spectra_of_two_files_are_read_as_one() -> None:
+    one, other = (np.random.default_rng(seed).random((4, 3, 2, 2), np.float32) for seed in (0, 1))
+    both = Spectra.of(one).take(np.array([3, 0])) + Spectra.of(other[:, :2])
+    assert (len(both), both.variants) == (6, 3)
+    np.testing.assert_array_equal(both.plain(), np.concatenate([one[[3, 0], 0], other[:, 0]]))
+    found = both.power(np.array([5, 0, 5]), np.array([1, 2, 2]))
+    np.testing.assert_array_equal(found, [other[3, 1], one[3, 2], other[3, 0]])
+    kept = both.take(np.array([False, True, False, False, False, True]))
+    np.testing.assert_array_equal(kept.plain(slice(1, 2)), other[[3], 0])
 
 
 def test_a_full_disk_is_told_and_leaves_no_spectra(folder: Path, small_disk: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from conftest import SHARED
 
+from tinyast.data.spectrograms import Spectra
 from tinyast.errors import DataError
 from tinyast.features.presets import FINE, SMALL
 from tinyast.model.mobilenet import AudioSetHead, MobileNet, cells
@@ -90,10 +91,12 @@ def test_tokens_are_counted_as_the_network_makes_them() -> None:
 def test_a_small_network_learns_kinds_and_none(tmp_path: Path) -> None:
     spectra = np.random.default_rng(0).gamma(1, 1, (12, 2, 128, FINE.n_hops)).astype(np.float32)
     spectra[::2, :, :32] *= 100
-    kinds = Clips(spectra[:8], np.arange(8) % 2)
-    clips = kinds.with_none(spectra[8:, :1])
+    kinds = Clips(Spectra.of(spectra[:8]), np.arange(8) % 2)
+    clips = kinds.with_none(Spectra.of(spectra[8:, :1]))
     assert clips.targets.tolist() == [0, 1] * 4 + [-1] * 4
-    assert clips.spectra.shape == spectra.shape
+    assert (len(clips.spectra), clips.spectra.variants) == (12, 2)
+    of_none = clips.spectra.power(np.array([8, 9]), np.array([0, 1]))
+    np.testing.assert_array_equal(of_none, spectra[8:10, 0])  # they have one variant
     model = train(tmp_path, RECIPE, SMALL, ("low", "high"), clips, kinds)
     assert model.familiarity.counts.tolist() == [4, 4]
     with torch.inference_mode():

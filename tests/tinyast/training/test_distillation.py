@@ -10,7 +10,7 @@ import torch
 from msgspec.structs import replace as changed
 from test_training import TINY, clips
 
-from tinyast.arrays import Float
+from tinyast.data.spectrograms import Spectra
 from tinyast.features.log_mel import FeatureSettings
 from tinyast.model.configuration import TinyASTConfig
 from tinyast.model.feature_extraction import TinyASTFeatureExtractor
@@ -49,40 +49,42 @@ def finished_run(folder: Path, one: TinyASTForAudioClassification) -> Path:
 
 
 @pytest.fixture
-def power() -> Float:
-    return clips().spectra[:, 0]
+def spectra() -> Spectra:
+    return clips().spectra
 
 
-def test_teachers_say_the_mean_of_their_scores(power: Float) -> None:
+def test_teachers_say_the_mean_of_their_scores(spectra: Spectra) -> None:
     models = [untrained(0), untrained(1)]
-    each = [torch.from_numpy(predict(one, power, SETTINGS) / 2).softmax(1) for one in models]
+    each = [torch.from_numpy(predict(one, spectra, SETTINGS) / 2).softmax(1) for one in models]
     assert (each[0] - each[1]).abs().max() > 0.1
     teachers = [Teacher(model, SETTINGS) for model in models]
-    torch.testing.assert_close(taught(teachers, power, 2.0).scores, (each[0] + each[1]) / 2)
+    torch.testing.assert_close(
+        taught(teachers, spectra.plain(), 2.0).scores, (each[0] + each[1]) / 2
+    )
 
 
-def test_a_pupil_that_says_the_same_is_nearest(power: Float) -> None:
-    logits = torch.from_numpy(predict(untrained(0), power, SETTINGS))
-    scores = taught([teacher(0)], power, 3.0).scores
+def test_a_pupil_that_says_the_same_is_nearest(spectra: Spectra) -> None:
+    logits = torch.from_numpy(predict(untrained(0), spectra, SETTINGS))
+    scores = taught([teacher(0)], spectra.plain(), 3.0).scores
     same, other = distance(logits, scores, 3.0), distance(logits.flip(1), scores, 3.0)
     assert same < other
     entropy = -(scores * scores.log()).sum(1).mean()
     torch.testing.assert_close(same, entropy * 9)
 
 
-def test_a_pupil_comes_to_say_what_its_teacher_says(tmp_path: Path, power: Float) -> None:
+def test_a_pupil_comes_to_say_what_its_teacher_says(tmp_path: Path, spectra: Spectra) -> None:
     """Which is the reverse of what the labels say."""
     plain = {"mix": 0.0, "masks": 0, "background": 0.0, "noise": 0.0, "label_smoothing": 0.0}
     recipe = changed(TINY, epochs=30, ema_decay=0.5, learning_rate=2e-3, distil=1.0, **plain)
     knows = train(tmp_path / "teacher", recipe, SETTINGS, LABELS, clips())
     knows.classifier.weight.data.neg_()
     knows.classifier.bias.data.neg_()
-    told = predict(knows, power, SETTINGS).argmax(1)
+    told = predict(knows, spectra, SETTINGS).argmax(1)
     assert (told != clips().targets).mean() > 0.9
     pupil = train(
         tmp_path / "pupil", recipe, SETTINGS, LABELS, clips(), teachers=[Teacher(knows, SETTINGS)]
     )
-    assert (predict(pupil, power, SETTINGS).argmax(1) == told).mean() > 0.9
+    assert (predict(pupil, spectra, SETTINGS).argmax(1) == told).mean() > 0.9
 
 
 def test_a_run_goes_on_with_its_own_teachers_alone(tmp_path: Path) -> None:
@@ -94,13 +96,12 @@ def test_a_run_goes_on_with_its_own_teachers_alone(tmp_path: Path) -> None:
             train(tmp_path, once, SETTINGS, LABELS, clips(), teachers=others)
 
 
-def test_a_run_that_has_ended_can_teach(tmp_path: Path, power: Float) -> None:
+def test_a_run_that_has_ended_can_teach(tmp_path: Path, spectra: Spectra) -> None:
     made = teacher(0)
     found = load_teacher(finished_run(tmp_path, made.model), SETTINGS, LABELS)
     assert digest(found) == digest(made) != digest(teacher(1))
-    torch.testing.assert_close(
-        taught([found], power, 2.0).scores, taught([made], power, 2.0).scores
-    )
+    said, expected = (taught([each], spectra.plain(), 2.0).scores for each in (found, made))
+    torch.testing.assert_close(said, expected)
 
 
 def test_who_cannot_teach_is_told_why(tmp_path: Path) -> None:

@@ -27,16 +27,16 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Teacher:
 
 
 def test_starts_with_that_model_s_weights(first: Teacher, tmp_path: Path) -> None:
-    power = clips().spectra
-    expected = predict(first.model, power[:, 0], SETTINGS)
+    spectra = clips().spectra
+    expected = predict(first.model, spectra, SETTINGS)
     other_seed = changed(TINY, seed=7)
-    model, _, _ = start(other_seed, SETTINGS, LABELS, power, None, first)
-    np.testing.assert_array_equal(predict(model, power[:, 0], SETTINGS), expected)
-    plain, _, _ = start(other_seed, SETTINGS, LABELS, power, None)
-    assert np.abs(predict(plain, power[:, 0], SETTINGS) - expected).max() > 1e-3
+    model, _, _ = start(other_seed, SETTINGS, LABELS, spectra, None, first)
+    np.testing.assert_array_equal(predict(model, spectra, SETTINGS), expected)
+    plain, _, _ = start(other_seed, SETTINGS, LABELS, spectra, None)
+    assert np.abs(predict(plain, spectra, SETTINGS) - expected).max() > 1e-3
     slow = changed(other_seed, epochs=1, learning_rate=1e-8)
     went_on = train(tmp_path, slow, SETTINGS, LABELS, clips(), begin=first)
-    np.testing.assert_allclose(predict(went_on, power[:, 0], SETTINGS), expected, atol=0.1)
+    np.testing.assert_allclose(predict(went_on, spectra, SETTINGS), expected, atol=0.1)
 
 
 def test_a_run_has_one_start(first: Teacher, tmp_path: Path) -> None:
@@ -47,9 +47,9 @@ def test_a_run_has_one_start(first: Teacher, tmp_path: Path) -> None:
 
 
 def test_refuses_what_does_not_fit(first: Teacher) -> None:
-    power = clips().spectra
+    spectra = clips().spectra
     with pytest.raises(StartError, match="another network than that of the recipe: use the"):
-        start(changed(TINY, hidden_size=8), SETTINGS, LABELS, power, None, first)
+        start(changed(TINY, hidden_size=8), SETTINGS, LABELS, spectra, None, first)
     narrower = replace(SETTINGS, fmax=4_000.0)
     with pytest.raises(StartError, match="sees another picture than the recipe's"):
-        start(TINY, narrower, LABELS, power, None, first)
+        start(TINY, narrower, LABELS, spectra, None, first)

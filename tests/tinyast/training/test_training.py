@@ -15,6 +15,7 @@ import torch
 from conftest import ROOT
 from msgspec.structs import replace
 
+from tinyast.data.spectrograms import Spectra
 from tinyast.features.log_mel import FeatureSettings
 from tinyast.training.loop import Clips, TrainingError, one_cycle, train
 from tinyast.training.recipe import Recipe, RecipeError, load_recipe
@@ -38,7 +39,7 @@ def clips() -> Clips:
     """Sixteen made-up clips of two kinds, told apart by where their power lies."""
     spectra = np.random.default_rng(0).gamma(1, 1, (16, 2, 64, 128)).astype(np.float32)
     spectra[::2, :, :32] *= 100
-    return Clips(spectra, np.arange(16) % 2)
+    return Clips(Spectra.of(spectra), np.arange(16) % 2)
 
 
 def start(folder: Path) -> subprocess.Popen[str]:
@@ -86,7 +87,7 @@ def test_a_run_goes_on_with_its_own_recipe_and_clips_alone(tmp_path: Path) -> No
     with pytest.raises(TrainingError, match="other recipe; choose another folder"):
         train(tmp_path, replace(once, mix=0.1), settings, labels, clips())
     heard_again = clips()
-    heard_again.spectra[3] *= 2
+    heard_again.spectra.files[0][3] *= 2
     with pytest.raises(TrainingError, match="other clips;"):
         train(tmp_path, once, settings, labels, heard_again)
     with pytest.raises(TrainingError, match="other labels and clips;"):
