@@ -21,7 +21,7 @@ microphone := tests/daemon/sources/microphone tests/daemon/commands tests/daemon
 integrations := tests/daemon/mqtt tests/daemon/notify
 cluster := tests/daemon/cluster
 install := tests/install
-model := tests/tinyast tests/scripts tests/test_*.py
+model := tests/tinyast tests/scripts tests/docs tests/test_*.py
 ifdef PART
 TESTS := $(if $(filter $(PART),$(PARTS)),$($(PART)),$(error no part is called $(PART); there are $(PARTS)))
 TESTS += $(if $(filter integrations,$(PART)),tests/daemon/mqtt/check_home_assistant.py tests/daemon/sources/microphone/check_streams.py)

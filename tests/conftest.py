@@ -13,6 +13,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 from disks import mounted
+from running import ROOT as ROOT
 from running import STRESS, Daemon
 
 from tinyast.threads import one_maths_thread
@@ -22,7 +23,6 @@ one_maths_thread()
 # Scores must not depend on whether the engines were timed, on this machine or during a test.
 os.environ["TINYAST_ENGINE"] = "onnx"
 
-ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("TINYAST_SHARED", ROOT.parent / "shared"))
 # A shell that starts tests in the background has them ignore Ctrl-C, and every program that they
 # start inherits that; a handler of our own is not inherited.

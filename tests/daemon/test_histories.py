@@ -24,9 +24,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 from relay import Faults, Relay
-from running import stress
+from running import PYTHON_PATH, SUPPORT, stress
 from test_examples import commands as commands
 
 SEED = int(os.environ.get("TINYAST_HISTORY_SEED", random.randrange(10**6)))
@@ -54,13 +53,13 @@ class Speaker:
         self.start()
 
     def start(self) -> None:
-        command = [sys.executable, str(ROOT / "tests" / "speaker.py"), str(self.state)]
+        command = [sys.executable, str(SUPPORT / "daemons" / "speaker.py"), str(self.state)]
         self._process = subprocess.Popen(
             [*command, self.publish, self.replay],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
+            env={**os.environ, "PYTHONPATH": PYTHON_PATH},
         )
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == "ready\n"

@@ -11,8 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
-from running import STRESS, Daemon, free_port, of_type, stress
+from running import STRESS, SUPPORT, Daemon, free_port, of_type, stress
 from sounds import write_wav
 from strangers import DEEDS
 
@@ -36,7 +35,7 @@ def keys(tmp_path: Path) -> Path:
 
 def begin(listening: Daemon, deed: str, seconds: float) -> subprocess.Popen[str]:
     """A stranger at work."""
-    script = ROOT / "tests" / "strangers.py"
+    script = SUPPORT / "faults" / "strangers.py"
     return subprocess.Popen(
         [sys.executable, script, deed, listening.publish, listening.replay, str(seconds)],
         stdout=subprocess.PIPE,

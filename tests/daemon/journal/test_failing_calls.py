@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from conftest import ROOT
 from failing_calls import FailingCalls
+from running import PYTHON_PATH
 
 CODE = """
 import errno, sqlite3, sys
@@ -68,7 +68,7 @@ def test_a_call_that_fails_once_costs_the_journal_nothing(tmp_path: Path) -> Non
     names = ["open", "read", "stat", "write", "sync"]
     ended = subprocess.run(
         [sys.executable, "-c", CODE, str(tmp_path / "calls"), str(tmp_path / "state"), *names],
-        env={**os.environ, **calls.env, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
+        env={**os.environ, **calls.env, "PYTHONPATH": PYTHON_PATH},
         capture_output=True,
         text=True,
     )

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from brokers import PASSWORD, USER, BridgeProcess, Mosquitto, Subscriber
 from conftest import ROOT
-from running import SOON_S
+from running import SOON_S, SUPPORT
 from saying import Station, predictions
 from test_states import (
     FOLDER,
@@ -51,7 +51,7 @@ class HomeAssistant:
             "client_key": (broker.base / "client.key").read_text(),
         }  # fmt: skip
         self._process = subprocess.Popen(
-            [PYTHON, ROOT / "tests" / "home_assistant.py", folder, json.dumps(data)],
+            [PYTHON, SUPPORT / "servers" / "home_assistant.py", folder, json.dumps(data)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         began = self._answer()

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from running import PYTHON_PATH
 
 from tinyast.data.parallel import shared_out
 from tinyast.errors import DataError
@@ -17,7 +17,7 @@ from tinyast.errors import DataError
 SCRIPT = """
 import sys
 from pathlib import Path
-sys.path[:0] = sys.argv[1:]
+sys.path.insert(0, sys.argv[1])
 from test_parallel import say_and_wait
 from tinyast.data.parallel import shared_out
 if __name__ == "__main__":
@@ -51,11 +51,11 @@ def test_workers_end_with_who_started_them(tmp_path: Path) -> None:
     path = tmp_path / "work.py"
     path.write_text(SCRIPT)
     process = subprocess.Popen(
-        [sys.executable, path, ROOT / "tests", Path(__file__).parent],
+        [sys.executable, path, Path(__file__).parent],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | {"PYTHONPATH": PYTHON_PATH},
     )
     assert process.stdout is not None
     worker = int(process.stdout.readline())

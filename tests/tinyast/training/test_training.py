@@ -14,6 +14,7 @@ import pytest
 import torch
 from conftest import ROOT
 from msgspec.structs import replace
+from running import PYTHON_PATH
 
 from tinyast.data.spectrograms import Spectra
 from tinyast.features.log_mel import FeatureSettings
@@ -25,7 +26,7 @@ TINY = Recipe(epochs=3, batch_size=8)
 SCRIPT = """
 import sys, torch
 from pathlib import Path
-sys.path[:0] = sys.argv[2:]
+sys.path.insert(0, sys.argv[2])
 from test_training import TINY, clips
 from tinyast.features.log_mel import FeatureSettings
 from tinyast.training.loop import train
@@ -45,10 +46,10 @@ def clips() -> Clips:
 def start(folder: Path) -> subprocess.Popen[str]:
     """A training in a process of its own, printing each epoch's number."""
     return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, folder, ROOT / "tests", Path(__file__).parent],
+        [sys.executable, "-c", SCRIPT, folder, Path(__file__).parent],
         stdout=subprocess.PIPE,
         text=True,
-        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": PYTHON_PATH},
     )
 
 

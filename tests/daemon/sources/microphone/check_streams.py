@@ -17,9 +17,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import ROOT
 from live import Message, Streams, is_live, is_status
-from running import SOON_S, Daemon, free_port
+from running import SOON_S, SUPPORT, Daemon, free_port
 from stations import PASSWORD, USER, encode
 
 from tinyast import Classifier
@@ -96,7 +95,7 @@ def icecast(base: Path, clip: Path) -> Server:
 def camera(base: Path, clip: Path) -> Server:
     port = free_port()
     sound = encode(clip, base / "long.wav", "-c:a", "pcm_s16le", seconds=600)
-    script = str(ROOT / "tests" / "gst_rtsp.py")
+    script = str(SUPPORT / "servers" / "gst_rtsp.py")
     line = ["/usr/bin/python3", script, str(port), str(sound), USER, PASSWORD]
     return Server([line], port, base / "camera.log")
 

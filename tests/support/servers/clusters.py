@@ -1,6 +1,8 @@
 """A Ray cluster of several nodes on this machine, in a process of its own.
 
-    python tests/clusters.py NODES PORT     prints its address; `kill N` and `stop` on stdin
+    python tests/support/servers/clusters.py NODES PORT
+
+It prints the address, and takes `kill N` and `stop` on stdin.
 
 Each node has one processor; the first node, which the address is of, has none.
 """
@@ -11,10 +13,9 @@ import os
 import secrets
 import subprocess
 import sys
-from pathlib import Path
 from types import TracebackType
 
-ROOT = Path(__file__).resolve().parent.parent
+from running import PYTHON_PATH
 
 START_S = 120.0
 
@@ -33,7 +34,7 @@ class Nodes:
             "RAY_health_check_initial_delay_ms": "5000",
             "RAY_health_check_period_ms": "1000",
             "RAY_health_check_failure_threshold": "10",
-            "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}",
+            "PYTHONPATH": PYTHON_PATH,
             "OPENBLAS_NUM_THREADS": "1",
             "OMP_NUM_THREADS": "1",
             "MKL_NUM_THREADS": "1",

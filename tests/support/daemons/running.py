@@ -15,7 +15,10 @@ from typing import Any
 
 from daemon.client import Client, Received, ask_status
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[3]
+SUPPORT = ROOT / "tests" / "support"
+# For a process that imports what the tests import.
+PYTHON_PATH = os.pathsep.join(map(str, [ROOT, SUPPORT.parent, *sorted(SUPPORT.iterdir())]))
 
 READY_S = 60.0  # generous: CI machines are slow, and no test waits this long for a good daemon
 SOON_S = 60.0

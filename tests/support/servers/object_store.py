@@ -1,6 +1,6 @@
 """An S3 server (moto's) in a process of its own, with faults.
 
-    python tests/object_store.py     prints its port
+    python tests/support/servers/object_store.py     prints its port
 
 It lists 50 keys a page. A key with `gone` in its name is listed and cannot be read; `secret` is
 denied; `slow` answers after 5 s, which is longer than pyarrow waits by itself; `failing` answers

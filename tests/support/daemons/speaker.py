@@ -1,6 +1,6 @@
 """A process that speaks like a daemon: its journal, delivery and replay, without sources or model.
 
-    python tests/speaker.py STATE PUBLISH REPLAY
+    python tests/support/daemons/speaker.py STATE PUBLISH REPLAY
 
 It reads commands from standard input: `say N` publishes N messages of several types, each with a
 path of its own, `beat` a heartbeat, and `sync` prints `synced` once all of that is done.
