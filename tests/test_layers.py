@@ -6,6 +6,7 @@ import ast
 import re
 from collections import Counter
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,19 @@ def test_imports_point_down(module: str, path: Path) -> None:
         there = _layer(name)
         if there and name.split(".")[0] == module.split(".")[0] and there[1] != here[1]:
             assert there[0] > here[0], f"{module} imports {name}, which is not below it"
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    known = set(NAMES)
+    imports = {
+        module: {
+            name if name in known else name.rpartition(".")[0]
+            for name in _imported(path)
+            if name in known or name.rpartition(".")[0] in known
+        }
+        for module, path in MODULES
+    }
+    tuple(TopologicalSorter(imports).static_order())  # raises CycleError, which names them
 
 
 @pytest.mark.parametrize("part", MAY_USE)

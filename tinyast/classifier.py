@@ -21,14 +21,8 @@ from tinyast.audio.windows import Window, WindowPlan
 from tinyast.errors import AudioError, CheckpointError
 from tinyast.features.graph import FeatureGraph
 from tinyast.inference.checkpoint import Checkpoint, check_sums, read_checkpoint
-from tinyast.inference.engine import (
-    AUDIOSET,
-    EMBEDDING,
-    LOGITS,
-    Engine,
-    load_engine,
-    softmax,
-)
+from tinyast.inference.engine import Engine, load_engine, softmax
+from tinyast.inference.engine_names import AUDIOSET, EMBEDDING, LOGITS
 from tinyast.inference.familiarity import familiarity
 from tinyast.inference.results import HeardWindow, Windows, WindowScores
 

@@ -12,10 +12,10 @@ from typing import IO, Annotated, Literal
 import msgspec
 
 from daemon.errors import DaemonError
+from daemon.page.sound import NoSound, wav_bytes
 from daemon.page.store.reader import Row
 from daemon.page.store.reviewing import Reviewed
 from daemon.page.store.writer import Store
-from daemon.page.web.sound import NoSound, wav_bytes
 from tinyast.arrays import Float
 
 FOLDS = 5

@@ -26,9 +26,10 @@ from daemon.page.store.pictures import Pictures
 from daemon.page.store.pruning import Limits
 from daemon.page.store.writer import Store
 from daemon.page.web.access import Gate, check_exposure, read_password, token_digest
-from daemon.page.web.app import Page, build
+from daemon.page.web.app import build
 from daemon.page.web.connection import Connection
 from daemon.page.web.live import Hub
+from daemon.page.web.shared import Page
 from daemon.settings.schema import Page as Settings
 
 log = logging.getLogger(__name__)

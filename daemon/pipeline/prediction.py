@@ -30,7 +30,8 @@ from tinyast.audio.decoding import open_recording
 from tinyast.audio.windows import Window, WindowPlan
 from tinyast.classifier import Classifier
 from tinyast.errors import AudioError
-from tinyast.inference.engine import AUDIOSET, LOGITS, SPEECH, softmax
+from tinyast.inference.engine import softmax
+from tinyast.inference.engine_names import AUDIOSET, LOGITS, SPEECH
 
 ALL_KEPT = Privacy(speech="keep")
 

@@ -49,7 +49,7 @@ from tinyast.classifier import Classifier
 from tinyast.errors import CheckpointError
 from tinyast.inference.allocator import give_back_freed_memory, keep_freed_memory
 from tinyast.inference.checkpoint import files_of
-from tinyast.inference.engine import AUDIOSET
+from tinyast.inference.engine_names import AUDIOSET
 
 if TYPE_CHECKING:
     from daemon.monitoring.http import Web

@@ -15,14 +15,9 @@ import numpy as np
 from tinyast.arrays import Float
 from tinyast.errors import CheckpointError
 from tinyast.inference.checkpoint import GRAPH, INT8_GRAPH, WEIGHTS, Checkpoint, sha256
-from tinyast.inference.engine_names import ENGINES
+from tinyast.inference.engine_names import AUDIOSET, EMBEDDING, ENGINES, LOGITS
 from tinyast.inference.head import HEAD, Head
 from tinyast.onnx_session import open_session
-
-LOGITS = "logits"  # (n, labels), calibrated
-EMBEDDING = "embedding"  # (n, d), the same for similar sounds
-AUDIOSET = "audioset"  # (n, 527), scores of AudioSet's classes, 0 to 1 each
-SPEECH = 0  # place of the class "Speech" among those (class_labels_indices.csv of AudioSet)
 
 
 class Engine(Protocol):

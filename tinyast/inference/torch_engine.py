@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tinyast.arrays import Float
 from tinyast.inference.checkpoint import Checkpoint
-from tinyast.inference.engine import AUDIOSET, EMBEDDING, LOGITS
+from tinyast.inference.engine_names import AUDIOSET, EMBEDDING, LOGITS
 from tinyast.model.modeling import TinyASTForAudioClassification
 
 

@@ -34,7 +34,7 @@ from tinyast.audio.windows import Window
 from tinyast.classifier import Classifier
 from tinyast.errors import AudioError
 from tinyast.inference.allocator import keep_freed_memory
-from tinyast.inference.engine import EMBEDDING
+from tinyast.inference.engine_names import EMBEDDING
 
 # Opens a file for reading; its descriptor is closed at the end. Raises OSError, AudioError.
 Opening = Callable[[], AbstractContextManager[int]]

@@ -11,8 +11,8 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from daemon.errors import DaemonError
 from daemon.page.export import CannotExport
-from daemon.page.web.parameters import BadRequest, NotFound
-from daemon.page.web.sound import NoSound
+from daemon.page.sound import NoSound
+from daemon.page.web.api.parameters import BadRequest, NotFound
 
 
 def answer(value: object, status: int = 200) -> Response:

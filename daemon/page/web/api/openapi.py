@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from daemon.page.export import TYPES
+from daemon.page.reviews import Review
+from daemon.page.web.api.operations import PARAMETERS, Api
 from tinyast import __version__
-
-if TYPE_CHECKING:
-    from daemon.page.web.api import Api
 
 JSON: dict[str, object] = {"application/json": {"schema": {}}}
 MEDIA: dict[str, Iterable[str]] = {
@@ -36,9 +34,6 @@ ERROR = {
 
 def document(api: Api) -> dict[str, object]:
     """The document as plain values."""
-    from daemon.page.reviews import Review
-    from daemon.page.web.api import PARAMETERS
-
     paths: dict[str, dict[str, object]] = {}
     for method, route, handler in api.table():
         path = re.sub(r"\{(\w+):\w+\}", r"{\1}", route)

@@ -5,25 +5,28 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from daemon.page import export, reviews
+from daemon.page.drawing import draw
+from daemon.page.sound import wav_bytes
 from daemon.page.store.filter import Filter
 from daemon.page.store.reader import Row
-from daemon.page.web.answers import answer, ranged, zipped
-from daemon.page.web.parameters import BadRequest, Exported, Limited, Listed, NotFound, parameters
-from daemon.page.web.picture import draw
-from daemon.page.web.sound import wav_bytes
-from daemon.page.web.sums import events_of
+from daemon.page.web.api.answers import answer, ranged, zipped
+from daemon.page.web.api.parameters import (
+    BadRequest,
+    Exported,
+    Limited,
+    Listed,
+    NotFound,
+    parameters,
+)
+from daemon.page.web.api.sums import events_of
+from daemon.page.web.shared import Page
 from daemon.tables.annotations import WRITERS
-
-if TYPE_CHECKING:
-    from daemon.page.web.app import Page
-
 
 NEWEST = 32  # predictions of each source that Now shows
 

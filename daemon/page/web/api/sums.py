@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import time
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from daemon.page.store.reader import Reader, hours_of
-from daemon.page.web.answers import answer
-from daemon.page.web.parameters import BadRequest, Listed, Scored, Span, parameters
-
-if TYPE_CHECKING:
-    from daemon.page.web.app import Page
+from daemon.page.web.api.answers import answer
+from daemon.page.web.api.parameters import BadRequest, Listed, Scored, Span, parameters
+from daemon.page.web.shared import Page
 
 DAY_MS = 86_400_000
 

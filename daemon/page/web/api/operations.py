@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from starlette.requests import Request
 from starlette.routing import Route
 
-from daemon.page.web.heard import Heard
-from daemon.page.web.parameters import Exported, Limited, Listed, Scored, Span
-from daemon.page.web.sums import Sums
-
-if TYPE_CHECKING:
-    from daemon.page.web.app import Page
+from daemon.page.web.api.heard import Heard
+from daemon.page.web.api.parameters import Exported, Limited, Listed, Scored, Span
+from daemon.page.web.api.sums import Sums
+from daemon.page.web.shared import Page
 
 
 class Api:
