@@ -107,10 +107,13 @@ acceptance: dev  ## PART=faults, delivery, microphone, model, integrations, clus
 screenshots: dev  ## draw the pictures of docs/page.md again
 	$(BIN)/python -m scripts.screenshots
 
-home-assistant:  ## an environment for the part `integrations`; takes some minutes
+home-assistant: $(VENV)/home-assistant/.ready  ## an environment for the part `integrations`
+
+$(VENV)/home-assistant/.ready: $(LOCKS)/home-assistant.txt
+	@echo "installing Home Assistant into $(VENV)/home-assistant; this takes about three minutes, once"
 	$(PYTHON) -m venv $(VENV)/home-assistant
-	$(VENV)/home-assistant/bin/pip install --quiet --disable-pip-version-check \
-	  'homeassistant==2024.3.3' 'paho-mqtt<2' 'numpy<2' janus pillow
+	$(VENV)/home-assistant/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
+	@touch $@
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

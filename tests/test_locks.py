@@ -49,6 +49,15 @@ def test_the_lock_has_what_the_project_asks_for(lock: str, extras: tuple[str, ..
         assert requirement.specifier.contains(versions[name]), f"{name}; run `make lock`"
 
 
+def test_home_assistant_is_locked_at_the_version_that_is_asked_for() -> None:
+    """If it fails: `make lock`."""
+    versions = locked("home-assistant.txt")
+    lines = (LOCKS / "home-assistant.in").read_text().splitlines()
+    for requirement in (Requirement(line.partition(" #")[0]) for line in lines):
+        assert requirement.specifier.contains(versions[canonicalize_name(requirement.name)])
+    assert "aiohttp" in versions  # what Home Assistant itself asks for
+
+
 def test_all_locks_agree_and_name_a_hash_for_each_version() -> None:
     development = locked("dev.txt")
     for name, version in locked("base.txt").items():

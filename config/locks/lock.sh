@@ -9,6 +9,8 @@
 # base.txt     what the daemon needs, with its subscribers: for `make run` and the packages of a release
 # dev.txt      what `make test` needs
 # release.txt  the tools of `make lock`, `make release` and `make audit`
+# home-assistant.txt  what `make home-assistant` installs, for Linux, within the constraints that
+#                     Home Assistant ships
 #
 # torch.txt    the builds of torch on the index, of which torch.sh accepts any
 #
@@ -21,8 +23,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 compile() { # OUTPUT OPTION...
   local output=config/locks/$1
   shift
-  "$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-    --no-annotate "$@" -o "$output"
+  "$uv" pip compile --quiet --python-version 3.11 --generate-hashes --no-header --no-annotate \
+    "$@" -o "$output"
   if grep -q '^torch==' "$output"; then
     awk '/^[^ ]/ { mine = /^torch==/ } mine' "$output" >config/locks/torch.txt
   fi
@@ -41,6 +43,13 @@ for name in ("page", "mqtt", "notify"):
         print(f"--extra={name}")
 PYTHON
 )
-compile dev.txt --extra dev --extra cluster --constraint <(echo "$torch") "$@" pyproject.toml
-compile base.txt --constraint config/locks/dev.txt "${subscribers[@]}" "$@" pyproject.toml config/locks/build.in
-compile release.txt "$@" config/locks/release.in
+compile dev.txt --universal --extra dev --extra cluster --constraint <(echo "$torch") "$@" pyproject.toml
+compile base.txt --universal --constraint config/locks/dev.txt "${subscribers[@]}" "$@" pyproject.toml config/locks/build.in
+compile release.txt --universal "$@" config/locks/release.in
+
+home=$(mktemp -d)
+trap 'rm -rf "$home"' EXIT
+"$uv" pip install --quiet --no-deps --target "$home" --python-version 3.11 \
+  "$(grep -o '^homeassistant==[0-9.]*' config/locks/home-assistant.in)"
+compile home-assistant.txt --python-platform linux \
+  --constraint "$home/homeassistant/package_constraints.txt" "$@" config/locks/home-assistant.in
