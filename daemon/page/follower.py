@@ -11,6 +11,7 @@ from contextlib import suppress
 import msgspec
 
 from daemon.client import Client, Endpoints, NoAnswer
+from daemon.page.showing import Shower
 from daemon.page.store.pictures import Pictures
 from daemon.page.store.units import known
 from daemon.page.store.writer import Store
@@ -46,6 +47,7 @@ class Follower(threading.Thread):
         self._connection, self._store, self._hub = connection, store, hub
         self._pictures = pictures
         self.number, self._journal, self._seq, self._last_id = store.daemon(connection.publish)
+        self._shower = Shower(self.number, store, pictures, hub)
         self._halt = threading.Event()
         self._beat: Heartbeat | None = None
         self._raw_beat: object = None  # the newest one seen, before it was read
@@ -147,6 +149,8 @@ class Follower(threading.Thread):
         head = batch[-1].head
         self._journal, self._seq, self._last_id = head.journal, head.seq, head.id
         self._note_stops(new)
+        # Before the messages, of which a browser asks for those that it does not show yet.
+        self._shower.show([each.id for each in new if isinstance(each, Prediction)])
         for message in new[-100:]:
             kind = "prediction" if isinstance(message, Prediction) else known(message.type)
             self._hub.publish(kind, msgspec.json.encode(message).decode())

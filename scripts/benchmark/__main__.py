@@ -18,7 +18,17 @@ import typer
 
 from scripts.benchmark import machine
 from scripts.benchmark.figures import FULL, QUICK, Counts, Figure
-from scripts.benchmark.parts import floor, growth, idle, load, page, stages, starting, workers
+from scripts.benchmark.parts import (
+    floor,
+    growth,
+    idle,
+    load,
+    page,
+    shown,
+    stages,
+    starting,
+    workers,
+)
 from scripts.benchmark.peers import comparison
 from scripts.benchmark.report import Parts, check_place, table, write_into, write_json
 from scripts.benchmark.served import Bed
@@ -56,7 +66,7 @@ def _measures(
         Part.latency: lambda: load.measure(bed, counts),
         Part.workers: lambda: workers.measure(bed, counts),
         Part.growth: lambda: growth.measure(bed, counts),
-        Part.page: lambda: page.measure(bed, counts),
+        Part.page: lambda: [*page.measure(bed, counts), *shown.measure(bed, counts.floods)],
     }
 
 

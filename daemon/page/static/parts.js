@@ -5,25 +5,26 @@ import { level, percent, stamp, words } from './api.js';
 
 export const VERDICTS = { right: 'right', wrong: 'wrong', other: 'it is', ignore: 'not of interest' };
 export const sound = (row) => `api/v1/predictions/${row.number}/sound.wav`;
-export const picture = (row) => `api/v1/predictions/${row.number}/picture.png`;
+export const picture = (row) => (row.picture ? `data:image/png;base64,${row.picture}` : `api/v1/predictions/${row.number}/picture.png`);
 
 export function Picture({ row, large }) {
   const [gone, setGone] = useState(false);
+  const [src] = useState(() => picture(row));  // the one that came with the row stays
   const size = large ? 'picture large' : 'picture';
   if (gone) return html`<span class=${size} role="img" aria-label="no picture: the sound is gone"></span>`;
-  return html`<img class=${size} loading="lazy" src=${picture(row)} onerror=${() => setGone(true)}
+  return html`<img class=${size} loading=${row.picture ? 'eager' : 'lazy'} src=${src} onerror=${() => setGone(true)}
     alt=${`spectrogram of ${words(row.label)}`} />`;
 }
 
 export function Player({ row }) {
-  const [why, setWhy] = useState('');
+  const [failed, setFailed] = useState({});
   const fail = async () => {
     const answer = await fetch(sound(row));
-    setWhy(answer.ok ? 'this browser cannot play it' : (await answer.json()).error.text);
+    setFailed({ number: row.number, text: answer.ok ? 'this browser cannot play it' : (await answer.json()).error.text });
   };
   if (row.private) return html`<span class="dim">a voice: not to be heard</span>`;
   if (row.kind === 'mic' && !row.path) return html`<span class="dim">not kept</span>`;
-  if (why) return html`<span class="dim">${why}</span>`;
+  if (failed.number === row.number) return html`<span class="dim">${failed.text}</span>`;
   return html`<audio controls preload="none" src=${sound(row)} onerror=${fail} aria-label=${`sound of ${words(row.label)}`}></audio>
     <a href=${sound(row)} download=${`${row.label}-${row.number}.wav`}>Download</a>`;
 }
@@ -83,10 +84,10 @@ export function Failure({ error }) {
   return html`<p class="panel error" role="alert">${error.message}</p>`;
 }
 
-// Loads something whenever `keys` change; gives [value, error, load again]. The last keeps the value if it fails.
+// Loads something whenever `keys` change; gives [value, error, load again, change the value]. Loading again keeps the value if it fails.
 export function useLoad(load, keys) {
   const [state, setState] = useState([null, null]);
   const again = (keep) => load().then((value) => setState([value, null]), (error) => setState(([value]) => [keep ? value : null, error]));
   useEffect(() => { again(false); }, keys);
-  return [...state, () => again(true)];
+  return [...state, () => again(true), (change) => setState(([value, error]) => [change(value), error])];
 }

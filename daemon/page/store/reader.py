@@ -158,6 +158,14 @@ class Reader:
     def prediction(self, number: int) -> Row | None:
         return next(self._rows(f"{_SELECT} WHERE p.number = ?", [number]), None)
 
+    def by_id(self, daemon: int, ids: Sequence[str]) -> list[Row]:
+        """The predictions of a daemon with these `id`s, the newest first."""
+        marks = ", ".join("?" * len(ids))
+        query = (
+            f"{_SELECT} WHERE p.id IN ({marks}) AND s.daemon = ? ORDER BY p.at DESC, p.number DESC"
+        )
+        return list(self._rows(query, [*map(bytes.fromhex, ids), daemon]))
+
     def to_review(self, chosen: Filter, limit: int) -> list[Row]:
         """Predictions without a review, those that teach most first."""
         numbers = next_numbers(self._db, chosen, limit)

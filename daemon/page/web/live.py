@@ -25,6 +25,11 @@ class Hub:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._queues: set[asyncio.Queue[str | None]] = set()
 
+    @property
+    def heard(self) -> bool:
+        """Whether anybody listens. For any thread."""
+        return bool(self._queues)
+
     def start(self) -> None:
         self._loop = asyncio.get_running_loop()
 

@@ -285,9 +285,9 @@ def test_the_live_stream_tells_of_a_new_file(page: PageProcess, listening: Daemo
         lines = stream.iter_lines()
         assert next(lines) == "event: hello"
         write_wav(listening.folder / "late.wav")
-        for line in lines:
-            if line.startswith("data: ") and "late.wav" in line:
-                break
+        told = [next(line for line in lines if "late.wav" in line) for _ in range(2)]
+    shown, message = (json.loads(line.removeprefix("data: ")) for line in told)
+    assert shown[0]["row"]["id"] == message["id"]  # the row first, so that a browser needs no more
 
 
 # -- who may look --------------------------------------------------------------------------------

@@ -116,9 +116,13 @@ def test_what_is_dropped_appears_and_plays(page: PageProcess, browser: object) -
 
 NOTE_PICTURES = """
 window.seen = {};
+window.all = (count) => new Promise((done) => {
+  window.look = () => Object.keys(seen).length >= count && done(seen);
+});
 document.addEventListener('load', ({ target }) => {
-  const number = target.src?.match(/predictions\\/(\\d+)\\/picture/)?.[1];
+  const number = target.closest?.('[data-number]')?.dataset.number;
   if (number && target.naturalWidth === 64) window.seen[number] ??= Date.now();
+  window.look?.();
 }, true);
 """
 PLAY = """(number) => new Promise((done) => {
@@ -137,8 +141,11 @@ PLAY = """(number) => new Promise((done) => {
 def test_originals_are_seen_and_heard(
     browser: object, originals: list[Path], tmp_path: Path
 ) -> None:
-    """All 25 at once. How long each picture takes from its message on is printed."""
-    listening = Daemon(tmp_path).start()
+    """All 25 at once, each with its message: no request asks for a row or a picture.
+
+    How long each picture takes from its message on is printed.
+    """
+    listening = Daemon(tmp_path, env={"TINYAST_PICTURES__PUBLISH": "true"}).start()
     page = PageProcess(tmp_path, listening).start()
     try:
         tab = browser.new_page(viewport={"width": 3_000, "height": 900})  # type: ignore[attr-defined]
@@ -146,15 +153,17 @@ def test_originals_are_seen_and_heard(
         tab.goto(f"{page.url}/#/now")
         tab.get_by_text("Live.").wait_for()
         page.wait_for(lambda: page.get("daemons")[0]["state"] == "running", "following")
+        asked: list[str] = []
+        tab.on("request", lambda request: asked.append(request.url))
         for path in originals:
             shutil.copy(path, listening.folder)
+        seen = {int(number): at for number, at in tab.evaluate("all(25)").items()}
         rows = page.predictions(len(originals))
         assert sorted(Path(row["path"]).name for row in rows) == [each.name for each in originals]
         playwright.expect(tab.locator(".strip button")).to_have_count(len(originals))
-        page.wait_for(lambda: tab.evaluate("Object.keys(seen).length") == len(rows), "pictures")
-        seen = {int(number): at for number, at in tab.evaluate("seen").items()}
         late = sorted(seen[row["number"]] - row["published"] for row in rows)
         print(f"pictures after their messages: {late[len(late) // 2]} ms (median), {late[-1]} ms")
+        assert [url for url in asked if "picture" in url or "now" in url] == []
         for row in rows:
             assert tab.evaluate(PLAY, row["number"]) == pytest.approx(5.0, abs=0.01), row["path"]
         tab.close()

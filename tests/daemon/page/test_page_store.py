@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import sqlite3
 import time
+from base64 import b64decode
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import msgspec
+import numpy as np
 import pytest
 
 from daemon.errors import StartError
 from daemon.page import reviews
+from daemon.page.showing import AT_ONCE, Shower
 from daemon.page.store.filter import Filter
+from daemon.page.store.pictures import Pictures
 from daemon.page.store.pruning import Limits
 from daemon.page.store.reader import Reader, Row, hours_of
 from daemon.page.store.schema import FILE, VERSION
 from daemon.page.store.writer import Store
+from daemon.page.web.live import Hub
+from daemon.page.web.picture import draw
 from daemon.protocol.decoding import Head, Received
 from daemon.protocol.messages import (
     Envelope,
@@ -93,6 +101,39 @@ def test_a_message_is_stored_once(store: Store, reader: Reader) -> None:
     assert store.daemon("ipc://a") == (number, ENVELOPE.journal, 10, batch[-1].head.id)
     assert len(reader.predictions(Filter())) == 10
     assert reader.heatmap(date(2026, 5, 1), ZoneInfo("UTC"), None, None)["dog"][12] == 10
+
+
+def test_new_rows_go_to_browsers_but_not_those_of_a_flood(store: Store, tmp_path: Path) -> None:
+    number, *_ = store.daemon("ipc://a")
+    batch = [window_at(n, datetime(2026, 5, 1, 12, tzinfo=UTC)) for n in range(1, 2 * AT_ONCE + 1)]
+    ids = [each.id for each in store.add(number, batch)]
+    pictures = Pictures(tmp_path, 100)
+    png = draw(np.zeros(16_000, np.float32), 16_000)
+    pictures.add([(ids[0], png)])
+
+    async def listen() -> list[str]:
+        hub = Hub()
+        hub.start()
+        shower = Shower(number, store, pictures, hub)
+        shower.show(ids[:1])  # before anybody listens
+        stream = hub.listen()
+        texts = [await anext(stream)]
+        shower.show(ids[:1])
+        shower.show(ids[1:])  # too many
+        shower.show(ids[1:3])
+        await asyncio.sleep(0)
+        texts.append(await anext(stream))
+        return texts
+
+    hello, text = asyncio.run(listen())
+    pictures.close()
+    events = [each.split("\ndata: ") for each in text.strip().split("\n\n")]
+    assert hello.startswith("event: hello")
+    assert [kind for kind, _ in events] == ["event: rows"] * 2
+    (first,), rest = (json.loads(data) for _, data in events)
+    assert (first["row"]["id"], b64decode(first["picture"])) == (ids[0], png)
+    assert {each["row"]["id"] for each in rest} == set(ids[1:3])
+    assert [each["picture"] for each in rest] == [None, None]
 
 
 def test_a_row_holds_what_the_message_said(store: Store, reader: Reader) -> None:

@@ -1,17 +1,25 @@
 // What is going on: each source with its level, its newest pictures and words, and events.
-import { html, useEffect, useState } from '../vendor/htm-preact.js';
+import { html, useEffect, useRef, useState } from '../vendor/htm-preact.js';
 import { clock, get, level, listen, percent, words } from '../api.js';
 import { Failure, Picture, Player, Top, useLoad } from '../parts.js';
 
 const KEPT = 32;
+const MOST_CAME = 256;
 
 export function Now() {
-  const [found, error, load] = useLoad(() => get('now'), []);
+  const came = useRef([]);  // rows that came by themselves, the newest first
+  const all = (now) => ({ ...now, sources: withNew(now.sources, came.current).map((source) => ({ ...source, predictions: merged(source, came.current) })) });
+  const [found, error, load, change] = useLoad(() => get('now').then(all), []);
   const [daemons, setDaemons] = useState([]);
   const [live, setLive] = useState(false);
   useEffect(() => {
     get('daemons').then(setDaemons);
-    // Several messages at once are one request. The next one waits the longer, the slower the page answers.
+    const add = (rows) => {
+      came.current = [...rows.map(({ row, picture }) => ({ ...row, picture })), ...came.current].slice(0, MOST_CAME);
+      change((now) => now && all(now));
+    };
+    const news = (kind, message) => ['hello', 'behind', 'event'].includes(kind) || (kind === 'prediction' && !came.current.some((row) => row.id === message.id));
+    // Several messages are one request. The next one waits the longer, the slower the page answers.
     let [waiting, pause] = [null, 100];
     const again = async () => {
       const begin = performance.now();
@@ -25,7 +33,8 @@ export function Now() {
     return listen((kind, message) => {
       setLive(kind !== 'lost');
       if (kind === 'heartbeat') setDaemons((all) => [...all.filter((each) => each.number !== message.number), message].sort((a, b) => a.number - b.number));
-      else if (kind !== 'lost') soon();
+      else if (kind === 'rows') add(message);
+      else if (news(kind, message)) soon();
     });
   }, []);
   if (error && !found) return html`<${Failure} error=${error} />`;  // a page that went away comes back
@@ -38,9 +47,27 @@ export function Now() {
       ${each.heartbeat?.blocked && html` <strong class="bad">${each.heartbeat.blocked}</strong>`}</p>`)}
     ${found?.events.length > 0 && html`<section class="panel"><h3>Going on</h3><ul>${found.events.map((event) => html`
       <li key=${event.id}>${words(event.label)} at ${event.source} since ${clock(event.began)}, up to ${percent(event.peak)}</li>`)}</ul></section>`}
-    ${found?.sources.map((source) => html`<${Source} key=${source.number} source=${source} of=${daemons.length > 1 && daemons.find((each) => each.number === source.daemon)}
+    ${found?.sources.map((source) => html`<${Source} key=${`${source.daemon}/${source.kind}/${source.name}`} source=${source} of=${daemons.length > 1 && daemons.find((each) => each.number === source.daemon)}
       state=${states.find((each) => each.name === source.name && each.daemon === source.daemon)} />`)}
     ${found && !found.sources.length && html`<p>Nothing heard yet. Drop a WAV file into a watched folder.</p>`}`;
+}
+
+const isOf = (row, source) => row.daemon === source.daemon && row.kind === source.kind && row.source === source.name;
+
+// The sources, with those that only `rows` name.
+function withNew(sources, rows) {
+  const found = [...sources];
+  for (const row of rows)
+    if (!found.some((source) => isOf(row, source))) found.push({ daemon: row.daemon, kind: row.kind, name: row.source, predictions: [] });
+  return found;
+}
+
+// The newest predictions of a source, with those of `rows` that are its own.
+function merged(source, rows) {
+  const known = new Set(source.predictions.map((each) => each.number));
+  const more = rows.filter((row) => isOf(row, source) && !known.has(row.number));
+  if (!more.length) return source.predictions;
+  return [...more, ...source.predictions].sort((a, b) => b.at - a.at || b.number - a.number).slice(0, KEPT);
 }
 
 function Source({ source, state, of }) {
@@ -51,9 +78,9 @@ function Source({ source, state, of }) {
     <h3>${source.name} ${of && html`<span class="dim">on ${of.node ?? of.endpoint}</span> `}<span class="dim">${source.kind === 'mic' ? 'microphone' : 'folder'}${state && `, ${state.state}`}</span></h3>
     ${state?.degraded && html`<p class="bad">${state.degraded}</p>`}
     ${state?.kind === 'mic' && html`<p><label>Level <meter class="level" min="-90" max="0" value=${state.level_dbfs}></meter></label> ${level(state.level_dbfs)}${state.silent && html` <strong class="bad">It gives exact zeros.</strong>`}</p>`}
-    <div class="strip">${[...rows].reverse().map((each) => html`<button key=${each.number} aria-pressed=${each.number === row?.number}
+    <div class="strip">${rows.map((each) => html`<button key=${each.number} data-number=${each.number} aria-pressed=${each.number === row?.number}
       aria-label=${`${words(each.label)} at ${clock(each.at)}`} onclick=${() => setChosen(each.number)}><${Picture} row=${each} /></button>`)}</div>
     ${row && html`<div class="split"><div><p><strong>${words(row.label)}</strong> ${percent(row.score)} <span class="dim">${clock(row.at)}${row.reason && `, ${words(row.reason)}`}</span></p>
-      <${Player} key=${row.number} row=${row} /></div><${Top} row=${row} /></div>`}
+      <${Player} row=${row} /></div><${Top} row=${row} /></div>`}
   </section>`;
 }
