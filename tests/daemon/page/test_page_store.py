@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 import numpy as np
 import pytest
+from daemon.page.web.picture import draw
 
 from daemon.errors import StartError
 from daemon.page import reviews
@@ -26,7 +27,6 @@ from daemon.page.store.reader import Reader, Row, hours_of
 from daemon.page.store.schema import FILE, VERSION
 from daemon.page.store.writer import Store
 from daemon.page.web.live import Hub
-from daemon.page.web.picture import draw
 from daemon.protocol.decoding import Head, Received
 from daemon.protocol.messages import (
     Envelope,

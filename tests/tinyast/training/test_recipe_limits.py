@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from msgspec.structs import replace
 
 from tinyast.training.recipe import Recipe, RecipeError, load_recipe
 
@@ -61,9 +62,19 @@ def test_a_width_that_the_heads_cannot_share_is_named(tmp_path: Path) -> None:
     load(tmp_path, stem_depths=(1, 1, 1, 1, 1), hidden_size=150, num_hidden_layers=0)
 
 
-@pytest.mark.parametrize("name", ["full", "quick", "teacher", "unknown"])
-def test_shipped_recipes_are_within(name: str) -> None:
-    load_recipe(ROOT / "config" / f"recipe-{name}.toml")
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "config").glob("recipe-*.toml")), ids=lambda p: p.stem
+)
+def test_shipped_recipes_are_within(path: Path) -> None:
+    load_recipe(path)
+
+
+def test_the_recipe_unknown_is_the_fine_one_but_for_the_kinds_left_out() -> None:
+    fine, unknown = (
+        load_recipe(ROOT / "config" / f"recipe-{name}.toml") for name in ("fine", "unknown")
+    )
+    assert replace(unknown, leave_out=0) == fine
+    assert unknown.leave_out == 10
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
 from msgspec.structs import replace
 from running import PYTHON_PATH
 
@@ -109,11 +108,6 @@ def test_learning_rate_rises_then_falls() -> None:
     assert rates[0] < 0.02
     assert rates[-1] == pytest.approx(0.001)
     assert rates[10:] == sorted(rates[10:], reverse=True)
-
-
-@pytest.mark.parametrize("name", ["full", "quick", "teacher", "unknown"])
-def test_shipped_recipes_load(name: str) -> None:
-    load_recipe(ROOT / "config" / f"recipe-{name}.toml")
 
 
 def test_command_line_goes_over_the_file(tmp_path: Path) -> None:
