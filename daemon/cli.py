@@ -488,8 +488,9 @@ def main() -> None:
         app()
     except (DaemonError, TinyASTError) as error:
         from daemon.monitoring.logging import printable
+        from daemon.monitoring.shortage import remedy
 
-        text = printable(str(error))
+        text = printable(f"{error}{remedy(error)}")
         if is_helper():
             print(text, flush=True)  # for the daemon to log and publish
         else:

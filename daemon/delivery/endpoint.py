@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import zmq
@@ -18,6 +18,7 @@ from daemon.delivery.listening import Inner, listen, name_of_peer
 from daemon.errors import StartError
 from daemon.host.locks import Lock
 from daemon.host.trust import check_private
+from daemon.monitoring.shortage import crash_explained
 from daemon.protocol.keys import ServerKeys
 
 FRAMING_BYTES = 9  # at most, of one frame
@@ -25,6 +26,19 @@ MAX_MESSAGE = 4_096  # bytes that a client may send: subscriptions and requests 
 LINGER_MS = 2_000  # time to send queued messages at the end
 
 Context = zmq.Context[zmq.Socket[bytes]]
+
+
+@contextmanager
+def starting_zeromq() -> Iterator[None]:
+    """Raise StartError if libzmq or pyzmq cannot start its threads and sockets in this block.
+
+    Where libzmq would abort the process, it ends with the same exit code and a line that says why.
+    """
+    with crash_explained("ZeroMQ cannot start"):
+        try:
+            yield
+        except (zmq.ZMQError, zmq.NotDone, RuntimeError) as error:  # pyzmq's thread: RuntimeError
+            raise StartError(f"ZeroMQ cannot start: {error}") from error
 
 
 class Endpoint:

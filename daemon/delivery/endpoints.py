@@ -13,7 +13,7 @@ import zmq
 from daemon.delivery.authenticator import Authenticator
 from daemon.delivery.connections import ConnectionMonitor
 from daemon.delivery.door import Door
-from daemon.delivery.endpoint import Endpoint, ipc_lock
+from daemon.delivery.endpoint import Endpoint, ipc_lock, starting_zeromq
 from daemon.errors import SettingsError
 from daemon.host.tcp import check_endpoint_form, is_loopback
 from daemon.monitoring.service_thread import Running
@@ -67,20 +67,21 @@ def bind(
                 stack.callback(lock.release)
         door = Door()
         stack.enter_context(Running([door], on_fault))
-        context = stack.enter_context(zmq.Context())
-        authenticator = None
-        if keys is not None:
-            authenticator = Authenticator(context, keys.clients)
-            stack.callback(authenticator.close)
-        monitor = ConnectionMonitor(context, authenticator)
-        stack.enter_context(Running([monitor], on_fault))
-        publisher, router = (
-            _open(stack, Endpoint(context, name, kind, address, hwm, keys, monitor, door, state))
-            for name, kind, address, hwm in (
-                ("publish", zmq.PUB, publish, SEND_HWM),
-                ("replay", zmq.ROUTER, replay, REPLIES_HWM),
+        with starting_zeromq():
+            context = stack.enter_context(zmq.Context())
+            authenticator = None
+            if keys is not None:
+                authenticator = Authenticator(context, keys.clients)
+                stack.callback(authenticator.close)
+            monitor = ConnectionMonitor(context, authenticator)
+            stack.enter_context(Running([monitor], on_fault))
+            publisher, router = (
+                _open(stack, Endpoint(context, name, kind, to, hwm, keys, monitor, door, state))
+                for name, kind, to, hwm in (
+                    ("publish", zmq.PUB, publish, SEND_HWM),
+                    ("replay", zmq.ROUTER, replay, REPLIES_HWM),
+                )
             )
-        )
         yield Endpoints(publisher, router, authenticator, monitor, door)
 
 

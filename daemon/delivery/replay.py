@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 import zmq
 
-from daemon.delivery.endpoint import MAX_MESSAGE, Endpoint
+from daemon.delivery.endpoint import MAX_MESSAGE, Endpoint, starting_zeromq
 from daemon.journal.reader import READ_ERRORS, JournalReader, open_reader
 from daemon.journal.records import Page
 from daemon.monitoring.metrics import Tally
@@ -33,6 +33,7 @@ MAX_UNSENT = 16_000_000  # bytes of replies not yet on the wire, over all client
 MIN_BYTES = 16_000  # least limit of a reply, even if many are unsent
 POLL_MS = 250
 STALL_S = 60.0  # for one reply
+TRACKED_S = 10.0  # for pyzmq to report that the first message was sent
 
 
 class BadRequest(CodedError):
@@ -113,14 +114,19 @@ def _open_tracking_sockets() -> None:
     """Have pyzmq open the sockets that report what has been sent.
 
     It opens them at the first message that is tracked, which may be when connections have taken
-    all other descriptors.
+    all other descriptors. Raises StartError if it cannot.
     """
-    with zmq.Context() as context, context.socket(zmq.PAIR) as one, context.socket(zmq.PAIR) as two:
+    with (
+        starting_zeromq(),
+        zmq.Context() as context,
+        context.socket(zmq.PAIR) as one,
+        context.socket(zmq.PAIR) as two,
+    ):
         one.bind("inproc://tracked")
         two.connect("inproc://tracked")
         tracker = one.send(bytes(zmq.COPY_THRESHOLD), copy=False, track=True)
         two.recv()
-        tracker.wait()
+        tracker.wait(TRACKED_S)
 
 
 def _frames(journal: str, page: Page) -> list[bytes]:

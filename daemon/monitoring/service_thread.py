@@ -14,7 +14,8 @@ from daemon.monitoring.liveness import Liveness
 log = logging.getLogger(__name__)
 
 START_TRIES, START_AGAIN_S = 5, 0.05  # the system may have no thread to spare for a moment
-STOP_S = 10.0  # for a thread to end once it was asked to; a file system that hangs can hold it
+STOP_S = 10.0  # for threads to end once they were asked to; a file system that hangs can hold them
+HELD_S = 1.0  # for one that makes no progress
 
 
 class ServiceThread(threading.Thread):
@@ -81,10 +82,7 @@ class Running:
         except BaseException as error:
             self._stop()
             if isinstance(error, RuntimeError):
-                raise StartError(
-                    f"the system starts no more threads ({error}); end other programs, or raise "
-                    "the limit (TasksMax= of the unit, or `ulimit -u`)"
-                ) from error
+                raise StartError("the system starts no more threads") from error
             raise
 
     def add(self, thread: ServiceThread) -> None:
@@ -106,6 +104,7 @@ class Running:
             thread.stop()
         deadline = time.monotonic() + STOP_S
         for thread in self._started:
-            thread.join(max(0.0, deadline - time.monotonic()))
+            left = HELD_S if thread.liveness.stalled else deadline - time.monotonic()
+            thread.join(max(0.0, left))
             if thread.is_alive():
                 log.error("%s does not stop; the process ends without it", thread.name)

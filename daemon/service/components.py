@@ -25,6 +25,7 @@ from daemon.journal.writer import Journal
 from daemon.monitoring import logging as logs
 from daemon.monitoring.metrics import Tally
 from daemon.monitoring.service_thread import Running, ServiceThread
+from daemon.monitoring.shortage import crash_explained, require_descriptors
 from daemon.monitoring.status import Identity
 from daemon.pipeline.decision import check_known, check_labels, tuned_for_another
 from daemon.pipeline.job import JobContext
@@ -300,12 +301,14 @@ def assemble(
 
 def _hold(stack: ExitStack, settings: Settings, run_id: str, on_fault: OnFault) -> Held:
     """Take the resources that only one daemon may hold: state, endpoints, journal."""
+    require_descriptors()
     keep_freed_memory(settings.worker_count)
     _check_folders(settings)
     state = _make_state(settings.state_path)
     lock = Lock(lock_path(state), f"state directory {state}")
     stack.callback(lock.release)
-    model = _load_model(settings)
+    with crash_explained("ONNX Runtime, which reads /sys/devices/system/cpu, cannot start"):
+        model = _load_model(settings)
     keys = None if settings.keys_path is None else load_server(settings.keys_path)
     endpoints = stack.enter_context(
         bind(settings.publish, settings.replay, settings.insecure, keys, on_fault, state)
@@ -332,7 +335,11 @@ def _identify(held: Held, settings: Settings, run_id: str) -> Identity:
 def _check_folders(settings: Settings) -> None:
     for folder in settings.folder:
         zone(folder.time_zone)
-        if not may_be_folder(folder.path):
+        try:
+            found = may_be_folder(folder.path)
+        except PermissionError as error:
+            raise StartError(f"cannot watch {folder.path}: {error.strerror}") from error
+        if not found:
             if os.path.isfile(folder.path):
                 raise StartError(f"{folder.path} is a file; name its folder")
             raise StartError(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import queue
+import stat
 import threading
 from collections.abc import Callable
 from typing import TypeVar
+
+from daemon.errors import is_passing
 
 T = TypeVar("T")
 
@@ -19,8 +23,18 @@ def resolved(path: str) -> str:
 
 
 def may_be_folder(path: str) -> bool:
-    """Whether `path` is a folder, or lies on a file system that does not answer."""
-    return within(lambda: os.path.isdir(path), True)
+    """Whether `path` is a folder, or lies on a file system that does not answer or fails.
+
+    Raises PermissionError if this user may not ask.
+    """
+    try:
+        return within(lambda: stat.S_ISDIR(os.stat(path).st_mode), True)
+    except PermissionError:
+        raise
+    except ValueError:  # a byte of zero
+        return False
+    except OSError as error:
+        return is_passing(error) and error.errno != errno.ENAMETOOLONG
 
 
 def within(ask: Callable[[], T], otherwise: T, seconds: float = ANSWER_S) -> T:

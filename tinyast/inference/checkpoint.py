@@ -166,7 +166,9 @@ def _read_json(folder: Path, name: str) -> dict[str, Any]:
             f"{folder} is not a checkpoint: it has no {name}. Name a folder made by "
             "`python -m scripts.export`"
         ) from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise CheckpointError(f"{folder / name} cannot be read: {error.strerror}") from error
+    except ValueError as error:
         raise CheckpointError(
             f"{folder / name} cannot be read ({error}); copy or export the checkpoint again"
         ) from error

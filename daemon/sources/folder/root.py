@@ -76,7 +76,7 @@ class Root:
                 log.error("the watch on %s stopped; starting another", self._folder.path)
                 self._connect(identity)
             return True
-        if self._identity is not None:
+        if self._identity is not None or (identity is None and self.state == "starting"):
             self._lose(why)
         if identity is not None:
             self._connect(identity)

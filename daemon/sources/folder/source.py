@@ -52,7 +52,8 @@ log = logging.getLogger(__name__)
 
 BLOCKED_S = 10.0  # for one step; a system call that takes longer hangs
 SLICE = 200  # files of a scan in one query to the ledger: some 2 ms
-FAULTY_SCAN_S = 30.0  # until the next scan, if a directory could not be listed
+# Until the next scan if a directory could not be listed; twice as long each time.
+FIRST_FAULTY_SCAN_S, LONGEST_FAULTY_SCAN_S = 2.0, 30.0
 
 
 class FolderSource(ServiceThread):
@@ -83,8 +84,9 @@ class FolderSource(ServiceThread):
         self._walk_at = 0.0  # time.monotonic() of the next regular walk
         self._ignored: Counter[str] = Counter()
         self._scan_fault: str | None = None
+        self._faulty_scan_s = FIRST_FAULTY_SCAN_S
         self._limits = limits
-        self.ready = threading.Event()  # the folder is watched
+        self.ready = threading.Event()  # the folder is watched, or lost
 
     # -- any thread ----------------------------------------------------------------------------
 
@@ -153,8 +155,7 @@ class FolderSource(ServiceThread):
             while not self._halt.is_set():
                 self.liveness.progress()
                 self._root.check()
-                if self._root.is_there:
-                    self.ready.set()
+                self.ready.set()
                 if self.folder.name in self._jobs.parked:
                     self._halt.wait(CHECK_S)
                     continue
@@ -220,8 +221,11 @@ class FolderSource(ServiceThread):
         self._ignored, self._scan_fault = self._walk.ignored, self._walk.fault
         self._walk = None
         every = self._root.scan_every
-        if self._scan_fault is not None:
-            every = min(every, FAULTY_SCAN_S)
+        if self._scan_fault is None:
+            self._faulty_scan_s = FIRST_FAULTY_SCAN_S
+        else:
+            every = min(every, self._faulty_scan_s)
+            self._faulty_scan_s = min(2 * self._faulty_scan_s, LONGEST_FAULTY_SCAN_S)
         self._walk_at = time.monotonic() + every
         if self._scan_fault is None:
             with suppress(*READ_ERRORS):  # the next scan ends them

@@ -19,6 +19,7 @@ from daemon.page.web.picture import draw
 
 from daemon.errors import StartError
 from daemon.page import reviews
+from daemon.page.drawing import draw
 from daemon.page.showing import AT_ONCE, Shower
 from daemon.page.store.filter import Filter
 from daemon.page.store.pictures import Pictures

@@ -58,6 +58,24 @@ def test_a_daemon_starts_beside_a_mount_that_hangs(
     assert {end["state"] for end in listening.ends(2)} == {"done"}
 
 
+def test_a_daemon_starts_beside_a_mount_that_has_lost_its_server(
+    daemon: MakeDaemon, disk: FailingDisk, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    disk.fail("stat", "ENOTCONN")
+    more = f'[[folder]]\npath = "{other}"\nname = "other"\nsettle = 0.5\n'
+    listening = daemon("--config", config(tmp_path, more)).start()
+    assert source(listening)["state"] == "lost"
+    drop(listening, other, range(1), ends=1)
+    write_wav(disk.source / "late.wav")
+    disk.works()
+    assert {end["state"] for end in listening.ends(2)} == {"done"}
+    said = of_type(listening.hear(lambda r: of_type(r, "status")[2:]), "status")
+    assert {m["status"] for m in said} == {"started", "source_lost", "source_back"}
+    assert "Transport endpoint is not connected" in str([m["text"] for m in said])
+
+
 def heartbeat(listening: Daemon) -> dict[str, Any]:
     """The next heartbeat."""
     with zmq.Context() as context, context.socket(zmq.SUB) as subscriber:
@@ -180,8 +198,21 @@ def test_a_hung_mount_is_reported_and_holds_up_nothing_else(
     assert said[:3] == ["started", "source_lost", "source_back"]
     listening.send(signal.SIGTERM)
     listening.wait_for(lambda: b"does not stop" in listening.log.read_bytes(), "given up")
-    disk.works()  # the kernel ends no process while FUSE owes it an answer
-    assert listening.process.wait(SOON_S) == 0
+    # The kernel ends no process while FUSE owes it an answer; but nothing is held any more.
+    listening.wait_for(lambda: is_zombie(listening), "ended but for a thread")
+    alone = tmp_path / "alone.toml"
+    alone.write_text(more)
+    first, listening.options = listening.process, ["--config", str(alone)]
+    listening.start()
+    drop(listening, other, range(6, 7), ends=10)
+    assert listening.stop() == 0
+    disk.works()
+    assert first.wait(SOON_S) == 0
+
+
+def is_zombie(listening: Daemon) -> bool:
+    stat = Path(f"/proc/{listening.process.pid}/stat").read_text()
+    return stat.rpartition(")")[2].split()[0] == "Z"
 
 
 def states(message: dict[str, Any]) -> dict[str, str]:
