@@ -15,7 +15,6 @@ from zoneinfo import ZoneInfo
 import msgspec
 import numpy as np
 import pytest
-from daemon.page.web.picture import draw
 
 from daemon.errors import StartError
 from daemon.page import reviews
