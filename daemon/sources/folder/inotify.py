@@ -148,7 +148,7 @@ class _Events(InotifyFD):
         try:
             watch = self._get_or_create_watch(path, mask)
         except OSError as error:
-            if error.errno != errno.ENOENT:
+            if error.errno not in (errno.ENOENT, errno.ENAMETOOLONG):  # no scan reads those either
                 self._unwatched(error)
             raise
         # A moved directory keeps its descriptor and stays watched.

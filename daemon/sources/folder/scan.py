@@ -16,6 +16,7 @@ from tinyast.audio.formats import FORMATS
 
 log = logging.getLogger(__name__)
 
+MOST_SHOWN = 300  # characters of a path in the log and in states
 _GONE = (errno.ENOENT, errno.ENOTDIR)
 # Endings of sound that the daemon can read if `formats` names them, and of some that it cannot.
 _READABLE = tuple(f".{name}" for name in FORMATS)
@@ -117,9 +118,11 @@ class Walk:
             if error.errno in _GONE and directory != self._scope.root:
                 return
             self.ignored["unreadable directory"] += 1
-            text = f"cannot list {os.fsdecode(directory)}: {error.strerror or error}"
+            name = os.fsdecode(directory)
+            shown = name if len(name) <= MOST_SHOWN else f"{name[:MOST_SHOWN]}…"
+            text = f"cannot list {shown}: {error.strerror or error}"
             log.warning("%s", text)
-            if error.errno not in (errno.EACCES, errno.EPERM):
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG):
                 self.fault = text
 
 

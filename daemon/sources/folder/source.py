@@ -54,6 +54,7 @@ BLOCKED_S = 10.0  # for one step; a system call that takes longer hangs
 SLICE = 200  # files of a scan in one query to the ledger: some 2 ms
 # Until the next scan if a directory could not be listed; twice as long each time.
 FIRST_FAULTY_SCAN_S, LONGEST_FAULTY_SCAN_S = 2.0, 30.0
+STAYS_SCAN_S = 60.0  # until the next scan while finished files cannot be moved or deleted
 
 
 class FolderSource(ServiceThread):
@@ -226,6 +227,8 @@ class FolderSource(ServiceThread):
         else:
             every = min(every, self._faulty_scan_s)
             self._faulty_scan_s = min(2 * self._faulty_scan_s, LONGEST_FAULTY_SCAN_S)
+        if self._stays is not None:
+            every = min(every, STAYS_SCAN_S)
         self._walk_at = time.monotonic() + every
         if self._scan_fault is None:
             with suppress(*READ_ERRORS):  # the next scan ends them
@@ -342,6 +345,8 @@ class FolderSource(ServiceThread):
         """Report once why finished files are not moved or deleted."""
         if problem is not None and self._stays is None:
             self._say("source_degraded", problem, self.source)
+        if problem is None and self._stays is not None:
+            self._tracker.scan("finished files can be moved or deleted again")
         self._stays = problem
 
     def _end_vanished(self) -> None:

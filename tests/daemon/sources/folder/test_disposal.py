@@ -368,12 +368,16 @@ def test_a_link_in_place_of_done_is_refused_and_said(daemon: MakeDaemon, tmp_pat
     (source,) = listening.status()["sources"]
     assert source["degraded"] == texts[0]
     assert path.exists()
+    other = write_wav(listening.folder / "b.wav", seed=2)
+    listening.ends(2)
+    assert other.exists()
     assert list(elsewhere.iterdir()) == []
     # When it is a folder, the files move at the next look, and the daemon says no more of it.
     (listening.folder / "done").unlink()
     with suppress(FileNotFoundError):  # it has moved already
         os.utime(path)
     listening.wait_for(lambda: not path.exists(), "moved")
+    listening.wait_for(lambda: not other.exists(), "moved, although it did not change")
     listening.wait_for(lambda: listening.status()["sources"][0]["degraded"] is None, "well")
 
 

@@ -103,6 +103,26 @@ def test_a_directory_moved_in_is_scanned(daemon: MakeDaemon, tmp_path: Path) -> 
     assert len(listening.ends(6)) == 6
 
 
+def test_a_path_too_long_for_the_system_is_left_out(daemon: MakeDaemon, tmp_path: Path) -> None:
+    top = tmp_path / "in" / "deep"
+    top.mkdir(parents=True)
+    folder = os.open(top, os.O_RDONLY)
+    for _ in range(20):  # of 250 bytes, in a path of at most 4,096
+        os.mkdir("d" * 250, dir_fd=folder)
+        above, folder = folder, os.open("d" * 250, os.O_RDONLY, dir_fd=folder)
+        os.close(above)
+    os.close(folder)
+    listening = daemon("--config", config(tmp_path, recursive=True)).start()
+    write_wav(listening.folder / "deep" / "a.wav")
+    assert listening.ends(1)[0]["state"] == "done"
+    (source,) = listening.status()["sources"]
+    assert source["degraded"] is None
+    assert source["fault"] is None
+    assert source["ignored"] == {"unreadable directory": 1}
+    assert max(len(line["text"]) for line in listening.logged()) < 1_000
+    shutil.rmtree(top)
+
+
 def test_subdirectories_are_left_alone_unless_recursive(daemon: MakeDaemon, tmp_path: Path) -> None:
     listening = daemon("--config", config(tmp_path)).start()
     (listening.folder / "sub").mkdir()
