@@ -95,11 +95,12 @@ def run(
     logs.configure(Log())  # for warnings about the settings
     settings = read_settings(context)
     logs.configure(settings.log)
-    from daemon.commands.run import announce, check_settings_file
+    from daemon.commands.run import announce, check_settings_file, checked_tables
     from daemon.service.lifecycle import Service
 
     check_settings_file(config, settings)
-    Service(settings, partial(read_settings, context), reload_on_hup).run(announce)
+    with checked_tables(config, settings) as judge:
+        Service(settings, partial(read_settings, context), reload_on_hup, judge).run(announce)
 
 
 @app.command()

@@ -162,6 +162,44 @@ SUBSCRIBERS = [
     wrong("page --public-url bogus --store st", 2, "`public_url`", "https://"),
     wrong("page --connect x --store st", 2, "--connect is PUBLISH,REPLAY", "tcp://a:5755"),
     wrong(f"notify {' '.join(HERE)}", 2, "no [[notify]]", "--url"),
+    settings(f"{FOLDER}[page]\nprot = 80", "a.toml", "unknown setting `page.prot`", "`port`?"),
+    settings(f"{FOLDER}[page]\nport = 0", "a.toml", "`page.port`", "at least 1"),
+    settings(
+        f"{FOLDER}[page]\npassword_file = 'nowhere'",
+        "a.toml: [page]",
+        "nowhere cannot be read",
+        "`password_file`",
+        "chmod 600",
+    ),
+    settings(
+        f"{FOLDER}[page]\nhost = '192.0.2.1'\npassword_file = 'secret'",
+        "a.toml: [page]",
+        "cannot listen at 192.0.2.1:5757",
+        "`host`",
+        code=3,
+    ),
+    settings(
+        f"{FOLDER}[mqtt]\ntls = true\nca_file = 'nowhere'",
+        "a.toml: [mqtt]",
+        "`ca_file` nowhere",
+        "No such file",
+        "certificates (PEM)",
+    ),
+    settings(
+        f"{FOLDER}[mqtt]\nuser = 'me'\npassword_file = 'nowhere'",
+        "a.toml: [mqtt]",
+        "`password_file` nowhere",
+        "No such file",
+    ),
+    settings(f"{FOLDER}[mqtt]\nhots = 'x'", "a.toml", "unknown setting `mqtt.hots`", "`host`?"),
+    settings(
+        f"{FOLDER}[[notify]]\nurls = ['foo://x']",
+        "a.toml: [[notify]]",
+        "no service knows",
+        "'foo'",
+        "apprise/wiki",
+    ),
+    settings(f"{FOLDER}[[notify]]\nurl = 'x'", "unknown setting `notify[0].url`", "`urls`?"),
 ]
 KEYS = [
     wrong("keygen afile", 2, "cannot write keys to afile", "name a folder"),
@@ -255,6 +293,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "text.wav").write_text("this is text, not sound\n" * 9)
     for name in ("empty.wav", "afile", "open"):
         (place / name).touch(0o644)
+    (place / "secret").write_text("correct horse")
+    (place / "secret").chmod(0o600)
     soundfile.write(place / "fl" / "a.flac", noise(1), 16_000)
     (place / "cut.flac").write_bytes((place / "fl" / "a.flac").read_bytes()[:60])
     (place / "bad.flac").write_bytes(b"fLaC" + b"\xff" * 3000)

@@ -17,7 +17,7 @@ import numpy as np
 import daemon
 from daemon.client import NoAnswer, ask_status
 from daemon.commands.checks.check import FAIL, OK, WARN, Check
-from daemon.commands.checks.subscribers import check_mqtt, check_notify
+from daemon.commands.checks.subscribers import check_mqtt, check_notify, check_page
 from daemon.commands.doctor_trust import daemon_user, exposures
 from daemon.commands.status import level
 from daemon.delivery.endpoints import bind
@@ -60,6 +60,8 @@ def examine(settings: Settings, config: Path | None = None) -> Iterator[Check]:
     yield check_endpoints(settings, running)
     if settings.metrics:
         yield check_metrics(settings, running)
+    if settings.page is not None:
+        yield from check_page(settings.page, settings)
     if settings.mqtt is not None:
         yield from check_mqtt(settings.mqtt)
     for number, rule in enumerate(settings.notify, 1):

@@ -9,6 +9,7 @@ import msgspec
 import typer
 
 from daemon.commands.options import (
+    Check,
     Config,
     OwnKey,
     Publish,
@@ -16,7 +17,6 @@ from daemon.commands.options import (
     ServerKey,
     State,
     client_keys,
-    kept_keys,
     read_settings,
 )  # fmt: skip
 
@@ -37,6 +37,7 @@ def mqtt(
     port: Port = None,
     since: Since = None,
     clear: Clear = False,
+    check: Check = False,
     server_key: ServerKey = None,
     own_key: OwnKey = None,
     config: Config = None,
@@ -50,19 +51,20 @@ def mqtt(
     `tinyastd run` does this in a process beside the daemon.
     """
     settings = read_settings(context)
-    from daemon.client import Endpoints
-    from daemon.commands.nearby import with_endpoints
+    from daemon.commands.nearby import followed
     from daemon.host.parent import report_ready
     from daemon.monitoring import logging as logs
+    from daemon.mqtt import broker
     from daemon.mqtt.bridge import Bridge
     from daemon.settings.subscribers import Mqtt
 
     logs.configure(settings.log)
-    settings = with_endpoints(settings)
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     table = msgspec.structs.replace(settings.mqtt or Mqtt(), **given)
-    keys = client_keys(server_key, own_key) or kept_keys(settings, "mqtt", "`mqtt`")
-    daemon = Endpoints(settings.publish, settings.replay, keys)
+    daemon = followed(settings, "mqtt", "`mqtt`", client_keys(server_key, own_key))
+    if check:
+        broker.check(table)
+        return
     bridge = Bridge(table, daemon, settings.state_path, since)
     try:
         if clear:
@@ -73,7 +75,7 @@ def mqtt(
             return
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: bridge.stop())
-        report_ready(f"forwarding from {settings.publish} to the broker at {table.place}")
+        report_ready(f"forwarding from {daemon.publish} to the broker at {table.place}")
         bridge.run()
     finally:
         bridge.close()

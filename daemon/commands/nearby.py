@@ -1,4 +1,4 @@
-"""Find the endpoints of a daemon that runs as a service of this machine or this user."""
+"""Find the daemon to talk to: its endpoints, if it is a service of this machine, and its keys."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from daemon.client import ClientKeys, Endpoints
 from daemon.commands.install_service import installed
-from daemon.errors import DaemonError
+from daemon.errors import DaemonError, SettingsError
 from daemon.host.parent import is_helper
 from daemon.settings.schema import Settings
 
@@ -42,6 +43,37 @@ def with_endpoints(settings: Settings, among: Sequence[Path] | None = None) -> S
         if stands(place / "replay"):
             return replace(settings, **ends)
     return settings
+
+
+def followed(
+    settings: Settings,
+    name: str,
+    who: str,
+    keys: ClientKeys | None = None,
+    secret: Path | None = None,
+) -> Endpoints:
+    """The daemon of these settings, for its subscriber `name`; messages call that one `who`.
+
+    Without `keys`, they are those that the daemon's key directory holds for the subscriber, whose
+    own key is `secret` if it lies elsewhere. Raises SettingsError if a key is missing, and
+    DaemonError if this user may not use the daemon's sockets.
+    """
+    settings = with_endpoints(settings)
+    keys = keys or _kept_keys(settings, name, who, secret)
+    return Endpoints(settings.publish, settings.replay, keys)
+
+
+def _kept_keys(settings: Settings, name: str, who: str, secret: Path | None) -> ClientKeys | None:
+    folder = settings.keys_path
+    if folder is None:
+        return None
+    secret = secret or folder / f"{name}.key_secret"
+    if not secret.exists():
+        raise SettingsError(
+            f"the daemon has keys, and {who} needs one: "
+            f"`tinyastd keygen {folder} --client {name}` makes {secret}"
+        )
+    return ClientKeys.load(folder / "server.key", secret)
 
 
 def check_allowed(*endpoints: str) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from daemon.commands.options import (
+    Check,
     Config,
     OwnKey,
     Publish,
@@ -16,7 +17,6 @@ from daemon.commands.options import (
     ServerKey,
     State,
     client_keys,
-    kept_keys,
     read_settings,
 )  # fmt: skip
 from daemon.errors import SettingsError
@@ -37,6 +37,7 @@ def notify(
     context: typer.Context,
     url: Url = None,
     test: Test = False,
+    check: Check = False,
     server_key: ServerKey = None,
     own_key: OwnKey = None,
     config: Config = None,
@@ -50,11 +51,10 @@ def notify(
     does this in a process beside the daemon.
     """
     settings = read_settings(context)
-    from daemon.client import Endpoints
-    from daemon.commands.nearby import with_endpoints
+    from daemon.commands.nearby import followed
     from daemon.host.parent import report_ready, report_trouble
     from daemon.monitoring import logging as logs
-    from daemon.notify.notifier import Notifier
+    from daemon.notify.notifier import Notifier, read_rules
     from daemon.settings.subscribers import Notify
 
     logs.configure(settings.log)
@@ -63,9 +63,10 @@ def notify(
         raise SettingsError("there is no [[notify]] in the settings; add one, or pass --url")
     if test:
         raise typer.Exit(_test(tables))
-    settings = with_endpoints(settings)
-    keys = client_keys(server_key, own_key) or kept_keys(settings, "notify", "`notify`")
-    daemon = Endpoints(settings.publish, settings.replay, keys)
+    daemon = followed(settings, "notify", "`notify`", client_keys(server_key, own_key))
+    if check:
+        read_rules(tables)
+        return
     notifier = Notifier(tables, daemon, Path(settings.state_path), report_trouble)
     try:
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -58,6 +58,10 @@ ReloadOnHup = Annotated[
     ),
 ]
 
+Check = Annotated[
+    bool, typer.Option("--check", help="Only check the settings of this command, and exit.")
+]
+
 FLAGS = {  # that stand for settings of the same name
     "watch", "state", "publish", "replay", "engine", "checkpoint", "device", "workers", "keys",
     "metrics", "insecure", "page",
@@ -95,25 +99,3 @@ def client_keys(server: Path | None, own: Path | None) -> ClientKeys | None:
     if server is None or own is None:
         raise SettingsError("--server-key and --own-key go together")
     return ClientKeys.load(server, own)
-
-
-def kept_keys(
-    settings: Settings, name: str, who: str, secret: Path | None = None
-) -> ClientKeys | None:
-    """The keys that the daemon's key directory holds for its subscriber `name`; None without one.
-
-    `secret` is the subscriber's key if it lies elsewhere. Raises SettingsError if it is missing;
-    the text calls the subscriber `who`.
-    """
-    from daemon.client import ClientKeys
-
-    folder = settings.keys_path
-    if folder is None:
-        return None
-    secret = secret or folder / f"{name}.key_secret"
-    if not secret.exists():
-        raise SettingsError(
-            f"the daemon has keys, and {who} needs one: "
-            f"`tinyastd keygen {folder} --client {name}` makes {secret}"
-        )
-    return ClientKeys.load(folder / "server.key", secret)

@@ -9,12 +9,12 @@ import msgspec
 import typer
 
 from daemon.commands.options import (
+    Check,
     Config,
     OwnKey,
     Publish,
     Replay,
     State,
-    kept_keys,
     read_settings,
 )  # fmt: skip
 from daemon.errors import SettingsError
@@ -75,6 +75,7 @@ def page(
     keep_mb: KeepMb = None,
     token: Token = None,
     backup: Backup = None,
+    check: Check = False,
     config: Config = None,
     publish: Publish = None,
     replay: Replay = None,
@@ -88,6 +89,7 @@ def page(
     settings = read_settings(context)
     from daemon.host.parent import report_ready
     from daemon.monitoring import logging as logs
+    from daemon.page import checking
     from daemon.page.server import back_up, make_token, serve
 
     logs.configure(settings.log)
@@ -98,9 +100,13 @@ def page(
     elif backup is not None:
         back_up(folder, backup)
         typer.echo(f"wrote {backup}")
+    elif check:
+        daemons(table, settings)
+        checking.check(table)
+        checking.check_place(table, free=False)
     else:
-        connections = _connections(table, settings)
-        serve(table, folder, connections, lambda url: report_ready(f"the page is at {url}"))
+        followed = daemons(table, settings)
+        serve(table, folder, followed, lambda url: report_ready(f"the page is at {url}"))
 
 
 def _table(settings: Settings, options: dict[str, object]) -> Page:
@@ -118,18 +124,17 @@ def _table(settings: Settings, options: dict[str, object]) -> Page:
     return msgspec.structs.replace(settings.page or Page(), **chosen)
 
 
-def _connections(table: Page, settings: Settings) -> list[Endpoints]:
-    """Raises SettingsError."""
+def daemons(table: Page, settings: Settings) -> list[Endpoints]:
+    """The daemons that `[page]` names, or that of the settings. Raises SettingsError."""
     from daemon.client import Endpoints
-    from daemon.commands.nearby import check_allowed, with_endpoints
+    from daemon.commands.nearby import check_allowed, followed
 
     for place in table.connect:
         check_allowed(*place.split(","))
-    if not table.connect:
-        settings = with_endpoints(settings)
-        keys = _own_keys(table, settings)
-        return [Endpoints(settings.publish, settings.replay, keys)]
     servers, own = table.server_keys, table.own_key
+    if not table.connect:
+        keys = _load(servers[0], own) if servers and own else None
+        return [followed(settings, "page", "the page", keys, Path(own) if own else None)]
     if servers and (len(servers) != len(table.connect) or not own):
         raise SettingsError(
             "give one --server-key for each --connect, and --own-key "
@@ -140,19 +145,12 @@ def _connections(table: Page, settings: Settings) -> list[Endpoints]:
         publish, comma, replay = place.partition(",")
         if not comma or "://" not in publish or "://" not in replay:
             raise SettingsError(
-                f"--connect is PUBLISH,REPLAY such as tcp://a:5755,tcp://a:5756, not {place!r}"
+                "--connect is PUBLISH,REPLAY such as tcp://a:5755,tcp://a:5756 (setting: "
+                f"`connect`), not {place!r}"
             )
         keys = _load(servers[number], own) if servers and servers[number] != NO_KEYS else None
         connections.append(Endpoints(publish, replay, keys))
     return connections
-
-
-def _own_keys(table: Page, settings: Settings) -> ClientKeys | None:
-    """Keys for the daemon of these settings. Raises SettingsError if a key is missing."""
-    if table.server_keys and table.own_key:
-        return _load(table.server_keys[0], table.own_key)
-    own = Path(table.own_key) if table.own_key else None
-    return kept_keys(settings, "page", "the page", own)
 
 
 def _load(server: str | Path, own: str | Path) -> ClientKeys:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from daemon.errors import SettingsError
+from daemon.errors import SettingsError, StartError
 from daemon.host.trust import check_private
 from daemon.monitoring import logging as logs
 from daemon.monitoring.status import Identity
+from daemon.service.helpers import wanted
+from daemon.service.table_checks import TableChecks
 from daemon.settings.loading import read_file
 from daemon.settings.schema import Settings
 
@@ -36,6 +40,21 @@ def check_settings_file(config: Path | None, settings: Settings) -> None:
                 f"the settings {config} watch {folder.path}, and there is no such folder in "
                 f"{os.getcwd()}, where the daemon was started; write its whole path"
             )
+
+
+@contextmanager
+def checked_tables(config: Path | None, settings: Settings) -> Iterator[Callable[[], None]]:
+    """Have the helpers check their tables meanwhile. What it gives raises what they found."""
+    with TableChecks(wanted(settings, settings.publish, settings.replay)) as checks:
+
+        def judge() -> None:
+            try:
+                checks.judge()
+            except (SettingsError, StartError) as error:
+                where = "the command line" if config is None else str(config)
+                raise type(error)(f"settings from {where}: {error}") from error
+
+        yield judge
 
 
 def announce(settings: Settings, identity: Identity) -> None:

@@ -207,8 +207,10 @@ def read_password(settings: Mqtt) -> str:
     try:
         first = Path(settings.password_file).read_text(encoding="utf-8").partition("\n")[0]
     except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
         raise SettingsError(
-            f"cannot read `password_file` {settings.password_file} of [mqtt]: {error}"
+            f"cannot read `password_file` {settings.password_file} of [mqtt]: {why}; write the "
+            "password into its first line, and chmod 600"
         ) from error
     if not first.strip():
         raise SettingsError(f"the first line of {settings.password_file} is no password")

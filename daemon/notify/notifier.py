@@ -18,7 +18,7 @@ from daemon.notify.attachments import Newest
 from daemon.notify.cooldown import Cooldowns
 from daemon.notify.outbox import Outbox
 from daemon.notify.rules import Rule, published
-from daemon.notify.service import services
+from daemon.notify.service import Service, services
 from daemon.protocol.decoding import Position, Received, Refused
 from daemon.settings.subscribers import Notify
 
@@ -29,6 +29,14 @@ BATCH = 500  # messages between writes to the disk
 RETRY_S = 2.0  # after a refusal, and between questions to a daemon that does not answer
 ANSWER_S = 2.0  # for a daemon on this machine to answer
 PICTURES = 64  # that wait for the messages about their windows
+
+
+def read_rules(tables: Sequence[Notify]) -> tuple[list[Rule], dict[str, list[Service]]]:
+    """The rules, and the services of each by its name. Raises SettingsError."""
+    rules = [Rule(table, number) for number, table in enumerate(tables, 1)]
+    if len({rule.name for rule in rules}) < len(rules):
+        raise SettingsError("two [[notify]] have one `name`; give each its own")
+    return rules, {rule.name: services(rule.settings, rule.name) for rule in rules}
 
 
 class Notifier:
@@ -46,17 +54,13 @@ class Notifier:
         report: Callable[[str], None],
     ) -> None:
         self._daemon, self._report = daemon, report
-        self.rules = [Rule(table, number) for number, table in enumerate(tables, 1)]
-        names = [rule.name for rule in self.rules]
-        if len(set(names)) < len(names):
-            raise SettingsError("two [[notify]] have one `name`; give each its own")
-        found = {rule.name: services(rule.settings, rule.name) for rule in self.rules}
+        self.rules, found = read_rules(tables)
         state.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = Lock(state / "notify.lock", f"the state of notifications in {state}")
         self._kept = Keeping(state / "notify.db")
         self._position = self._kept.get("position", Position)
         kept = self._kept.get("cooldowns", dict[str, Cooldowns]) or {}
-        self._cooldowns = {name: kept.get(name) or Cooldowns() for name in names}
+        self._cooldowns = {name: kept.get(name) or Cooldowns() for name in found}
         self._outbox = Outbox(found, self._kept, report)
         self._newest = Newest()
         self._late = 0  # sounds that came too late to be worth a notification

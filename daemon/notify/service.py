@@ -102,8 +102,9 @@ def services(settings: Notify, rule: str) -> list[Service]:
         try:
             lines = Path(settings.urls_file).read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
             raise SettingsError(
-                f"cannot read `urls_file` {settings.urls_file} of notify `{rule}`: {error}"
+                f"cannot read `urls_file` {settings.urls_file} of notify `{rule}`: {why}"
             ) from error
         urls += [line.strip() for line in lines if line.strip() and not line.startswith("#")]
     if not urls:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import secrets
 import signal
 import socket
-import ssl
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -20,12 +18,12 @@ import uvicorn
 
 from daemon.client import Endpoints
 from daemon.errors import SettingsError, StartError
-from daemon.host.tcp import holder_of_port
+from daemon.page.checking import check, check_place
 from daemon.page.follower import Follower
 from daemon.page.store.pictures import Pictures
 from daemon.page.store.pruning import Limits
 from daemon.page.store.writer import Store
-from daemon.page.web.access import Gate, check_exposure, read_password, token_digest
+from daemon.page.web.access import Gate, token_digest
 from daemon.page.web.app import build
 from daemon.page.web.connection import Connection
 from daemon.page.web.live import Hub
@@ -109,17 +107,8 @@ def serve(
 
     Raises SettingsError or StartError, and whatever ended a follower.
     """
-    password = read_password(Path(settings.password_file)) if settings.password_file else None
-    check_exposure(settings.host, password is not None)
-    if bool(settings.tls_cert) != bool(settings.tls_key):
-        raise SettingsError("--tls-cert and --tls-key go together")
-    if settings.public_url and urlsplit(settings.public_url).scheme not in ("http", "https"):
-        raise SettingsError(
-            f"`public_url` is {settings.public_url!r}; an address in browsers begins with https:// "
-            "or http://"
-        )
-    _check_certificate(settings)
-    _check_free(settings)
+    password = check(settings)
+    check_place(settings, free=True)
     os.nice(NICE)
     hosts = {settings.host.strip("[]"), urlsplit(settings.public_url).hostname or ""} - {""}
     with ExitStack() as stack:
@@ -147,44 +136,6 @@ def serve(
             )
         if (fault := next((each.fault for each in followers if each.fault), None)) is not None:
             raise fault
-
-
-def _check_certificate(settings: Settings) -> None:
-    """Raise SettingsError if the certificate and its key cannot be used."""
-    if not settings.tls_cert:
-        return
-    try:
-        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
-            settings.tls_cert, settings.tls_key
-        )
-    except ssl.SSLError as error:
-        raise SettingsError(
-            f"{settings.tls_cert} and {settings.tls_key} are no certificate and key (PEM) that "
-            f"belong together ({error.reason or error})"
-        ) from error
-    except OSError as error:
-        raise SettingsError(
-            f"the certificate {settings.tls_cert} or its key {settings.tls_key} cannot be read: "
-            f"{error.strerror}"
-        ) from error
-
-
-def _check_free(settings: Settings) -> None:
-    """Raise StartError if the address cannot be listened at; uvicorn would only log why."""
-    host, port = settings.host.strip("[]"), settings.port
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, kind, protocol, _, place = found[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(place)
-    except OSError as error:
-        words = f"{error.strerror}"
-        if error.errno == errno.EADDRINUSE:
-            words = f"it is in use by {holder_of_port(port)}"
-        raise StartError(
-            f"the page cannot listen at {host}:{port}: {words}; name another with --host and --port"
-        ) from error
 
 
 def _config(settings: Settings, page: Page) -> uvicorn.Config:

@@ -40,6 +40,7 @@ from daemon.service.engine_choice import Choice, EngineTimer, choose_engine
 from daemon.service.helper_process import Helper
 from daemon.service.helpers import Helpers, wanted
 from daemon.service.inbox import Inbox
+from daemon.service.table_checks import TableChecks
 from daemon.service.worker_pool import WorkerPool
 from daemon.settings.paths import may_be_folder
 from daemon.settings.schema import Settings
@@ -201,8 +202,8 @@ class Components:
     def check(self, settings: Settings) -> LoadedModel:
         """The model of `settings`: the one in use, or a new one if its files are others.
 
-        Raises SettingsError for labels that the model, or time zones that the system lacks, and
-        StartError for a checkpoint that cannot be loaded.
+        Raises SettingsError for labels that the model, or time zones that the system lacks, or
+        helpers that refuse their tables, and StartError for a checkpoint that cannot be loaded.
         """
         for folder in settings.folder:
             zone(folder.time_zone)
@@ -212,6 +213,8 @@ class Components:
             model = _load_model(msgspec.structs.replace(settings, **self._fixed))
         _check_labels(settings, model.classifier)
         _check_privacy(settings, model.classifier)
+        with TableChecks(self.helpers.others(self._wanted(settings))) as checks:
+            checks.judge()
         return model
 
     def apply(self, settings: Settings, model: LoadedModel) -> None:

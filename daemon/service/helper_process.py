@@ -38,7 +38,7 @@ class HelperProcess:
         environment = {**os.environ, **helper.environment, VARIABLE: str(os.getpid())}
         for name in UNSET_FOR_CHILD:
             environment.pop(name, None)
-        with _readable(helper.settings) as settings:
+        with readable(helper.settings) as settings:
             self.process = subprocess.Popen(
                 helper.argv,
                 stdin=settings,
@@ -111,7 +111,7 @@ def end_all(children: Sequence[HelperProcess | None]) -> None:
         child.kill()
 
 
-def _readable(content: bytes) -> IO[bytes]:
+def readable(content: bytes) -> IO[bytes]:
     """A file with `content`, in memory if the system has such files, to be read from its start."""
     file: IO[bytes]
     if hasattr(os, "memfd_create"):

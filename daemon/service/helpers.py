@@ -78,6 +78,10 @@ class Helpers(ServiceThread):
     def states(self) -> list[HelperState]:
         return [each.state for each in self._supervised]
 
+    def others(self, helpers: Sequence[Helper]) -> list[Helper]:
+        """Those of these that do not run yet, or with other settings. From any thread."""
+        return [each for each in helpers if each not in self._wanted]
+
     def go_by(self, helpers: Sequence[Helper]) -> None:
         """Run these from now on; those that did not change go on undisturbed. From any thread."""
         self._wanted = list(helpers)

@@ -40,10 +40,12 @@ class Service:
         settings: Settings,
         read_again: Callable[[], Settings] | None = None,
         reload_on_hup: bool = False,
+        last_check: Callable[[], None] = lambda: None,
     ) -> None:
         self.settings = settings
         self._read_again = read_again  # for SIGHUP
         self._reload_on_hup = reload_on_hup
+        self._last_check = last_check  # before any work begins; what it raises ends the start
         self._reload = threading.Event()
         self.run_id = str(uuid.uuid4())
         self._stop = threading.Event()
@@ -72,6 +74,7 @@ class Service:
         self._handle_signals()
         with ExitStack() as stack:
             components = self._assemble(stack)
+            self._last_check()
             try:
                 components.start(stack, self.fail, lambda: self._stop_reason)
                 self._begin(ready)

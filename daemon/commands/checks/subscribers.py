@@ -9,10 +9,27 @@ from contextlib import closing
 from pathlib import Path
 
 from daemon.commands.checks.check import FAIL, OK, WARN, Check
-from daemon.errors import SettingsError
+from daemon.errors import DaemonError, SettingsError
+from daemon.settings.schema import Page, Settings
 from daemon.settings.subscribers import Mqtt, Notify
 
 REACH_S = 5.0  # for a service to accept a connection
+
+
+def check_page(settings: Page, everything: Settings) -> Iterator[Check]:
+    """Read the files that the page needs, and try its address."""
+    fix = "correct [page] in the settings"
+    try:
+        from daemon.commands.page import daemons
+        from daemon.page import checking
+
+        daemons(settings, everything)
+        checking.check(settings)
+        checking.check_place(settings, free=False)
+    except (DaemonError, ImportError) as error:
+        yield Check("page", FAIL, str(error), fix)
+    else:
+        yield Check("page", OK, f"it can be served at {settings.host}:{settings.port}")
 
 
 def check_mqtt(settings: Mqtt) -> Iterator[Check]:

@@ -43,8 +43,8 @@ def read_password(file: Path) -> str:
             text = opened.read(4096) if stat.S_ISREG(found.st_mode) else b""
     except OSError as error:
         raise SettingsError(
-            f"the password file {file} cannot be read ({error.strerror}); write the password into "
-            "its first line, and chmod 600"
+            f"the password file {file} cannot be read ({error.strerror}; setting: "
+            "`password_file`); write the password into its first line, and chmod 600"
         ) from error
     if found.st_mode & 0o077:
         raise SettingsError(f"others can read the password file {file}: chmod 600 {file}")
@@ -66,8 +66,8 @@ def check_exposure(host: str, protected: bool) -> None:
     """Raise SettingsError for an address that others can reach, unless a password protects it."""
     if not protected and not is_loopback(host):
         raise SettingsError(
-            f"other machines can reach {host}: give the page a password with --password-file, or "
-            "use 127.0.0.1"
+            f"other machines can reach {host}: give the page a password with --password-file "
+            "(setting: `password_file`), or use 127.0.0.1"
         )
 
 

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from brokers import Mosquitto
+from brokers import Mosquitto, broker
 from running import free_port, tinyastd
 
-from daemon.commands.checks.subscribers import check_mqtt, check_notify
+from daemon.commands.checks.subscribers import check_mqtt, check_notify, check_page
+from daemon.settings.schema import Page, Settings
 from daemon.settings.subscribers import Mqtt, Notify
+
+__all__ = ["broker"]  # a fixture
 
 # Apprise imports a module that later Pythons lack.
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr':DeprecationWarning")
-
-
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
-    if shutil.which("mosquitto") is None:
-        pytest.skip("mosquitto is not installed")
-    made = Mosquitto(tmp_path_factory.mktemp("broker")).start()
-    yield made
-    made.stop()
 
 
 def asked(broker: Mosquitto, **changes: Any) -> list[tuple[str, str]]:
@@ -59,6 +51,19 @@ def test_each_fault_of_a_broker_is_named(broker: Mosquitto, tmp_path: Path) -> N
     ):
         ((state, text),) = asked(broker, **changes)
         assert (state, words in text) == ("fail", True), text
+
+
+def test_each_fault_of_a_page_is_named(tmp_path: Path) -> None:
+    everything = Settings(state=str(tmp_path), publish="ipc://p", replay="ipc://r")
+    for page, state, words in (
+        (Page(port=free_port()), "ok", "it can be served at 127.0.0.1:"),
+        (Page(password_file=str(tmp_path / "none")), "fail", "cannot be read"),
+        (Page(host="0.0.0.0"), "fail", "other machines can reach"),
+        (Page(connect=("here",)), "fail", "PUBLISH,REPLAY"),
+        (Page(tls_cert="a.pem"), "fail", "go together"),
+    ):
+        (found,) = check_page(page, everything)
+        assert (found.state, words in found.text) == (state, True), found.text
 
 
 def test_services_of_notifications(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -10,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from brokers import BridgeProcess, Mosquitto, Subscriber, check_delivery, until
+from brokers import BridgeProcess, Mosquitto, Subscriber, broker, check_delivery, until
 from running import Daemon, stress
 from sounds import write_wav
+
+__all__ = ["broker"]  # a fixture
 
 # The subscriber's library leaves a socket to the garbage collector if a broker does not answer.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -21,15 +22,6 @@ RESTARTS = stress(10, 3)
 KILLS = stress(20, 3)
 LONG_S = 1_200.0  # for the full count on a busy machine
 FILES = stress(10_000, 200)
-
-
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
-    if shutil.which("mosquitto") is None:
-        pytest.skip("mosquitto is not installed")
-    made = Mosquitto(tmp_path_factory.mktemp("broker")).start()
-    yield made
-    made.stop()
 
 
 @pytest.fixture

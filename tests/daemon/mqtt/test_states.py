@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from brokers import PASSWORD, BridgeProcess, Mosquitto, Subscriber, table, until
+from brokers import PASSWORD, BridgeProcess, Mosquitto, Subscriber, running, table, until
 from running import Daemon, tinyastd
 from saying import Station, predictions
 from sounds import write_wav
@@ -45,11 +44,8 @@ KEYS = {
 
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
-    if shutil.which("mosquitto") is None:
-        pytest.skip("mosquitto is not installed")
-    made = Mosquitto(tmp_path_factory.mktemp("broker"), certificates=True).start()
-    yield made
-    made.stop()
+    with running(tmp_path_factory.mktemp("broker"), certificates=True) as made:
+        yield made
 
 
 @pytest.fixture

@@ -102,6 +102,12 @@ def test_a_page_beside_the_daemon(
     found = httpx.get(f"http://127.0.0.1:{port}/api/v1/predictions").json()
     assert [Path(row["path"]).name for row in found] == ["meanwhile.wav"]
 
+    settings(f"[page]\nport = {other}\npassword_file = '/nowhere'\n")
+    with_page.send(signal.SIGHUP)
+    (refused,) = of_helpers(with_page, "reload_failed")
+    assert "[page]: the password file /nowhere cannot be read" in refused["text"]
+    assert running_page(with_page)["pid"] == second["pid"]
+
     settings(f"[page]\nport = {other}\n")
     with_page.send(signal.SIGHUP)
     (reloaded,) = of_helpers(with_page, "reloaded")

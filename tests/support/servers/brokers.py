@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import paho.mqtt.client as paho
+import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 from processes import CommandProcess
 from running import SOON_S, free_port
@@ -120,6 +123,23 @@ class Mosquitto:
     def restart(self) -> None:
         self.stop()
         self.start()
+
+
+@contextmanager
+def running(base: Path, certificates: bool = False) -> Iterator[Mosquitto]:
+    """A broker with its files in `base`; the test is skipped if none is installed."""
+    if shutil.which("mosquitto") is None:
+        pytest.skip("mosquitto is not installed")
+    made = Mosquitto(base, certificates).start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
+    """One that asks for a password and no certificate, for modules to import."""
+    with running(tmp_path_factory.mktemp("broker")) as made:
+        yield made
 
 
 class Subscriber:
