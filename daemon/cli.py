@@ -35,6 +35,7 @@ from daemon.commands.options import (
 )
 from daemon.commands.page import page
 from daemon.errors import DaemonError, SettingsError
+from daemon.host.files import open_standard_streams
 from daemon.host.parent import is_helper, serve_parent
 from tinyast.errors import TinyASTError
 from tinyast.threads import one_maths_thread
@@ -483,6 +484,7 @@ app.command()(notify)
 
 def main() -> None:
     """The entry point: print errors meant for people as one line."""
+    open_standard_streams()
     one_maths_thread()
     serve_parent()
     try:

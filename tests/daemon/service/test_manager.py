@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -165,3 +166,23 @@ def test_without_a_service_manager_sighup_stops_unless_told_otherwise(
     finally:
         signal.signal(signal.SIGHUP, before)
     assert hangs_up(listening) == code
+
+
+class WithoutStreams(Daemon):
+    """A daemon that is started with its standard streams closed."""
+
+    def command(self) -> list[str]:
+        return ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *super().command()]
+
+
+def test_closed_standard_streams_are_no_other_file(tmp_path: Path) -> None:
+    listening = WithoutStreams(tmp_path)
+    listening.spawn()
+    try:
+        write_wav(listening.folder / "a.wav")
+        assert listening.ends(1)[0]["state"] == "done"
+        fds = [f"/proc/{listening.process.pid}/fd/{fd}" for fd in range(3)]
+        assert {os.readlink(fd) for fd in fds} == {os.devnull}
+        assert listening.stop() == 0
+    finally:
+        listening.clean_up()

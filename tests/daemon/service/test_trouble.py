@@ -28,7 +28,7 @@ EVERY_S = 0.2  # between files of the healthy folder
 HEARTBEAT_S = 6.0  # the most from one to the next
 P99_S = 0.1
 DRIVE = """\
-for i in $(seq 300); do [ -e {base}/end ] && break; sleep 2; done
+for i in $(seq {turns}); do [ -e {base}/end ] && break; sleep 1; done
 echo $(systemctl show -p NRestarts -p Result -p ActiveState --value tinyastd)
 systemctl stop tinyastd
 echo $(systemctl show -p Result -p ExecMainStatus --value tinyastd)
@@ -61,7 +61,7 @@ def booted(base: Path, state: Path, env: dict[str, str], limit_s: float) -> Iter
     text = text.replace("[Service]\n", f"[Service]\nWorkingDirectory={ROOT}\n{given}", 1)
     unit, drive = base / "tinyastd.service", base / "drive.sh"
     unit.write_text(text)
-    drive.write_text(DRIVE.format(base=base))
+    drive.write_text(DRIVE.format(base=base, turns=round(limit_s)))
     out = base / "nest.log"
     with out.open("wb") as log:
         command = ["bash", str(nest), str(unit), str(drive), str(round(limit_s))]
