@@ -1,5 +1,19 @@
-"""`python -m daemon` is `tinyastd`."""
+"""The program: `tinyastd`, or `python -m daemon`."""
 
-from daemon.cli import main
+import signal
 
-main()
+
+def main() -> None:
+    """Run the command. Ctrl-C while its modules load ends it without a traceback."""
+    ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if ours:  # `nohup` and shells that run something in the background may have it ignored
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from daemon import cli
+
+    if ours:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()

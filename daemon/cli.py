@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -37,17 +37,16 @@ from daemon.commands.page import page
 from daemon.errors import DaemonError, SettingsError
 from daemon.host.files import open_standard_streams
 from daemon.host.parent import is_helper, serve_parent
+from daemon.host.streams import discard_output, flush_output, is_full, open_standard_streams
 from tinyast.errors import TinyASTError
 from tinyast.threads import one_maths_thread
-
-if TYPE_CHECKING:
-    pass
 
 app = typer.Typer(
     help="Listen to folders and microphones, classify sounds, publish the results over ZeroMQ.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",  # the other mode takes `[page]` for a colour and leaves it out
 )
 
 ANSWER_S = 2.0  # for a daemon on this machine to answer
@@ -488,18 +487,33 @@ def main() -> None:
     one_maths_thread()
     serve_parent()
     try:
-        app()
+        try:
+            app()
+        finally:
+            flush_output()
     except (DaemonError, TinyASTError) as error:
-        from daemon.monitoring.logging import printable
         from daemon.monitoring.shortage import remedy
 
-        text = printable(f"{error}{remedy(error)}")
-        if is_helper():
-            print(text, flush=True)  # for the daemon to log and publish
-        else:
-            print(f"tinyastd: {text}", file=sys.stderr)
+        _say(f"{error}{remedy(error)}")
         # The others are about a checkpoint or clips that the command line or the settings name.
         sys.exit(error.exit_code if isinstance(error, DaemonError) else SettingsError.exit_code)
+    except BrokenPipeError:  # the reader has seen enough
+        sys.exit(1)
+    except OSError as error:
+        if not is_full(error):
+            raise
+        discard_output()
+        _say(f"cannot write {error.filename or 'the output'}: {error.strerror}")
+        sys.exit(1)
+
+
+def _say(text: str) -> None:
+    from daemon.monitoring.logging import printable
+
+    if is_helper():
+        print(printable(text), flush=True)  # for the daemon to log and publish
+    else:
+        print(f"tinyastd: {printable(text)}", file=sys.stderr)
 
 
 if __name__ == "__main__":

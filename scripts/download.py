@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 from rich.progress import DownloadColumn, MofNCompleteColumn, TextColumn
 
-from scripts.frontend import ESC50, bar, needs_train, plainly, say_next_script
+from scripts.frontend import ESC50, EXTRA, bar, needs_train, plainly, say_next_script
 
 with needs_train():
     from tinyast.data.archive import ArchiveError, unpack, verify_names
@@ -28,9 +28,6 @@ from tinyast.data.pretrained import (
     fetch_pretrained,
 )
 from tinyast.errors import DataError
-
-EXTRA = "extra"
-"""Folder of the sounds of no kind, beside ESC-50."""
 
 
 def command(
@@ -75,7 +72,7 @@ def command(
                 _pretrained(url or PRETRAINED_URL, output)
             elif extra:
                 wanted = [name for name in GROUPS if name not in (without or [])]
-                _extra(output / EXTRA, wanted, keep_zip)
+                _extra(output / EXTRA.name, wanted, keep_zip)
             else:
                 _esc50(url or ESC50_URL, output, sha256, keep_zip)
     if pretrained:

@@ -13,7 +13,9 @@ from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeR
 
 from tinyast.errors import TinyASTError
 
-ESC50 = Path("data/raw/ESC-50-master")  # `download` writes it, the other scripts read it
+# `download` writes these, the other scripts read them.
+ESC50 = Path("data/raw/ESC-50-master")
+EXTRA = Path("data/raw/extra")  # sounds of no kind
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from scripts.frontend import ESC50, bar, needs_train, plainly, say_next
+from scripts.frontend import ESC50, EXTRA, bar, needs_train, plainly, say_next
 
 with needs_train():
     from tinyast.data.datasets import read_dataset
@@ -24,7 +24,7 @@ def command(
     data: Annotated[Path, typer.Option(help="Data set of its kinds.")] = ESC50,
     none: Annotated[
         Path, typer.Option(help="Sounds of no kind: `scripts.download --extra`.")
-    ] = Path("data/raw/extra"),
+    ] = EXTRA,
 ) -> None:
     """Write reference.npz into a checkpoint, from clips that it was trained on.
 

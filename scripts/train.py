@@ -19,7 +19,7 @@ import typer
 from msgspec.structs import replace
 from rich.progress import MofNCompleteColumn, Progress, TextColumn
 
-from scripts.frontend import ESC50, bar, needs_train, plainly, say_next_script
+from scripts.frontend import ESC50, EXTRA, bar, needs_train, plainly, say_next_script
 
 with needs_train():
     import torch
@@ -115,7 +115,7 @@ def command(
     ] = Path("data/raw") / PRETRAINED,
     none: Annotated[
         Path, typer.Option(help="Sounds of no kind, as `download --extra` makes them.")
-    ] = Path("data/extra"),
+    ] = EXTRA,
     threads: Annotated[
         int, typer.Option(help="Processor threads; 0: torch and numpy decide.", min=0)
     ] = 0,

@@ -17,7 +17,8 @@ from daemon.cluster.job import Identity, Job
 from daemon.cluster.listing import LIST
 from daemon.cluster.plan import Partition
 from daemon.cluster.progress import Progress
-from daemon.commands.batch.classify import Batch, folder_settings
+from daemon.commands.batch.classify import Batch
+from daemon.commands.batch.finding import folder_settings
 from daemon.errors import SettingsError
 from daemon.service.engine_choice import choose_engine
 from daemon.settings.schema import Settings

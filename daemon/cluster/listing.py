@@ -61,11 +61,15 @@ def _file_or_folder(path: bytes, folder: Folder) -> Iterator[Entry]:
     if os.path.isdir(path):
         yield from _walk(path, Scope(path, folder))
     else:
-        yield _entry(path, lambda: os.lstat(path))
+        whole = os.path.realpath(path) if os.path.islink(path) else path
+        yield _entry(whole, lambda: os.lstat(whole))
 
 
 def _walk(root: bytes, scope: Scope) -> Iterator[Entry]:
-    """Files below a folder, sorted in each folder. Raises StorageError for one without access."""
+    """Files below a folder, sorted in each folder, without links, pipes and devices.
+
+    Raises StorageError for a folder that cannot be listed.
+    """
     stack = [root]
     while stack:
         directory = stack.pop()
@@ -77,7 +81,7 @@ def _walk(root: bytes, scope: Scope) -> Iterator[Entry]:
         except OSError as error:
             raise StorageError(f"cannot list {os.fsdecode(directory)}: {error.strerror}") from error
         for each in here:
-            if not each.is_dir(follow_symlinks=False) and scope.ignores_name(each.name) is None:
+            if each.is_file(follow_symlinks=False) and scope.ignores_name(each.name) is None:
                 yield _entry(each.path, partial(each.stat, follow_symlinks=False))
         folders = [each.path for each in here if each.is_dir(follow_symlinks=False)]
         stack += [path for path in reversed(folders) if scope.enters(path)]

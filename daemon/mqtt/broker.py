@@ -205,7 +205,7 @@ def read_password(settings: Mqtt) -> str:
     if settings.password:
         raise SettingsError("`mqtt` has both `password` and `password_file`; remove one")
     try:
-        first = Path(settings.password_file).read_text(encoding="utf-8").partition("\n")[0]
+        first = Path(settings.password_file).read_text(encoding="utf-8-sig").partition("\n")[0]
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else error
         raise SettingsError(

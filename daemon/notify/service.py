@@ -100,7 +100,7 @@ def services(settings: Notify, rule: str) -> list[Service]:
     urls = list(settings.urls)
     if settings.urls_file:
         try:
-            lines = Path(settings.urls_file).read_text(encoding="utf-8").splitlines()
+            lines = Path(settings.urls_file).read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             why = error.strerror if isinstance(error, OSError) else error
             raise SettingsError(

@@ -18,7 +18,7 @@ from daemon.journal.records import Delivery, Record
 from daemon.pipeline.digest import Digest
 from daemon.pipeline.job import JobContext, Outcome
 from daemon.pipeline.prediction import Features, RecordingReader
-from daemon.protocol.messages import Error, Message, file_end, file_source
+from daemon.protocol.messages import Error, Message, end_state, file_end, file_source
 from daemon.protocol.picture import Picture
 from daemon.settings.schema import Folder
 from tinyast.arrays import Float
@@ -210,8 +210,8 @@ class FileJob:
         if defect is None:
             self._end("done", None, last)
         else:
-            state = "incomplete" if defect.code == "unread_data" else "failed"
-            self._end(state, Error(defect.code, str(defect)), last)
+            error = Error(defect.code, str(defect))
+            self._end(end_state(error), error, last)
 
     def _end(self, state: str, error: Error | None, last: list[Message] | None = None) -> None:
         """Commit the end state, with the last prediction if there is one."""

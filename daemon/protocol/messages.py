@@ -284,6 +284,11 @@ class FileEnd(Message, frozen=True, kw_only=True):
         return topic("file", self.state)
 
 
+def end_state(error: Error) -> str:
+    """The end state of a file of which all windows that can be read were classified."""
+    return "incomplete" if error.code in ("cut_short", "unread_data") else "failed"
+
+
 def file_end(
     source: Source,
     file_id: str,

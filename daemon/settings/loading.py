@@ -79,8 +79,8 @@ def _load(file: Path | None, environ: Mapping[str, str], flags: Mapping[str, obj
 
 def _read_toml(file: Path) -> Table:
     try:
-        with file.open("rb") as handle:
-            return tomllib.load(handle)
+        # Editors on Windows begin a file with a byte order mark, which TOML does not know.
+        return tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise SettingsError(
             f"there is no settings file {file}; name another with --config"
@@ -91,7 +91,12 @@ def _read_toml(file: Path) -> Table:
         if is_passing(error):  # a service is started again after this, and not after a bad setting
             raise StartError(f"cannot read settings {file} now: {error.strerror}") from error
         raise SettingsError(f"cannot read settings {file}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise SettingsError(
+            f"settings {file} are not UTF-8 text ({error.reason} at byte {error.start}); save them "
+            "as UTF-8"
+        ) from error
+    except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"settings {file} are not TOML: {error}") from error
 
 

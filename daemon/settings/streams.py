@@ -22,7 +22,7 @@ def with_url(stream: Stream) -> Stream:
     file = Path(stream.url_file).expanduser()
     try:
         fd = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(fd, encoding="utf-8", errors="replace") as opened:
+        with os.fdopen(fd, encoding="utf-8-sig", errors="replace") as opened:
             mode = os.fstat(fd).st_mode
             line = opened.readline(4_096).strip() if stat.S_ISREG(mode) else ""
     except OSError as error:

@@ -9,6 +9,7 @@ name.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,8 +27,8 @@ from tinyast.audio.wav.recording import Wav
 from tinyast.errors import AudioError
 
 __all__ = (
-    "FORMATS", "MAX_CHANNELS", "Recording", "check_rate", "checked", "downmix", "open_recording",
-    "opened", "read_file", "sniff",
+    "FORMATS", "MAX_CHANNELS", "Recording", "check_rate", "check_regular", "checked", "downmix",
+    "open_recording", "opened", "read_file", "sniff",
 )  # fmt: skip
 
 MAX_CHANNELS = 64
@@ -48,8 +49,8 @@ class Recording(Protocol):
     def defect(self) -> AudioError | None:
         """The fault of a recording whose `frames` can all be read; None without one.
 
-        `unread_data` if bytes follow that its header does not count, `decode_error` if its data
-        break after the last frame.
+        `cut_short` if its header promises more than there is, `unread_data` if bytes follow that it
+        does not count, `decode_error` if the data break after the last frame.
         """
         ...
 
@@ -104,13 +105,24 @@ def read_file(
         return recording.read(0, recording.frames), recording.rate
 
 
+def check_regular(found: os.stat_result) -> None:
+    """Raise AudioError `not_audio` for a folder, pipe or device."""
+    if not stat.S_ISREG(found.st_mode):
+        raise AudioError("not_audio", "it is not a file but a folder, pipe or device")
+
+
 @contextmanager
 def opened(
     path: Path | str, formats: Collection[str] = FORMATS, channel: Channel = "mix"
 ) -> Iterator[Recording]:
-    """The sound in a file, to read piece by piece. Raises AudioError, OSError."""
-    fd = os.open(path, os.O_RDONLY)
+    """The sound in a file, to read piece by piece.
+
+    Raises OSError, and AudioError, of a pipe or device too: reading one may never end.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        yield open_recording(Content(fd, os.fstat(fd).st_size), formats, channel)
+        found = os.fstat(fd)
+        check_regular(found)
+        yield open_recording(Content(fd, found.st_size), formats, channel)
     finally:
         os.close(fd)

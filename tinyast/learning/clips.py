@@ -56,14 +56,18 @@ def _in_folders(folder: Path) -> list[Clip]:
         )
     clips = []
     for kind in sorted(path for path in folder.iterdir() if path.is_dir() and not _hidden(path)):
-        files = sorted(path for path in kind.rglob("*") if path.suffix.lower() in SUFFIXES)
-        clips += [Clip(path, kind.name, str(path)) for path in files if not _hidden(path)]
+        files = sorted(path for path in kind.rglob("*") if _is_clip(path))
+        clips += [Clip(path, kind.name, str(path)) for path in files]
     if not clips:
         raise DataError(
             f"{folder} has no clips in sub-folders, and no {TABLES[0]}; make a sub-folder for each "
             f"kind, such as {folder / 'kettle'}, and put its clips ({', '.join(SUFFIXES)}) there"
         )
     return clips
+
+
+def _is_clip(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not _hidden(path) and path.is_file()
 
 
 def _hidden(path: Path) -> bool:

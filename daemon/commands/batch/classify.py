@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from daemon.commands.batch.classify_output import SOURCE, Result, finished_in, shown
 from daemon.commands.batch.classify_sinks import Extras, Sink, kind_of, sink
+from daemon.commands.batch.finding import find, folder_settings, left_out
 from daemon.errors import SettingsError
 from daemon.host.files import opened
 from daemon.journal.ledger import Identity, claim
@@ -26,10 +27,9 @@ from daemon.pipeline.prediction import RecordingReader, Rules, ask_more
 from daemon.protocol.messages import Error, Prediction, Source, digest, file_source, now
 from daemon.service.engine_choice import choose_engine
 from daemon.settings.schema import Folder, Settings
-from daemon.sources.folder.scan import Scope, Walk
 from tinyast.arrays import Float
 from tinyast.audio.content import Content
-from tinyast.audio.decoding import FORMATS
+from tinyast.audio.decoding import check_regular
 from tinyast.audio.windows import Window
 from tinyast.classifier import Classifier
 from tinyast.errors import AudioError
@@ -87,6 +87,7 @@ class Batch:
         try:
             with opening() as fd:
                 stat = os.fstat(fd)
+                check_regular(stat)
                 file_id = claim(path, SOURCE, Identity.of(stat), None).file_id
                 content = Content(fd, stat.st_size, header_only=last is not None)
                 reader = self._reader(content, path)
@@ -148,11 +149,9 @@ def run_batch(
     """
     kind = kind_of(kind, output)
     folder = folder_settings(settings, formats)
-    found, missing = find(paths, folder)
-    if not found and missing:
-        raise SettingsError(f"there is no file or folder {shown(missing[0])}")
-    if not found:
-        raise SettingsError(_nothing_in(paths, folder))
+    there = find(paths, folder)
+    there.check(paths, folder)
+    found, missing = there.files, there.missing
     batch = Batch.load(settings, folder, extras.embeddings is not None)
     finished = set() if overwrite else _finished(batch, output, kind)
     todo = [path for path in found if shown(path) not in finished]
@@ -164,6 +163,8 @@ def run_batch(
         failed = _pass_on(chain(lost, batch.results(todo)), [out, *more], advance)
     if failed:
         print(f"{failed} of {len(todo) + len(missing)} files failed", file=sys.stderr)
+    for words in left_out(there, paths, folder):
+        print(words, file=sys.stderr)
     return failed
 
 
@@ -180,6 +181,8 @@ def _pass_on(results: Iterable[Result], sinks: Sequence[Sink], advance: Callable
         if result.error is not None:
             failed += 1
             words = f"{result.error.text} ({result.error.code})"
+            if result.error.code == "format_not_allowed":
+                words += "; --formats all reads it"
             print(f"{printable(shown(result.path))}: {words}", file=sys.stderr)
     return failed
 
@@ -195,22 +198,6 @@ def _finished(batch: Batch, output: Path | None, kind: str) -> set[str]:
     return finished
 
 
-def folder_settings(settings: Settings, formats: str | None, every_format: bool = False) -> Folder:
-    """Settings for reading files: those of the first configured folder, but recursive.
-
-    Raises SettingsError for a format that is not known.
-    """
-    import msgspec
-
-    first = settings.folder[0] if settings.folder else Folder(path=".")
-    names = first.formats if formats is None else tuple(formats.lower().split(","))
-    names = FORMATS if every_format else names
-    if unknown := [name for name in names if name not in FORMATS]:
-        raise SettingsError(f"--formats names {unknown[0]!r}; known are {', '.join(FORMATS)}")
-    suffixes = first.suffixes if formats is None and not every_format else ()
-    return msgspec.structs.replace(first, recursive=True, formats=names, suffixes=suffixes)
-
-
 @contextmanager
 def progress(total: int) -> Iterator[Callable[[], None]]:
     """A progress bar, on a terminal only."""
@@ -224,42 +211,3 @@ def progress(total: int) -> Iterator[Callable[[], None]]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=total)
         yield lambda: bar.advance(task)
-
-
-def find(paths: Sequence[Path], folder: Folder) -> tuple[list[bytes], list[bytes]]:
-    """The files named, and those in the folders named, in order; and those that are not there."""
-    found: list[bytes] = []
-    missing: list[bytes] = []
-    for path in paths:
-        whole = os.fsencode(os.path.abspath(path))
-        if os.path.isdir(whole):
-            found += sorted(Walk(Scope(whole, folder)))
-        elif os.path.exists(whole):
-            found.append(whole)
-        else:
-            missing.append(whole)
-    return list(dict.fromkeys(found)), list(dict.fromkeys(missing))
-
-
-def _nothing_in(paths: Sequence[Path], folder: Folder) -> str:
-    """Say which files are missing, and which others are there that `--formats` could name."""
-    where = ", ".join(shown(os.fsencode(path)) for path in paths)
-    sentence = f"no {'/'.join(folder.looks_at())} files in {where}"
-    other = tuple(f".{name}" for name in FORMATS if name not in folder.formats)
-    wide = replace(folder, suffixes=other)
-    counts = Counter(
-        os.path.splitext(os.fsdecode(each))[1].lower() for each in find(paths, wide)[0]
-    )
-    if not counts:
-        return sentence
-    names = ",".join([*folder.formats, *(ending[1:] for ending in sorted(counts))])
-    there = ", ".join(f"{number} {ending}" for ending, number in sorted(counts.items()))
-    return f"{sentence}; {there} {'is' if counts.total() == 1 else 'are'}: --formats {names}"
-
-
-def find_all(paths: Sequence[Path], folder: Folder) -> list[bytes]:
-    """As `find`. Raises SettingsError if one of `paths` is not there."""
-    found, missing = find(paths, folder)
-    if missing:
-        raise SettingsError(f"there is no file or folder {shown(missing[0])}")
-    return found

@@ -43,7 +43,7 @@ PartitionBy = Annotated[
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output.")]
 Formats = Annotated[
     str | None,
-    typer.Option(help="Audio formats to read, such as wav,flac,ogg,mp3,opus,m4a,aac."),
+    typer.Option(help="Audio formats to read, such as wav,flac; or all of them: all."),
 ]
 Join = Annotated[bool, typer.Option("--join", help="Neighbouring windows of one label as one row.")]
 Embeddings = Annotated[

@@ -17,6 +17,7 @@ from daemon.protocol.messages import (
     Error,
     Message,
     Prediction,
+    end_state,
     file_end,
     file_source,
     to_json,
@@ -70,12 +71,12 @@ def csv_rows(result: Result) -> str:
 
 
 def jsonl_rows(result: Result) -> str:
-    """JSON lines of one file: its predictions, and a file message if it failed."""
+    """JSON lines of one file: its predictions, and a file message unless all of it was read."""
     messages: list[Message] = [*result.predictions]
     if result.error is not None:
         source = file_source(SOURCE, result.path)
-        windows = len(result.predictions)
-        messages.append(file_end(source, result.file_id, FAILED, windows, result.error))
+        state, windows = end_state(result.error), len(result.predictions)
+        messages.append(file_end(source, result.file_id, state, windows, result.error))
     spaced = (msgspec.json.format(to_json(item), indent=0) for item in messages)
     return "".join(line.decode() + "\n" for line in spaced)
 

@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Protocol, TextIO
 
@@ -26,6 +27,7 @@ KINDS = {  # by the suffix of the output's name
     ".parquet": "parquet",
     ".selections.txt": "raven",
 }
+PLAIN = ("", ".txt", ".log")  # suffixes of a table for people
 
 
 class Sink(Protocol):
@@ -63,10 +65,18 @@ class Extras:
 
 
 def kind_of(kind: str | None, output: Path | None) -> str:
-    """The format asked for, or the one that the suffix of `output` says, or a table."""
+    """The format asked for, or the one that the suffix of `output` says; without any, a table.
+
+    Raises SettingsError for a suffix of no format.
+    """
     if kind is not None or output is None:
         return kind or "table"
     found = [known for suffix, known in KINDS.items() if output.name.endswith(suffix)]
+    if not found and output.suffix not in PLAIN and not output.is_dir():
+        raise SettingsError(
+            f"--output {output}: no format has the suffix {output.suffix}; choose one of "
+            f"{', '.join(KINDS)}, or give --format too"
+        )
     return found[0] if found else "table"
 
 
@@ -242,6 +252,7 @@ class Segments:
         self._folder, self._least, self._most = folder, least, most
         self._per_label = per_label
         self._found: list[tuple[float, bytes, Prediction]] = []
+        self._written: set[Path] = set()
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -259,8 +270,18 @@ class Segments:
             if self._per_label is not None and cut[item.label] >= self._per_label:
                 continue
             cut[item.label] += 1
-            name = f"{score:.3f}_{Path(shown(path)).stem}_{item.window.start_s:09.2f}.wav"
-            self._cut(path, item, self._folder / item.label / name)
+            name = f"{score:.3f}_{Path(shown(path)).stem}_{item.window.start_s:09.2f}"
+            self._cut(path, item, self._unused(self._folder / item.label, name))
+
+    def _unused(self, folder: Path, name: str) -> Path:
+        """A name that no other segment of this call has: recorders in two folders may share one."""
+        target = folder / f"{name}.wav"
+        for number in count(2):
+            if target not in self._written:
+                break
+            target = folder / f"{name}_{number}.wav"
+        self._written.add(target)
+        return target
 
     @staticmethod
     def _cut(path: bytes, item: Prediction, target: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from daemon.client import ClientKeys, NoAnswer, ask_status
-from daemon.commands.batch.classify import find_all
+from daemon.commands.batch.finding import find_all
 from daemon.commands.nearby import with_endpoints
 from daemon.errors import DaemonError, SettingsError
 from daemon.protocol.states import DaemonStatus, FolderState

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from daemon.commands.batch.classify import find_all, folder_settings, progress
+from daemon.commands.batch.classify import progress
 from daemon.commands.batch.classify_output import shown
+from daemon.commands.batch.finding import find_all, folder_settings
 from daemon.errors import SettingsError
 from daemon.monitoring.logging import printable
 from daemon.settings.schema import Settings

@@ -48,7 +48,7 @@ def read_password(file: Path) -> str:
         ) from error
     if found.st_mode & 0o077:
         raise SettingsError(f"others can read the password file {file}: chmod 600 {file}")
-    password = text.split(b"\n")[0].decode("utf-8", "replace").strip()
+    password = text.split(b"\n")[0].decode("utf-8-sig", "replace").strip()
     if len(password) < SHORTEST_PASSWORD:
         raise SettingsError(
             f"the first line of the password file {file} must hold a password of at least "

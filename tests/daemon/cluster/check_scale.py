@@ -29,7 +29,8 @@ TICK = os.sysconf("SC_CLK_TCK")
 BARE = """
 import sys
 from pathlib import Path
-from daemon.commands.batch.classify import Batch, folder_settings
+from daemon.commands.batch.classify import Batch
+from daemon.commands.batch.finding import folder_settings
 from daemon.settings.schema import Settings
 settings = Settings(engine="onnx", workers=1)
 batch = Batch.load(settings, folder_settings(settings, None))

@@ -162,6 +162,16 @@ def test_segments_are_cut_out(recordings: Path, tmp_path: Path) -> None:
     assert list(none.rglob("*.wav")) == []
 
 
+def test_segments_of_files_with_one_name_do_not_replace_each_other(tmp_path: Path) -> None:
+    sound = wav_bytes(noise(5, seed=1))
+    for site in ("north", "south"):
+        (tmp_path / site).mkdir()
+        (tmp_path / site / "20240601_050000.wav").write_bytes(sound)
+    done = tinyastd("classify", tmp_path, "--segments", tmp_path / "cut", env=ACCEPT_ALL)
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "cut").rglob("*.wav"))) == 2
+
+
 def test_what_makes_no_sense_is_said(recordings: Path, tmp_path: Path) -> None:
     for options, words in (
         (("--join",), "--join is for raven, audacity, kaleidoscope"),

@@ -236,15 +236,61 @@ def test_classify_takes_files_and_folders_once_each(sounds: Path) -> None:
 def test_classify_reads_what_formats_allow(tmp_path: Path) -> None:
     path = tmp_path / "a.flac"
     path.write_bytes(wav_bytes(noise(1), format="FLAC"))
-    said = f"no .wav files in {tmp_path}; 1 .flac is: --formats wav,flac"
+    said = f"no .wav files in {tmp_path}; left out: 1 .flac; to have them read: --formats wav,flac"
     one_line_error(tinyastd("classify", tmp_path), 2, said)
     done = tinyastd("classify", path)
     assert done.returncode == 1
     assert "format_not_allowed" in done.stderr
+    assert "--formats all" in done.stderr
+    assert tinyastd("classify", path, "--formats", "all").returncode == 0
     done = tinyastd("classify", tmp_path, "--formats", "wav,flac", "--format", "csv")
     assert done.returncode == 0
     assert len(done.stdout.splitlines()) == 2
     one_line_error(tinyastd("classify", path, "--formats", "wave"), 2, "wave", "wav, flac")
+
+
+def test_links_pipes_and_other_formats_in_a_folder_are_counted(tmp_path: Path) -> None:
+    write_wav(tmp_path / "a.wav", 1)
+    (tmp_path / "b.flac").write_bytes(wav_bytes(noise(1), format="FLAC"))
+    (tmp_path / "link.wav").symlink_to("a.wav")
+    os.mkfifo(tmp_path / "pipe.wav")
+    done = tinyastd("classify", tmp_path, "--format", "csv")
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 2
+    links, others = done.stderr.splitlines()
+    assert links.startswith("left out: 2 links, pipes and devices")
+    assert others == "left out: 1 .flac; to have them read: --formats wav,flac"
+
+
+def test_a_link_means_its_file_and_a_pipe_is_refused(tmp_path: Path) -> None:
+    path = write_wav(tmp_path / "a.wav", 1)
+    (tmp_path / "link.wav").symlink_to("a.wav")
+    done = tinyastd("classify", tmp_path / "link.wav", path, "--format", "csv")
+    assert [line.split(",")[0] for line in done.stdout.splitlines()] == ["path", str(path)]
+    os.mkfifo(tmp_path / "pipe.wav")
+    done = tinyastd("classify", tmp_path / "pipe.wav")
+    assert done.returncode == 1
+    assert "not a file but a folder, pipe or device" in done.stderr
+    done = tinyastd("similar", path, tmp_path, tmp_path / "pipe.wav", timeout=60)
+    assert len(done.stdout.splitlines()) == 2
+    assert "pipe.wav: it is not a file" in done.stderr
+
+
+def test_a_file_that_was_cut_short_is_incomplete(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    path.write_bytes(wav_bytes(noise(12, seed=1))[:-100_000])
+    done = tinyastd("classify", path, "--format", "jsonl")
+    assert done.returncode == 1
+    assert "promises 100000 bytes more" in done.stderr
+    *windows, end = map(json.loads, done.stdout.splitlines())
+    assert (end["state"], end["error"]["code"]) == ("incomplete", "cut_short")
+    assert end["windows"] == len(windows) > 1
+
+
+def test_a_suffix_of_no_format_is_refused(sounds: Path, tmp_path: Path) -> None:
+    done = tinyastd("classify", sounds, "--output", tmp_path / "a.json")
+    one_line_error(done, 2, ".jsonl", "--format")
+    assert not (tmp_path / "a.json").exists()
 
 
 def test_a_file_that_fails_is_code_1_and_the_others_are_classified(sounds: Path) -> None:

@@ -11,9 +11,14 @@ import pytest
 
 from daemon.delivery.endpoints import bind, check_endpoint
 from daemon.errors import SettingsError
+from daemon.mqtt import broker
+from daemon.notify.service import services
+from daemon.page.web.access import read_password
 from daemon.settings.loading import load
 from daemon.settings.reload import compare
-from daemon.settings.schema import Settings
+from daemon.settings.schema import Settings, Stream
+from daemon.settings.streams import with_url
+from daemon.settings.subscribers import Mqtt, Notify
 from daemon.settings.urls import scrubbed
 
 
@@ -240,8 +245,28 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
             load(path, {})
     binary = tmp_path / "a.toml"
     binary.write_bytes(b"\xff\xfe")
-    with pytest.raises(SettingsError, match="not TOML"):
+    with pytest.raises(SettingsError, match=r"not UTF-8 text.*save them as UTF-8"):
         load(binary, {})
+
+
+def test_a_file_from_an_editor_on_windows_is_read(tmp_path: Path) -> None:
+    """Such editors begin a file with a byte order mark, and end lines in two characters."""
+    mark = b"\xef\xbb\xbf"
+    file, password, url = tmp_path / "a.toml", tmp_path / "password", tmp_path / "url"
+    file.write_bytes(mark + b'node = "shed"\r\n[decision]\r\nthreshold = 0.5\r\n')
+    settings = load(file, {})
+    assert (settings.node, settings.decision.threshold) == ("shed", 0.5)
+    password.write_bytes(mark + b"long secret\r\n")
+    url.write_bytes(mark + b"rtsp://camera.example/audio\r\n")
+    for each in (password, url):
+        each.chmod(0o600)
+    assert read_password(password) == "long secret"
+    assert broker.read_password(Mqtt(password_file=str(password))) == "long secret"
+    stream = with_url(Stream(name="yard", url_file=str(url)))
+    assert stream.url == "rtsp://camera.example/audio"
+    url.write_bytes(mark + b"json://127.0.0.1/hook\r\n")
+    [service] = services(Notify(urls_file=str(url)), "0")
+    assert service.address == ("127.0.0.1", 80)
 
 
 # -- folders -------------------------------------------------------------------------------------

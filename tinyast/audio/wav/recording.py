@@ -34,6 +34,10 @@ class Wav:
 
     @property
     def defect(self) -> AudioError | None:
+        if missing := self._header.missing(self._file.size):
+            return AudioError(
+                "cut_short", f"its header promises {missing} bytes more than there are"
+            )
         if not self._extent.unread:
             return None
         return AudioError(
