@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from tinyast.arrays import Float
 from tinyast.audio.decoding import check_rate, checked, downmix, opened
+from tinyast.audio.samples import whole_rate
 from tinyast.audio.windows import Window, WindowPlan
 from tinyast.errors import AudioError, CheckpointError
 from tinyast.features.graph import FeatureGraph
@@ -76,13 +77,6 @@ class Classifier:
         picture, power = self._features(samples, rate)
         if not math.isfinite(power):
             raise AudioError("not_finite", "its samples are not finite")
-        # An offset is not sound. If it is most of the power, float32 leaves too little precision
-        # for a difference.
-        offset = float(samples.mean()) if len(samples) else 0.0
-        if offset**2 > power / 2:
-            power = self._features(samples - np.float32(offset), rate)[1]
-        else:
-            power -= offset**2
         return picture, 20 * math.log10(max(math.sqrt(max(power, 0.0)), SILENT))
 
     @staticmethod
@@ -113,8 +107,10 @@ class Classifier:
         One result for each window; windows follow each other without overlap unless `hop_s`
         says otherwise. Integers of 8, 16 or 32 bits have the full scale of their type. Raises
         AudioError for an empty recording, a rate out of range or samples that are not finite,
-        and ValueError for an array of another shape or type.
+        and ValueError for an array of another shape or type, a rate that is no whole number, or a
+        hop of less than a frame.
         """
+        rate = whole_rate(rate)
         return Windows(
             self._result(window, *self.logits(sound, rate))
             for window, sound in self._windows(samples, rate, hop_s)
@@ -186,6 +182,7 @@ class Classifier:
         CheckpointError if the checkpoint gives no embeddings.
         """
         self.check_embeds()
+        rate = whole_rate(rate)
         pictures = [self.hear(sound, rate)[0] for _, sound in self._windows(samples, rate, hop_s)]
         return np.concatenate(
             [self.engine.run(picture[None], (EMBEDDING,))[0] for picture in pictures]

@@ -21,6 +21,7 @@ from transformers.pipelines import PIPELINE_REGISTRY
 
 from tinyast.audio.decoding import check_rate
 from tinyast.audio.resampling import resample
+from tinyast.features.offset import without_offset
 from tinyast.model.configuration import TinyASTConfig
 from tinyast.model.feature_extraction import TinyASTFeatureExtractor
 from tinyast.model.modeling import TinyASTForAudioClassification
@@ -58,7 +59,7 @@ class TinyASTPipeline(AudioClassificationPipeline):
             return inputs
         check_rate(rate)
         window = round(self.feature_extractor.settings.window_s * rate)
-        heard = resample(samples[:window], rate, target)
+        heard = resample(without_offset(samples[:window]), rate, target)
         return {**inputs, name: heard, "sampling_rate": target}
 
 

@@ -7,6 +7,7 @@ import shutil
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -192,10 +193,43 @@ def test_an_offset_is_no_sound(classifier: tinyast.Classifier, rate: int, offset
     assert shifted == pytest.approx(plain, abs=0.2)
 
 
+@pytest.mark.parametrize("rate", [16_000, 22_050, 44_100])
+@pytest.mark.parametrize("seconds", [0.7, 5.0])
+def test_an_offset_changes_no_score(
+    classifier: tinyast.Classifier, rate: int, seconds: float
+) -> None:
+    """At the edges of a window it is a step, which would be heard as a click."""
+    sound = noise(seconds, rate, level=0.02)
+    expected = scores(classifier, sound, rate)
+    for offset in (3e-5, 0.0003, 0.02, -0.4):
+        shifted = scores(classifier, sound + np.float32(offset), rate)
+        np.testing.assert_allclose(shifted, expected, atol=2e-3)
+
+
 def test_a_full_scale_square_wave_has_0_dbfs(classifier: tinyast.Classifier) -> None:
     square = np.sign(np.sin(2 * np.pi * 100 * (np.arange(80_000) + 0.5) / 16_000))
     (window,) = classifier.predict(square.astype(np.float32), 16_000)
     assert window.rms_dbfs == pytest.approx(0, abs=0.01)
+
+
+@pytest.mark.parametrize("rate", [44_100.0, np.int64(44_100), np.float64(44_100)])
+def test_a_whole_rate_of_any_type_is_taken(classifier: tinyast.Classifier, rate: int) -> None:
+    sound = noise(5, 44_100)
+    assert (scores(classifier, sound, rate) == scores(classifier, sound, 44_100)).all()
+
+
+@pytest.mark.parametrize("rate", [44_100.5, "44100", None, float("nan"), float("inf")])
+def test_another_rate_is_refused_by_name(classifier: tinyast.Classifier, rate: Any) -> None:
+    with pytest.raises(ValueError, match="whole number of Hz"):
+        classifier.predict(noise(1), rate)
+
+
+@pytest.mark.parametrize("hop_s", [0, -1, 1e-9, float("nan"), float("inf")])
+def test_a_hop_of_less_than_a_frame_is_refused(
+    classifier: tinyast.Classifier, hop_s: float
+) -> None:
+    with pytest.raises(ValueError, match="hop_s is"):
+        classifier.predict(noise(6), 16_000, hop_s)
 
 
 def test_threads_share_a_classifier(classifier: tinyast.Classifier) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from functools import lru_cache
 
 import numpy as np
@@ -22,6 +23,15 @@ def check_rate(rate: int) -> None:
         raise AudioError(
             "bad_rate", f"its rate is {rate} Hz; from {MIN_RATE} to {MAX_RATE} Hz is accepted"
         )
+
+
+def whole_rate(rate: object) -> int:
+    """A rate in Hz that a caller gives, as an integer. Raises ValueError for anything else."""
+    if isinstance(rate, float | np.floating) and float(rate).is_integer():
+        return int(rate)
+    if not hasattr(rate, "__index__"):
+        raise ValueError(f"the rate is a whole number of Hz such as 44100, not {rate!r}")
+    return operator.index(rate)
 
 
 def checked(samples: Float) -> Float:

@@ -7,6 +7,7 @@ one window is zero-padded.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -48,8 +49,13 @@ class WindowPlan:
     _count: int = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if self.frames < 0 or self.rate <= 0 or self.window_s <= 0 or self.hop_s <= 0:
+        if self.frames < 0 or self.rate <= 0 or self.window_s <= 0:
             raise ValueError(f"not a plan of windows: {self}")
+        if not 1 <= self.hop_s * self.rate < math.inf:  # NaN neither
+            raise ValueError(
+                f"hop_s is {self.hop_s} s; from one window to the next it is at least one frame, "
+                f"{1 / self.rate:g} s"
+            )
         # Computed once, because each window needs both many times.
         object.__setattr__(self, "size", round(self.window_s * self.rate))
         object.__setattr__(self, "_count", self._counted())

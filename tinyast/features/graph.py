@@ -16,6 +16,7 @@ from tinyast.arrays import Float
 from tinyast.audio.resampling import FITTED, resample
 from tinyast.errors import CheckpointError
 from tinyast.features.log_mel import FeatureSettings
+from tinyast.features.offset import without_offset
 from tinyast.onnx_session import Session, open_session
 
 SETTINGS = "settings"  # key of a graph's metadata: the feature settings it was made for, as JSON
@@ -49,13 +50,14 @@ class FeatureGraph:
         """One window, (n,) mono at `rate` Hz; samples beyond the window's length are ignored.
 
         Returns its picture, (n_mels, n_frames), and the mean square of its samples at the model's
-        rate, which is not finite where they are not. A shorter window is padded with zeros.
-        Raises CheckpointError if the graph cannot be loaded or was made for other settings.
+        rate, without an offset, which is not finite where they are not. A shorter window is padded
+        with zeros. Raises CheckpointError if the graph cannot be loaded or was made for other
+        settings.
         """
         settings = self._settings
         target = settings.sampling_rate
         length = round(settings.window_s * rate)
-        samples = samples[:length]
+        samples = without_offset(samples[:length])
         heard = round(len(samples) * target / rate)
         # Short of a window the filter would ring on into the zeros that follow.
         if rate not in self._rates or len(samples) < length:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from tinyast.arrays import Float
 from tinyast.features import audioset
 from tinyast.features.columns import equal_shares
+from tinyast.features.offset import without_offset
 
 SCALES = ("slaney", "audioset")
 AT_ONCE = 64  # columns: their spectra stay in a second-level cache; fewer are more calls
@@ -192,4 +193,4 @@ def normalise(power: Float, settings: FeatureSettings) -> Float:
 
 def log_mel(samples: Float, settings: FeatureSettings) -> Float:
     """The model's input for one clip: (n_mels, n_frames), float32."""
-    return normalise(mel_power(samples, settings), settings)
+    return normalise(mel_power(without_offset(samples), settings), settings)

@@ -249,6 +249,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         load(binary, {})
 
 
+@pytest.mark.filterwarnings("ignore:'imghdr':DeprecationWarning")  # of Apprise
 def test_a_file_from_an_editor_on_windows_is_read(tmp_path: Path) -> None:
     """Such editors begin a file with a byte order mark, and end lines in two characters."""
     mark = b"\xef\xbb\xbf"

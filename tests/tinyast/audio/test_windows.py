@@ -112,7 +112,7 @@ def test_half_frames_are_rounded_not_added_up() -> None:
     "wrong", [{"frames": -1}, {"rate": 0}, {"window_s": 0.0}, {"hop_s": 0.0}, {"hop_s": -1.0}]
 )
 def test_nonsense_is_refused(wrong: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="not a plan"):
+    with pytest.raises(ValueError, match=r"not a plan|hop_s is"):
         WindowPlan(**{"frames": 100, "rate": 16_000, **wrong})
 
 

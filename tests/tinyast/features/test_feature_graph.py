@@ -21,7 +21,8 @@ from tinyast.audio.resampling import resample
 from tinyast.errors import CheckpointError
 from tinyast.export.feature_graph import feature_graph, write_feature_graphs
 from tinyast.features.graph import FeatureGraph, graph_name
-from tinyast.features.log_mel import FeatureSettings, log_mel
+from tinyast.features.log_mel import FeatureSettings, mel_power, normalise
+from tinyast.features.offset import without_offset
 from tinyast.features.presets import FINE, SMALL
 from tinyast.inference.checkpoint import default_path, read_checkpoint
 
@@ -49,8 +50,11 @@ def swell(seconds: float, rate: int, seed: int = 0) -> Float:
 
 def by_numpy(samples: Float, rate: int, settings: FeatureSettings) -> tuple[Float, float]:
     window = samples[: round(settings.window_s * rate)]
-    heard = resample(window, rate, settings.sampling_rate)[: settings.n_samples]
-    return log_mel(heard, settings), float(np.mean(heard.astype(np.float64) ** 2))
+    clear = without_offset(window)  # before resampling, which would ring at its edges
+    heard = resample(clear, rate, settings.sampling_rate)[: settings.n_samples]
+    return normalise(mel_power(heard, settings), settings), float(
+        np.mean(heard.astype(np.float64) ** 2)
+    )
 
 
 Made = Callable[[FeatureSettings], FeatureGraph]

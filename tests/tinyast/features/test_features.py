@@ -20,7 +20,8 @@ SETTINGS = FeatureSettings()
 def by_librosa(samples: Float) -> NDArray[np.float32]:
     """The same picture, with librosa for every step that it knows."""
     before, after = SETTINGS.padding
-    padded = np.pad(samples, (before, SETTINGS.n_samples - len(samples) + after))
+    clear = samples - samples.mean()
+    padded = np.pad(clear, (before, SETTINGS.n_samples - len(samples) + after))
     frames = librosa.feature.melspectrogram(
         y=padded,
         sr=SETTINGS.sampling_rate,

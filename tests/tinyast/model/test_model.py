@@ -79,9 +79,13 @@ def test_all_ways_give_the_same_scores(made: Path, which: str, clips: list[Float
         np.testing.assert_allclose([scores[name] for name in ours.labels], ours.scores, atol=1e-4)
 
 
+@pytest.mark.parametrize("offset", [0.0, 0.1])
 @pytest.mark.parametrize("rate", [8_000, 44_100, 48_000, 96_000])
-def test_pipelines_take_any_rate_without_torchaudio(rate: int, clips: list[Float]) -> None:
+def test_pipelines_take_any_rate_without_torchaudio(
+    rate: int, offset: float, clips: list[Float]
+) -> None:
     samples = resample(clips[0], 16_000, rate) if rate < 16_000 else clips[0][: 5 * rate]
+    samples = samples + np.float32(offset)
     classify = pipeline("audio-classification", model=str(SHIPPED))
     for name in ("raw", "array"):
         given = {name: samples, "sampling_rate": rate}
