@@ -35,7 +35,6 @@ from daemon.commands.options import (
 )
 from daemon.commands.page import page
 from daemon.errors import DaemonError, SettingsError
-from daemon.host.files import open_standard_streams
 from daemon.host.parent import is_helper, serve_parent
 from daemon.monitoring.output import discard_output, flush_output, is_full, open_standard_streams
 from tinyast.errors import TinyASTError

@@ -3,25 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from daemon.host.beneath import open_file
-
-
-def open_standard_streams() -> None:
-    """Open those of descriptors 0 to 2 that are closed, as after `<&- >&- 2>&-`, on /dev/null.
-
-    Otherwise the next file has such a number, and libraries write their messages into it.
-    """
-    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
-        os.set_inheritable(fd, True)
-    os.close(fd)
-    for fd, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
-        if getattr(sys, name) is None:
-            setattr(sys, name, os.fdopen(fd, mode, closefd=False))
 
 
 def give_to_owner_of(folder: Path, fd: int) -> None:
