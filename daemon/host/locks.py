@@ -5,10 +5,13 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import time
 from pathlib import Path
 
 from daemon.errors import StartError
 from daemon.host.trust import check_private
+
+FOLDER_TRIES, FOLDER_AGAIN_S = 5, 0.1  # systemd-tmpfiles locks a folder while it looks through it
 
 
 def lock_path(state: Path) -> Path:
@@ -19,11 +22,12 @@ def lock_path(state: Path) -> Path:
 class Lock:
     """An exclusive lock on a file, held until `release` or the end of the process.
 
-    Raises StartError that names the process holding it.
+    With `folder`, it holds the folder of that file too, for people delete lock files. Raises
+    StartError that names the process holding it.
     """
 
-    def __init__(self, path: Path, what: str) -> None:
-        self._path = path
+    def __init__(self, path: Path, what: str, folder: bool = False) -> None:
+        self._folder = -1
         try:
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
             self._fd = os.open(path, flags, 0o600)
@@ -44,11 +48,32 @@ class Lock:
             raise StartError(
                 f"{what} is in use by another tinyastd (process {pid}); stop that one first"
             ) from error
+        if folder:
+            self._lock_folder(path, what)
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
 
+    def _lock_folder(self, path: Path, what: str) -> None:
+        self._folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        for _ in range(FOLDER_TRIES):
+            try:
+                fcntl.flock(self._folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(FOLDER_AGAIN_S)
+            except OSError:  # a network file system that locks no folders
+                return
+            else:
+                return
+        self.release()
+        raise StartError(
+            f"{what} is in use by another tinyastd, whose lock {path} was deleted; stop that one "
+            "first"
+        )
+
     def release(self) -> None:
-        os.close(self._fd)
+        for fd in (self._fd, self._folder):
+            if fd >= 0:
+                os.close(fd)
 
 
 def holder(path: Path) -> str | None:

@@ -47,7 +47,7 @@ def restore(source: Path, state: Path) -> tuple[int, Path | None]:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise SettingsError(f"cannot make {state}: {words_for(error, state)}") from error
-    lock = Lock(lock_path(state), f"the state directory {state}")
+    lock = Lock(lock_path(state), f"the state directory {state}", folder=True)
     try:
         path = journal_path(state)
         fresh = path.with_name(f"{path.name}.restored")

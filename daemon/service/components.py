@@ -308,7 +308,7 @@ def _hold(stack: ExitStack, settings: Settings, run_id: str, on_fault: OnFault) 
     keep_freed_memory(settings.worker_count)
     _check_folders(settings)
     state = _make_state(settings.state_path)
-    lock = Lock(lock_path(state), f"state directory {state}")
+    lock = Lock(lock_path(state), f"state directory {state}", folder=True)
     stack.callback(lock.release)
     with crash_explained("ONNX Runtime, which reads /sys/devices/system/cpu, cannot start"):
         model = _load_model(settings)

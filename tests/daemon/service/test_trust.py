@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from running import Daemon, tinyastd
+from sounds import write_wav
 
 from daemon.errors import SettingsError, StartError
 from daemon.host.locks import Lock
@@ -82,6 +83,22 @@ def test_a_lock_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(StartError, match="link"):
         Lock(tmp_path / "lock", "the state")
     assert precious.read_text() == "root: important"
+
+
+def test_a_deleted_lock_lets_no_second_daemon_in(daemon: MakeDaemon, tmp_path: Path) -> None:
+    listening = daemon().start()
+    (listening.state / "lock").unlink()
+    (tmp_path / "second").mkdir()
+    second = daemon(base=tmp_path / "second")
+    second.state = listening.state
+    ended = subprocess.run(second.command(), capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 3
+    assert "in use by another tinyastd, whose lock" in ended.stderr
+    write_wav(listening.folder / "a.wav")
+    assert listening.ends(1)[0]["state"] == "done"
+    assert listening.stop() == 0
+    second.start()
+    assert second.stop() == 0
 
 
 def test_a_daemon_starts_on_nothing_that_others_can_change(
