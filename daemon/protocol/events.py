@@ -68,10 +68,7 @@ class Tracker:
 
     def hear(self, window: Heard) -> tuple[bool, list[Detection]]:
         """Take in the next window; return whether it is confirmed, and the events that change."""
-        self._recent.append(window)
-        while len(self._recent) > self.rules.longest:
-            self._recent.popleft()
-        changes = self._end_quiet(window)
+        changes = self._go_by(window)
         known = self._open.get(window.label)
         if known is not None and window.passed:
             event = replace(
@@ -87,6 +84,22 @@ class Tracker:
             return False, changes
         self._open[window.label] = event
         return window.passed, [*changes, event]
+
+    def pass_by(self, count: int, last: Heard) -> list[Detection]:
+        """Take in `count` windows of sounds that begin no event; the events that end meanwhile.
+
+        It is as if each were heard, `last` being the last of them.
+        """
+        self._recent.extend([last] * min(count - 1, self.rules.longest))
+        return self._go_by(last)
+
+    def _go_by(self, window: Heard) -> list[Detection]:
+        """Remember a window; the events that it ends."""
+        self._recent.append(window)
+        longest = self.rules.longest
+        while len(self._recent) > longest:
+            self._recent.popleft()
+        return self._end_quiet(window)
 
     def _alike(self, window: Heard) -> list[Heard]:
         """The recent windows of its label, including itself, oldest first."""

@@ -52,6 +52,23 @@ def fill(folder: Path, predictions: int, events: int, days: float = DAYS, seed: 
         return _bytes(db) - before
 
 
+def fill_health(folder: Path, daemon: int, seed: int = 1) -> None:
+    """Make the last day of the view Health: a microphone at work, and folders that are filled."""
+    chance, now = random.Random(seed), int(time.time()) // 60
+    with closing(sqlite3.connect(folder / STORE)) as db, db:
+        for minute in range(now - 1_440, now - 1):
+            busy = max(0, 90 - (minute * 7) % 360) * (minute % 480 > 300)
+            windows = 24 + 4 * busy
+            silent = chance.randrange(6) if minute % 1_440 < 400 else 0
+            grown = minute - now + 1_440
+            db.execute(
+                "INSERT OR REPLACE INTO health (daemon, minute, files, messages, windows, latency, "
+                "silent, journal, store) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (daemon, minute, busy, 0, windows, windows * chance.randrange(30, 60), silent,
+                 20_000_000 + 52_000 * grown, 9_000_000 + 9_000 * grown),
+            )  # fmt: skip
+
+
 def _bytes(db: sqlite3.Connection) -> int:
     size, count = (db.execute(f"PRAGMA {n}").fetchone()[0] for n in ("page_size", "page_count"))
     return int(size * count)

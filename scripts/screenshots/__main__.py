@@ -17,6 +17,7 @@ import typer
 
 from scripts.benchmark.parts.page import ServedPage, serve_page
 from scripts.benchmark.served import PATIENCE_S, Bed
+from scripts.benchmark.stored import fill_health
 from scripts.frontend import plainly
 from scripts.screenshots.sounds import ALL, RATE
 from tinyast.errors import TinyASTError
@@ -28,7 +29,20 @@ OUTPUT = Path(__file__).resolve().parent.parent.parent / "docs" / "page"
 DAYS, A_DAY = 24, 10  # recordings over these days, and how many each
 SIZES = {"desktop": (1120, 840), "phone": (390, 844)}
 COLOURS = 96  # of a picture
-SETTINGS = '[decision]\nthreshold = 0.6\nunknown = false\n[[folder]]\nname = "garden"\npath = '
+SETTINGS = "[decision]\nthreshold = 0.6\nunknown = false\n"
+
+
+LATER = {"label": "[data-events]", "day": "tr[data-number]"}  # what comes after the rest
+# Whether a view has its content, with every picture that is in sight.
+DRAWN = """() => {
+  const hidden = (image) => {
+    const own = image.getBoundingClientRect();
+    const place = (image.closest('.strip') ?? document.documentElement).getBoundingClientRect();
+    return own.right <= place.left || own.left >= innerWidth || own.top >= innerHeight;
+  };
+  return document.querySelector('main .panel, main table')
+    && [...document.images].every((image) => image.complete || hidden(image));
+}"""
 
 
 class CannotDraw(TinyASTError):
@@ -83,13 +97,15 @@ def _review(page: ServedPage, rows: list[dict[str, Any]]) -> None:
 def shown(bed: Bed, days: int, a_day: int) -> Iterator[tuple[ServedPage, list[dict[str, Any]]]]:
     """A page that shows recordings which a daemon has classified, and its predictions."""
     with bed.folder() as base:
-        (base / "settings.toml").write_text(SETTINGS + json.dumps(str(base / "in")) + "\n")
+        (base / "settings.toml").write_text(SETTINGS)
+        options, garden = ("--config", str(base / "settings.toml")), base / "garden"
         with (
-            bed.serve("--config", str(base / "settings.toml"), base=base) as served,
+            bed.serve(*options, base=base, folder=garden) as served,
             serve_page(base) as page,
         ):
             rows = _wait(page, write_recordings(served.folder, days, a_day))
             _review(page, rows)
+            fill_health(base / "page", 1)
             yield page, rows
 
 
@@ -111,14 +127,10 @@ def draw(browser: Browser, url: str, views: dict[str, str], output: Path) -> lis
                 tab.goto("about:blank")
                 tab.goto(f"{url}/#/{place}")
                 tab.get_by_role("heading", name=view.capitalize(), exact=True).wait_for()
-                tab.wait_for_function(
-                    "document.querySelector('main .panel, main table') && "
-                    "[...document.images].every((image) => image.complete "
-                    "|| image.getBoundingClientRect().top > innerHeight "
-                    "|| image.getBoundingClientRect().left > innerWidth)"
-                )
-                if view == "label":  # its second panel comes after the first
-                    tab.locator("[data-events]").wait_for()
+                tab.wait_for_function(DRAWN)
+                if (later := LATER.get(view)) is not None:
+                    tab.locator(later).first.wait_for()
+                    tab.wait_for_function(DRAWN)
                 tab.screenshot(path=path)
                 with Image.open(path) as picture:
                     picture.convert("RGB").quantize(COLOURS).save(path, optimize=True)

@@ -58,9 +58,11 @@ export const zones = () => Intl.supportedValuesOf?.('timeZone') ?? ['UTC'];
 
 const format = (options) => { const of = once((name) => new Intl.DateTimeFormat('en-GB', { timeZone: name, ...options })); return (at) => of(zone()).format(at); };
 export const hour = format({ hour: '2-digit' });
+export const minute = format({ hour: '2-digit', minute: '2-digit' });
 export const clock = format({ hour: '2-digit', minute: '2-digit', second: '2-digit' });
 export const stamp = format({ year: 'numeric', month: 'short', day: '2-digit', hour: '2-digit', minute: '2-digit', second: '2-digit' });
 const parts = (at, name) => Object.fromEntries(new Intl.DateTimeFormat('en-CA', { timeZone: name, year: 'numeric', month: '2-digit', day: '2-digit' }).formatToParts(at).map((part) => [part.type, part.value]));
+export const month = (date) => new Intl.DateTimeFormat('en-GB', { month: 'short', timeZone: 'UTC' }).format(new Date(date));
 export const day = (at = Date.now(), name = zone()) => { const p = parts(at, name); return `${p.year}-${p.month}-${p.day}`; };
 export const percent = (score) => `${(100 * score).toFixed(0)} %`;
 export const words = (label) => label.replaceAll('_', ' ');

@@ -27,6 +27,6 @@ export function Histogram({ counts, at, onMove, label }) {
     ${counts.map((count, bin) => html`<rect key=${bin} class=${bin < at ? 'below' : 'above'} x=${bin * step + 0.5} width=${step - 1}
       y=${HEIGHT * (1 - count / most)} height=${HEIGHT * count / most} />`)}
     <line class="ground" x1="0" x2=${WIDTH} y1=${HEIGHT} y2=${HEIGHT} />
-    <line class="threshold" x1=${at * step} x2=${at * step} y1="0" y2=${HEIGHT} /><circle class="handle" cx=${at * step} cy=${HEIGHT + FOOT / 2} r=${FOOT / 2 - 1} /></svg>
+    <line class="threshold" x1=${at * step} x2=${at * step} y1="0" y2=${HEIGHT} /><line class="handle" x1=${at * step} x2=${at * step} y1=${HEIGHT + FOOT / 2} y2=${HEIGHT + FOOT / 2} /></svg>
     <div class="scale dim" aria-hidden="true"><span>0</span><span>0.5</span><span>1</span></div>`;
 }

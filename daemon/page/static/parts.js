@@ -1,7 +1,7 @@
 // Components that several views use.
 import { html, useEffect, useRef, useState } from './vendor/htm-preact.js';
 import uPlot from './vendor/uplot.js';
-import { level, percent, stamp, words } from './api.js';
+import { level, minute, percent, stamp, words } from './api.js';
 
 export const VERDICTS = { right: 'right', wrong: 'wrong', other: 'it is', ignore: 'not of interest' };
 export const sound = (row) => `api/v1/predictions/${row.number}/sound.wav`;
@@ -25,8 +25,8 @@ export function Player({ row }) {
   if (row.private) return html`<span class="dim">a voice: not to be heard</span>`;
   if (row.kind === 'mic' && !row.path) return html`<span class="dim">not kept</span>`;
   if (failed.number === row.number) return html`<span class="dim">${failed.text}</span>`;
-  return html`<audio controls preload="none" src=${sound(row)} onerror=${fail} aria-label=${`sound of ${words(row.label)}`}></audio>
-    <a href=${sound(row)} download=${`${row.label}-${row.number}.wav`}>Download</a>`;
+  return html`<span class="player"><audio controls preload="none" src=${sound(row)} onerror=${fail} aria-label=${`sound of ${words(row.label)}`}></audio>
+    <a href=${sound(row)} download=${`${row.label}-${row.number}.wav`}>Download</a></span>`;
 }
 
 // A time that another source in the file contradicts.
@@ -69,8 +69,8 @@ export function Chart({ x, series, time, height = 200, label, onPick }) {
     const axis = { stroke: ink, grid: { stroke: 'rgba(128,128,128,.25)' } };
     const plot = new uPlot({
       width: Math.max(200, place.current.clientWidth), height, scales: { x: { time: !!time } },
-      axes: [axis, axis], cursor: { drag: { x: false, y: false } },
-      series: [{}, ...series.map((each, i) => ({ label: each.label, stroke: colours[i % 3], width: 2, spanGaps: true,
+      title: label, axes: [time ? { ...axis, values: (_, at) => at.map((each) => minute(1000 * each)) } : axis, axis], cursor: { drag: { x: false, y: false } },
+      series: [time ? { label: 'Time', value: (_, at) => (at == null ? '--' : minute(1000 * at)) } : {}, ...series.map((each, i) => ({ label: each.label, stroke: colours[i % 3], width: 2, spanGaps: true,
         ...(each.bars ? { paths: uPlot.paths.bars({ size: [0.9] }), fill: colours[i % 3], points: { show: false } } : {}) }))],
     }, [x, ...series.map((each) => each.values)], place.current);
     const pick = () => plot.cursor.idx != null && onPick?.(plot.cursor.idx);

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from scripts.benchmark.figures import Counts, Figure
 from scripts.benchmark.machine import cpu_s, memory_mb
-from scripts.benchmark.parts.idle import shares
+from scripts.benchmark.parts.helpers import shares
 from scripts.benchmark.parts.load import heard, written
 from scripts.benchmark.served import FILES, Bed, Served, ask, listening
 from scripts.benchmark.sound import SECONDS, recording
@@ -129,7 +129,7 @@ def _finished(bed: Bed, counts: Counts) -> list[Figure]:
             while _is_scanning(served):
                 time.sleep(0.1)
             scan = cpu_s(served.pid)
-            idle = shares(served, counts.idle_s)
+            (idle,) = shares([served.pid], counts.idle_s)
             latencies = _latencies(served, counts.files)
     name = f"{counts.finished} finished files"
     every = f"with a scan every {RESCAN_S:g} s"

@@ -31,12 +31,12 @@ export function Day({ values, go }) {
 // Tables for data frames hold every window, those for programs that annotate sound the accepted ones.
 function Export({ values }) {
   const [join, setJoin] = useState(false);
-  const link = (format, more, name) => html`<a href=${`api/v1/export${query({ ...values, format, ...more })}`} download>${name}</a> `;
+  const link = (format, more, name) => html`<a href=${`api/v1/export${query({ ...values, format, ...more })}`} download>${name}</a>`;
   const joined = join ? { join } : {};
   return html`<section><h3>Export this choice</h3>
-    <p>${link('csv', {}, 'CSV')}${link('jsonl', {}, 'JSONL')}${link('parquet', {}, 'PARQUET')}</p>
-    <p>To annotate: ${link('raven', joined, 'Raven')}${link('raven', { ...joined, separate: true }, 'Raven, a table for each recording')}
-      ${link('audacity', { ...joined, separate: true }, 'Audacity, a track for each recording')}${link('kaleidoscope', joined, 'Kaleidoscope')}
+    <p>Every window: ${link('csv', {}, 'CSV')} · ${link('jsonl', {}, 'JSONL')} · ${link('parquet', {}, 'Parquet')}</p>
+    <p>To annotate: ${link('raven', joined, 'Raven')} · ${link('raven', { ...joined, separate: true }, 'Raven, a table for each recording')} ·
+      ${' '}${link('audacity', { ...joined, separate: true }, 'Audacity, a track for each recording')} · ${link('kaleidoscope', joined, 'Kaleidoscope')}<br />
       <label><input type="checkbox" checked=${join} onchange=${(event) => setJoin(event.target.checked)} /> Join neighbouring windows of one label</label></p></section>`;
 }
 

@@ -31,7 +31,7 @@ function Daemon({ daemon }) {
   return html`<section class="panel"><h3>${daemon.node ?? daemon.endpoint} <span class=${daemon.state === 'running' ? 'good' : 'bad'}>${daemon.state}</span></h3>
     ${daemon.lost > 0 && html`<p class="bad">${daemon.lost} messages were pruned before the page could read them.</p>`}
     <p>Starts in the last day: ${column('starts').reduce((a, b) => a + b, 0)}.${daemon.heartbeat?.blocked && html` <strong class="bad">${daemon.heartbeat.blocked}</strong>`}</p>
-    ${x.length > 1 ? html`<div class="charts">${CHARTS.map(([label, series]) => html`<${Chart} key=${label} x=${x} time=${true} label=${`${label} over the last day`}
+    ${x.length > 1 ? html`<div class="charts">${CHARTS.map(([label, series]) => html`<${Chart} key=${label} x=${x} time=${true} label=${`${label[0].toUpperCase()}${label.slice(1)} over the last day`}
       series=${series.map(([title, name, unit]) => ({ label: title, values: column(name).map((value) => (value == null ? null : value / unit)) }))} />`)}</div>` : html`<p class="dim">Too little time has passed for a chart.</p>`}</section>`;
 }
 

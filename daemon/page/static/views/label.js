@@ -1,6 +1,6 @@
 // One label: its calendar, the histogram of its scores, and what another threshold would give.
 import { html, useEffect, useState } from '../vendor/htm-preact.js';
-import { day, get, query, words, zone } from '../api.js';
+import { day, get, month, query, words, zone } from '../api.js';
 import { Failure, useLoad } from '../parts.js';
 import { Histogram } from '../histogram.js';
 
@@ -35,7 +35,7 @@ function Calendar({ label }) {
   const sum = days.reduce((total, [, accepted]) => total + accepted, 0);
   return html`<section class="panel"><h3>The last ${WEEKS} weeks</h3><p>Accepted windows: ${sum}.</p>
     <div class="scroll calendar" tabindex="0" role="region" aria-label="calendar"><table class="heat">
-    <thead><tr><th scope="col"><span class="hidden">Weekday</span></th>${weeks.map((week) => html`<th scope="col"><span class="hidden">week of ${week}</span>${week.slice(8) <= '07' ? week.slice(2, 7) : ''}</th>`)}</tr></thead>
+    <thead><tr><th scope="col"><span class="hidden">Weekday</span></th>${weeks.map((week) => html`<th scope="col"><span class="hidden">week of ${week}</span>${week.slice(8) <= '07' ? month(week) : ''}</th>`)}</tr></thead>
     <tbody>${WEEKDAYS.map((name, n) => html`<tr key=${name}><th scope="row">${name}</th>${weeks.map((week) => html`<${Cell} date=${shift(week, n)} today=${today} found=${counts[shift(week, n)]} most=${most} label=${label} />`)}</tr>`)}</tbody></table></div></section>`;
 }
 
