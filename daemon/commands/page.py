@@ -89,21 +89,24 @@ def page(
     settings = read_settings(context)
     from daemon.host.parent import report_ready
     from daemon.monitoring import logging as logs
-    from daemon.page import checking
-    from daemon.page.server import back_up, make_token, serve
 
     logs.configure(settings.log)
     table = _table(settings, context.params)
+    if check:  # without the server, since a daemon that starts waits for it
+        from daemon.page import checking
+
+        daemons(table, settings)
+        checking.check(table)
+        checking.check_place(table, free=False)
+        return
+    from daemon.page.server import back_up, make_token, serve
+
     folder = Path(table.store) if table.store else settings.state_path
     if token is not None:
         typer.echo(make_token(folder, token))
     elif backup is not None:
         back_up(folder, backup)
         typer.echo(f"wrote {backup}")
-    elif check:
-        daemons(table, settings)
-        checking.check(table)
-        checking.check_place(table, free=False)
     else:
         followed = daemons(table, settings)
         serve(table, folder, followed, lambda url: report_ready(f"the page is at {url}"))
