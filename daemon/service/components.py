@@ -40,7 +40,7 @@ from daemon.service.engine_choice import Choice, EngineTimer, choose_engine
 from daemon.service.helper_process import Helper
 from daemon.service.helpers import Helpers, wanted
 from daemon.service.inbox import Inbox
-from daemon.service.table_checks import TableChecks
+from daemon.service.table_checks import RELOAD_S, TableChecks
 from daemon.service.worker_pool import WorkerPool
 from daemon.settings.paths import may_be_folder
 from daemon.settings.schema import Settings
@@ -214,7 +214,7 @@ class Components:
         _check_labels(settings, model.classifier)
         _check_privacy(settings, model.classifier)
         with TableChecks(self.helpers.others(self._wanted(settings))) as checks:
-            checks.judge()
+            checks.judge(RELOAD_S)
         return model
 
     def apply(self, settings: Settings, model: LoadedModel) -> None:

@@ -15,7 +15,8 @@ from daemon.errors import SettingsError, StartError
 from daemon.host.parent import VARIABLE
 from daemon.service.helper_process import Helper, readable
 
-CHECK_S = 10.0  # for all of them; one that takes longer is left to tell later
+START_S = 40.0  # for all checks at a start; one that takes longer leaves it to its helper's status
+RELOAD_S = 10.0  # at a reload, for which the heartbeats wait
 ERRORS = {each.exit_code: each for each in (SettingsError, StartError)}
 
 
@@ -38,12 +39,13 @@ class TableChecks:
             process.kill()
             process.communicate()
 
-    def judge(self) -> None:
-        """Wait for the checks. Raises SettingsError or StartError with the table and the fault.
+    def judge(self, within: float = START_S) -> None:
+        """Wait for the checks, `within` s at most.
 
+        Raises SettingsError or StartError with the table and the fault.
         What else may end a check, such as a lack of memory, says nothing about the settings.
         """
-        deadline = time.monotonic() + CHECK_S
+        deadline = time.monotonic() + within
         for helper, process in self._running:
             try:
                 said, _ = process.communicate(timeout=max(0.0, deadline - time.monotonic()))
