@@ -100,18 +100,23 @@ class Client:
         publish: str = PUBLISH,
         replay: str = REPLAY,
         since: int | None = None,
-        topics: Sequence[str] = (PREFIX,),
+        topics: Sequence[str] = (PREFIX,),  # a text is one prefix
         journal: str | None = None,
         buffered: int = 50_000,
         keys: ClientKeys | None = None,
         last_id: str | None = None,
         pictures: int = 0,
     ) -> None:
+        """Raises SettingsError for an endpoint, and ValueError for a `since`, that cannot be."""
         for name, endpoint in (("publish", publish), ("replay", replay)):
             check_endpoint_form(name, endpoint)
+        if since is not None and not (isinstance(since, int) and since >= 0):
+            raise ValueError(
+                f"since is the `seq` to begin after, 0 or more, or None; not {since!r}"
+            )
         self._keys = keys
         self._publish_endpoint, self._replay_endpoint = publish, replay
-        self._topics = tuple(topics)
+        self._topics = (topics,) if isinstance(topics, str) else tuple(topics)
         self._prefix = os.path.commonprefix(self._topics)  # noqa: RUF071 - replay filters by it
         self._cursor = Cursor(since, journal, last_id, self._prefix)
         self._context = zmq.Context()

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from running import Daemon, of_type
@@ -254,6 +255,20 @@ def test_short_waits_lose_no_reply(daemon: MakeDaemon) -> None:
             if received is not None:
                 heard.append(received)
     assert seqs(heard) == list(range(1, 5_002))
+
+
+def test_one_topic_may_be_a_text(daemon: MakeDaemon) -> None:
+    running = daemon()
+    fill(running.state, [*predictions(3), *ends(2)])
+    running.start()
+    with Client(running.publish, running.replay, 0, topics="tinyast.v1.file.") as client:
+        assert {received.topic for received in take(client, 2)} == {"tinyast.v1.file.done"}
+
+
+@pytest.mark.parametrize("since", [-1, "3", 1.5])
+def test_a_place_that_cannot_be_is_refused(since: Any) -> None:
+    with pytest.raises(ValueError, match="since is the `seq`"):
+        Client(since=since)
 
 
 def test_no_daemon(tmp_path: Path) -> None:

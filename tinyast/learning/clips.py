@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +48,17 @@ def read_clips(given: Path) -> list[Clip]:
         if count < FEWEST:
             raise DataError(f"{given} has a single clip of {kind!r}; each kind needs 5 to 30")
     return clips
+
+
+def check_read(clips: Sequence[Clip], read: Collection[int]) -> None:
+    """Raise DataError if too few clips of a kind could be read; `read` has the numbers of those."""
+    counts = Counter(clips[number].label for number in read)
+    for kind, count in Counter(clip.label for clip in clips).items():
+        if counts[kind] < FEWEST:
+            raise DataError(
+                f"{counts[kind]} of {count} clips of {kind!r} can be read; a kind needs 5 to 30: "
+                "add others, or remove the kind"
+            )
 
 
 def _in_folders(folder: Path) -> list[Clip]:

@@ -30,7 +30,7 @@ from tinyast.inference.checkpoint import Checkpoint
 from tinyast.inference.engine import softmax
 from tinyast.inference.results import HeardWindow, loud
 from tinyast.learning.checkpoint import CARD, check_base, check_output, put_in_place
-from tinyast.learning.clips import Clip, read_clips
+from tinyast.learning.clips import Clip, check_read, read_clips
 from tinyast.learning.examples import NONE, share_out
 from tinyast.model.modeling import TinyASTForAudioClassification
 from tinyast.shipped import find_shipped
@@ -158,8 +158,7 @@ def _cut(
                 files.append(path)
         except (AudioError, OSError) as error:
             print(f"left out: {clip.path}: {error}", file=sys.stderr)
-    if not files:
-        raise DataError("no clip can be read")
+    check_read(clips, set(owners))
     return owners, files
 
 
@@ -191,7 +190,7 @@ def _trained(
 def _judgement(folder: Path, extension: Extension, recipe: Recipe, heard: Heard) -> list[str]:
     """Lines for the clips of a fold, asked of a model that has not heard their recordings.
 
-    None if the other folds lack a kind.
+    Empty if the other folds lack a kind.
     """
     targets, held = heard.targets, (heard.folds == HELD) & (heard.targets >= 0)
     rest = heard.folds != HELD

@@ -271,7 +271,8 @@ class Segments:
                 continue
             cut[item.label] += 1
             name = f"{score:.3f}_{Path(shown(path)).stem}_{item.window.start_s:09.2f}"
-            self._cut(path, item, self._unused(self._folder / item.label, name))
+            kind = item.label.replace("/", "_")  # one from a CSV may hold anything
+            self._cut(path, item, self._unused(self._folder / kind, name))
 
     def _unused(self, folder: Path, name: str) -> Path:
         """A name that no other segment of this call has: recorders in two folders may share one."""

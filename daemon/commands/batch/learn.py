@@ -17,7 +17,7 @@ from tinyast.errors import AudioError, DataError
 from tinyast.inference.results import loud
 from tinyast.learning.background import read_background
 from tinyast.learning.checkpoint import CARD, check_base, check_output, write_checkpoint
-from tinyast.learning.clips import Clip, read_clips
+from tinyast.learning.clips import Clip, check_read, read_clips
 from tinyast.learning.examples import NONE, Examples, Known
 from tinyast.learning.page import page, summary
 from tinyast.learning.results import results
@@ -47,6 +47,7 @@ def learn(
     examples, unread = _hear(classifier, clips)
     for name, why in unread:
         print(f"left out: {printable(name)}: {why}", file=sys.stderr)
+    check_read(clips, set(examples.clips.tolist()))
     _check(given, examples, only_mine)
     lesson = teach(examples, known, only_mine, precision)
     found = results(lesson, examples, clips, known, settings.decision.threshold)

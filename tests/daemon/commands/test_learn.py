@@ -143,7 +143,11 @@ def test_what_cannot_be_learnt(mine: Path, clips: Path, tmp_path: Path) -> None:
     (broken / "kettle").mkdir(parents=True)
     for number in range(3):
         (broken / "kettle" / f"{number}.wav").write_text("no sound")
+    half = tmp_path / "half"
+    shutil.copytree(one, half)
+    shutil.copytree(broken, half, dirs_exist_ok=True)
     for options, words in (
+        ((half, "--output", tmp_path / "o"), "0 of 3 clips of 'kettle' can be read"),
         ((clips / "learn", "--output", tmp_path / "taken"), "something else than a result"),
         ((one, "--output", tmp_path / "o", "--only-mine"), "with --only-mine add another"),
         ((one, "--output", tmp_path / "o", "--checkpoint", mine), "itself made by"),
