@@ -96,7 +96,7 @@ def _missing() -> str:
     )
 
 
-_THREADS = "the limit of threads (TasksMax= of the unit, `ulimit -u`)"
+_THREADS = "the limit of threads (TasksMax= of the unit, `ulimit -u`) or of memory (`ulimit -v`)"
 
 
 def _descriptors() -> str:
