@@ -19,6 +19,7 @@ from sounds import noise
 import tinyast
 from tinyast.arrays import Float
 from tinyast.errors import AudioError, CheckpointError
+from tinyast.features.offset import without_offset
 from tinyast.inference.checkpoint import (
     GRAPH,
     damaged_files,
@@ -204,6 +205,17 @@ def test_an_offset_changes_no_score(
     for offset in (3e-5, 0.0003, 0.02, -0.4):
         shifted = scores(classifier, sound + np.float32(offset), rate)
         np.testing.assert_allclose(shifted, expected, atol=2e-3)
+
+
+def test_a_sound_that_swings_unevenly_keeps_its_rest() -> None:
+    """The mean of a short cry between pauses is no offset: taking it off would make two steps."""
+    rest = np.zeros(4_000, np.float32)
+    cry = np.abs(np.sin(np.linspace(0, 60, 8_000, dtype=np.float32))) * 0.5
+    sound = np.concatenate([rest, cry, rest])
+    assert sound.mean() > 0.1
+    for offset in (0.0, 0.02, -0.4):
+        clear = without_offset(sound + np.float32(offset))
+        assert np.abs(clear[[0, -1]]).max() < 1e-3
 
 
 def test_a_full_scale_square_wave_has_0_dbfs(classifier: tinyast.Classifier) -> None:

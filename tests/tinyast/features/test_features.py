@@ -13,6 +13,7 @@ from tinyast.arrays import Float
 from tinyast.audio.decoding import read_file
 from tinyast.audio.resampling import resample
 from tinyast.features.log_mel import FeatureSettings, log_mel, mel_power, normalise
+from tinyast.features.offset import without_offset
 
 SETTINGS = FeatureSettings()
 
@@ -20,7 +21,7 @@ SETTINGS = FeatureSettings()
 def by_librosa(samples: Float) -> NDArray[np.float32]:
     """The same picture, with librosa for every step that it knows."""
     before, after = SETTINGS.padding
-    clear = samples - samples.mean()
+    clear = without_offset(samples)
     padded = np.pad(clear, (before, SETTINGS.n_samples - len(samples) + after))
     frames = librosa.feature.melspectrogram(
         y=padded,
