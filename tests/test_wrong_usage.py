@@ -225,7 +225,7 @@ PERMISSION = [
 TOML = [
     wrong("run --config nowhere.toml", 2, "no settings file nowhere.toml", "--config"),
     wrong("run --config in", 2, "settings in are a folder", "TOML file"),
-    wrong("run --config good.wav", 2, "settings good.wav are not TOML"),
+    wrong("run --config good.wav", 2, "settings good.wav are not UTF-8 text"),
     settings("publish", "not TOML", "Expected '='"),
     settings("publsh = 'x'", "unknown setting `publsh`", "did you mean `publish`?"),
     settings("publish = 5", "`publish` is text in quotes", "tcp://127.0.0.1:5755"),
