@@ -25,7 +25,9 @@ class Connection(H11Protocol):
         super().connection_made(transport)
         self._note()
         if len(self.connections) > MOST_CONNECTIONS:
-            next(iter(self._idle)).transport.abort()
+            oldest = next(iter(self._idle))
+            del self._idle[oldest]  # its end comes later, and further connections before that
+            oldest.transport.abort()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)

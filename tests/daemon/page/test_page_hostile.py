@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -10,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, suppress
 from datetime import UTC, datetime
+from pathlib import Path
 
 import httpx
 import msgspec
@@ -146,6 +148,18 @@ def test_idle_connections_keep_no_browser_out(page: PageProcess) -> None:
             assert strangers[0].recv(1) == b""  # the oldest made room
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_connections_that_come_at_once_make_room(page: PageProcess) -> None:
+    with ExitStack() as stack:
+        page.process.send_signal(signal.SIGSTOP)
+        for _ in range(MOST_CONNECTIONS + 200):
+            stranger = socket.create_connection(("127.0.0.1", page.port), timeout=30)
+            stack.enter_context(stranger)
+        page.process.send_signal(signal.SIGCONT)
+        assert httpx.get(f"{page.url}/api/v1/daemons", timeout=30).status_code == 200
+        held = len(list(Path(f"/proc/{page.process.pid}/fd").iterdir()))
+        assert held < MOST_CONNECTIONS + 100
 
 
 def test_slow_clients_are_closed(page: PageProcess) -> None:
