@@ -30,6 +30,7 @@ from daemon.commands.options import (
     State,
     Watch,
     Workers,
+    check_paths,
     client_keys,
     read_settings,
 )
@@ -172,6 +173,7 @@ def classify(
     workers: Workers = None,
 ) -> None:
     """Classify files and folders once, without a daemon. Exit code 1 if any file failed."""
+    check_paths(paths)
     settings = read_settings(context)
     if on is not None:
         only = {"--join": join, "--segments": segments, "--per-label": per_label}
@@ -360,7 +362,7 @@ def status(
 
 @app.command()
 def keygen(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Key directory of the daemon.")],
+    dir: Annotated[str, typer.Argument(metavar="DIR", help="Key directory of the daemon.")],
     client: Annotated[
         str | None,
         typer.Option(help="Make a key for this subscriber and let it connect."),
@@ -369,6 +371,8 @@ def keygen(
     """Make keys, so that only your own subscribers can connect."""
     from daemon.protocol.keys import make_client, make_server
 
+    check_paths([dir])
+    folder = Path(dir)
     if client is None:
         public = make_server(folder)
         typer.echo(

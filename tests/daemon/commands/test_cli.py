@@ -287,6 +287,12 @@ def test_a_file_that_was_cut_short_is_incomplete(tmp_path: Path) -> None:
     assert end["windows"] == len(windows) > 1
 
 
+def test_an_empty_path_is_not_the_current_folder(tmp_path: Path) -> None:
+    for command in ("classify", "keygen"):
+        one_line_error(tinyastd(command, "", cwd=tmp_path), 2, "a path is empty")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_suffix_of_no_format_is_refused(sounds: Path, tmp_path: Path) -> None:
     done = tinyastd("classify", sounds, "--output", tmp_path / "a.json")
     one_line_error(done, 2, ".jsonl", "--format")
