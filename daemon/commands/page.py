@@ -92,12 +92,8 @@ def page(
 
     logs.configure(settings.log)
     table = _table(settings, context.params)
-    if check:  # without the server, since a daemon that starts waits for it
-        from daemon.page import checking
-
-        daemons(table, settings)
-        checking.check(table)
-        checking.check_place(table, free=False)
+    if check:
+        _check(table, settings)
         return
     from daemon.page.server import back_up, make_token, serve
 
@@ -110,6 +106,15 @@ def page(
     else:
         followed = daemons(table, settings)
         serve(table, folder, followed, lambda url: report_ready(f"the page is at {url}"))
+
+
+def _check(table: Page, settings: Settings) -> None:
+    """Refuse mistakes, without loading the server, since a daemon that starts waits for this."""
+    from daemon.page import checking
+
+    daemons(table, settings)
+    checking.check(table)
+    checking.check_place(table, free=False)
 
 
 def _table(settings: Settings, options: dict[str, object]) -> Page:
