@@ -60,7 +60,7 @@ def test_the_wheel_has_both_packages_and_the_checkpoint(built: Path) -> None:
     with zipfile.ZipFile(only(built, ".whl")) as wheel:
         names = wheel.namelist()
         entry = next(name for name in names if name.endswith("entry_points.txt"))
-        assert "tinyastd = daemon.cli:main" in wheel.read(entry).decode()
+        assert "tinyastd = daemon.__main__:main" in wheel.read(entry).decode()
     for name in CHECKPOINT:
         assert f"tinyast/checkpoints/esc50/{name}" in names
     assert {"tinyast/py.typed", "daemon/py.typed"} <= set(names)
