@@ -25,6 +25,7 @@ from tinyast.data.parallel import shared_out
 from tinyast.data.variation import VariantSettings, varied
 from tinyast.errors import AudioError, DataError
 from tinyast.features.log_mel import FeatureSettings, mel_power
+from tinyast.features.offset import without_offset
 
 if TYPE_CHECKING:
     from tinyast.data.datasets import Dataset  # imports pandas, which worker processes do not need
@@ -95,11 +96,12 @@ def clip_spectra(path: Path, settings: FeatureSettings, how: VariantSettings) ->
     Random draws depend only on the clip's name and the seed, never on order or process.
     """
     samples = load_clip(path, settings)
+    seen = partial(mel_power, settings=settings)
     digest = hashlib.sha256(f"{how.seed} {path.stem}".encode()).digest()
     random = np.random.default_rng(list(digest[:16]))
-    pictures = [mel_power(samples, settings)]
+    pictures = [seen(without_offset(samples))]
     while len(pictures) < how.variants:
-        pictures.append(mel_power(varied(samples, settings, how, random), settings))
+        pictures.append(seen(without_offset(varied(samples, settings, how, random))))
     return np.stack(pictures)
 
 
