@@ -149,17 +149,25 @@ def _cut(
     files: list[Path] = []
     for number, clip in enumerate(clips):
         try:
-            for window in _windows(classifier, clip):
-                with opened(clip.path) as recording:
-                    sound = recording.read(window.window.start, window.window.end)
-                    path = place / f"{number:05d}-{window.window.index:05d}.wav"
-                    soundfile.write(path, sound, recording.rate, subtype="FLOAT")
-                owners.append(number)
-                files.append(path)
+            found = _cut_one(classifier, clip, place / f"{number:05d}")
         except (AudioError, OSError) as error:
             print(f"left out: {clip.path}: {error}", file=sys.stderr)
+            continue
+        owners += [number] * len(found)
+        files += found
     check_read(clips, set(owners))
     return owners, files
+
+
+def _cut_one(classifier: Classifier, clip: Clip, stem: Path) -> list[Path]:
+    files = []
+    for window in _windows(classifier, clip):
+        with opened(clip.path) as recording:
+            sound = recording.read(window.window.start, window.window.end)
+            path = stem.with_name(f"{stem.name}-{window.window.index:05d}.wav")
+            soundfile.write(path, sound, recording.rate, subtype="FLOAT")
+        files.append(path)
+    return files
 
 
 def _windows(classifier: Classifier, clip: Clip) -> list[HeardWindow]:
