@@ -56,7 +56,7 @@ def settings(toml: str, *parts: str, code: int = 2) -> Wrong:
 PATHS = [
     wrong("classify nowhere.wav", 2, "no file or folder", "nowhere.wav"),
     wrong("classify nothing", 2, "no .wav files in nothing"),
-    wrong("classify fl", 2, "1 .flac is", "--formats wav,flac"),
+    wrong("classify fl", 2, "left out: 1 .flac", "--formats wav,flac"),
     wrong("classify", 2, "Missing argument"),
     wrong("classify good.wav --output no/x.csv", 2, "there is no folder", "make it"),
     wrong("classify good.wav --output nothing", 2, "cannot write nothing", "name a file"),

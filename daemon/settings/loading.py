@@ -80,7 +80,7 @@ def _load(file: Path | None, environ: Mapping[str, str], flags: Mapping[str, obj
 def _read_toml(file: Path) -> Table:
     try:
         # Editors on Windows begin a file with a byte order mark, which TOML does not know.
-        return tomllib.loads(file.read_text(encoding="utf-8-sig"))
+        return tomllib.loads(file.read_bytes().decode("utf-8-sig"))
     except FileNotFoundError as error:
         raise SettingsError(
             f"there is no settings file {file}; name another with --config"

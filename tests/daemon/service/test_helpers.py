@@ -6,6 +6,7 @@ import os
 import re
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -175,11 +176,12 @@ def test_the_page_ends_with_its_daemon_and_without_its_table(
     assert f"page: the page is at http://127.0.0.1:{port}/" in with_page.tail()
 
     with_page.env.pop("TINYAST_PAGE__PORT")
-    settings("[page]\nhost = '0.0.0.0'\n")
-    with_page.start()
-    (lost,) = of_helpers(with_page, "helper_lost")
+    settings(f"[page]\nport = {port}\n")
+    with socket.create_server(("127.0.0.1", port)):
+        with_page.start()
+        (lost,) = of_helpers(with_page, "helper_lost")
     assert lost["code"] == "ended"
-    assert "other machines can reach 0.0.0.0: give the page a password" in lost["text"]
+    assert f"cannot listen at 127.0.0.1:{port}" in lost["text"]
     settings("")
     with_page.send(signal.SIGHUP)
     with_page.wait_for(lambda: with_page.status()["helpers"] == [], "without a page")

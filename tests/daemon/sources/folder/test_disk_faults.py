@@ -66,7 +66,7 @@ def test_a_daemon_starts_beside_a_mount_that_has_lost_its_server(
     disk.fail("stat", "ENOTCONN")
     more = f'[[folder]]\npath = "{other}"\nname = "other"\nsettle = 0.5\n'
     listening = daemon("--config", config(tmp_path, more)).start()
-    assert source(listening)["state"] == "lost"
+    listening.wait_for(lambda: source(listening)["state"] == "lost", "lost")
     drop(listening, other, range(1), ends=1)
     write_wav(disk.source / "late.wav")
     disk.works()
