@@ -93,7 +93,7 @@ def page(
     logs.configure(settings.log)
     table = _table(settings, context.params)
     if check:
-        _check(table, settings)
+        check_table(table, settings)
         return
     from daemon.page.server import back_up, make_token, serve
 
@@ -108,8 +108,11 @@ def page(
         serve(table, folder, followed, lambda url: report_ready(f"the page is at {url}"))
 
 
-def _check(table: Page, settings: Settings) -> None:
-    """Refuse mistakes, without loading the server, since a daemon that starts waits for this."""
+def check_table(table: Page, settings: Settings) -> None:
+    """Refuse mistakes, without loading the server, since a daemon that starts waits for this.
+
+    Raises SettingsError, StartError, and DaemonError if this user may not use a daemon's sockets.
+    """
     from daemon.page import checking
 
     daemons(table, settings)

@@ -35,17 +35,7 @@ class HelperProcess:
     """One process. Raises OSError if it cannot be started."""
 
     def __init__(self, helper: Helper) -> None:
-        environment = {**os.environ, **helper.environment, VARIABLE: str(os.getpid())}
-        for name in UNSET_FOR_CHILD:
-            environment.pop(name, None)
-        with readable(helper.settings) as settings:
-            self.process = subprocess.Popen(
-                helper.argv,
-                stdin=settings,
-                stdout=subprocess.PIPE,
-                env=environment,
-                process_group=0,  # Ctrl-C is for the daemon, which stops its helpers last
-            )
+        self.process = begin(helper)
         assert self.process.stdout is not None
         self.output: IO[bytes] = self.process.stdout
         os.set_blocking(self.output.fileno(), False)
@@ -111,7 +101,23 @@ def end_all(children: Sequence[HelperProcess | None]) -> None:
         child.kill()
 
 
-def readable(content: bytes) -> IO[bytes]:
+def begin(helper: Helper, *options: str, stderr: int | None = None) -> subprocess.Popen[bytes]:
+    """Start its command, which reads all settings from standard input. Raises OSError."""
+    environment = {**os.environ, **helper.environment, VARIABLE: str(os.getpid())}
+    for name in UNSET_FOR_CHILD:
+        environment.pop(name, None)
+    with _readable(helper.settings) as settings:
+        return subprocess.Popen(
+            [*helper.argv, *options],
+            stdin=settings,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            env=environment,
+            process_group=0,  # Ctrl-C is for the daemon, which stops its helpers last
+        )
+
+
+def _readable(content: bytes) -> IO[bytes]:
     """A file with `content`, in memory if the system has such files, to be read from its start."""
     file: IO[bytes]
     if hasattr(os, "memfd_create"):

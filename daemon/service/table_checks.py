@@ -5,15 +5,12 @@ They run while the daemon starts, so that it need not load what only a helper us
 
 from __future__ import annotations
 
-import os
 import subprocess
 import time
 from collections.abc import Sequence
-from types import TracebackType
 
 from daemon.errors import SettingsError, StartError
-from daemon.host.parent import VARIABLE
-from daemon.service.helper_process import Helper, readable
+from daemon.service.helper_process import Helper, begin
 
 START_S = 40.0  # for all checks at a start; one that takes longer leaves it to its helper's status
 RELOAD_S = 10.0  # at a reload, for which the heartbeats wait
@@ -24,17 +21,15 @@ class TableChecks:
     """The commands of these helpers with `--check`, which begin now. Leaving ends them."""
 
     def __init__(self, helpers: Sequence[Helper]) -> None:
-        self._running = [(helper, _begin(helper)) for helper in helpers]
+        # Their warnings come again when they run.
+        self._running = [
+            (helper, begin(helper, "--check", stderr=subprocess.DEVNULL)) for helper in helpers
+        ]
 
     def __enter__(self) -> TableChecks:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         for _, process in self._running:
             process.kill()
             process.communicate()
@@ -55,14 +50,3 @@ class TableChecks:
                 lines = said.decode("utf-8", "replace").strip().splitlines() or ["it is refused"]
                 table = "[[notify]]" if helper.name == "notify" else f"[{helper.name}]"
                 raise fault(f"{table}: {lines[-1]}")
-
-
-def _begin(helper: Helper) -> subprocess.Popen[bytes]:
-    with readable(helper.settings) as settings:
-        return subprocess.Popen(
-            [*helper.argv, "--check"],
-            stdin=settings,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,  # its warnings come again when it runs
-            env={**os.environ, **helper.environment, VARIABLE: str(os.getpid())},
-        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 import tempfile
@@ -153,3 +154,10 @@ def ask(served: Served, request: dict[str, Any]) -> list[bytes]:
         return socket.recv_multipart()
     finally:
         context.destroy(linger=0)
+
+
+def free_port() -> int:
+    """A port of the loopback interface that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

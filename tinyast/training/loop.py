@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from tinyast.arrays import Float
 from tinyast.data.atomic import replacing
 from tinyast.data.spectrograms import Spectra
 from tinyast.errors import DataError, TinyASTError
@@ -195,10 +196,7 @@ def _features(
     model: TinyASTForAudioClassification, spectra: Spectra, settings: FeatureSettings
 ) -> NDArray[np.float64]:
     """What the classifier is given of each clip as it is, (clips, width)."""
-    parts = [
-        scaled_features(model, show(spectra.plain(slice(first, first + AT_ONCE)), settings))
-        for first in range(0, len(spectra), AT_ONCE)
-    ]
+    parts = [scaled_features(model, some) for some in _pictures(spectra, settings)]
     return np.concatenate(parts)
 
 
@@ -209,11 +207,16 @@ def predict(
     model.eval()
     logits = []
     with torch.inference_mode():
-        for first in range(0, len(spectra), AT_ONCE):
-            pictures = show(spectra.plain(slice(first, first + AT_ONCE)), settings)
-            output = model(torch.from_numpy(pictures).to(model.device))
+        for some in _pictures(spectra, settings):
+            output = model(torch.from_numpy(some).to(model.device))
             logits.append(output.logits.float().cpu().numpy())
     return np.concatenate(logits)
+
+
+def _pictures(spectra: Spectra, settings: FeatureSettings) -> Iterator[Float]:
+    """Pictures of the clips as they are, (up to `AT_ONCE`, n_mels, n_frames) each time."""
+    for first in range(0, len(spectra), AT_ONCE):
+        yield show(spectra.plain(slice(first, first + AT_ONCE)), settings)
 
 
 def _accuracy(

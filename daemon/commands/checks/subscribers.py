@@ -20,12 +20,9 @@ def check_page(settings: Page, everything: Settings) -> Iterator[Check]:
     """Read the files that the page needs, and try its address."""
     fix = "correct [page] in the settings"
     try:
-        from daemon.commands.page import daemons
-        from daemon.page import checking
+        from daemon.commands.page import check_table
 
-        daemons(settings, everything)
-        checking.check(settings)
-        checking.check_place(settings, free=False)
+        check_table(settings, everything)
     except (DaemonError, ImportError) as error:
         yield Check("page", FAIL, str(error), fix)
     else:

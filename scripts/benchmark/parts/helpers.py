@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from contextlib import contextmanager, nullcontext
 
 from scripts.benchmark.figures import Counts, Figure
 from scripts.benchmark.machine import cpu_s, memory_mb
-from scripts.benchmark.served import PATIENCE_S, Bed, NoDaemon, Served, ask
+from scripts.benchmark.served import PATIENCE_S, Bed, NoDaemon, Served, ask, free_port
 
 PARTS = 3
 TABLES = {
@@ -29,16 +28,17 @@ def measure(bed: Bed, counts: Counts) -> list[Figure]:
         if name == "mqtt" and shutil.which("mosquitto") is None:
             figures.append(Figure("mqtt", "%", note="install mosquitto"))
             continue
-        port = _free_port()
+        port = free_port()
         with _broker(port) if name == "mqtt" else nullcontext(), bed.folder() as base:
             (base / "settings.toml").write_text(table.format(port=port))
             with bed.serve("--config", str(base / "settings.toml"), base=base) as served:
-                figures += _of_both(name, served, _ready(served), counts.idle_s)
+                both = {f"daemon beside {name}": served.pid, name: _ready(served)}
+                figures += costs(both, counts.idle_s)
     return figures
 
 
-def _of_both(name: str, served: Served, helper: int, seconds: float) -> list[Figure]:
-    pids = {f"daemon beside {name}": served.pid, name: helper}
+def costs(pids: dict[str, int], seconds: float) -> list[Figure]:
+    """Processor time and memory of idle processes, by the names of their figures."""
     time.sleep(min(1.0, seconds))  # let work left over from the start finish
     used = shares(list(pids.values()), seconds)
     figures = []
@@ -81,9 +81,3 @@ def _broker(port: int) -> Iterator[None]:
             yield
         finally:
             process.terminate()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -19,7 +19,7 @@ from urllib.parse import urlencode
 from scripts.benchmark.figures import Counts, Figure
 from scripts.benchmark.machine import memory_mb
 from scripts.benchmark.parts.load import KINDS, capacity, heard
-from scripts.benchmark.served import PATIENCE_S, Bed, NoDaemon
+from scripts.benchmark.served import PATIENCE_S, Bed, NoDaemon, free_port
 from scripts.benchmark.sound import recording
 from scripts.benchmark.stored import fill
 
@@ -56,9 +56,7 @@ def measure(bed: Bed, counts: Counts) -> list[Figure]:
 @contextmanager
 def serve_page(base: Path) -> Iterator[ServedPage]:
     """Run a page that follows the daemon in `base`, if there is one."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     command = [sys.executable, "-m", "daemon", "page", "--store", str(base / "page")]
     command += ["--connect", f"ipc://{base}/p,ipc://{base}/r", "--port", str(port)]
     with (
