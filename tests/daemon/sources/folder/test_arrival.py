@@ -346,12 +346,15 @@ def test_left_alone_by_default_and_moved_or_deleted_when_told(
 
     listening.options = ["--config", settings("move")]
     listening.start()
-    listening.wait_for(lambda: not good.exists() and not bad.exists(), "moved")
-    assert (listening.folder / "done" / "good.wav").exists()
-    assert (listening.folder / "failed" / "bad.wav").exists()
+    # A file has a private name for a moment, before it is put where it belongs.
+    done, failed = listening.folder / "done", listening.folder / "failed"
+    listening.wait_for(lambda: (done / "good.wav").exists(), "good.wav moved")
+    listening.wait_for(lambda: (failed / "bad.wav").exists(), "bad.wav moved")
+    assert not good.exists()
+    assert not bad.exists()
     write_wav(good, seed=3)
-    listening.wait_for(lambda: not good.exists(), "moved")
-    assert (listening.folder / "done" / "good-1.wav").exists(), "a namesake was overwritten"
+    listening.wait_for(lambda: (done / "good-1.wav").exists(), "moved beside its namesake")
+    assert not good.exists()
     assert listening.stop() == 0
 
     listening.options = ["--config", settings("delete")]
