@@ -43,6 +43,7 @@ def run_on_cluster(
         raise SettingsError("--on writes a folder of Parquet files: name it with --output")
     job, batch = job_of(settings, sources, output, formats, partition, embeddings)
     progress = Progress()
+    left_out: tuple[str, ...] = ()
     with connected(on, settings.worker_count) as is_elsewhere:
         run = work_there if is_elsewhere else work
         actors = settings.workers or processors()
@@ -51,9 +52,10 @@ def run_on_cluster(
                 print(f"going on with the job in {job.place}", file=sys.stderr)
             progress.add(report.summary)
             progress.say(report.listed, report.is_all)
+            left_out = report.left_out
     print(progress.summary(), file=sys.stderr)
-    if not progress.files:
-        raise SettingsError(f"no {'/'.join(batch.folder.looks_at())} files in {', '.join(sources)}")
+    for words in left_out:
+        print(words, file=sys.stderr)
     return progress.errors.total()
 
 

@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 from daemon.cluster.classifying import PartWorker, Summary
 from daemon.cluster.connection import ClusterError
 from daemon.cluster.job import Job, claim
-from daemon.cluster.listing import entries
+from daemon.cluster.listing import entries, fail
 from daemon.cluster.plan import Plan, partitions
 from daemon.cluster.splitting import Cut
-from daemon.errors import DaemonError
+from daemon.commands.batch.finding import left_out, no_files
+from daemon.errors import DaemonError, SettingsError
+from daemon.sources.folder.recordings import Recordings
 from tinyast.errors import TinyASTError
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ class Lister(threading.Thread):
         self._plan = Plan(job.place, partitions(job.identity.partition, folder))
         self._changed = threading.Condition()
         self._stopped = False
+        self.walk = Recordings(folder, fail)
         self.is_done = False
         self.is_whole = False  # all sources are in the plan
         self.error: DaemonError | None = None
@@ -50,7 +53,7 @@ class Lister(threading.Thread):
 
     def run(self) -> None:
         try:
-            for found in entries(self._job.identity.sources, self._job.identity.folder):
+            for found in entries(self._job.identity.sources, self.walk):
                 for entry in self._cut.slices(found, self._job.address(found.path)):
                     before = self._plan.parts
                     self._plan.add(entry)
@@ -65,6 +68,11 @@ class Lister(threading.Thread):
         finally:
             self.is_done = True
             self._wake()
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Sentences about the files in folders that are not read, when it is done."""
+        return tuple(left_out(self.walk)) if self.is_done else ()
 
     def _wake(self) -> None:
         with self._changed:
@@ -89,10 +97,14 @@ class Report(msgspec.Struct, frozen=True):
     listed: int  # files
     is_all: bool
     is_again: bool  # an earlier call began this job
+    left_out: tuple[str, ...]  # sentences about files that are not read, once all are listed
 
 
 def work(job: Job, cut: Cut, actors: int, overwrite: bool) -> Iterator[Report]:
-    """Make all parts. Raises DaemonError; parts that are done stay done."""
+    """Make all parts. Raises DaemonError; parts that are done stay done.
+
+    It is a SettingsError if the sources hold no file to classify.
+    """
     is_again = claim(job, overwrite)
     lister = Lister(job, cut)
     lister.start()
@@ -102,7 +114,7 @@ def work(job: Job, cut: Cut, actors: int, overwrite: bool) -> Iterator[Report]:
             seen = 0
             for summary in _wave(job, range(taken, planned), actors):
                 seen += 1
-                yield Report(summary, lister.files, lister.is_done, is_again)
+                yield Report(summary, lister.files, lister.is_done, is_again, lister.left_out)
             lost += planned - taken - seen
             taken = planned
     finally:
@@ -111,6 +123,8 @@ def work(job: Job, cut: Cut, actors: int, overwrite: bool) -> Iterator[Report]:
         raise lister.error
     if not lister.is_whole:
         raise ClusterError("the listing failed; the same command goes on with it")
+    if not lister.files:
+        raise SettingsError(no_files(job.identity.sources, lister.walk))
     if lost:
         raise ClusterError(
             f"{lost} of {taken} parts are missing: their processes died {RETRIES} times in a row "

@@ -7,12 +7,12 @@ import glob
 import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from daemon.cluster.entries import Entry, is_remote
 from daemon.cluster.storage import Place, StorageError, place, words
 from daemon.errors import SettingsError
-from daemon.settings.schema import Folder
+from daemon.sources.folder.recordings import Recordings
 from daemon.sources.folder.scan import Scope
 
 if TYPE_CHECKING:
@@ -21,70 +21,54 @@ if TYPE_CHECKING:
 LIST = "@"  # before the name of a file that lists paths
 
 
-def entries(sources: Sequence[str], folder: Folder) -> Iterator[Entry]:
+def entries(sources: Sequence[str], walk: Recordings) -> Iterator[Entry]:
     """Everything that `sources` name; files that are not there have the size MISSING.
 
-    Memory grows with the largest folder, not with the number of files. Raises SettingsError,
-    StorageError.
+    `walk` counts the files that are left out. Memory grows with the number of folders and with the
+    largest, not with the number of files. Raises SettingsError, StorageError.
     """
     for source in sources:
         if source.startswith(LIST):
-            yield from entries_in_list(source.removeprefix(LIST), folder)
+            yield from entries_in_list(source.removeprefix(LIST), walk)
         elif is_remote(source):
-            yield from _remote(place(source), folder)
+            yield from _remote(place(source), walk)
         else:
-            yield from _local(source.removeprefix("file://"), folder)
+            yield from _local(source.removeprefix("file://"), walk)
 
 
-def entries_in_list(name: str, folder: Folder) -> Iterator[Entry]:
+def entries_in_list(name: str, walk: Recordings) -> Iterator[Entry]:
     """The entries of a list with a path or address on each line. Raises SettingsError."""
     try:
         with open(name, encoding="utf-8", errors="surrogateescape") as lines:
             for line in lines:
                 if path := line.rstrip("\r\n"):
-                    yield from entries([path], folder)
+                    yield from entries([path], walk)
     except OSError as error:
         raise SettingsError(f"cannot read the list {name}: {error.strerror}") from error
 
 
-def _local(source: str, folder: Folder) -> Iterator[Entry]:
+def _local(source: str, walk: Recordings) -> Iterator[Entry]:
     whole = os.fsencode(os.path.abspath(source))
     if os.path.lexists(whole) or not glob.has_magic(source):
-        yield from _file_or_folder(whole, folder)
+        yield from _file_or_folder(whole, walk)
         return
     # One path at a time; a folder that a pattern names counts with all in it.
     for path in glob.iglob(source, recursive=True):
-        yield from _file_or_folder(os.fsencode(os.path.abspath(path)), folder)
+        yield from _file_or_folder(os.fsencode(os.path.abspath(path)), walk)
 
 
-def _file_or_folder(path: bytes, folder: Folder) -> Iterator[Entry]:
+def _file_or_folder(path: bytes, walk: Recordings) -> Iterator[Entry]:
     if os.path.isdir(path):
-        yield from _walk(path, Scope(path, folder))
+        for each in walk.under(path):
+            yield _entry(each.path, partial(each.stat, follow_symlinks=False))
     else:
         whole = os.path.realpath(path) if os.path.islink(path) else path
         yield _entry(whole, lambda: os.lstat(whole))
 
 
-def _walk(root: bytes, scope: Scope) -> Iterator[Entry]:
-    """Files below a folder, sorted in each folder, without links, pipes and devices.
-
-    Raises StorageError for a folder that cannot be listed.
-    """
-    stack = [root]
-    while stack:
-        directory = stack.pop()
-        try:
-            with os.scandir(directory) as found:
-                here = sorted(found, key=lambda each: each.name)
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            raise StorageError(f"cannot list {os.fsdecode(directory)}: {error.strerror}") from error
-        for each in here:
-            if each.is_file(follow_symlinks=False) and scope.ignores_name(each.name) is None:
-                yield _entry(each.path, partial(each.stat, follow_symlinks=False))
-        folders = [each.path for each in here if each.is_dir(follow_symlinks=False)]
-        stack += [path for path in reversed(folders) if scope.enters(path)]
+def fail(directory: bytes, error: OSError) -> NoReturn:
+    """End a listing at a folder that cannot be listed."""
+    raise StorageError(f"cannot list {os.fsdecode(directory)}: {error.strerror}") from error
 
 
 def _entry(path: bytes, stat: Callable[[], os.stat_result]) -> Entry:
@@ -95,19 +79,18 @@ def _entry(path: bytes, stat: Callable[[], os.stat_result]) -> Entry:
     return Entry(path, found.st_size, found.st_mtime_ns)
 
 
-def _remote(source: Place, folder: Folder) -> Iterator[Entry]:
+def _remote(source: Place, walk: Recordings) -> Iterator[Entry]:
     from pyarrow.fs import FileType
 
-    scope = Scope(b"", folder)
     info = _info(source, source.path)
     if info.type == FileType.File:
         yield _object(source, info)
     elif info.type == FileType.Directory:
-        yield from _keys(source, source.path, scope)
+        yield from _keys(source, source.path, walk)
     elif glob.has_magic(source.path):
         parts = source.path.split("/")
         fixed = next(number for number, part in enumerate(parts) if glob.has_magic(part))
-        for entry in _keys(source, "/".join(parts[:fixed]), scope):
+        for entry in _keys(source, "/".join(parts[:fixed]), walk):
             key = entry.path.decode().removeprefix(f"{source.scheme}://")
             if fnmatch.fnmatchcase(key, source.path):
                 yield entry
@@ -124,10 +107,11 @@ def _info(source: Place, path: str) -> FileInfo:
         raise StorageError(f"cannot look at {source}: {words(error)}{_hint(error)}") from error
 
 
-def _keys(source: Place, root: str, scope: Scope) -> Iterator[Entry]:
+def _keys(source: Place, root: str, walk: Recordings) -> Iterator[Entry]:
     """Objects below a prefix, sorted in each folder. Raises StorageError."""
     from pyarrow.fs import FileSelector, FileType
 
+    scope = Scope(b"", walk.folder)
     stack = [root]
     while stack:
         directory = stack.pop()
@@ -138,9 +122,12 @@ def _keys(source: Place, root: str, scope: Scope) -> Iterator[Entry]:
             raise StorageError(f"cannot list {where}: {words(error)}{_hint(error)}") from error
         found.sort(key=lambda each: str(each.path))
         for each in found:
-            name = each.base_name.encode()
-            if each.type == FileType.File and scope.ignores_name(name) is None:
+            if each.type != FileType.File:
+                continue
+            if (reason := scope.ignores_name(each.base_name.encode())) is None:
                 yield _object(source, each)
+            elif reason == "suffix":
+                walk.pass_over(each.base_name)
         folders = [each.path for each in found if each.type == FileType.Directory]
         stack += [path for path in reversed(folders) if scope.enters(path.encode())]
 

@@ -150,7 +150,7 @@ def run_batch(
     kind = kind_of(kind, output)
     folder = folder_settings(settings, formats)
     there = find(paths, folder)
-    there.check(paths, folder)
+    there.check(paths)
     found, missing = there.files, there.missing
     batch = Batch.load(settings, folder, extras.embeddings is not None)
     finished = set() if overwrite else _finished(batch, output, kind)
@@ -163,7 +163,7 @@ def run_batch(
         failed = _pass_on(chain(lost, batch.results(todo)), [out, *more], advance)
     if failed:
         print(f"{failed} of {len(todo) + len(missing)} files failed", file=sys.stderr)
-    for words in left_out(there, paths, folder):
+    for words in left_out(there.walk):
         print(words, file=sys.stderr)
     return failed
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import stat
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +13,10 @@ from msgspec.structs import replace
 from daemon.commands.batch.classify_output import shown
 from daemon.errors import SettingsError
 from daemon.settings.schema import Folder, Settings
-from daemon.sources.folder.scan import Scope, Walk
+from daemon.sources.folder.recordings import Recordings
 from tinyast.audio.decoding import FORMATS
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -24,19 +25,16 @@ class Found:
 
     files: list[bytes]
     missing: list[bytes]  # named, but not there
-    special: int  # links, pipes and devices in folders
+    walk: Recordings  # over the folders among them
 
-    def check(self, paths: Sequence[Path], folder: Folder) -> None:
+    def check(self, paths: Sequence[Path]) -> None:
         """Raise SettingsError if there is no file at all."""
         if self.files:
             return
         if self.missing:
             raise SettingsError(f"there is no file or folder {shown(self.missing[0])}")
-        where = ", ".join(shown(os.fsencode(path)) for path in paths)
-        kinds = "/".join(folder.looks_at())
-        raise SettingsError(
-            "; ".join([f"no {kinds} files in {where}", *left_out(self, paths, folder)])
-        )
+        where = [shown(os.fsencode(path)) for path in paths]
+        raise SettingsError(no_files(where, self.walk))
 
 
 def folder_settings(settings: Settings, formats: str | None, every_format: bool = False) -> Folder:
@@ -57,26 +55,28 @@ def folder_settings(settings: Settings, formats: str | None, every_format: bool 
 
 
 def find(paths: Sequence[Path], folder: Folder) -> Found:
-    """The files named, and those in the folders named.
+    """The files named, and those in the folders named, in one walk.
 
     As the daemon does, it leaves links, pipes and devices in folders alone; a link that is named
     itself means the file that it points to.
     """
-    files: list[bytes] = []
-    missing: list[bytes] = []
-    special = 0
+    files: dict[bytes, None] = {}  # in order, each once
+    missing: dict[bytes, None] = {}
+    walk = Recordings(folder, _warn)
     for path in paths:
         whole = os.fsencode(os.path.abspath(path))
         if os.path.isdir(whole):
-            here = sorted(Walk(Scope(whole, folder)))
-            regular = list(filter(_is_regular, here))
-            special += len(here) - len(regular)
-            files += regular
+            for entry in walk.under(whole):
+                files[entry.path] = None
         elif os.path.exists(whole):
-            files.append(os.path.realpath(whole) if os.path.islink(whole) else whole)
+            files[os.path.realpath(whole) if os.path.islink(whole) else whole] = None
         else:
-            missing.append(whole)
-    return Found(list(dict.fromkeys(files)), list(dict.fromkeys(missing)), special)
+            missing[whole] = None
+    return Found(list(files), list(missing), walk)
+
+
+def _warn(directory: bytes, error: OSError) -> None:
+    log.warning("cannot list %s: %s", shown(directory), error.strerror or error)
 
 
 def find_all(paths: Sequence[Path], folder: Folder) -> list[bytes]:
@@ -87,27 +87,20 @@ def find_all(paths: Sequence[Path], folder: Folder) -> list[bytes]:
     return found.files
 
 
-def left_out(found: Found, paths: Sequence[Path], folder: Folder) -> Iterator[str]:
-    """Say which files in the folders named are not read, and how to have them read."""
-    if found.special:
+def no_files(where: Iterable[str], walk: Recordings) -> str:
+    """Say that there is no file to read in `where`, and which files `walk` left out."""
+    kinds = "/".join(walk.folder.looks_at())
+    return "; ".join([f"no {kinds} files in {', '.join(where)}", *left_out(walk)])
+
+
+def left_out(walk: Recordings) -> Iterator[str]:
+    """Say which files in folders are not read, and how to have them read."""
+    if walk.special:
         yield (
-            f"left out: {found.special} links, pipes and devices in folders; name a link itself to "
-            "have its file read"
+            f"left out: {walk.special} links, pipes and devices in folders; name a link itself "
+            "to have its file read"
         )
-    others = tuple(f".{name}" for name in FORMATS if name not in folder.formats)
-    folders = [path for path in paths if os.path.isdir(path)]
-    counts = Counter(
-        os.path.splitext(os.fsdecode(each))[1].lower()
-        for each in find(folders, replace(folder, suffixes=others)).files
-    )
-    if others and counts:
-        names = ",".join([*folder.formats, *(ending[1:] for ending in sorted(counts))])
-        there = ", ".join(f"{number} {ending}" for ending, number in sorted(counts.items()))
+    if unread := sorted(walk.unread.items()):
+        names = ",".join([*walk.folder.formats, *(suffix[1:] for suffix, _ in unread)])
+        there = ", ".join(f"{number} {suffix}" for suffix, number in unread)
         yield f"left out: {there}; to have them read: --formats {names}"
-
-
-def _is_regular(path: bytes) -> bool:
-    try:
-        return stat.S_ISREG(os.lstat(path).st_mode)
-    except OSError:
-        return True  # for the command to say why it cannot be read

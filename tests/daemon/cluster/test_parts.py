@@ -15,7 +15,7 @@ from sounds import noise, wav_bytes, write_wav
 
 from daemon.cluster import plan
 from daemon.cluster.connection import check_on
-from daemon.cluster.driver import Actor
+from daemon.cluster.driver import Actor, work
 from daemon.cluster.entries import Entry, Seen
 from daemon.cluster.job import claim
 from daemon.cluster.plan import partitions, read_part
@@ -137,6 +137,26 @@ def test_sources_that_overlap_count_once(tmp_path: Path) -> None:
     assert job([f"file://{folder}"], f"file://{tmp_path}/out").identity.sources == (str(folder),)
     with pytest.raises(SettingsError, match="cannot read the list"):
         listed(job([f"@{tmp_path}/none"], tmp_path / "other"))
+
+
+def test_the_listing_counts_files_of_other_formats_and_links(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    write_wav(folder / "a.wav", 1)
+    (folder / "b.ogg").touch()
+    (folder / "link.wav").symlink_to("a.wav")
+    links, others = listed(job([str(folder)], tmp_path / "out")).left_out
+    assert links.startswith("left out: 1 links, pipes and devices")
+    assert others == "left out: 1 .ogg; to have them read: --formats wav,flac,ogg"
+
+
+def test_sources_without_a_file_to_read_are_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "b.ogg").touch()
+    said = r"no \.wav/\.flac files in .*/in; left out: 1 \.ogg; to have them read: --formats wav,"
+    with pytest.raises(SettingsError, match=said):
+        list(work(job([str(folder)], tmp_path / "out"), Cut(5.0, 5.0, 60.0), 1, False))
 
 
 def test_parts_are_small_in_files_and_in_bytes(
