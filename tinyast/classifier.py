@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinyast.arrays import Float
-from tinyast.audio.decoding import check_rate, checked, downmix, opened
+from tinyast.audio.channels import read_one_channel
+from tinyast.audio.decoding import check_rate, checked, opened
 from tinyast.audio.samples import whole_rate
 from tinyast.audio.windows import Window, WindowPlan
 from tinyast.errors import AudioError, CheckpointError
@@ -105,10 +106,12 @@ class Classifier:
         """Classify a recording: `samples` (n,) or (n, channels) at `rate` Hz, full scale at 1.
 
         One result for each window; windows follow each other without overlap unless `hop_s`
-        says otherwise. Integers of 8, 16 or 32 bits have the full scale of their type. Raises
-        AudioError for an empty recording, a rate out of range or samples that are not finite,
-        and ValueError for an array of another shape or type, a rate that is no whole number, or a
-        hop of less than a frame.
+        says otherwise. The mean of all channels is classified, or the loudest one in a window where
+        they cancel each other. Integers of 8, 16 or 32 bits have the full scale of their type.
+
+        Raises AudioError for an empty recording, a rate out of range or samples that are not
+        finite, and ValueError for an array of another shape or type, a rate that is no whole
+        number, or a hop of less than a frame.
         """
         rate = whole_rate(rate)
         return Windows(
@@ -213,11 +216,19 @@ class Classifier:
                 f"samples of the shape {frames.shape} have {frames.shape[1]} channels, and at most "
                 f"{MOST_CHANNELS} are possible; the shape is (n, channels): give `samples.T`"
             )
-        mono = downmix(frames) if frames.ndim == 2 else frames
-        if len(mono) < 2:
-            raise AudioError("too_short", f"it holds {len(mono)} frames of sound")
-        for window in self._plan(len(mono), rate, hop_s):
-            yield window, mono[window.start : window.end]
+        if len(frames) < 2:
+            raise AudioError("too_short", f"it holds {len(frames)} frames of sound")
+        for window in self._plan(len(frames), rate, hop_s):
+            yield window, _mono(frames, window)
+
+
+def _mono(frames: Float, window: Window) -> Float:
+    """A window of (n,) or (n, channels) as one channel, as `Recording.read` gives it."""
+    if frames.ndim == 1:
+        return frames[window.start : window.end]
+    return read_one_channel(
+        lambda start, end: frames[start:end], window.start, window.end, frames.shape[1], "mix"
+    )
 
 
 def _full_scale(samples: NDArray[np.generic]) -> Float:

@@ -91,6 +91,27 @@ def test_a_file_is_classified_as_its_samples_are(
     assert heard[0].embedding.shape == (64,)
 
 
+def test_a_window_whose_channels_cancel_is_that_of_the_loudest(
+    classifier: tinyast.Classifier, tmp_path: Path
+) -> None:
+    """Given as samples or as a file, and decided for each window."""
+    left, right = noise(15, seed=1), noise(15, seed=2)
+    right[5 * 16_000 : 10 * 16_000] = -0.9 * left[5 * 16_000 : 10 * 16_000]
+    frames = np.stack([left, right], axis=1)
+    soundfile.write(tmp_path / "a.wav", frames, 16_000, subtype="FLOAT")
+    mixed = frames.mean(axis=1, dtype=np.float32)
+    mixed[5 * 16_000 : 10 * 16_000] = left[5 * 16_000 : 10 * 16_000]
+    wanted = classifier.predict(mixed, 16_000)
+    for windows in (
+        classifier.predict(frames, 16_000),
+        classifier.predict_file(tmp_path / "a.wav"),
+    ):
+        for one, other in zip(windows, wanted, strict=True):
+            np.testing.assert_array_equal(one.scores, other.scores)
+            assert one.rms_dbfs == other.rms_dbfs
+    np.testing.assert_array_equal(classifier.embed(frames, 16_000), classifier.embed(mixed, 16_000))
+
+
 def test_a_longer_recording_is_cut_and_its_last_window_ends_with_it(
     classifier: tinyast.Classifier,
 ) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from tinyast.arrays import Float
-from tinyast.audio.channels import Channel, check_channel, downmix
+from tinyast.audio.channels import Channel, check_channel
 from tinyast.audio.content import Content
 from tinyast.audio.ffmpeg import DEMUXERS, FFmpeg
 from tinyast.audio.formats import DEFAULT_FORMATS, FORMATS, check_allowed, sniff
@@ -27,7 +27,7 @@ from tinyast.audio.wav.recording import Wav
 from tinyast.errors import AudioError
 
 __all__ = (
-    "FORMATS", "MAX_CHANNELS", "Recording", "check_rate", "check_regular", "checked", "downmix",
+    "FORMATS", "MAX_CHANNELS", "Recording", "check_rate", "check_regular", "checked",
     "open_recording", "opened", "read_file", "sniff",
 )  # fmt: skip
 

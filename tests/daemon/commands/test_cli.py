@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import ROOT
 from msgspec.structs import replace
@@ -224,6 +225,16 @@ def test_classify_prints_csv(sounds: Path) -> None:
         (0, 5), (5, 10), (7, 12), (0, 1), (0, 5)
     ]  # fmt: skip
     assert all(0 < float(row["score"]) <= 1 for row in rows)
+
+
+def test_a_recording_whose_channels_cancel_is_not_silence(tmp_path: Path) -> None:
+    sound = noise(5)
+    (tmp_path / "mono.wav").write_bytes(wav_bytes(sound))
+    (tmp_path / "stereo.wav").write_bytes(wav_bytes(np.stack([sound, -sound], axis=1)))
+    done = tinyastd("classify", tmp_path, "--format", "jsonl")
+    mono, stereo = map(json.loads, done.stdout.splitlines())
+    assert mono["rms_dbfs"] == stereo["rms_dbfs"] == pytest.approx(-20, abs=0.5)
+    assert mono["top"] == stereo["top"]
 
 
 def test_classify_takes_files_and_folders_once_each(sounds: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from sounds import noise, wav_bytes
 
 from tinyast.audio import channels
-from tinyast.audio.channels import Channel, LiveChannel, select
+from tinyast.audio.channels import Channel, LiveChannel, read_one_channel, select
 from tinyast.audio.decoding import read_file
 from tinyast.errors import AudioError
 
@@ -36,11 +36,70 @@ def test_each_setting_gives_its_channel(
     np.testing.assert_array_equal(read_file(path, channel="loudest")[0], parts[2])
 
 
-def test_channels_that_cancel_are_heard_in_the_loudest() -> None:
+@pytest.mark.parametrize("block", [1 << 20, 900])
+def test_channels_that_cancel_are_heard_in_the_loudest(
+    block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under either setting, whatever the offsets, and block by block as at once."""
+    monkeypatch.setattr(channels, "BLOCK", block)
     sound = noise(1)
+    frames = np.stack([sound, -1.05 * sound], axis=1) + np.array([0.5, -0.2], np.float32)
+    for channel in ("mix", "loudest"):
+        chosen = read_one_channel(lambda a, b: frames[a:b], 0, len(frames), 2, channel)
+        np.testing.assert_array_equal(chosen, frames[:, 1])
+
+
+@pytest.mark.parametrize(
+    ("mixing", "is_mixed"),
+    [
+        ([[1, 0], [0, 1]], True),  # unrelated channels
+        ([[1, 0], [1, 0]], True),  # the same twice
+        ([[1, 0], [0, 0]], True),  # one live channel
+        ([[0, 0], [0, 0]], True),  # silence
+        ([[1, 0], [-0.5, 0]], True),  # 10 dB under the mean power
+        ([[1, 0], [-0.7, 0]], False),  # 15 dB
+        ([[1, 0.1], [-0.95, 0.1]], False),  # with a common part 20 dB under the rest
+        ([[1, 0.5], [-1, 0.5]], True),
+        ([[1, 0]] + 63 * [[0, 0]], True),  # 18 dB, but of the many silent ones
+        ([[1, 0], [0, 1]] * 32, True),
+        ([[1, 0], [-1, 0]] * 32, False),
+    ],
+)
+def test_the_mix_is_the_mean_to_the_bit_unless_channels_cancel(
+    mixing: list[list[float]], is_mixed: bool
+) -> None:
+    sources = np.stack([noise(0.5, seed=1), noise(0.5, seed=2)])
+    frames = np.ascontiguousarray((np.array(mixing) @ sources).T.astype(np.float32))
+    chosen = select(frames, "mix")
+    wanted = frames.mean(axis=1, dtype=np.float32) if is_mixed else frames[:, 0]
+    np.testing.assert_array_equal(chosen, wanted)
+    live = LiveChannel("mix", len(mixing), 16_000)
+    heard = np.concatenate([live(block) for block in np.split(frames, 5)])
+    np.testing.assert_array_equal(heard, wanted)
+
+
+def test_a_live_mix_gives_way_while_its_channels_cancel() -> None:
+    live = LiveChannel("mix", 2, 16_000)
+
+    for seed in range(20):
+        sound = noise(0.1, seed=seed)
+        np.testing.assert_array_equal(live(np.stack([sound, sound], axis=1)), sound)
+    heard = [live(np.stack([noise(0.1, seed=7), -noise(0.1, seed=7)], axis=1)) for _ in range(40)]
+    silent = [not each.any() for each in heard]
+    assert silent == sorted(silent, reverse=True)  # the mean of old and new, then one channel
+    assert silent.count(True) < 30
+    assert not silent[-1]
+
+
+def test_a_block_that_is_not_finite_leaves_the_choice_as_it_is() -> None:
+    sound = noise(0.1)
     frames = np.stack([sound, -sound], axis=1)
-    assert np.abs(select(frames, "mix")).max() == 0
-    np.testing.assert_array_equal(select(frames, "loudest"), sound)
+    live = LiveChannel("mix", 2, 16_000)
+    np.testing.assert_array_equal(live(frames), sound)
+    bad = frames.copy()
+    bad[3, 1], bad[5, 0] = np.nan, np.inf
+    live(bad)
+    np.testing.assert_array_equal(live(frames), sound)
 
 
 @pytest.mark.parametrize("channel", [0, 4])

@@ -12,7 +12,7 @@ import soxr
 from numpy.typing import NDArray
 
 from tinyast.arrays import Float
-from tinyast.audio.decoding import downmix
+from tinyast.audio.channels import select
 from tinyast.errors import DataError
 
 RATE = 16_000
@@ -61,6 +61,6 @@ def read_16k(sound: soundfile.SoundFile, first_s: float = 0, last_s: float = mat
     sound.seek(int(first_s * rate))
     frames = -1 if last_s == math.inf else int(last_s * rate) - int(first_s * rate)
     samples: Float = soxr.resample(
-        downmix(sound.read(frames, dtype="float32", always_2d=True)), rate, RATE
+        select(sound.read(frames, dtype="float32", always_2d=True)), rate, RATE
     )
     return samples
