@@ -77,7 +77,7 @@ def _surely_add_up(frames: Float, mixed: Float) -> bool:
     flat = frames.reshape(-1)
     most = float(flat @ flat) / channels  # times n: with offsets, so at least their mean power
     least = float(mixed @ mixed) - float(mixed.sum(dtype=np.float64)) ** 2 / count
-    return least > 2 * CANCELLED * most / channels  # twice: for what float32 rounds
+    return bool(least > 2 * CANCELLED * most / channels)  # twice: for what float32 rounds
 
 
 class LiveChannel:
