@@ -8,11 +8,11 @@ def main() -> None:
     ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if ours:  # `nohup` and shells that run something in the background may have it ignored
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from daemon import cli
+    from daemon.cli import app
 
     if ours:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    cli.main()
+    app.main()
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def loaded_by(code: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "module", ["daemon.service.lifecycle", "daemon.cli", "daemon.client", "tinyast"]
+    "module", ["daemon.service.lifecycle", "daemon.cli.app", "daemon.client", "tinyast"]
 )
 def test_what_runs_all_day_loads_nothing_that_only_training_needs(module: str) -> None:
     loaded = loaded_by(f"import {module}")
@@ -45,7 +45,7 @@ def test_the_cluster_engine_is_imported_where_it_is_used_alone() -> None:
 
 
 def test_help_and_the_client_load_neither_numpy_nor_the_model() -> None:
-    for module in ("daemon.cli", "daemon.client"):
+    for module in ("daemon.cli.app", "daemon.client"):
         assert not loaded_by(f"import {module}") & {"numpy", "onnxruntime", "soxr", "watchdog"}
 
 
@@ -65,7 +65,7 @@ before = dict(os.environ)
 from daemon.client import Client
 import tinyast
 assert dict(os.environ) == before
-from daemon.cli import main
+from daemon.cli.app import main
 sys.argv[1:] = ["labels", "--help"]
 sys.stdout = open(os.devnull, "w")
 try:

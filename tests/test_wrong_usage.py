@@ -21,7 +21,7 @@ import soundfile
 from conftest import ROOT
 from sounds import noise, write_wav
 
-from daemon import cli
+from daemon.cli import app as cli
 
 ENDS = ("--publish", "ipc://p", "--replay", "ipc://r")
 STATE = ("--state", "state")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -89,12 +88,6 @@ def read_settings(context: typer.Context) -> Settings:
         flags["device"] = ""  # the default input
     config = given.get("config")
     return load(None if config is None else Path(config), flags=flags)
-
-
-def check_paths(paths: Sequence[str]) -> None:
-    """Raise SettingsError for an empty path, which would mean the current folder."""
-    if "" in paths:
-        raise SettingsError("a path is empty; write . for the current folder")
 
 
 def client_keys(server: Path | None, own: Path | None) -> ClientKeys | None:

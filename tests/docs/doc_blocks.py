@@ -14,7 +14,7 @@ from pathlib import Path
 import typer.main
 from conftest import ROOT
 
-from daemon.cli import app
+from daemon.cli.app import app
 from tinyast.training.recipe import Recipe
 
 PAGES = [

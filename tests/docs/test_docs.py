@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT
 from test_layers import LAYERS
 
-from daemon.cli import app
+from daemon.cli.app import app
 from tinyast import __version__
 
 PAGES = [

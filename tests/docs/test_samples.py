@@ -11,7 +11,7 @@ import soundfile
 from conftest import ROOT
 from typer.testing import CliRunner
 
-from daemon.cli import app
+from daemon.cli.app import app
 
 SOUNDS = ROOT / "examples" / "sounds"
 

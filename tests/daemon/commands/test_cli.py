@@ -300,7 +300,7 @@ def test_a_file_that_was_cut_short_is_incomplete(tmp_path: Path) -> None:
 
 def test_an_empty_path_is_not_the_current_folder(tmp_path: Path) -> None:
     for command in ("classify", "keygen"):
-        one_line_error(tinyastd(command, "", cwd=tmp_path), 2, "a path is empty")
+        one_line_error(tinyastd(command, "", cwd=tmp_path), 2, "is empty; name a path")
     assert not list(tmp_path.iterdir())
 
 

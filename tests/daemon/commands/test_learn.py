@@ -36,7 +36,7 @@ import sys
 resource.setrlimit(resource.RLIMIT_CPU, (60, 60))
 for name in ("torch", "transformers", "sklearn", "scipy", "pandas", "onnx", "librosa"):
     sys.modules[name] = None
-from daemon.cli import main
+from daemon.cli.app import main
 main()
 """
 

@@ -29,7 +29,7 @@ echo "/run/project
 /run/site" > $(echo /run/venv/lib/python*/site-packages)/project.pth
 tinyastd=/run/venv/bin/tinyastd
 echo "#!/run/venv/bin/python
-from daemon.cli import main
+from daemon.cli.app import main
 main()" > $tinyastd; chmod +x $tinyastd
 cd /run
 install -m 644 $GIVEN $SOUND
