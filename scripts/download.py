@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 from rich.progress import DownloadColumn, MofNCompleteColumn, TextColumn
 
-from scripts.frontend import ESC50, EXTRA, bar, needs_train, plainly, say_next_script
+from scripts.frontend import ESC50, EXTRA, bar, needs_train, plainly, run_script, say_next_script
 
 with needs_train():
     from tinyast.data.archive import ArchiveError, unpack, verify_names
@@ -170,7 +170,7 @@ def _unpack(archive: Path, folder: Path, fetched: bool) -> None:
 
 
 def main() -> None:
-    typer.run(command)
+    run_script(command)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from scripts.frontend import needs_train, plainly, say_next
+from scripts.frontend import needs_train, plainly, run_script, say_next
 
 with needs_train():
     from transformers.utils.logging import disable_progress_bar
@@ -156,7 +156,7 @@ def _time(classifier: Classifier, repeats: int = 200) -> float:
 
 def main() -> None:
     disable_progress_bar()  # transformers shows one even for tiny files
-    typer.run(command)
+    run_script(command)
 
 
 if __name__ == "__main__":

@@ -4,18 +4,56 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import typer
 from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+from typer.core import TyperCommand
 
 from tinyast.errors import TinyASTError
 
 # `download` writes these, the other scripts read them.
 ESC50 = Path("data/raw/ESC-50-master")
 EXTRA = Path("data/raw/extra")  # sounds of no kind
+
+
+PACKAGES = ("torch", "transformers", "librosa", "pandas", "matplotlib", "onnx")  # of `train`
+
+
+class Script(TyperCommand):
+    """The command of a script. Refuses empty paths, which would mean the current folder."""
+
+    # `ctx` has a type of typer's own copy of click, or of click: it depends on typer's version.
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        rest = super().parse_args(ctx, args)
+        for parameter in self.params:
+            given = ctx.params.get(parameter.name)
+            values = given if isinstance(given, list | tuple) else [given]
+            if parameter.type.name == "path" and "" in values:
+                raise typer.BadParameter(
+                    "is empty; name a path (. is the current folder)",
+                    param_hint=max(parameter.opts, key=len),
+                )
+        return rest
+
+
+def run_script(command: Callable[..., None], **options: Any) -> None:
+    """Run the function of a script with the options of the command line, and exit."""
+    app = typer.Typer(add_completion=False)
+    app.command(cls=Script, **options)(command)
+    app()
+
+
+def check_train() -> None:
+    """Exit as `needs_train` does if a package of the extra `train` is missing, importing none."""
+    with needs_train():
+        for name in PACKAGES:
+            if find_spec(name) is None:
+                raise ModuleNotFoundError(name=name)
 
 
 @contextmanager

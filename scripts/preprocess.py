@@ -13,7 +13,7 @@ import numpy as np
 import typer
 from rich.progress import MofNCompleteColumn
 
-from scripts.frontend import ESC50, bar, needs_train, plainly, say_next_script
+from scripts.frontend import ESC50, bar, needs_train, plainly, run_script, say_next_script
 
 with needs_train():
     from tinyast.data.datasets import read_dataset
@@ -60,7 +60,7 @@ def command(
 
 
 def main() -> None:
-    typer.run(command)
+    run_script(command)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from scripts.frontend import ESC50, EXTRA, bar, needs_train, plainly, say_next
+from scripts.frontend import ESC50, EXTRA, bar, needs_train, plainly, run_script, say_next
 
 with needs_train():
     from tinyast.data.datasets import read_dataset
@@ -44,7 +44,7 @@ def _follow(paths: Iterable[Path], title: str) -> Iterable[Path]:
 
 
 def main() -> None:
-    typer.run(command)
+    run_script(command)
 
 
 if __name__ == "__main__":

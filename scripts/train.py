@@ -19,7 +19,7 @@ import typer
 from msgspec.structs import replace
 from rich.progress import MofNCompleteColumn, Progress, TextColumn
 
-from scripts.frontend import ESC50, EXTRA, bar, needs_train, plainly, say_next_script
+from scripts.frontend import ESC50, EXTRA, bar, needs_train, plainly, run_script, say_next_script
 
 with needs_train():
     import torch
@@ -345,9 +345,7 @@ def main() -> None:
     disable_progress_bar()  # transformers shows one even for tiny files
     keys = ", ".join(Recipe.__struct_fields__)
     lenient = {"allow_extra_args": True, "ignore_unknown_options": True}
-    app = typer.Typer(add_completion=False)
-    app.command(context_settings=lenient, epilog=f"Keys of a recipe: {keys}.")(command)
-    app()
+    run_script(command, context_settings=lenient, epilog=f"Keys of a recipe: {keys}.")
 
 
 if __name__ == "__main__":

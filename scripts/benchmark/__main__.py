@@ -32,7 +32,7 @@ from scripts.benchmark.parts import (
 from scripts.benchmark.peers import comparison
 from scripts.benchmark.report import Parts, check_place, table, write_into, write_json
 from scripts.benchmark.served import Bed
-from scripts.frontend import needs_train, plainly
+from scripts.frontend import needs_train, plainly, run_script
 from tinyast.inference.engine_names import EngineName
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -117,4 +117,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

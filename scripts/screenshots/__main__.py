@@ -18,7 +18,7 @@ import typer
 from scripts.benchmark.parts.page import ServedPage, serve_page
 from scripts.benchmark.served import PATIENCE_S, Bed
 from scripts.benchmark.stored import fill_health
-from scripts.frontend import plainly
+from scripts.frontend import plainly, run_script
 from scripts.screenshots.sounds import ALL, RATE
 from tinyast.errors import TinyASTError
 
@@ -173,4 +173,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

@@ -68,6 +68,45 @@ def test_help_has_examples(name: str) -> None:
     assert f"  python -m scripts.{name}\n" in re.sub(r" +\n", "\n", done.stdout), done.stdout
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--data", "none"], "there is no folder none"),
+        (["--data", "."], "no meta/esc50.csv, esc50.csv, metadata.csv in ."),
+        (["--data", ""], "--data: is empty"),
+        (["--run", ""], "--run: is empty"),
+        (["--wild", "none"], "none/labels.csv is missing"),
+        (["--data", "sounds", "--run", "none"], "none is not a finished run: there is no such"),
+        (["--data", "sounds", "--run", "sounds"], "sounds is not a finished run: it has no pred"),
+        (["--data", "sounds", "--checkpoint", "none"], "none"),
+        (["--engine", "x"], "no engine is called 'x'"),
+    ],
+)
+def test_a_mistake_is_named_before_a_library_is_loaded(
+    tmp_path: Path, words: list[str], said: str
+) -> None:
+    (tmp_path / "sounds").mkdir()
+    (tmp_path / "sounds" / "metadata.csv").touch()
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "scripts.evaluate", *words],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert said in done.stderr
+    loaded = {line.split("|")[-1].strip() for line in done.stderr.splitlines() if "|" in line}
+    assert "typer" in loaded
+    assert not {"torch", "transformers", "pandas", "matplotlib", "librosa"} & loaded
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "scripts").rglob("*.py")), ids=str)
+def test_every_script_refuses_empty_paths(path: Path) -> None:
+    assert "typer.run(" not in path.read_text(), "run it with scripts.frontend.run_script"
+
+
 def test_ctrl_c_is_answered_in_one_line(tmp_path: Path) -> None:
     """As a terminal does it: to all processes at once."""
     (tmp_path / "sounds").mkdir()

@@ -12,8 +12,9 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from tinyast.audio.decoding import read_file
-from tinyast.data.datasets import CSV_NAMES, index_audio, read_table
+from tinyast.data.datasets import index_audio, read_table
 from tinyast.data.download import Progress
+from tinyast.data.layout import CSV_NAMES
 from tinyast.errors import AudioError, DataError
 
 # ESC-50 has 0.9 GB in some 2,000 files, and a malicious zip could hold much more.

@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tinyast.data.layout import find_csv
 from tinyast.errors import DataError
 
 Numbers = NDArray[np.int64]  # indices of clips in the data set
-CSV_NAMES = ("meta/esc50.csv", "esc50.csv", "metadata.csv")
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 
 
@@ -51,16 +51,6 @@ def read_dataset(root: Path) -> Dataset:
     labels, targets = _classes(csv, table)
     folds = _whole_numbers(csv, table, "fold") if "fold" in table else np.zeros_like(targets)
     return Dataset(paths, targets, folds, labels)
-
-
-def find_csv(root: Path) -> Path:
-    """The CSV of the data set in `root`. Raises DataError without one."""
-    for name in CSV_NAMES:
-        if (root / name).is_file():
-            return root / name
-    if not root.is_dir():
-        raise DataError(f"there is no folder {root}")
-    raise DataError(f"no {', '.join(CSV_NAMES)} in {root}: is this the data set's folder?")
 
 
 def read_table(csv: Path) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tinyast.audio.decoding import read_file
 from tinyast.classifier import Classifier
 from tinyast.data.datasets import Dataset, Numbers
+from tinyast.data.layout import find_predictions
 from tinyast.data.spectrograms import load_clip
 from tinyast.data.splits import some_of
 from tinyast.errors import DataError
@@ -51,7 +52,7 @@ def judge_of_run(dataset: Dataset, folder: Path, engine: str = "onnx") -> Judge:
     """
     place = {path.name: number for number, path in enumerate(dataset.paths)}
     try:
-        with (folder / "predictions.csv").open(newline="", encoding="utf-8") as handle:
+        with find_predictions(folder).open(newline="", encoding="utf-8") as handle:
             held = [place[row["filename"]] for row in csv.DictReader(handle)]
     except OSError as error:
         raise DataError(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tinyast.arrays import Float
 from tinyast.audio.decoding import read_file
 from tinyast.classifier import Classifier
+from tinyast.data.layout import find_labels
 from tinyast.errors import AudioError, DataError
 from tinyast.evaluation.calibration import calibration_error
 
@@ -80,12 +81,10 @@ def read_wild(folder: Path, labels: Sequence[str]) -> list[WildClip]:
     Raises DataError for a missing or empty list, a missing clip, or a label that is not `none` and
     not among `labels`.
     """
-    table = folder / "labels.csv"
+    table = find_labels(folder)
     try:
         with table.open(newline="", encoding="utf-8") as file:
             rows = [(row["file"], row["label"]) for row in csv.DictReader(file)]
-    except FileNotFoundError as error:
-        raise DataError(f"{table} is missing: --wild needs its columns file and label") from error
     except KeyError as error:
         raise DataError(f"{table} has no column {error}") from error
     if not rows:

@@ -20,7 +20,7 @@ def step(name):
     now = time.perf_counter()
     print(name, 1000 * (now - last), sep="\\t", flush=True)
     last = now
-import daemon.cli; step("imports: command line")
+import daemon.cli.app; step("imports: command line")
 import daemon.settings.schema, daemon.monitoring.logging; step("imports: settings")
 import numpy; step("imports: numpy")
 import zmq; step("imports: pyzmq")
@@ -69,7 +69,7 @@ def _steps(bed: Bed, times: int) -> list[Figure]:
 
 def _imports() -> list[Figure]:
     """The slowest imports, each without the modules that it imports (-X importtime)."""
-    code = "import daemon.cli, daemon.service.lifecycle, watchdog.observers.inotify\n"
+    code = "import daemon.cli.app, daemon.service.lifecycle, watchdog.observers.inotify\n"
     code += "from tinyast.onnx_session import load_onnxruntime; load_onnxruntime()"
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-c", code], capture_output=True, text=True, check=True
