@@ -47,6 +47,7 @@ def listening(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 def page(listening: Daemon) -> Iterator[PageProcess]:
     made = PageProcess(listening.base, listening).start()
     made.predictions(13)
+    made.catch_up(listening)
     yield made
     made.clean_up()
 
@@ -395,8 +396,7 @@ def test_signing_in(tmp_path: Path, listening: Daemon) -> None:
         http.cookies.update(session)  # it has ended for whoever kept the cookie, too
         assert http.get("/api/v1/predictions").status_code == 401
         http.cookies.clear()
-        assert http.post(sign_in, json={"password": "guess"}).status_code == 401
-        slowed = http.post(sign_in, json=right)
+        slowed = after_a_guess(http, sign_in, right)
         assert (slowed.status_code, int(slowed.headers["retry-after"]) >= 1) == (429, True)
         command = [sys.executable, "-m", "daemon", "page", "--store", str(page.store)]
         token = subprocess.run(
@@ -408,6 +408,17 @@ def test_signing_in(tmp_path: Path, listening: Daemon) -> None:
         assert http.get("/api/v1/predictions", headers=wrong).status_code == 401
     finally:
         page.clean_up()
+
+
+def after_a_guess(http: httpx.Client, url: str, right: dict[str, str]) -> httpx.Response:
+    """The answer to the right password just after a wrong one; the pause may pass unused once."""
+    for _ in range(10):
+        assert http.post(url, json={"password": "guess"}).status_code == 401
+        answer = http.post(url, json=right)
+        http.cookies.clear()
+        if answer.status_code != 200:
+            break
+    return answer
 
 
 def test_the_document_names_every_field_of_a_row(page: PageProcess) -> None:

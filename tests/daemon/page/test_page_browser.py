@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pages import CHROMIUM, PageProcess
@@ -17,6 +18,7 @@ pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="Chromium is not i
 HOSTILE = "<img src=x onerror=alert(1)>.wav"
 NOWHERE = "--connect=ipc:///nowhere/p,ipc:///nowhere/r"
 VIEWS = ("now", "day", "label", "review", "health")
+playwright.expect.set_options(timeout=60_000)  # ms, for a busy machine
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +68,14 @@ def test_every_view_is_accessible_and_quiet(
     tab.close()
 
 
+def on_the_day_of(tab: Any, page: PageProcess) -> None:
+    """Today is the day of the sounds, even if midnight has passed since, here or in a zone."""
+    tab.clock.set_fixed_time(page.get("predictions", text="sound-1")[0]["at"] / 1000)
+
+
 def test_a_view_is_a_link_and_fits_a_phone(page: PageProcess, browser: object) -> None:
     tab = browser.new_page(viewport={"width": 390, "height": 800})  # type: ignore[attr-defined]
+    on_the_day_of(tab, page)
     tab.goto(f"{page.url}/#/day?text=sound-2")
     tab.locator("tbody tr[data-number]").first.wait_for()
     assert tab.locator("tbody tr[data-number]").count() == 1
@@ -77,6 +85,7 @@ def test_a_view_is_a_link_and_fits_a_phone(page: PageProcess, browser: object) -
 
 def test_a_name_that_is_code_is_shown_as_text(page: PageProcess, browser: object) -> None:
     tab = browser.new_page()  # type: ignore[attr-defined]
+    on_the_day_of(tab, page)
     tab.goto(f"{page.url}/#/day?text=onerror")
     tab.get_by_text(HOSTILE).first.wait_for()
     assert tab.locator("img[src=x]").count() == 0
@@ -200,6 +209,7 @@ def test_a_threshold_is_moved_by_mouse_and_keyboard(page: PageProcess, browser: 
 
 def test_a_day_is_filtered_and_its_link_shows_the_same(page: PageProcess, browser: object) -> None:
     tab = browser.new_page()  # type: ignore[attr-defined]
+    on_the_day_of(tab, page)
     tab.goto(f"{page.url}/#/day")
     tab.get_by_label("File name contains").fill("sound-1")
     tab.get_by_label("Least score").fill("0")
@@ -254,7 +264,7 @@ def test_a_browser_that_slept_shows_what_it_missed(page: PageProcess, browser: o
     tab.get_by_text("Not connected").wait_for()
     write_wav(page.store.parent / "in" / "missed.wav")
     page.start()
-    playwright.expect(strip).to_have_count(before + 1, timeout=20_000)
+    playwright.expect(strip).to_have_count(before + 1)
     tab.goto(f"{page.url}/#/review")
     tab.get_by_role("button", name="Wrong").click()
     tab.get_by_text("1 reviewed now.").wait_for()

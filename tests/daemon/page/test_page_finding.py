@@ -7,7 +7,6 @@ import os
 import shutil
 import zipfile
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -37,13 +36,14 @@ def test_moved_files_play_and_export(daemon: Callable[..., Daemon], tmp_path: Pa
     running = daemon("--config", str(settings)).start()
     inbox, done = running.folder, running.folder / "done"
     expected: list[Float] = []
+    moved = ("a.wav", "night/b.wav", "a-1.wav")
     for number, name in enumerate(("a.wav", "night/b.wav", "a.wav"), start=1):
         path = write_wav(tmp_path / "made.wav", seed=number)
         expected.append(soundfile.read(path)[0])
         (inbox / name).parent.mkdir(exist_ok=True)
         path.rename(inbox / name)
         running.ends(number)
-        running.wait_for(partial(is_gone, inbox / name), "moved")
+        running.wait_for((done / moved[number - 1]).exists, "moved")
     assert sorted(path.name for path in done.rglob("*.wav")) == ["a-1.wav", "a.wav", "b.wav"]
     page = PageProcess(tmp_path, running).start()
     try:
@@ -67,10 +67,6 @@ def test_moved_files_play_and_export(daemon: Callable[..., Daemon], tmp_path: Pa
         assert heard(page, rows[2]["number"]) is not None
     finally:
         page.clean_up()
-
-
-def is_gone(path: Path) -> bool:
-    return not path.exists()
 
 
 def heard(page: PageProcess, number: int) -> Float | None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from pages import PageProcess
-from running import Daemon, free_port, of_type, stress, tinyastd
+from running import SOON_S, Daemon, free_port, of_type, stress, tinyastd
 from sounds import write_wav
 
 from daemon.page.store.filter import Filter
@@ -22,7 +22,6 @@ from daemon.page.store.schema import FILE
 from daemon.protocol.keys import make_client, make_server
 
 MakePage = Callable[..., PageProcess]
-STOPPED_S = 20.0  # within which a daemon that stops is marked
 
 
 @pytest.fixture
@@ -108,7 +107,7 @@ def test_killed_again_and_again_it_agrees_with_the_journal(
             page.kill()
     heard = one.hear(lambda r: len(of_type(r, "file")) == count, timeout=600)
     page.start()
-    page.wait_for(lambda: len(rows_of(page)) >= count, "all stored", 300)
+    page.catch_up(one, timeout=300)
     assert page.stop() == 0
     messages = of_type(heard, "prediction")
     assert sorted(map(by_row, rows_of(page))) == sorted(map(by_message, messages))
@@ -137,13 +136,8 @@ def test_another_journal_is_noticed_and_no_row_is_doubled(
         path = str(one.folder / name)
         page.wait_for(lambda: path in [row.path for row in rows_of(page)], f"a row of {name}")
         one.wait_for(lambda: one.status()["backlog"]["files"] == 0, "idle")
-        last = max(one.status()["last"].values())
-        page.wait_for(lambda: cursor(page)[1] >= last, "all stored")
+        page.catch_up(one)
         return sorted(Path(row.path or "").name for row in rows_of(page))
-
-    def cursor(page: PageProcess) -> tuple[str, int]:
-        with closing(sqlite3.connect(page.store / FILE)) as db:
-            return db.execute("SELECT journal, seq FROM daemons").fetchone()  # type: ignore[no-any-return]
 
     page = make_page(one).start()
     drop("a.wav", "b.wav")
@@ -152,13 +146,13 @@ def test_another_journal_is_noticed_and_no_row_is_doubled(
     assert tinyastd("backup", *state, copy).returncode == 0
     drop("c.wav")
     assert seen("c.wav") == ["a.wav", "b.wav", "c.wav"]
-    first = cursor(page)[0]
+    first, _ = page.cursor(one)
     one.stop()
     assert tinyastd("restore", *state, copy).returncode == 0
     one.start()
     drop("d.wav")
     assert seen("d.wav") == ["a.wav", "b.wav", "c.wav", "d.wav"]
-    second = cursor(page)[0]
+    second, _ = page.cursor(one)
     page.stop()
     one.stop()
     shutil.rmtree(one.state)
@@ -166,7 +160,7 @@ def test_another_journal_is_noticed_and_no_row_is_doubled(
     drop("e.wav")
     page.start()
     assert seen("e.wav") == ["a.wav", "b.wav", "c.wav", "d.wav", "e.wav"]
-    assert len({first, second, cursor(page)[0]}) == 3
+    assert len({first, second, page.cursor(one)[0]}) == 3
     assert len(page.get("files")) == 5
 
 
@@ -200,7 +194,7 @@ def test_two_daemons_one_with_keys(one: Daemon, make_page: MakePage, tmp_path: P
         assert told_of_a_stop(page) == numbers[1]
         assert states(page) == ["running", "stopped"]
         one.stop()
-        page.wait_for(lambda: states(page) == ["stopped", "stopped"], "marked", STOPPED_S)
+        page.wait_for(lambda: states(page) == ["stopped", "stopped"], "marked")
         other.start()
         page.wait_for(lambda: states(page) == ["stopped", "running"], "running again")
     finally:
@@ -213,7 +207,7 @@ def states(page: PageProcess) -> list[str]:
 
 def told_of_a_stop(page: PageProcess) -> int:
     """The number of the daemon that the live stream says has stopped."""
-    with page.http.stream("GET", "/api/v1/live", timeout=STOPPED_S) as stream:
+    with page.http.stream("GET", "/api/v1/live", timeout=SOON_S) as stream:
         for line in stream.iter_lines():
             told = json.loads(line[6:]) if line.startswith("data: ") else {}
             if told.get("state") == "stopped":

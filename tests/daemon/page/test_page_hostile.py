@@ -80,6 +80,8 @@ def test_code_in_any_text_is_shown_as_text(page: PageProcess) -> None:
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
         tab = browser.new_page()
+        # Midnight may have passed since the page was filled.
+        tab.clock.set_fixed_time(page.get("predictions")[0]["at"] / 1000)
         tab.on("dialog", lambda dialog: problems.append(dialog.message))
         tab.on("pageerror", lambda error: problems.append(str(error)))
         for view in ("now", "day", "label", "review", "health"):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 import shutil
+import sqlite3
 from collections import Counter
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -155,7 +157,14 @@ name = "yard"
 url = "tcp://127.0.0.1:{port}"
 rate = 44100
 """
-WINDOWS = 10
+WINDOWS = 7
+
+
+def newest_in(stopped: Daemon) -> int:
+    """The `seq` of the last message in the journal of a daemon that has stopped."""
+    with closing(sqlite3.connect(stopped.state / "journal.sqlite3")) as db:
+        (seq,) = db.execute("SELECT max(seq) FROM messages").fetchone()
+    return int(seq)
 
 
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg")
@@ -179,7 +188,9 @@ def test_a_daemon_with_that_threshold_gives_as_many(originals: list[Path], tmp_p
             strict.hear(lambda r: predictions(r) >= WINDOWS)
             asked = page.get("daemons")[0]
             strict.stop()
+            last_of_strict = newest_in(strict)
             page.wait_for(lambda: page.get("daemons")[0]["state"] == "stopped", "stopped")
+            page.catch_up(strict, newest=last_of_strict)
             rows = page.predictions(WINDOWS)
             count = len(rows)
             enough = counting(lambda m: m["type"] == "prediction")

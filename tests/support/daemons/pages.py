@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from processes import CommandProcess
-from running import Daemon, free_port
+from running import SOON_S, Daemon, free_port
+
+from daemon.page.store.schema import FILE
 
 CHROMIUM = Path("/usr/bin/chromium")
 
@@ -54,6 +58,18 @@ class PageProcess(CommandProcess):
             f"{count} predictions",
         )
         return found
+
+    def cursor(self, daemon: Daemon) -> tuple[str | None, int]:
+        """Journal and `seq` of the newest message of a daemon that it has stored."""
+        with closing(sqlite3.connect(f"file:{self.store / FILE}?mode=ro", uri=True)) as db:
+            query = "SELECT journal, seq FROM daemons WHERE endpoint = ?"
+            found: tuple[str | None, int] = db.execute(query, (daemon.publish,)).fetchone()
+        return found
+
+    def catch_up(self, daemon: Daemon, newest: int | None = None, timeout: float = SOON_S) -> None:
+        """Wait until it has stored all that a daemon has published, or all up to `newest`."""
+        last = daemon.newest() if newest is None else newest
+        self.wait_for(lambda: self.cursor(daemon)[1] >= last, "all stored", timeout)
 
     @property
     def token(self) -> dict[str, str]:

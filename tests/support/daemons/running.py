@@ -134,6 +134,11 @@ class Daemon:
             self._process.send_signal(signal.SIGCONT)
             self.kill()
 
+    def newest(self) -> int:
+        """The `seq` of the newest message."""
+        last: dict[str, int] = self.status()["last"]
+        return max(last.values())
+
     def memory(self) -> int:
         """Resident bytes."""
         return int(self._status_field("VmRSS")) * 1024
@@ -190,7 +195,7 @@ class Daemon:
         ended = counting(lambda m: m["type"] == "file" and m["source"]["path"] == name)
         self.hear(ended)
         self.wait_for(lambda: self.status()["backlog"] == {"files": 0, "messages": 0}, "idle")
-        newest = max(self.status()["last"].values())
+        newest = self.newest()
         heard = self.hear(lambda r: r and r[-1].message["seq"] >= newest)
         return [r.message for r in heard]
 
@@ -200,7 +205,8 @@ class Daemon:
 
     def logged(self) -> list[dict[str, Any]]:
         """Log lines, which are JSON as standard error is no terminal."""
-        return [json.loads(line) for line in self.log.read_text().splitlines() if line[:1] == "{"]
+        whole = self.log.read_text().rpartition("\n")[0]  # the last line may be in the making
+        return [json.loads(line) for line in whole.splitlines() if line[:1] == "{"]
 
 
 def counting(wanted: Callable[[dict[str, Any]], bool]) -> Callable[[list[Received]], int]:

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -310,10 +309,6 @@ def test_nothing_outside_is_touched_when_parents_are_swapped_for_links(
     assert refused, "nothing was raced"
 
 
-def is_gone(path: Path) -> bool:
-    return not path.exists()
-
-
 # -- the daemon ----------------------------------------------------------------------------------
 
 
@@ -334,7 +329,8 @@ def test_a_recursive_folder_moves_each_file_once_and_keeps_the_tree(
         path = listening.folder / place
         path.parent.mkdir(parents=True, exist_ok=True)
         write_wav(path, seed=len(place))
-        listening.wait_for(partial(is_gone, path), "moved")
+        # Not only gone: it has a private name for a moment.
+        listening.wait_for((listening.folder / "done" / place).exists, "moved")
     # Its own folder stays known under another name, by events and by scans.
     (listening.folder / "done").rename(listening.folder / "old")
     write_wav(listening.folder / "old" / "site" / "again.wav", seed=9)
@@ -345,7 +341,7 @@ def test_a_recursive_folder_moves_each_file_once_and_keeps_the_tree(
         str(listening.folder / place)
         for place in ("a.wav", "site/b.wav", "site/night/c.wav", "last.wav")
     )
-    listening.wait_for(lambda: not last.exists(), "moved")
+    listening.wait_for((listening.folder / "done" / "last.wav").exists, "moved")
     assert set(files(listening.folder)) == {
         "old/a.wav", "old/site/b.wav", "old/site/night/c.wav", "old/site/again.wav",
         "done/last.wav",
