@@ -92,6 +92,28 @@ def test_chunks_tags_and_padding_behind_the_samples_are_no_loss(
     assert frames(tmp_path / "a.wav", whole) == (1_000, 0)
 
 
+def test_a_large_picture_behind_sound_of_unknown_length_is_no_sound(tmp_path: Path) -> None:
+    picture = chunk(b"id3 ", b"ID3\4" + bytes(range(256)) * 1_000)
+    whole = riff(chunk(b"fmt ", fmt()), data(SOUND, 0), picture)
+    assert frames(tmp_path / "a.wav", whole) == (1_000, 0)
+
+
+@pytest.mark.parametrize(
+    "joined",
+    [riff(chunk(b"fmt ", fmt()), data(SOUND)), data(SOUND), LISTED + data(SOUND)],
+    ids=["another file", "another data chunk", "one behind metadata"],
+)
+def test_more_sound_behind_the_samples_is_counted_as_unread(tmp_path: Path, joined: bytes) -> None:
+    whole = riff(chunk(b"fmt ", fmt()), data(SOUND)) + joined
+    more = len(joined) - (len(LISTED) if joined.startswith(LISTED) else 0)
+    assert frames(tmp_path / "a.wav", whole) == (1_000, more)
+
+
+def test_an_empty_data_chunk_hides_no_sound(tmp_path: Path) -> None:
+    whole = riff(chunk(b"fmt ", fmt()), data(b""), data(SOUND))
+    assert frames(tmp_path / "a.wav", whole)[0] >= 1_000
+
+
 def test_a_size_that_wrapped_at_4_gb_is_completed(tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
     length = 2**32 + 8_000

@@ -25,7 +25,11 @@ KNOWN = frozenset(
     b"junk,PAD ,FLLR,DISP,PEAK,levl,cart,link,umid,minf,elm1,regn,afsp,LGWV,acid,strc,SNDM,_PMX,"
     b"Cr8r,mext,qlty,ds64,note,labl,IDVX,tlst,resu,SAUR,DGDA,MARK,bfmt,wavl,slnt".split(b",")
 )
-_TAIL = 1 << 16  # bytes at the end of a file to search for metadata without a known place
+_TAIL = 1 << 16  # bytes at the end of a file to search for padding
+# Bytes at the end to search for metadata without a known place: they may hold a picture.
+_METADATA = 1 << 23
+# These hold sound, or the beginning of another recording that was joined to this one.
+_SOUND = frozenset((b"data", b"wavl", b"slnt", b"RIFF", b"RIFX", b"RF64", b"BW64"))
 
 
 class Bytes(Protocol):
@@ -197,7 +201,7 @@ def _follow(file: Bytes, end: int, order: str) -> tuple[tuple[Chunk, ...], int]:
         offset += 1
     found: list[Chunk] = []
     for chunk in _chunks(file, offset, order):
-        if not _is_name(chunk.name) or chunk.end > file.size:
+        if not _is_name(chunk.name) or chunk.name in _SOUND or chunk.end > file.size:
             break
         found.append(chunk)
         offset = min(_next(file, chunk), file.size)
@@ -207,10 +211,10 @@ def _follow(file: Bytes, end: int, order: str) -> tuple[tuple[Chunk, ...], int]:
 
 def _start_of_metadata(file: Bytes, start: int, order: str) -> int:
     """The start of the final chunks in a file whose samples begin at `start`; else its end."""
-    tail = max(start, file.size - _TAIL)
+    tail = max(start, file.size - _METADATA)
     content = file.read(file.size - tail, tail)
     places = {start}
-    for name in KNOWN:
+    for name in KNOWN - _SOUND:
         at = content.find(name)
         while at >= 0:
             places.add(tail + at)

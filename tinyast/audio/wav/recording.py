@@ -42,8 +42,8 @@ class Wav:
             return None
         return AudioError(
             "unread_data",
-            f"{self._extent.unread} bytes follow its samples and are no chunk: its header may be "
-            "older than they are, and they were not read as sound",
+            f"{self._extent.unread} bytes follow its samples and were not read as sound: its "
+            "header may be older than they are, or recordings were joined",
         )
 
     @cached_property
