@@ -84,7 +84,7 @@ def target(user: bool) -> Path:
 
 
 def _configuration() -> Path:
-    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    return Path(os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config"))
 
 
 def usual_settings(user: bool) -> Path:
@@ -165,7 +165,7 @@ def _folder(watch: Path | None, user: bool) -> Path:
         if not watch.is_dir():
             raise SettingsError(f"there is no folder {watch} to watch; make it first")
         return watch.absolute()
-    folder = Path.home() / "tinyast-recordings" if user else FOLDER
+    folder = Path(os.path.expanduser("~/tinyast-recordings")) if user else FOLDER
     folder.mkdir(mode=0o755, parents=True, exist_ok=True)
     return folder
 
@@ -185,7 +185,7 @@ def _watched(settings: Path, user: bool) -> tuple[str, ...]:
     """The folders in the settings. Raises SettingsError unless a service finds them."""
     start = "the home of its user" if user else "/"
     for folder in read_file(settings).folder:
-        if not Path(folder.path).expanduser().is_absolute():
+        if not os.path.isabs(os.path.expanduser(folder.path)):
             raise SettingsError(
                 f"the settings {settings} watch {folder.path}, which a service looks for in "
                 f"{start}; write the whole path of a folder in [[folder]]"

@@ -130,7 +130,7 @@ def _open_tracking_sockets() -> None:
 
 
 def _frames(journal: str, page: Page) -> list[bytes]:
-    frames = [to_json(PageHead(journal, page.next, page.oldest, page.newest))]
+    frames = [to_json(PageHead(journal, page.next, page.oldest, page.newest, page.damaged))]
     for message in page.messages:
         frames += (message.topic.encode(), message.body)
     return frames

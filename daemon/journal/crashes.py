@@ -60,7 +60,7 @@ def _parse(marks: bytes) -> dict[str, int]:
     found: dict[str, int] = {}
     for start in range(0, len(marks), _SLOT):
         step, _, name = marks[start : start + _SLOT].rstrip(b"\0").partition(b" ")
-        if name and step.isdigit():
+        if name and step.isdigit() and len(step) < 10:
             found[name.decode("utf-8", "replace")] = int(step)
     return found
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
+from daemon.journal.rows import whole_number
+
 BYTES_KEY = "message_bytes"  # in `meta`: bytes of topics and bodies
 
 
 def message_bytes(db: sqlite3.Connection) -> int:
     """Bytes of all messages; the ledger of files does not count among them."""
     row = db.execute("SELECT value FROM meta WHERE key = ?", (BYTES_KEY,)).fetchone()
-    return int(row[0])
+    return whole_number(row and row[0])
 
 
 def write_message_bytes(db: sqlite3.Connection, size: int) -> None:

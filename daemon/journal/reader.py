@@ -16,7 +16,7 @@ from daemon.journal.ledger import FINISHED, Identity, LedgerRow
 from daemon.journal.migrations import VERSION
 from daemon.journal.records import Page, Published
 from daemon.journal.recovery import identity
-from daemon.journal.rows import COLUMNS, ledger_row, unsigned
+from daemon.journal.rows import COLUMNS, is_whole, ledger_row, lenient, unsigned, whole_number
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +58,7 @@ class JournalReader:
         uri = f"{self._path.absolute().as_uri()}?mode=ro"
         db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
         db.execute("PRAGMA query_only = ON")
+        db.text_factory = lenient
         return db
 
     def _connect(self) -> None:
@@ -77,8 +78,8 @@ class JournalReader:
         return self._read(lambda: self._db.execute(query, values).fetchall())
 
     def row(self, path: bytes) -> LedgerRow | None:
-        found = self._all(f"SELECT {COLUMNS} FROM files WHERE path = ?", (path,))
-        return ledger_row(found[0]) if found else None
+        found = self._rows("path = ?", path)
+        return found[0] if found else None
 
     def finished(self, found: Mapping[bytes, Identity]) -> set[bytes]:
         """Those paths in `found` whose exact file has an end state in the ledger.
@@ -90,7 +91,11 @@ class JournalReader:
             f"WHERE path IN ({', '.join('?' * len(found))}) AND state IN {FINISHED!r}"
         )
         rows = self._all(query, tuple(found))
-        return {path for path, inode, *rest in rows if found[path] == (unsigned(inode), *rest)}
+        return {
+            path
+            for path, inode, *rest in rows
+            if type(inode) is int and found[path] == (unsigned(inode), *rest)
+        }
 
     def written(self, after: bytes, before: bytes, limit: int) -> list[Written]:
         """Finished rows of paths between `after` and `before`, in their order."""
@@ -98,13 +103,20 @@ class JournalReader:
             "SELECT path, at, ifnull(at, (SELECT value FROM meta WHERE key = 'ledger_from')) "
             "FROM files WHERE path > ? AND path < ? AND state != 'open' ORDER BY path LIMIT ?"
         )
-        rows = self._all(query, (after, before, limit))
-        return [Written(path, at, int(since)) for path, at, since in rows]
+        return self._read(
+            lambda: [
+                Written(path, at, whole_number(since))
+                for path, at, since in self._db.execute(query, (after, before, limit))
+            ]
+        )
 
     def open_rows(self, source: str) -> list[LedgerRow]:
         """Files of a source with windows published and no end state yet."""
-        query = f"SELECT {COLUMNS} FROM files WHERE state = 'open' AND source = ?"
-        return [ledger_row(found) for found in self._all(query, (source,))]
+        return self._rows("state = 'open' AND source = ?", source)
+
+    def _rows(self, where: str, value: bytes | str) -> list[LedgerRow]:
+        query = f"SELECT {COLUMNS} FROM files WHERE {where}"
+        return self._read(lambda: list(map(ledger_row, self._db.execute(query, (value,)))))
 
     def page(self, since: int, limit: int, max_bytes: int, topic: str = "") -> Page:
         """Messages after `since` whose topic begins with `topic`, oldest first.
@@ -118,30 +130,36 @@ class JournalReader:
         try:
             newest = self._db.execute("SELECT max(seq) FROM newest").fetchone()[0] or 0
             oldest = self._db.execute("SELECT min(seq) FROM messages").fetchone()[0]
-            messages, reached = self._collect(since, limit, max_bytes, topic)
+            messages, reached, damaged = self._collect(since, limit, max_bytes, topic.encode())
         finally:
             if self._db.in_transaction:
                 self._db.execute("COMMIT")
         oldest = newest + 1 if oldest is None else oldest
-        return Page(messages, newest if reached is None else reached, oldest, newest)
+        return Page(messages, newest if reached is None else reached, oldest, newest, damaged)
 
     def _collect(
-        self, since: int, limit: int, max_bytes: int, topic: str
-    ) -> tuple[list[Published], int | None]:
-        """The messages, and the last seq scanned; None if the scan reached the end."""
+        self, since: int, limit: int, max_bytes: int, topic: bytes
+    ) -> tuple[list[Published], int | None, int]:
+        """The messages, the last seq scanned, and how many were spoilt by the disk.
+
+        The seq is None if the scan reached the end.
+        """
         messages: list[Published] = []
-        size, reached = 0, since
-        query = "SELECT seq, topic, body FROM messages WHERE seq > ? ORDER BY seq"
+        size, reached, damaged = 0, since, 0
+        query = "SELECT seq, CAST(topic AS BLOB), body FROM messages WHERE seq > ? ORDER BY seq"
         for passed, (seq, name, body) in enumerate(self._db.execute(query, (since,)), 1):
-            if name.startswith(topic):
+            if not is_whole(seq, name, body):
+                log.error("message %d is damaged in the journal: check the disk", seq)
+                damaged += 1
+            elif name.startswith(topic):
                 size += len(name) + len(body)
                 if messages and size > max_bytes:
-                    return messages, reached
-                messages.append(Published(seq, name, body))
+                    return messages, reached, damaged
+                messages.append(Published(seq, name.decode(), body))
             reached = seq
             if len(messages) >= limit or passed >= MAX_REPLAY_SCAN:
-                return messages, reached
-        return messages, None
+                return messages, reached, damaged
+        return messages, None, damaged
 
     def close(self) -> None:
         self._db.close()

@@ -49,6 +49,7 @@ class Page:
     next: int  # the next `since`
     oldest: int  # the oldest stored seq; newest + 1 for an empty journal
     newest: int
+    damaged: int = 0  # messages that the disk spoilt, and that are left out
 
 
 @dataclass(frozen=True)

@@ -36,9 +36,9 @@ from daemon.journal.pruning import (
 )
 from daemon.journal.records import OpenEvent, Published, Record
 from daemon.journal.recovery import PARTS, copy_open, give_new_uuid, place, recovered
-from daemon.journal.rows import COLUMNS, Values, ledger_row, row_values
+from daemon.journal.rows import COLUMNS, Values, ledger_row, lenient, newest_seqs, row_values
 from daemon.journal.watermark import Watermark
-from daemon.protocol.messages import TYPES, Envelope, now, seal
+from daemon.protocol.messages import Envelope, now, seal
 
 log = logging.getLogger(__name__)
 
@@ -96,14 +96,14 @@ class Journal:
         if not os.access(self.path, os.W_OK):
             raise sqlite3.OperationalError("it may only be read")
         self.uuid = self._identify()
-        self.newest = dict.fromkeys(TYPES, 0)
-        self.newest.update(self._db.execute("SELECT type, seq FROM newest"))
+        self.newest = newest_seqs(self._db)
         self.message_bytes = message_bytes(self._db)
         self._place = place(self.path)
 
     def _connect(self) -> None:
         self._disconnect()
         self._connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        self._connection.text_factory = lenient
         self._db.execute("PRAGMA journal_mode = WAL")
         # FULL: a committed message survives a power cut (SQLite manual, PRAGMA synchronous).
         self._db.execute("PRAGMA synchronous = FULL")
@@ -184,7 +184,11 @@ class Journal:
         `left` gives for each the steps that it had done.
         """
         rows = self._db.execute("SELECT work, step, count FROM crashes")
-        before = {work: (step, count) for work, step, count in rows}
+        before = {
+            work: (step, count)
+            for work, step, count in rows
+            if isinstance(step, int) and isinstance(count, int)  # or the disk spoilt it
+        }
         counts = counted(left, before)
         try:
             self._db.executemany(
@@ -225,7 +229,10 @@ class Journal:
         if row is None:
             row = (str(uuid.uuid4()),)
             self._db.execute("INSERT INTO meta VALUES ('journal', ?)", row)
-        return str(row[0])
+        try:
+            return str(uuid.UUID(row[0]))
+        except (AttributeError, ValueError) as error:
+            raise sqlite3.DatabaseError("its UUID is damaged") from error
 
     @property
     def seq(self) -> int:
@@ -375,12 +382,15 @@ def salvage(damaged: Path) -> Iterator[LedgerRow]:
     """The readable rows of finished files in a damaged journal's ledger."""
     try:
         db = sqlite3.connect(damaged, isolation_level=None)
+        db.text_factory = lenient
     except sqlite3.Error:
         return
     try:
         rows = db.execute(f"SELECT {COLUMNS} FROM files WHERE state != 'open'")
-        yield from (ledger_row(found) for found in rows)
-    except (sqlite3.Error, ValueError, TypeError) as error:
+        for found in rows:
+            with suppress(sqlite3.DatabaseError):  # only this row
+                yield ledger_row(found)
+    except sqlite3.Error as error:
         log.warning("the rest of its ledger of files cannot be read: %s", error)
     finally:
         db.close()

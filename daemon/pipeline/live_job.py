@@ -306,5 +306,8 @@ def end_left_open(rows: list[OpenEvent]) -> Record:
     messages = []
     for row in rows:
         assert row.body is not None
-        messages.append(msgspec.json.decode(row.body, type=_Ongoing).end(row.id))
+        try:
+            messages.append(msgspec.json.decode(row.body, type=_Ongoing).end(row.id))
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            log.error("event %s is damaged in the journal and gets no end: %s", row.id, error)
     return Record(messages, events=[replace(row, body=None) for row in rows])

@@ -114,6 +114,9 @@ class Cursor:
         if head.oldest > self.position + 1:
             self.lost += head.oldest - self.position - 1
             log.warning("messages before %d are no longer kept", head.oldest)
+        if page.head.damaged:
+            self.lost += page.head.damaged
+            log.warning("%d messages are damaged on the daemon's disk", page.head.damaged)
         new = [message for message in page.messages if self._is_new(message)]
         for message in page.messages:
             self._remember(message)
@@ -137,6 +140,8 @@ class Cursor:
         if self._anchor is None or self._checked or page.head.oldest > self._anchor:
             return False
         first = page.messages[0].head if page.messages else None
+        if page.head.damaged and (first is None or first.seq != self._anchor):
+            return False  # the disk spoilt it, which says nothing
         return first is None or first.seq != self._anchor or first.id != self._ids.get(self._anchor)
 
     def _go_back(self, to_oldest: bool) -> None:

@@ -37,13 +37,15 @@ class Request(Struct, frozen=True, forbid_unknown_fields=True):
     status: bool = False
 
 
-class PageHead(Struct, frozen=True):
+class PageHead(Struct, frozen=True, omit_defaults=True):
     """The header of a page of messages."""
 
     journal: Uuid
     next: Seq  # `since` of the next request; the last page has `next` = `newest`
     oldest: Seq  # the first message that is still kept
     newest: Seq
+    # Messages before `next` that the disk spoilt, which are left out whatever their topic was.
+    damaged: Annotated[int, Meta(ge=0)] = 0
 
 
 class Refusal(Struct, frozen=True):

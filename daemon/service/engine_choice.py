@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from daemon.errors import SettingsError
 from daemon.host.files import opened
 from daemon.monitoring.service_thread import ServiceThread
 from daemon.protocol.messages import now
@@ -63,7 +64,10 @@ def choose_engine(settings: Settings) -> Choice:
     checkpoint = read_checkpoint(settings.checkpoint_path)
     if (problem := objection(checkpoint)) is not None:
         return Choice("onnx", problem)
-    kept = _read(settings.state_path)
+    try:
+        kept = _read(settings.state_path)
+    except SettingsError:  # there is no such directory
+        kept = None
     if kept is None or kept.conditions != Conditions.here(checkpoint):
         return Choice("onnx", "int8 is timed after a start, when no file waits", untimed=True)
     return Choice("int8" if kept.timing.int8_is_faster else "onnx", str(kept.timing))

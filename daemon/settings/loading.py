@@ -220,7 +220,7 @@ def _finish(settings: Settings) -> Settings:
         folder=folders,
         stream=streams,
         node=settings.node or platform.node() or "unknown",
-        state=os.path.abspath(settings.state_path.expanduser()),
+        state=_state(settings),
         keys=os.path.expanduser(settings.keys),
         checkpoint=os.path.expanduser(settings.checkpoint),
     )
@@ -231,6 +231,14 @@ def _finish(settings: Settings) -> Settings:
             f"{error.object!a} is not UTF-8, and messages could not name it; use another name"
         ) from error
     return finished
+
+
+def _state(settings: Settings) -> str:
+    """The absolute state directory; empty for a user without a home: few commands need it."""
+    try:
+        return os.path.abspath(os.path.expanduser(settings.state_path))
+    except SettingsError:
+        return ""
 
 
 def _check_names(what: str, names: list[str]) -> None:

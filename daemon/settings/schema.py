@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from daemon.errors import SettingsError
 from daemon.settings.subscribers import Mqtt, Notify
 from daemon.settings.urls import without_secrets
 from tinyast.inference.engine_names import EngineChoice
@@ -220,6 +221,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     @property
     def state_path(self) -> Path:
+        """Raises SettingsError for a user without a home, if `state` is empty."""
         return Path(self.state) if self.state else default_state()
 
     @property
@@ -256,8 +258,15 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 def default_state() -> Path:
-    """$STATE_DIRECTORY of systemd, else the user's state directory (XDG Base Directory 0.8)."""
+    """$STATE_DIRECTORY of systemd, else the user's state directory (XDG Base Directory 0.8).
+
+    Raises SettingsError for a user without a home, as containers run programs.
+    """
     if given := os.environ.get("STATE_DIRECTORY"):
         return Path(given.split(":")[0])
-    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    base = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    if base.startswith("~"):
+        raise SettingsError(
+            "this user has no home to keep the state in; name a directory with --state or `state`"
+        )
     return Path(base) / "tinyast"

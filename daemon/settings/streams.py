@@ -19,7 +19,7 @@ def with_url(stream: Stream) -> Stream:
         return stream
     if stream.url:
         raise SettingsError(f"stream `{stream.name}` has both `url` and `url_file`; remove one")
-    file = Path(stream.url_file).expanduser()
+    file = Path(os.path.expanduser(stream.url_file))
     try:
         fd = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(fd, encoding="utf-8-sig", errors="replace") as opened:

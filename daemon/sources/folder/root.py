@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -65,12 +66,7 @@ class Root:
         if not now and time.monotonic() < self.check_due:
             return self.is_there
         self._checked = time.monotonic()
-        why = "it is gone or was replaced"
-        try:
-            found = os.stat(self.path)
-            identity: tuple[int, int] | None = (found.st_dev, found.st_ino)
-        except OSError as error:
-            identity, why = None, error.strerror or str(error)
+        identity, why = self._look()
         if identity is not None and identity == self._identity:
             if self._watch is not None and not self._watch.is_alive():
                 log.error("the watch on %s stopped; starting another", self._folder.path)
@@ -81,6 +77,19 @@ class Root:
         if identity is not None:
             self._connect(identity)
         return self.is_there
+
+    def _look(self) -> tuple[tuple[int, int] | None, str]:
+        """Device and inode of the directory, None without one, and why it may be lost."""
+        try:
+            # Settings have it without links. Nothing is read through one that takes its place.
+            found = os.lstat(self.path)
+        except OSError as error:
+            return None, error.strerror or str(error)
+        if stat.S_ISLNK(found.st_mode):
+            return None, "a symbolic link took its place; restart the daemon to watch its target"
+        if not stat.S_ISDIR(found.st_mode):
+            return None, "it is no folder any more"
+        return (found.st_dev, found.st_ino), "it is gone or was replaced"
 
     def close(self) -> None:
         """Stop watching."""

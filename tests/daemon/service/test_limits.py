@@ -49,6 +49,20 @@ def told_of_clock(heard: list[Received]) -> list[float]:
     return [m["step_s"] for m in of_type(heard, "status") if m["status"] == "clock_set"]
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+@pytest.mark.parametrize("loaded", ["msgspec", "onnxruntime"])
+def test_a_daemon_that_is_stopped_while_it_starts_has_stopped_as_asked(
+    daemon: MakeDaemon, number: signal.Signals, loaded: str
+) -> None:
+    starting = daemon()
+    starting.spawn()
+    maps = Path(f"/proc/{starting.process.pid}/maps")
+    starting.wait_for(lambda: loaded in maps.read_text(), f"loading {loaded}")
+    starting.send(number)
+    assert starting.process.wait(60) == 0
+    assert "Traceback" not in starting.tail()
+
+
 def steps(count: int) -> Callable[[list[Received]], bool]:
     return lambda heard: len(told_of_clock(heard)) == count
 

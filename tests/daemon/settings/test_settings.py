@@ -239,6 +239,19 @@ def test_a_tilde_is_the_home_of_the_user(
     assert settings.checkpoint_path == tmp_path / "mine"
 
 
+def test_a_user_without_a_home_needs_to_name_the_state_directory(
+    read: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 5)  # the system does not know it
+    for place in ("XDG_STATE_HOME", "STATE_DIRECTORY"):
+        monkeypatch.delenv(place, raising=False)
+    settings = read()  # which a command that keeps no state can use
+    with pytest.raises(SettingsError, match="--state"):
+        _ = settings.state_path
+    assert read('state = "/srv/state"').state_path == Path("/srv/state")
+
+
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     for path in (tmp_path / "none.toml", tmp_path):
         with pytest.raises(SettingsError, match=re.escape(str(path))):

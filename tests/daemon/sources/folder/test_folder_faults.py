@@ -161,6 +161,29 @@ def test_root_renamed_away_and_another_put_in_its_place(daemon: MakeDaemon, tmp_
     assert paths == [str(marker)]
 
 
+def test_what_takes_the_place_of_a_root_and_is_no_folder_is_said(
+    daemon: MakeDaemon, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    write_wav(elsewhere / "not-ours.wav")
+    listening = daemon("--config", config(tmp_path)).start()
+    away = tmp_path / "away"
+    os.rename(listening.folder, away)
+    listening.folder.symlink_to(elsewhere)
+    assert "symbolic link" in statuses(listening, "source_lost")[0]
+    listening.folder.unlink()
+    listening.folder.write_bytes(b"a file")
+    (said,) = listening.status()["sources"]
+    assert said["state"] == "lost"
+    listening.folder.unlink()
+    os.rename(away, listening.folder)
+    statuses(listening, "source_back")
+    marker = write_wav(listening.folder / "ours.wav")
+    paths = [m["source"]["path"] for m in listening.quiet(marker) if m["type"] == "file"]
+    assert paths == [str(marker)]
+
+
 def limited(listening: Daemon, limit: str, count: int) -> None:
     """Start the daemon in a user namespace in which an inotify limit is `count`."""
     inner = listening.command
