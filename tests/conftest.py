@@ -107,7 +107,7 @@ def _our_loggers() -> list[logging.Logger]:
 def no_leaked_threads() -> Iterator[None]:
     before = set(threading.enumerate())
     yield
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while leaked := [t for t in threading.enumerate() if t not in before and not t.daemon]:
         if time.monotonic() > deadline:
             pytest.fail(f"leaked threads: {leaked}")

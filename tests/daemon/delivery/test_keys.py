@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import zmq
 import zmq.auth
-from running import Daemon, free_port, of_type
+from running import SOON_S, Daemon, free_port, of_type
 from sounds import write_wav
 
 from daemon.client import Client, ClientKeys
@@ -66,7 +66,7 @@ def friend(listening: Daemon, keys: Path, name: str = "friend") -> Client:
     return Client(listening.publish, listening.replay, 0, keys=mine)
 
 
-def hears(client: Client, path: Path, timeout: float = 30) -> bool:
+def hears(client: Client, path: Path, timeout: float = SOON_S) -> bool:
     """Whether the end state of a file reaches a client."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
@@ -87,8 +87,8 @@ def test_a_listed_key_hears_and_can_ask_for_replay(guarded: Daemon, keys: Path) 
         assert late.status()["pid"] == guarded.process.pid
 
 
-def stranger_hears(listening: Daemon, prepare: Prepare, kind: int) -> int:
-    """Bytes that reach a stranger at one endpoint while a file is classified."""
+def stranger_hears(listening: Daemon, friend: Client, prepare: Prepare, kind: int) -> int:
+    """Bytes that reach a stranger at one endpoint until a friend has heard a file's end."""
     context = zmq.Context()
     try:
         stranger = context.socket(kind)
@@ -101,15 +101,20 @@ def stranger_hears(listening: Daemon, prepare: Prepare, kind: int) -> int:
             stranger.connect(listening.replay)
             stranger.send(b'{"since": 0}')
             stranger.send(b'{"status": true}')
-        write_wav(listening.folder / f"{time.monotonic_ns()}.wav")
-        deadline = time.monotonic() + LISTEN_S
-        heard = 0
-        while (left := deadline - time.monotonic()) > 0:
-            if stranger.poll(round(1000 * left)):
-                heard += sum(map(len, stranger.recv_multipart()))
-        return heard
+        heard = received_by(stranger, LISTEN_S / 2)  # it has time to connect
+        path = write_wav(listening.folder / f"{time.monotonic_ns()}.wav")
+        assert hears(friend, path)
+        return heard + received_by(stranger, LISTEN_S / 10)
     finally:
         context.destroy(linger=0)
+
+
+def received_by(stranger: Socket, seconds: float) -> int:
+    """Bytes that come until nothing has come for so long."""
+    heard = 0
+    while stranger.poll(round(1000 * seconds)):
+        heard += sum(map(len, stranger.recv_multipart()))
+    return heard
 
 
 def no_key(_: Socket, keys: Path) -> None:
@@ -166,9 +171,8 @@ def test_without_a_listed_key_not_a_byte_is_heard(
     standing: Daemon, way: Callable[[Socket, Path], None], kind: int
 ) -> None:
     keys = standing.base / "keys"
-    assert stranger_hears(standing, lambda stranger: way(stranger, keys), kind) == 0
-    with friend(standing, keys) as client:  # and the daemon is none the worse for it
-        assert hears(client, write_wav(standing.folder / f"{time.monotonic_ns()}.wav"))
+    with friend(standing, keys) as client:  # who is none the worse for it
+        assert stranger_hears(standing, client, lambda each: way(each, keys), kind) == 0
 
 
 @pytest.mark.parametrize(

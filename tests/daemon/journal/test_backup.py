@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running import Daemon, of_type, tinyastd
+from running import SOON_S, Daemon, of_type, tinyastd
 from sounds import write_wav
 from test_survival import check_stream, damage_messages, drop
 
@@ -34,7 +34,7 @@ def until_ended(client: Client, files: int | Path, besides: str = "") -> list[di
     """What a client hears until so many files, or one file, have ended, but for one journal."""
     heard: list[dict[str, Any]] = []
     while str(files) not in ended(heard) if isinstance(files, Path) else len(ended(heard)) < files:
-        received = client.receive(10)
+        received = client.receive(SOON_S)
         assert received is not None
         if received.message["journal"] != besides:
             heard.append(received.message)

@@ -98,9 +98,15 @@ def test_a_fault_of_many_files_is_a_few_lines(daemon: MakeDaemon, tmp_path: Path
         (listening.folder / f"{number}.wav").write_bytes(short_wav(number))
     listening.start()
     listening.ends(count)
+    listening.wait_for(lambda: len(errors(listening)) >= BURST, "as many lines as it may say")
     listening.stop()
-    told = [line["text"] for line in listening.logged() if line["level"] == "error"]
+    told = errors(listening)
     assert BURST <= len(told) <= BURST + 2, told
+
+
+def errors(listening: Daemon) -> list[str]:
+    """The errors that it has logged."""
+    return [line["text"] for line in listening.logged() if line["level"] == "error"]
 
 
 def test_on_a_terminal_it_is_for_people(tmp_path: Path) -> None:

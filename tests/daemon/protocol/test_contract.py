@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -433,6 +433,16 @@ def test_the_schema_notices_what_is_missing_or_mistyped(heard: Heard) -> None:
         check({**message, "added_later": 1})
 
 
+@pytest.fixture(scope="module")
+def ears(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ears]:
+    """An asker of a daemon that has nothing to do."""
+    daemon = Daemon(tmp_path_factory.mktemp("idle")).start()
+    made = Ears(daemon)
+    yield made
+    made.close()
+    daemon.clean_up()
+
+
 @pytest.mark.parametrize(
     ("request_", "good"),
     [
@@ -446,15 +456,11 @@ def test_the_schema_notices_what_is_missing_or_mistyped(heard: Heard) -> None:
     ],
 )
 def test_the_daemon_takes_the_requests_that_the_schema_takes(
-    daemon: Callable[..., Daemon], request_: Body, good: bool
+    ears: Ears, request_: Body, good: bool
 ) -> None:
     assert (problem(request_, "replay_request") is None) == good
-    ears = Ears(daemon().start())
-    try:
-        answer = json.loads(ears.ask(request_)[0])
-        check(answer, "replay_header" if good else "replay_error")
-    finally:
-        ears.close()
+    answer = json.loads(ears.ask(request_)[0])
+    check(answer, "replay_header" if good else "replay_error")
 
 
 def test_classify_prints_predictions_without_a_place_in_a_stream(tmp_path: Path) -> None:

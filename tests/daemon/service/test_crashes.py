@@ -86,7 +86,7 @@ def test_a_request_in_work_at_three_crashes_is_removed(poisoned: Daemon) -> None
     poisoned.start()
     write_wav(poisoned.folder / "a.wav")
     assert poisoned.ends(1)[0]["state"] == "done"
-    assert not list(folder.iterdir())
+    poisoned.wait_for(lambda: not list(folder.iterdir()), "removed")
 
 
 def test_a_request_of_endless_depth_is_removed(daemon: MakeDaemon) -> None:

@@ -87,7 +87,8 @@ def test_a_page_beside_the_daemon(
     with_page = daemon("--config", str(file), "--reload-on-hup").start()
     first = running_page(with_page)
     assert first == {"name": "page", "state": "running", "pid": first["pid"], "restarts": 0}
-    assert httpx.get(f"http://127.0.0.1:{port}/api/v1/daemons").json()[0]["number"] == 1
+    asked = httpx.get(f"http://127.0.0.1:{port}/api/v1/daemons", timeout=SOON_S)
+    assert asked.json()[0]["number"] == 1
     command = Path(f"/proc/{first['pid']}/cmdline").read_bytes().split(b"\0")
     assert command[1:] == [b"-P", b"-m", b"daemon", b"page", b""]
 
@@ -100,7 +101,7 @@ def test_a_page_beside_the_daemon(
     second = running_page(with_page)
     assert second["restarts"] == 1
     assert second["pid"] != first["pid"]
-    found = httpx.get(f"http://127.0.0.1:{port}/api/v1/predictions").json()
+    found = until(lambda: listed(port), "caught up")
     assert [Path(row["path"]).name for row in found] == ["meanwhile.wav"]
 
     settings(f"[page]\nport = {other}\npassword_file = '/nowhere'\n")
@@ -116,7 +117,7 @@ def test_a_page_beside_the_daemon(
     third = with_page.wait_for(
         lambda: (now := running_page(with_page))["pid"] != second["pid"] and now, "another page"
     )
-    assert httpx.get(f"http://127.0.0.1:{other}/").status_code == 200
+    assert httpx.get(f"http://127.0.0.1:{other}/", timeout=SOON_S).status_code == 200
     assert not alive(second["pid"])
     assert len(of_helpers(with_page, "helper_lost")) == 1
 
@@ -153,7 +154,7 @@ def test_a_page_without_memory_ends_and_is_started_again(
 
 def listed(port: int) -> list[Described]:
     found: list[Described] = httpx.get(
-        f"http://127.0.0.1:{port}/api/v1/predictions", params={"limit": 1000}
+        f"http://127.0.0.1:{port}/api/v1/predictions", params={"limit": 1000}, timeout=SOON_S
     ).json()
     return found
 

@@ -185,18 +185,18 @@ class Daemon:
         heard = self.hear(lambda r: ended(r) >= count, since, timeout)
         return of_type(heard, "file")
 
-    def quiet(self, marker: Path) -> list[dict[str, Any]]:
-        """All messages so far, once `marker`, a file made just now, has its end state.
+    def quiet(self, marker: Path, since: int = 0) -> list[dict[str, Any]]:
+        """All messages since `since`, once `marker`, a file made just now, has its end state.
 
         What was dropped before the marker has been noticed by then, without sleeping, and has
         its own end state once nothing waits any more.
         """
         name = str(marker)
         ended = counting(lambda m: m["type"] == "file" and m["source"]["path"] == name)
-        self.hear(ended)
+        self.hear(ended, since)
         self.wait_for(lambda: self.status()["backlog"] == {"files": 0, "messages": 0}, "idle")
         newest = self.newest()
-        heard = self.hear(lambda r: r and r[-1].message["seq"] >= newest)
+        heard = self.hear(lambda r: r and r[-1].message["seq"] >= newest, since)
         return [r.message for r in heard]
 
     def status(self) -> dict[str, Any]:

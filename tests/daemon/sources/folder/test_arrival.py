@@ -19,15 +19,51 @@ from sounds import header, noise, short_wav, wav_bytes, write_wav
 MakeDaemon = Callable[..., Daemon]
 
 
-@pytest.fixture
-def listening(daemon: MakeDaemon, tmp_path: Path) -> Daemon:
+def hasty(base: Path) -> Daemon:
     """A daemon that gives a silent writer one second instead of ten."""
-    config = tmp_path / "settings.toml"
-    config.write_text(f'[[folder]]\npath = "{tmp_path}/in"\nname = "in"\nsettle = 1.0\n')
-    return daemon("--config", str(config)).start()
+    config = base / "settings.toml"
+    config.write_text(f'[[folder]]\npath = "{base}/in"\nname = "in"\nsettle = 1.0\n')
+    return Daemon(base, "--config", str(config)).start()
 
 
-def ends_after_marker(listening: Daemon) -> list[dict[str, Any]]:
+@pytest.fixture
+def alone(tmp_path: Path) -> Iterator[Daemon]:
+    """One that a test may stop and start."""
+    made = hasty(tmp_path)
+    yield made
+    made.clean_up()
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    made = hasty(tmp_path_factory.mktemp("arrival"))
+    yield made
+    made.clean_up()
+
+
+class Arrivals:
+    """What a daemon of many tests says in one of them."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self.daemon, self.since = daemon, daemon.newest()
+        self.folder, self.base = daemon.folder, daemon.base
+
+    def ends(self, count: int) -> list[dict[str, Any]]:
+        return self.daemon.ends(count, self.since)
+
+    def quiet(self, marker: Path) -> list[dict[str, Any]]:
+        return self.daemon.quiet(marker, self.since)
+
+
+@pytest.fixture
+def listening(shared: Daemon) -> Iterator[Arrivals]:
+    """The shared daemon with an empty folder."""
+    yield Arrivals(shared)
+    for path in (*shared.folder.iterdir(), shared.base / "outside.wav"):
+        path.unlink(missing_ok=True)
+
+
+def ends_after_marker(listening: Daemon | Arrivals) -> list[dict[str, Any]]:
     """The end states of all files but the marker, which is dropped now and waited for."""
     marker = listening.folder / "marker.wav"
     whole = listening.base / "marker"
@@ -71,7 +107,7 @@ def done(end: dict[str, Any], windows: int = 1) -> bool:
     return bool(end["state"] == "done" and end["windows"] == windows and end["error"] is None)
 
 
-def test_copied_while_it_runs(listening: Daemon) -> None:
+def test_copied_while_it_runs(listening: Arrivals) -> None:
     write_wav(listening.folder / "a.wav")
     (end,) = listening.ends(1)
     assert done(end)
@@ -80,7 +116,7 @@ def test_copied_while_it_runs(listening: Daemon) -> None:
     assert ends_after_marker(listening) == [end]
 
 
-def test_written_slowly_over_five_seconds(listening: Daemon) -> None:
+def test_written_slowly_over_five_seconds(listening: Arrivals) -> None:
     whole = wav_bytes(noise(5))
     step = len(whole) // 10 + 1
     parts = [(whole[i : i + step], 0.5) for i in range(0, len(whole), step)]
@@ -118,7 +154,7 @@ def test_empty_first_then_written(daemon: MakeDaemon) -> None:
 
 
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
-def test_streamed_by_ffmpeg_with_a_placeholder_header(listening: Daemon, tmp_path: Path) -> None:
+def test_streamed_by_ffmpeg_with_a_placeholder_header(listening: Arrivals, tmp_path: Path) -> None:
     source = write_wav(tmp_path / "source.wav", 7.0)
     with (listening.folder / "stream.wav").open("wb") as out:
         subprocess.run(
@@ -133,7 +169,7 @@ def test_streamed_by_ffmpeg_with_a_placeholder_header(listening: Daemon, tmp_pat
 
 
 @pytest.mark.skipif(shutil.which("arecord") is None, reason="arecord is not installed")
-def test_recorded_by_arecord(listening: Daemon) -> None:
+def test_recorded_by_arecord(listening: Arrivals) -> None:
     wav = str(listening.folder / "mic.wav")
     command = ["arecord", "-q", "-D", "null", "-d", "5", "-f", "S16_LE", "-r", "16000", "-t", "wav"]
     subprocess.run([*command, wav], check=True)
@@ -144,7 +180,7 @@ def test_recorded_by_arecord(listening: Daemon) -> None:
     assert all(done(end, windows=end["windows"]) and end["windows"] >= 1 for end in ends)
 
 
-def test_streamed_header_of_zero(listening: Daemon) -> None:
+def test_streamed_header_of_zero(listening: Arrivals) -> None:
     samples = wav_bytes(noise(5))[44:]
     write_in_steps(
         listening.folder / "zero.wav",
@@ -155,7 +191,7 @@ def test_streamed_header_of_zero(listening: Daemon) -> None:
     assert end["duration_s"] == 5.0
 
 
-def test_preallocated_and_filled(listening: Daemon) -> None:
+def test_preallocated_and_filled(listening: Arrivals) -> None:
     whole = wav_bytes(noise(5))
     path = listening.folder / "pre.wav"
     script = textwrap.dedent(
@@ -182,7 +218,7 @@ def test_preallocated_and_filled(listening: Daemon) -> None:
     assert level > -60, "the zeros of the preallocation were read instead of the sound"
 
 
-def test_renamed_in(listening: Daemon) -> None:
+def test_renamed_in(listening: Arrivals) -> None:
     part = write_wav(listening.folder / "a.wav.part")
     os.rename(part, listening.folder / "a.wav")
     (end,) = ends_after_marker(listening)
@@ -199,7 +235,7 @@ def elsewhere() -> Iterator[Path]:
         yield Path(folder)
 
 
-def test_moved_in_from_another_file_system(listening: Daemon, elsewhere: Path) -> None:
+def test_moved_in_from_another_file_system(listening: Arrivals, elsewhere: Path) -> None:
     shutil.move(write_wav(elsewhere / "far.wav"), listening.folder / "far.wav")
     (end,) = ends_after_marker(listening)
     assert done(end)
@@ -224,23 +260,23 @@ def test_let_go_of_after_the_close_was_told(daemon: MakeDaemon, tmp_path: Path) 
     assert done(ends[1])
 
 
-def test_hard_linked_in(listening: Daemon) -> None:
+def test_hard_linked_in(listening: Arrivals) -> None:
     outside = write_wav(listening.base / "outside.wav")
     os.link(outside, listening.folder / "linked.wav")
     (end,) = ends_after_marker(listening)
     assert done(end)
 
 
-def test_copied_while_the_daemon_is_stopped(listening: Daemon) -> None:
-    assert listening.stop() == 0
-    write_wav(listening.folder / "meanwhile.wav")
-    listening.start()
-    (end,) = listening.ends(1)
+def test_copied_while_the_daemon_is_stopped(alone: Daemon) -> None:
+    assert alone.stop() == 0
+    write_wav(alone.folder / "meanwhile.wav")
+    alone.start()
+    (end,) = alone.ends(1)
     assert done(end)
-    assert ends_after_marker(listening) == [end]
+    assert ends_after_marker(alone) == [end]
 
 
-def test_replaced_under_the_same_name(listening: Daemon) -> None:
+def test_replaced_under_the_same_name(listening: Arrivals) -> None:
     path = write_wav(listening.folder / "same.wav", seed=1)
     (first,) = listening.ends(1)
     new = write_wav(listening.base / "new", seed=2)
@@ -252,7 +288,7 @@ def test_replaced_under_the_same_name(listening: Daemon) -> None:
     assert len(ends_after_marker(listening)) == 2
 
 
-def test_written_again_in_place(listening: Daemon) -> None:
+def test_written_again_in_place(listening: Arrivals) -> None:
     path = write_wav(listening.folder / "same.wav", seed=1)
     listening.ends(1)
     write_wav(path, seconds=6, seed=2)
@@ -262,7 +298,7 @@ def test_written_again_in_place(listening: Daemon) -> None:
     assert len(ends_after_marker(listening)) == 2
 
 
-def test_deleted_before_it_is_read(listening: Daemon) -> None:
+def test_deleted_before_it_is_read(listening: Arrivals) -> None:
     whole = short_wav()
     path = listening.folder / "brief.wav"
     for _ in range(20):
@@ -272,22 +308,22 @@ def test_deleted_before_it_is_read(listening: Daemon) -> None:
     assert ends_after_marker(listening) == []
 
 
-def test_linked_or_chmodded_after_it_was_done(listening: Daemon) -> None:
-    path = write_wav(listening.folder / "a.wav")
-    (end,) = listening.ends(1)
-    os.link(path, listening.base / "outside.wav")
+def test_linked_or_chmodded_after_it_was_done(alone: Daemon) -> None:
+    path = write_wav(alone.folder / "a.wav")
+    (end,) = alone.ends(1)
+    os.link(path, alone.base / "outside.wav")
     path.chmod(0o640)
     # A restart scans, and sees the changed ctime whether or not an event told of it.
-    assert listening.stop() == 0
-    listening.start()
-    assert ends_after_marker(listening) == [end]
+    assert alone.stop() == 0
+    alone.start()
+    assert ends_after_marker(alone) == [end]
 
 
-def test_another_file_with_the_same_inode_size_and_time(listening: Daemon) -> None:
-    path = write_wav(listening.folder / "a.wav", seed=1)
-    (first,) = listening.ends(1)
+def test_another_file_with_the_same_inode_size_and_time(alone: Daemon) -> None:
+    path = write_wav(alone.folder / "a.wav", seed=1)
+    (first,) = alone.ends(1)
     before = path.stat()
-    listening.stop()
+    alone.stop()
     with path.open("r+b") as out:
         out.seek(1000)
         out.write(b"\x11\x22\x33\x44")
@@ -298,12 +334,12 @@ def test_another_file_with_the_same_inode_size_and_time(listening: Daemon) -> No
         before.st_size,
         before.st_mtime_ns,
     )
-    listening.start()
-    _, second = listening.ends(2)
+    alone.start()
+    _, second = alone.ends(2)
     assert second["file_id"] != first["file_id"]
 
 
-def test_cut_short_and_left(listening: Daemon) -> None:
+def test_cut_short_and_left(listening: Arrivals) -> None:
     whole = wav_bytes(noise(12))
     (listening.folder / "cut.wav").write_bytes(whole[: len(whole) // 2])
     (end,) = listening.ends(1)
@@ -313,7 +349,7 @@ def test_cut_short_and_left(listening: Daemon) -> None:
     assert ends_after_marker(listening) == [end]
 
 
-def test_cut_short_and_completed_later(listening: Daemon) -> None:
+def test_cut_short_and_completed_later(listening: Arrivals) -> None:
     whole = wav_bytes(noise(5))
     path = listening.folder / "late.wav"
     path.write_bytes(whole[:50_000])
@@ -367,22 +403,22 @@ def test_left_alone_by_default_and_moved_or_deleted_when_told(
     assert bad.exists(), "a file that failed is kept for a person to look at"
 
 
-def test_reprocess_forgets_and_classifies_again(listening: Daemon) -> None:
-    path = write_wav(listening.folder / "a.wav")
-    (first,) = listening.ends(1)
+def test_reprocess_forgets_and_classifies_again(alone: Daemon) -> None:
+    path = write_wav(alone.folder / "a.wav")
+    (first,) = alone.ends(1)
     command = [sys.executable, "-m", "daemon", "reprocess", str(path)]
-    where = ["--watch", str(listening.folder), "--state", str(listening.state)]
+    where = ["--watch", str(alone.folder), "--state", str(alone.state)]
     subprocess.run([*command, *where], check=True)
-    _, second = listening.ends(2)
+    _, second = alone.ends(2)
     assert second["file_id"] != first["file_id"]
 
-    assert listening.stop() == 0
+    assert alone.stop() == 0
     subprocess.run([*command, *where], check=True)
-    listening.start()
-    assert len({end["file_id"] for end in listening.ends(3)}) == 3
+    alone.start()
+    assert len({end["file_id"] for end in alone.ends(3)}) == 3
 
     outside = subprocess.run(
-        [*command[:-1], str(listening.base / "daemon.log"), *where], capture_output=True, text=True
+        [*command[:-1], str(alone.base / "daemon.log"), *where], capture_output=True, text=True
     )
     assert outside.returncode == 2
-    assert str(listening.folder) in outside.stderr
+    assert str(alone.folder) in outside.stderr
