@@ -139,7 +139,7 @@ ENDPOINTS = [
         f"run --watch in {' '.join(STATE)} --publish tcp://0.0.0.0:5755", 2, "keygen", "insecure"
     ),
     wrong(f"run --watch in {' '.join(STATE)} --publish tcp://127.0.0.1:99999", 2, "65535"),
-    wrong(f"run --watch in {' '.join(STATE)} --publish ipc://afile", 3, "afile", "no socket"),
+    wrong(f"run --watch in {' '.join(STATE)} --publish ipc://afile", 3, "afile", "not a socket"),
     wrong(f"run --watch in {' '.join(STATE)} --publish {{taken}}", 3, "in use by", "--publish"),
 ]
 PORTS = [
@@ -155,8 +155,13 @@ SUBSCRIBERS = [
     wrong("page --store afile", 3, "afile", "name a folder", "--store"),
     wrong("page --token=", 2, "--token needs a name"),
     wrong("page --host 0.0.0.0 --store st", 2, "other machines can reach", "--password-file"),
-    wrong("page --password-file nowhere --store st", 2, "nowhere cannot be read", "chmod 600"),
-    wrong("page --password-file open --store st", 2, "others can read", "chmod 600 open"),
+    wrong(
+        "page --password-file nowhere --store st",
+        2,
+        "cannot read `password_file` nowhere",
+        "chmod 600",
+    ),
+    wrong("page --password-file open --store st", 2, "open to other users", "chmod 600 open"),
     wrong("page --tls-cert afile --store st", 2, "--tls-cert and --tls-key go together"),
     wrong("page --tls-cert afile --tls-key afile --store st", 2, "no certificate and key (PEM)"),
     wrong("page --public-url bogus --store st", 2, "`public_url`", "https://"),
@@ -167,8 +172,7 @@ SUBSCRIBERS = [
     settings(
         f"{FOLDER}[page]\npassword_file = 'nowhere'",
         "a.toml: [page]",
-        "nowhere cannot be read",
-        "`password_file`",
+        "cannot read `password_file` nowhere of [page]",
         "chmod 600",
     ),
     settings(

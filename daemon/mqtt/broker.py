@@ -10,9 +10,9 @@ import logging
 import socket
 import ssl
 import threading
-from pathlib import Path
 
 from daemon.errors import SettingsError
+from daemon.settings.secret_files import SecretFile
 from daemon.settings.subscribers import Mqtt
 
 try:
@@ -199,22 +199,12 @@ def _no_delay(client: paho.Client, data: object, sock: object) -> None:
 
 
 def read_password(settings: Mqtt) -> str:
-    """The password; empty if there is none. Raises SettingsError."""
+    """The password; empty if there is none. Raises SettingsError, StartError."""
     if not settings.password_file:
         return settings.password
     if settings.password:
         raise SettingsError("`mqtt` has both `password` and `password_file`; remove one")
-    try:
-        first = Path(settings.password_file).read_text(encoding="utf-8-sig").partition("\n")[0]
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else error
-        raise SettingsError(
-            f"cannot read `password_file` {settings.password_file} of [mqtt]: {why}; write the "
-            "password into its first line, and chmod 600"
-        ) from error
-    if not first.strip():
-        raise SettingsError(f"the first line of {settings.password_file} is no password")
-    return first.strip("\r")
+    return SecretFile(settings.password_file, "password_file", "[mqtt]", "the password").read_line()
 
 
 def tls_context(settings: Mqtt) -> ssl.SSLContext:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from daemon.errors import SettingsError
+from daemon.settings.secret_files import SecretFile
 from daemon.settings.subscribers import Notify
 
 try:
@@ -96,17 +97,11 @@ def _address(service: apprise.NotifyBase) -> tuple[str, int] | None:
 
 
 def services(settings: Notify, rule: str) -> list[Service]:
-    """The services of a rule. Raises SettingsError."""
+    """The services of a rule. Raises SettingsError, StartError."""
     urls = list(settings.urls)
     if settings.urls_file:
-        try:
-            lines = Path(settings.urls_file).read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            why = error.strerror if isinstance(error, OSError) else error
-            raise SettingsError(
-                f"cannot read `urls_file` {settings.urls_file} of notify `{rule}`: {why}"
-            ) from error
-        urls += [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+        file = SecretFile(settings.urls_file, "urls_file", f"notify `{rule}`", "the URLs")
+        urls += file.read_lines()
     if not urls:
         raise SettingsError(f"notify `{rule}` has neither `urls` nor a `urls_file` with some")
     return [Service(url, rule) for url in urls]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import socket
 import ssl
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from daemon.errors import SettingsError, StartError
@@ -16,7 +15,7 @@ from daemon.settings.schema import Page
 
 def check(settings: Page) -> str | None:
     """The password, None if there is none. Raises SettingsError."""
-    password = read_password(Path(settings.password_file)) if settings.password_file else None
+    password = read_password(settings.password_file) if settings.password_file else None
     check_exposure(settings.host, password is not None)
     if bool(settings.tls_cert) != bool(settings.tls_key):
         raise SettingsError(

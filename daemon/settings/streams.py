@@ -2,42 +2,25 @@
 
 from __future__ import annotations
 
-import os
-import stat
-from pathlib import Path
-
 import msgspec
 
 from daemon.errors import SettingsError
 from daemon.settings.schema import Stream
+from daemon.settings.secret_files import SecretFile
 from daemon.settings.urls import RAW, problem_with, scheme
 
 
 def with_url(stream: Stream) -> Stream:
-    """The stream with the URL that its `url_file` holds, if it names one. Raises SettingsError."""
+    """The stream with the URL that its `url_file` holds, if it names one.
+
+    Raises SettingsError, StartError.
+    """
     if not stream.url_file:
         return stream
     if stream.url:
         raise SettingsError(f"stream `{stream.name}` has both `url` and `url_file`; remove one")
-    file = Path(os.path.expanduser(stream.url_file))
-    try:
-        fd = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(fd, encoding="utf-8-sig", errors="replace") as opened:
-            mode = os.fstat(fd).st_mode
-            line = opened.readline(4_096).strip() if stat.S_ISREG(mode) else ""
-    except OSError as error:
-        raise SettingsError(
-            f"cannot read `url_file` {file} of stream `{stream.name}`: {error.strerror}"
-        ) from error
-    if mode & 0o077:
-        raise SettingsError(
-            f"others can read `url_file` {file} of stream `{stream.name}`: chmod 600 {file}"
-        )
-    if not line:
-        raise SettingsError(
-            f"the first line of `url_file` {file} of stream `{stream.name}` must hold its URL"
-        )
-    return msgspec.structs.replace(stream, url=line)
+    file = SecretFile(stream.url_file, "url_file", f"stream `{stream.name}`", "the URL")
+    return msgspec.structs.replace(stream, url=file.read_line())
 
 
 def check_streams(streams: tuple[Stream, ...]) -> None:
@@ -48,12 +31,12 @@ def check_streams(streams: tuple[Stream, ...]) -> None:
         raw = scheme(stream.url) in RAW
         if raw and not stream.rate:
             raise SettingsError(
-                f"stream `{stream.name}` brings samples without a header; give their `rate` in Hz "
+                f"stream `{stream.name}` sends samples without a header; give their `rate` in Hz "
                 "(and their `channels` and `format`)"
             )
         if not raw and (stream.rate, stream.channels, stream.format) != (0, 1, "s16le"):
             raise SettingsError(
-                f"stream `{stream.name}` says itself what it brings; leave out `rate`, `channels` "
+                f"stream `{stream.name}` describes its own format; leave out `rate`, `channels` "
                 f"and `format`, which only {' and '.join(f'{each}://' for each in RAW)} need"
             )
         if raw and isinstance(stream.channel, int) and stream.channel > stream.channels:

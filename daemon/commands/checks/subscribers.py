@@ -6,10 +6,9 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 
-from daemon.commands.checks.check import FAIL, OK, WARN, Check
-from daemon.errors import DaemonError, SettingsError
+from daemon.commands.checks.check import FAIL, OK, Check
+from daemon.errors import DaemonError, SettingsError, StartError
 from daemon.settings.schema import Page, Settings
 from daemon.settings.subscribers import Mqtt, Notify
 
@@ -31,7 +30,6 @@ def check_page(settings: Page, everything: Settings) -> Iterator[Check]:
 
 def check_mqtt(settings: Mqtt) -> Iterator[Check]:
     """Connect to the broker as the bridge does, with another client ID."""
-    yield from _check_secret("mqtt", "password_file", settings.password_file)
     try:
         from daemon.mqtt.broker import Broker, BrokerAway, BrokerRefuses, check
         from daemon.mqtt.topics import availability
@@ -48,21 +46,20 @@ def check_mqtt(settings: Mqtt) -> Iterator[Check]:
                 yield Check("mqtt", FAIL, str(error), "see above, then ask the doctor again")
             else:
                 yield Check("mqtt", OK, f"the broker at {settings.place} accepts these settings")
-    except SettingsError as error:
+    except (SettingsError, StartError) as error:
         yield Check("mqtt", FAIL, str(error), "correct [mqtt] in the settings")
 
 
 def check_notify(settings: Notify, number: int) -> Iterator[Check]:
     """Read a rule, and connect to its services as far as their URLs name a host."""
     name = f"notify {settings.name or number}"
-    yield from _check_secret(name, "urls_file", settings.urls_file)
     try:
         from daemon.notify.rules import Rule
         from daemon.notify.service import services
 
         rule = Rule(settings, number)
         found = services(settings, rule.name)
-    except SettingsError as error:
+    except (SettingsError, StartError) as error:
         yield Check(name, FAIL, str(error), "correct this [[notify]] in the settings")
         return
     for service in found:
@@ -78,14 +75,3 @@ def check_notify(settings: Notify, number: int) -> Iterator[Check]:
         else:
             text = f"{service.name} can be reached; `tinyastd notify --test` sends it a message"
             yield Check(name, OK, text)
-
-
-def _check_secret(name: str, setting: str, path: str) -> Iterator[Check]:
-    """Warn about a file of secrets that other users can read."""
-    try:
-        open_to_others = bool(path) and bool(Path(path).stat().st_mode & 0o077)
-    except OSError:  # said by those who read it
-        return
-    if open_to_others:
-        text = f"other users can read `{setting}` {path}"
-        yield Check(name, WARN, text, f"chmod 600 {path}")

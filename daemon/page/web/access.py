@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import secrets
-import stat
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from daemon.errors import SettingsError
 from daemon.host.tcp import is_loopback
+from daemon.settings.secret_files import SecretFile
 
 COOKIE = "tinyast"
 SESSION_S = 30 * 86_400.0
@@ -34,24 +32,12 @@ HEADERS = {
 }
 
 
-def read_password(file: Path) -> str:
-    """The first line of a password file. Raises SettingsError that says what to change."""
-    try:
-        fd = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(fd, "rb") as opened:
-            found = os.fstat(opened.fileno())
-            text = opened.read(4096) if stat.S_ISREG(found.st_mode) else b""
-    except OSError as error:
-        raise SettingsError(
-            f"the password file {file} cannot be read ({error.strerror}; setting: "
-            "`password_file`); write the password into its first line, and chmod 600"
-        ) from error
-    if found.st_mode & 0o077:
-        raise SettingsError(f"others can read the password file {file}: chmod 600 {file}")
-    password = text.split(b"\n")[0].decode("utf-8-sig", "replace").strip()
+def read_password(file: str) -> str:
+    """The password of the page. Raises SettingsError that says what to change, StartError."""
+    password = SecretFile(file, "password_file", "[page]", "the password").read_line()
     if len(password) < SHORTEST_PASSWORD:
         raise SettingsError(
-            f"the first line of the password file {file} must hold a password of at least "
+            f"the password in `password_file` {file} of [page] is short: use at least "
             f"{SHORTEST_PASSWORD} characters"
         )
     return password

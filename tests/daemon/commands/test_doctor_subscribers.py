@@ -39,8 +39,11 @@ def test_each_fault_of_a_broker_is_named(broker: Mosquitto, tmp_path: Path) -> N
     secret = tmp_path / "password"
     secret.write_text("not the password\n")
     secret.chmod(0o644)
-    (warned, refused) = asked(broker, password_file=str(secret))
-    assert warned == ("warn", f"other users can read `password_file` {secret}")
+    (open_to_all,) = asked(broker, password_file=str(secret))
+    assert open_to_all[0] == "fail"
+    assert f"`password_file` {secret} of [mqtt] is open to other users" in open_to_all[1]
+    secret.chmod(0o600)
+    (refused,) = asked(broker, password_file=str(secret))
     assert refused[0] == "fail"
     assert "correct `user` and `password_file`" in refused[1]
     for changes, words in (
@@ -57,7 +60,7 @@ def test_each_fault_of_a_page_is_named(tmp_path: Path) -> None:
     everything = Settings(state=str(tmp_path), publish="ipc://p", replay="ipc://r")
     for page, state, words in (
         (Page(port=free_port()), "ok", "it can be served at 127.0.0.1:"),
-        (Page(password_file=str(tmp_path / "none")), "fail", "cannot be read"),
+        (Page(password_file=str(tmp_path / "none")), "fail", "cannot read `password_file`"),
         (Page(host="0.0.0.0"), "fail", "other machines can reach"),
         (Page(connect=("here",)), "fail", "PUBLISH,REPLAY"),
         (Page(tls_cert="a.pem"), "fail", "go together"),
@@ -72,10 +75,13 @@ def test_services_of_notifications(tmp_path: Path) -> None:
         port, closed = server.getsockname()[1], free_port()
         urls = [f"json://127.0.0.1:{port}/a", f"json://127.0.0.1:{closed}/b"]
         file.write_text(f"{urls[1]}\nmailto://127.0.0.1:{port}?to=a@b.cc&from=d@e.ff\n")
-        file.chmod(0o644)
         rule = Notify(urls=(urls[0],), urls_file=str(file))
-        warned, *found = check_notify(rule, 1)
-    assert (warned.state, warned.fix) == ("warn", f"chmod 600 {file}")
+        file.chmod(0o644)
+        (refused,) = check_notify(rule, 1)
+        file.chmod(0o600)
+        found = list(check_notify(rule, 1))
+    assert refused.state == "fail"
+    assert refused.text.endswith(f"is open to other users: chmod 600 {file}")
     assert [(each.name, each.state) for each in found] == [
         ("notify 1", "ok"), ("notify 1", "fail"), ("notify 1", "ok"),
     ]  # fmt: skip

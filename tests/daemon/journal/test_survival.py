@@ -219,7 +219,7 @@ def test_a_second_daemon_on_the_same_endpoint(
 def test_an_ipc_endpoint_never_destroys_a_file(daemon: MakeDaemon, tmp_path: Path) -> None:
     precious = tmp_path / "p"
     precious.write_text("precious")
-    assert "no socket" in refused(daemon())
+    assert "not a socket" in refused(daemon())
     assert precious.read_text() == "precious"
 
 

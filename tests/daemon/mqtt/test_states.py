@@ -255,6 +255,7 @@ def test_errors_say_what_to_change(
 ) -> None:  # fmt: skip
     wrong = tmp_path / "wrong"
     wrong.write_text("wr0ng secret\n")
+    wrong.chmod(0o600)
     files = {"WRONG": str(wrong), "PASSWORD": f"{broker.base}/password"}
     bridge = bridged(**{name: files.get(value, value) for name, value in settings.items()})
     bridge.start("--since", "0")

@@ -274,6 +274,7 @@ def test_the_test_message_goes_to_each_service(inbox: Inbox, tmp_path: Path) -> 
     inbox.shut()
     urls = tmp_path / "urls"
     urls.write_text(f"# a phone\n{inbox.url}\n")
+    urls.chmod(0o600)
     config = tmp_path / "notify.toml"
     config.write_text(f'[[notify]]\nurls_file = "{urls}"\n')
     done = tinyastd("notify", "--test", "--config", config)

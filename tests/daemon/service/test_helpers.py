@@ -107,7 +107,7 @@ def test_a_page_beside_the_daemon(
     settings(f"[page]\nport = {other}\npassword_file = '/nowhere'\n")
     with_page.send(signal.SIGHUP)
     (refused,) = of_helpers(with_page, "reload_failed")
-    assert "[page]: the password file /nowhere cannot be read" in refused["text"]
+    assert "[page]: cannot read `password_file` /nowhere of [page]: No such file" in refused["text"]
     assert running_page(with_page)["pid"] == second["pid"]
 
     settings(f"[page]\nport = {other}\n")

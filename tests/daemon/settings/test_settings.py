@@ -274,7 +274,7 @@ def test_a_file_from_an_editor_on_windows_is_read(tmp_path: Path) -> None:
     url.write_bytes(mark + b"rtsp://camera.example/audio\r\n")
     for each in (password, url):
         each.chmod(0o600)
-    assert read_password(password) == "long secret"
+    assert read_password(str(password)) == "long secret"
     assert broker.read_password(Mqtt(password_file=str(password))) == "long secret"
     stream = with_url(Stream(name="yard", url_file=str(url)))
     assert stream.url == "rtsp://camera.example/audio"
@@ -330,8 +330,8 @@ SECRET = "geheim"
     ("table", "problem"),
     [
         ("''", "is empty"),
-        (f"'ftp://me:{SECRET}@host/x'", "begins with none of rtsp://"),
-        (f"'{SECRET}'", "begins with none of rtsp://"),
+        (f"'ftp://me:{SECRET}@host/x'", "must begin with one of rtsp://"),
+        (f"'{SECRET}'", "must begin with one of rtsp://"),
         (f"'rtsp://me:{SECRET}@/x'", "names no host"),
         (f"'rtsp://me:{SECRET} word@host/x'", "holds a space"),
         (f"'http://me:{SECRET}@host:port/x'", "is not a URL"),
@@ -366,8 +366,8 @@ def test_the_url_of_a_stream_in_a_file(read: Any, tmp_path: Path) -> None:
     table = f"folder = []\n[[stream]]\nurl_file = '{file}'\n"
     for content, mode, problem in (
         (None, 0, "cannot read `url_file`"),
-        ("\n", 0o600, "must hold its URL"),
-        (f"ftp://me:{SECRET}@host/x\n", 0o600, "begins with none of rtsp://"),
+        ("\n", 0o600, "must hold the URL in its first line"),
+        (f"ftp://me:{SECRET}@host/x\n", 0o600, "must begin with one of rtsp://"),
         (f"rtsp://me:{SECRET}@host/x\n", 0o640, f"chmod 600 {file}"),
     ):
         if content is not None:
