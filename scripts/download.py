@@ -32,7 +32,7 @@ from tinyast.errors import DataError
 
 def command(
     url: Annotated[str | None, typer.Option(help="Another URL for the same file.")] = None,
-    output: Annotated[Path, typer.Option(help="Folder for what is fetched.")] = ESC50.parent,
+    output: Annotated[Path, typer.Option(help="Folder for the downloads.")] = ESC50.parent,
     sha256: Annotated[str | None, typer.Option(help="Reject a zip with another hash.")] = None,
     keep_zip: Annotated[
         bool, typer.Option("--keep-zip", help="Keep the zip, or the packages of --extra.")

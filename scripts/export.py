@@ -34,7 +34,8 @@ def command(
         typer.Option(help="Divides logits; the one that `scripts.evaluate` fitted if not given."),
     ] = None,
     unknown_below: Annotated[
-        float | None, typer.Option(help="Familiarity below which a sound is `unknown`; likewise.")
+        float | None,
+        typer.Option(help="Least familiarity of a known sound; fitted likewise if not given."),
     ] = None,
     int8: Annotated[
         Path | None,

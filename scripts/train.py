@@ -106,7 +106,7 @@ def command(
         list[Path] | None, typer.Option(help="Also learn from this run's scores; may be repeated.")
     ] = None,
     start: Annotated[
-        Path | None, typer.Option(help="Go on from the model that this run ended with.")
+        Path | None, typer.Option(help="Start from the final model of this run.")
     ] = None,
     from_model: FromModel = None,
     only_mine: OnlyMine = False,

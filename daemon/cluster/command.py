@@ -49,7 +49,7 @@ def run_on_cluster(
         actors = settings.workers or processors()
         for report in run(job, job.cut(batch), actors, overwrite):
             if report.is_again and not progress.parts:
-                print(f"going on with the job in {job.place}", file=sys.stderr)
+                print(f"resuming the job in {job.place}", file=sys.stderr)
             progress.add(report.summary)
             progress.say(report.listed, report.is_all)
             left_out = report.left_out

@@ -122,7 +122,7 @@ def work(job: Job, cut: Cut, actors: int, overwrite: bool) -> Iterator[Report]:
     if lister.error is not None:
         raise lister.error
     if not lister.is_whole:
-        raise ClusterError("the listing failed; the same command goes on with it")
+        raise ClusterError("the listing failed; run the same command to resume")
     if not lister.files:
         raise SettingsError(no_files(job.identity.sources, lister.walk))
     if lost:

@@ -188,7 +188,7 @@ def _watched(settings: Path, user: bool) -> tuple[str, ...]:
         if not os.path.isabs(os.path.expanduser(folder.path)):
             raise SettingsError(
                 f"the settings {settings} watch {folder.path}, which a service looks for in "
-                f"{start}; write the whole path of a folder in [[folder]]"
+                f"{start}; write the absolute path of a folder in [[folder]]"
             )
     folders = tuple(folder.path for folder in load(settings, environ={}).folder)
     for path in folders:

@@ -24,10 +24,11 @@ Host = Annotated[str | None, typer.Option(help="The broker; localhost.")]
 Port = Annotated[int | None, typer.Option(help="Its port.", min=1, max=65_535)]
 Since = Annotated[
     int | None,
-    typer.Option(help="Begin after this seq; 0 forwards everything stored once more.", min=0),
+    typer.Option(help="Begin after this seq; 0 forwards everything stored again.", min=0),
 ]
 Clear = Annotated[
-    bool, typer.Option("--clear", help="Only remove what the broker retains of this daemon.")
+    bool,
+    typer.Option("--clear", help="Only delete this daemon's retained messages from the broker."),
 ]
 
 

@@ -29,7 +29,9 @@ Test = Annotated[
 ]
 Url = Annotated[
     list[str] | None,
-    typer.Option(help="An Apprise URL to notify of each event, besides those in the settings."),
+    typer.Option(
+        help="An Apprise URL to notify of each event, in addition to those in the settings."
+    ),
 ]
 
 

@@ -27,7 +27,7 @@ Publish = Annotated[str | None, typer.Option(help="Endpoint of live messages.")]
 Replay = Annotated[str | None, typer.Option(help="Endpoint of replay.")]
 Engine = Annotated[
     EngineChoice | None,
-    typer.Option(help="Engine that runs the model; auto: int8 where it is faster and as exact."),
+    typer.Option(help="Engine that runs the model; auto: int8 if it is faster and as exact."),
 ]
 Checkpoint = Annotated[
     Path | None, typer.Option(help="Checkpoint folder, or a shipped one's name.")

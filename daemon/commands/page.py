@@ -35,24 +35,28 @@ ServerKeys = Annotated[
     list[Path] | None,
     typer.Option(
         "--server-key",
-        help="Public key of each --connect in turn; `none` for a daemon without keys.",
+        help="Public key for each --connect, in the same order; `none` for a daemon without keys.",
     ),
 ]
 StoreFolder = Annotated[
-    Path | None, typer.Option(help="Folder of the page's store; the state directory if none.")
+    Path | None, typer.Option(help="Folder of the page's store; the state directory by default.")
 ]
-Host = Annotated[str | None, typer.Option(help="Address to listen at; 127.0.0.1.")]
-Port = Annotated[int | None, typer.Option(help="Port to listen at; 5757.", min=1, max=65_535)]
+Host = Annotated[str | None, typer.Option(help="Address to listen on; 127.0.0.1.")]
+Port = Annotated[int | None, typer.Option(help="Port to listen on; 5757.", min=1, max=65_535)]
 PasswordFile = Annotated[
     Path | None, typer.Option(help="File with the password; needed unless on loopback.")
 ]
-PublicUrl = Annotated[str | None, typer.Option(help="Address in browsers, behind a reverse proxy.")]
+PublicUrl = Annotated[
+    str | None, typer.Option(help="Address that browsers use, behind a reverse proxy.")
+]
 TlsCert = Annotated[Path | None, typer.Option(help="Certificate (PEM), for HTTPS.")]
 TlsKey = Annotated[Path | None, typer.Option(help="Its private key (PEM).")]
-KeepDays = Annotated[float | None, typer.Option(help="Delete what is older; 365.", min=1)]
-KeepMb = Annotated[float | None, typer.Option(help="Delete the oldest beyond this; 1000.", min=10)]
+KeepDays = Annotated[float | None, typer.Option(help="Days to keep data; 365.", min=1)]
+KeepMb = Annotated[
+    float | None, typer.Option(help="Megabytes to keep; the oldest data go first; 1000.", min=10)
+]
 Token = Annotated[
-    str | None, typer.Option(help="Only print a new token for a program of this name.")
+    str | None, typer.Option(help="Only print a new token for a program with this name.")
 ]
 Backup = Annotated[
     Path | None, typer.Option(help="Only copy the store, with all reviews, to this file.")

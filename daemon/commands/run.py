@@ -38,7 +38,7 @@ def check_settings_file(config: Path | None, settings: Settings) -> None:
         if missing and os.path.realpath(path) in watched:
             raise SettingsError(
                 f"the settings {config} watch {folder.path}, and there is no such folder in "
-                f"{os.getcwd()}, where the daemon was started; write its whole path"
+                f"{os.getcwd()}, where the daemon was started; write its absolute path"
             )
 
 

@@ -152,7 +152,7 @@ def ipc_lock(name: str, path: Path) -> Lock:
     if not stat.S_ISSOCK(kind):
         lock.release()
         raise StartError(
-            f"`{name}` is ipc://{path}, where there is a file that is no socket; move it away or "
+            f"`{name}` is ipc://{path}, but the file there is not a socket; move it away or "
             "name another path"
         )
     return lock

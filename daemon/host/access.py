@@ -36,13 +36,13 @@ def unreadable(folder: Path) -> str | None:
     """A warning if others may not list a folder; None if they may."""
     for above in folder.parents:
         if above in HIDDEN:
-            return f"the service has a {above} of its own and does not see {folder}; use another"
+            return f"the service has a private {above} and does not see {folder}; use another"
     if all(_others_may(each, stat.S_IXOTH) for each in _ways(folder / "file")) and _others_may(
         folder, stat.S_IROTH
     ):
         return None
     return (
-        f"{folder} cannot be read by every user, and the service runs as a user of its own: "
+        f"{folder} cannot be read by every user, and the service runs as a separate user: "
         f"`chmod o+rx {folder}` and the folders above it, or use --user"
     )
 

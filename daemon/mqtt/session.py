@@ -75,7 +75,7 @@ class Session:
             try:
                 self._memory.advance(head)
             except CannotKeep as error:  # if it is killed now, it repeats messages
-                log.warning("%s; it goes on", error)
+                log.warning("%s; still forwarding", error)
 
     # -- states --------------------------------------------------------------------------------
 

@@ -167,7 +167,7 @@ class Notifier:
         try:
             self._outbox.keep({"position": self._position, "cooldowns": self._cooldowns})
         except CannotKeep as error:
-            log.warning("%s; it goes on", error)
+            log.warning("%s; still notifying", error)
 
     def _say_late(self) -> None:
         if self._late:

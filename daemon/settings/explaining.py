@@ -50,7 +50,7 @@ def explain(text: str) -> str:
     if missing := re.search(r"missing required field `(.*)`", problem):
         return f"`{place}` has no `{missing.group(1)}`"
     if problem.startswith("Invalid enum value"):
-        problem = f"{problem.removeprefix('Invalid enum value ')} is none of its choices"
+        problem = f"{problem.removeprefix('Invalid enum value ')} is not one of its choices"
         if choices := _choices_at(place):
             problem += f": {', '.join(choices)}"
         if _plain(place).endswith(".channel"):

@@ -23,13 +23,13 @@ def problem_with(url: str) -> str | None:
     except ValueError:
         return "is not a URL; see whether its host and port are in order"
     if parts.scheme not in SCHEMES:
-        return f"begins with none of {', '.join(f'{scheme}://' for scheme in SCHEMES)}"
+        return f"must begin with one of {', '.join(f'{scheme}://' for scheme in SCHEMES)}"
     if not parts.hostname and parts.scheme != "udp":
         return f"names no host after {parts.scheme}://"
     if parts.scheme in RAW and not port:
         return f"names no port, which {parts.scheme}:// needs"
     if parts.scheme in RAW and "@" in parts.netloc:
-        return f"holds a user or password, which {parts.scheme}:// does not know"
+        return f"holds a user or password, which {parts.scheme}:// does not support"
     return None
 
 

@@ -51,7 +51,9 @@ def fetch(
             failed = failed + 1 if most == had else 1
             if failed >= attempts:
                 kept = (
-                    "What has come is kept; run the same again to go on" if most else "Is it right?"
+                    "The downloaded part is kept; run the same command to resume"
+                    if most
+                    else "Is it right?"
                 )
                 raise DataError(f"{url}: {_why(error)}. {kept}") from error
             if trouble:

@@ -17,7 +17,7 @@ def split_by_fold(dataset: Dataset, hold_out: int | None) -> tuple[Numbers, Numb
         there = ", ".join(str(fold) for fold in sorted(set(dataset.folds.tolist())))
         raise DataError(f"no clip is in fold {hold_out}; the folds are {there}")
     if held.all():
-        raise DataError(f"every clip is in fold {hold_out}: nothing is left to train on")
+        raise DataError(f"every clip is in fold {hold_out}: no clip is left to train on")
     return np.flatnonzero(~held), np.flatnonzero(held)
 
 

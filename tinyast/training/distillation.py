@@ -59,7 +59,7 @@ def load_teacher(run: Path, settings: FeatureSettings, labels: tuple[str, ...]) 
     try:
         teacher = TinyASTForAudioClassification.from_pretrained(folder)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise TeachingError(f"the model of {run} cannot be loaded: train it anew") from error
+        raise TeachingError(f"the model of {run} cannot be loaded: train it again") from error
     known = tuple(teacher.config.id2label[number] for number in range(teacher.config.num_labels))
     if known != labels:
         raise TeachingError(

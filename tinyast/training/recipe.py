@@ -256,8 +256,8 @@ def _check_stages(recipe: Recipe) -> None:
         )
     if not last and recipe.hidden_size != [1, *recipe.stem_channels][-1]:
         raise RecipeError(
-            "hidden_size of the recipe is the last of stem_channels where the last of stem_depths "
-            f"is 0, not {recipe.hidden_size}"
+            "hidden_size of the recipe is the last of stem_channels if the last of stem_depths is "
+            f"0, not {recipe.hidden_size}"
         )
     if stages > MOST_STAGES:
         raise RecipeError(

@@ -192,7 +192,7 @@ def _finished(batch: Batch, output: Path | None, kind: str) -> set[str]:
     if output is None or output.is_dir() or not output.exists() or not output.stat().st_size:
         return set()
     if kind not in ("csv", "jsonl"):
-        raise SettingsError(f"{output} exists; use --overwrite, or csv or jsonl to go on with it")
+        raise SettingsError(f"{output} exists; use --overwrite, or csv or jsonl to resume")
     finished = finished_in(output, kind, batch.windows_of)
     print(f"resuming: {len(finished)} files already in {output}", file=sys.stderr)
     return finished

@@ -61,10 +61,12 @@ def _check(given: Path, examples: Examples, only_mine: bool) -> None:
     """Raise DataError if the clips that could be read do not suffice."""
     kinds = set(examples.labels) - {NONE}
     if not kinds:
-        raise DataError(f"{given} has no readable clip of a kind; `{NONE}` alone is none")
+        raise DataError(
+            f"{given} has no readable clip of a kind; `{NONE}` alone does not count as one"
+        )
     if only_mine and len(set(examples.labels)) < 2:
         raise DataError(
-            f"{given} has one kind alone; with --only-mine add another, or a folder `{NONE}` of "
+            f"{given} has only one kind; with --only-mine add another, or a folder `{NONE}` of "
             "other sounds"
         )
 

@@ -99,6 +99,6 @@ def find_watched(folders: Sequence[Folder], paths: Sequence[Path]) -> list[bytes
             raise SettingsError(
                 f"{path} is in no watched folder; watched are {watched}"
                 if folders
-                else f"{path} is in no watched folder: the daemon watches none"
+                else f"{path} is in no watched folder: the daemon watches no folder"
             )
     return found

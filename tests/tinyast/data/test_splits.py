@@ -35,7 +35,7 @@ def test_refuses_a_fold_that_is_not_there() -> None:
 
 
 def test_refuses_to_hold_out_everything() -> None:
-    with pytest.raises(DataError, match="nothing is left to train on"):
+    with pytest.raises(DataError, match="no clip is left to train on"):
         split_by_fold(dataset([0, 1], [0, 0]), 0)
 
 

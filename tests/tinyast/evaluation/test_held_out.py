@@ -127,7 +127,7 @@ def test_a_run_on_other_data_says_which_clip_is_missing(
 ) -> None:
     run = tmp_path / "run"
     run.mkdir()
-    with pytest.raises(DataError, match=r"not a finished run: its predictions\.csv"):
+    with pytest.raises(DataError, match="not a finished run: it has no predictions"):
         judge_of_run(recordings, run)
     (run / "predictions.csv").write_text("filename,label\n0.wav,a\nmine.wav,b\n")
     with pytest.raises(DataError, match=r"held out mine\.wav, .*with --data$"):

@@ -111,7 +111,7 @@ def test_who_cannot_teach_is_told_why(tmp_path: Path) -> None:
     with pytest.raises(TeachingError, match="not trained on the 3 kinds of sound to be learnt"):
         load_teacher(run, SETTINGS, ("a", "b", "c"))
     (run / "model/model.safetensors").write_bytes(b"")
-    with pytest.raises(TeachingError, match="cannot be loaded: train it anew"):
+    with pytest.raises(TeachingError, match="cannot be loaded: train it again"):
         load_teacher(run, SETTINGS, LABELS)
     finished_run(run, untrained(0))
     with pytest.raises(TeachingError, match="made for other spectra"):
