@@ -25,11 +25,11 @@ from pathlib import Path
 
 import pytest
 from relay import Faults, Relay
-from running import PYTHON_PATH, SUPPORT, stress
+from running import PYTHON_PATH, STRESS, SUPPORT, stress
 from test_examples import commands as commands
 
 SEED = int(os.environ.get("TINYAST_HISTORY_SEED", random.randrange(10**6)))
-HISTORIES = stress(1_000, least=20)
+HISTORIES = stress(1_000) if STRESS >= 0.2 else 20
 SOON_S = 60.0
 BEAT_S = 0.1  # between heartbeats while a history ends; a real daemon beats every 5 s
 CLIENT = """

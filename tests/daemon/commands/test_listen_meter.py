@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 from live import is_live, is_status, listening, noise
 from msgspec.structs import replace
+from running import SOON_S
 from saying import predictions
 from virtual_mic import what_is_missing
 
@@ -129,7 +130,7 @@ class Terminal:
         os.close(slave)
         self.written = ""
 
-    def wait_for(self, true: Callable[[str], Any], timeout: float = 60.0) -> Any:
+    def wait_for(self, true: Callable[[str], Any], timeout: float = SOON_S) -> Any:
         deadline = time.monotonic() + timeout
         while not (found := true(self.written)):
             assert time.monotonic() < deadline, self.written[-2000:]
@@ -183,7 +184,7 @@ def test_on_a_terminal(tmp_path: Path) -> None:
             daemon.send(signal.SIGCONT)
             terminal.wait_for(lambda text: re.search(r"is heard again\s(.*\s)*.*mic \[", text))
             terminal.process.send_signal(signal.SIGINT)
-            assert terminal.process.wait(20) == 0
+            assert terminal.process.wait(SOON_S) == 0
         finally:
             terminal.close()
         # Where nobody looks, there are lines and nothing else.
@@ -202,6 +203,6 @@ def test_on_a_terminal(tmp_path: Path) -> None:
             lines.append(plain.stdout.readline())
         plain.send_signal(signal.SIGINT)
         plain.stdout.close()
-        assert plain.wait(20) == 0
+        assert plain.wait(SOON_S) == 0
         assert not any("\x1b" in each or "[##" in each for each in lines)
         assert any(f"{heard[1]} " in each for each in lines)

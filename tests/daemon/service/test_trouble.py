@@ -16,7 +16,7 @@ import pytest
 from conftest import ROOT, SHARED
 from disks import mounted
 from failing_disk import FailingDisk
-from running import stress
+from running import STRESS, stress
 from sounds import short_wav
 from virtual_mic import SoundServer, what_is_missing
 
@@ -26,7 +26,9 @@ from daemon.commands.install_service import render
 READY_S = 90.0
 EVERY_S = 0.2  # between files of the healthy folder
 HEARTBEAT_S = 6.0  # the most from one to the next
-P99_S = 0.1
+LATE_S = 0.1
+# Few files say little about their slowest.
+SHARE, RATIO = (0.99, 2) if STRESS >= 1 else (0.9, 3)
 DRIVE = """\
 for i in $(seq {turns}); do [ -e {base}/end ] && break; sleep 1; done
 echo $(systemctl show -p NRestarts -p Result -p ActiveState --value tinyastd)
@@ -114,15 +116,16 @@ class Ear:
         return list(latencies.values())
 
 
-def p99(values: list[float]) -> float:
-    return float(np.quantile(values, 0.99))
+def slow(values: list[float]) -> float:
+    """What all but a few of the values are below."""
+    return float(np.quantile(values, SHARE))
 
 
 @pytest.mark.timeout(1200)
 def test_trouble_on_three_sides_leaves_a_healthy_folder_alone(tmp_path: Path) -> None:
     if (why := what_is_missing()) is not None:
         pytest.skip(why)
-    seconds = stress(600, 20)
+    seconds = stress(600) if STRESS >= 0.2 else 16  # three heartbeats
     state = Path("/var/lib") / f"tinyast-test-{os.getpid()}"
     (tmp_path / "healthy").mkdir()
     (tmp_path / "hung").mkdir()
@@ -152,7 +155,7 @@ def test_trouble_on_three_sides_leaves_a_healthy_folder_alone(tmp_path: Path) ->
         ):
             _wait_until_up(client)
             ear = Ear(client, tmp_path / "healthy")
-            before = ear.listen(10 + seconds / 20)
+            before = ear.listen(6 + seconds / 20)
 
             for number in range(5):
                 (disk.source / f"{number}.wav").write_bytes(short_wav(number))
@@ -175,17 +178,18 @@ def test_trouble_on_three_sides_leaves_a_healthy_folder_alone(tmp_path: Path) ->
         sound.clean_up()
     gaps = np.diff(ear.beats)
     print(
-        f"{seconds} s of trouble: p99 {p99(during) * 1e3:.0f} ms of {len(during)} files, before "
-        f"{p99(before) * 1e3:.0f} ms; heartbeats at most {gaps.max():.1f} s apart; {states}"
+        f"{seconds} s of trouble: {SHARE:.0%} of {len(during)} files within "
+        f"{slow(during) * 1e3:.0f} ms, before {slow(before) * 1e3:.0f} ms; "
+        f"heartbeats at most {gaps.max():.1f} s apart; {states}"
     )
     assert said[-2:] == ["success 0 active", "success 0"], "it was started again, or ended badly"
     assert states["hung"] == "blocked"
     assert states["healthy"] == "watching"
     assert "full" in degraded, "nothing can be moved there"
     assert states["mic"] != "listening"
-    assert gaps.max() <= HEARTBEAT_S
     # A busy machine is slow before, too.
-    assert p99(during) < max(P99_S, 2 * p99(before))
+    assert gaps.max() <= HEARTBEAT_S + 2 * slow(before)
+    assert slow(during) < max(LATE_S, RATIO * slow(before))
 
 
 def _wait_until_up(client: Client) -> None:

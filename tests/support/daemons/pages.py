@@ -28,7 +28,7 @@ class PageProcess(CommandProcess):
         places = [f"--connect={each.publish},{each.replay}" for each in daemons]
         at = ("--store", str(self.store), "--port", str(self.port))
         super().__init__(base / "page.log", "page", *at, *places, *options)
-        self.http = httpx.Client(base_url=self.url, timeout=30)
+        self.http = httpx.Client(base_url=self.url, timeout=SOON_S)
 
     def start(self) -> PageProcess:
         self.spawn()

@@ -200,7 +200,7 @@ class Daemon:
         return [r.message for r in heard]
 
     def status(self) -> dict[str, Any]:
-        status: dict[str, Any] = ask_status(self.replay)
+        status: dict[str, Any] = ask_status(self.replay, timeout=SOON_S)
         return status
 
     def logged(self) -> list[dict[str, Any]]:

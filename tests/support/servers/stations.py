@@ -112,7 +112,7 @@ def raw_over_tcp(content: bytes, rate: int) -> Iterator[int]:
         with suppress(OSError):
             while True:
                 client, _ = listening.accept()
-                client.settimeout(5)
+                client.settimeout(30)
                 threads.append(threading.Thread(target=serve, args=(client,), daemon=True))
                 threads[-1].start()
 
@@ -160,7 +160,7 @@ def camera(content: bytes, rate: int) -> Iterator[tuple[int, list[str]]]:
     def serve() -> None:
         with suppress(OSError):
             client, _ = listening.accept()
-            client.settimeout(5)
+            client.settimeout(30)
             with client, client.makefile("rb") as requests:
                 while not (asked and asked[-1].startswith("PLAY")):
                     head = list(iter(lambda: requests.readline().strip().decode(), ""))

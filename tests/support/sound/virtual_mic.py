@@ -23,7 +23,7 @@ import soundfile
 from numpy.typing import NDArray
 
 RATE = 44_100  # Hz, of the sinks: what is played at this rate is captured as it is
-START_S = 20.0
+START_S = 60.0
 PACKAGES = "libportaudio2 pulseaudio pulseaudio-utils libasound2-plugins"
 
 
@@ -163,7 +163,7 @@ class SoundServer:
         return player
 
 
-def wait_until(true: Callable[[], bool], what: str, timeout: float = 30.0) -> None:
+def wait_until(true: Callable[[], bool], what: str, timeout: float = 60.0) -> None:
     deadline = time.monotonic() + timeout
     while not true():
         assert time.monotonic() < deadline, f"not {what} within {timeout:g} s"

@@ -44,7 +44,15 @@ from running import STRESS, stress
 from sounds import write_wav
 from virtual_mic import RATE, wait_until, what_is_missing
 
-AT_ONCE = 6  # scenarios; each takes little of a core
+AT_ONCE = 8  # scenarios; each takes little of a core
+# Those that take longest begin first, so that the others are done beside them.
+LONGEST = (
+    "clips_one_after_another",
+    "nothing_is_lost_while_files_are_worked_through",
+    "daemon_stopped_for_a_while",
+    "another_microphone_is_never_used",
+)
+SPREAD_S = 0.1 if STRESS >= 1 else 0.3  # of time stamps, on a busy machine
 ACCEPT_ALL = "[decision]\nthreshold = 0.0\nunknown = false\n[events]\nconfirm_at = 0.0\n"
 MICROPHONE = '[[microphone]]\nkeep = "all"\n'
 
@@ -76,7 +84,7 @@ def outcomes(
     with ThreadPoolExecutor(AT_ONCE) as pool:
         yield {
             name: pool.submit(SCENARIOS[name], tmp_path_factory.mktemp("mic"))
-            for name in map(str, chosen)
+            for name in sorted(map(str, chosen), key=lambda each: each not in LONGEST)
         }
 
 
@@ -90,12 +98,17 @@ def captures(ear: Ear) -> list[int]:
     return [int(pid) for task in children for pid in task.read_text().split()]
 
 
-def check_outage(ear: Ear, after: int, broke: float, code: set[str] | None = None) -> Message:
-    """That a failure was published in time, with a code; gives the message."""
+def check_outage(
+    ear: Ear, after: int, broke: float, code: set[str] | None = None, slack: float = 0.0
+) -> Message:
+    """That a failure was published in time, with a code; gives the message.
+
+    `slack`: s after `broke` that the daemon may have begun to listen.
+    """
     lost = ear.wait_for(is_status("source_lost"), after)
     took = seconds(lost["published_at"]) - broke
     print(f"source_lost ({lost['code']}) after {took:.1f} s: {lost['text']}")
-    assert took < NOTICED_S + MARGIN_S
+    assert took < NOTICED_S + MARGIN_S + slack
     assert code is None or lost["code"] in code
     assert lost["source"] == {"kind": "mic", "name": "mic", "path": None}
     state = ear.daemon.status()["sources"][-1]
@@ -103,15 +116,15 @@ def check_outage(ear: Ear, after: int, broke: float, code: set[str] | None = Non
     return lost
 
 
-def check_recovery(ear: Ear, after: int, broke: float, played: Samples) -> None:
+def check_recovery(ear: Ear, after: int, broke: float, played: Samples, slack: float = 0.0) -> None:
     """That sound came back, what was lost is told, and what is played is heard again."""
     back = ear.wait_for(is_status("source_back"), after)
     gap = ear.wait_for(is_gap("source_lost"), after)
     lasted = seconds(back["published_at"]) - broke
     print(f"gap of {gap['duration_s']:.1f} s, back {lasted:.1f} s after the failure")
     # Lost from the last sound before the failure to the first after it.
-    assert abs(seconds(gap["began_at"]) - broke) < 1.5 + MARGIN_S
-    assert lasted - MARGIN_S - 2 < gap["duration_s"] < lasted + 1.5
+    assert abs(seconds(gap["began_at"]) - broke) < 1.5 + MARGIN_S + slack
+    assert lasted - MARGIN_S - 2 - slack < gap["duration_s"] < lasted + 1.5
     assert gap["frames"] == pytest.approx(gap["duration_s"] * RATE, abs=RATE / 500)
     heard = ear.hears(played)
     assert heard["rms_dbfs"] > -70
@@ -166,11 +179,12 @@ def no_device_at_start(base: Path) -> None:
     with listening(base, sinks=False) as ear:
         began = time.time()
         ear.start()
-        check_outage(ear, 0, began)
+        slack = time.time() - began
+        check_outage(ear, 0, began, slack=slack)
         write_wav(ear.daemon.folder / "a.wav")
         assert ear.daemon.ends(1)[0]["state"] == "done"
         ear.server.plug_in()
-        check_recovery(ear, 0, began, noise(9))
+        check_recovery(ear, 0, began, noise(9), slack)
 
 
 @scenario
@@ -224,7 +238,7 @@ def server_hung_while_the_daemon_is_told_to_stop(base: Path) -> None:
         ear.wait_for(is_live)
         (capture,) = captures(ear)
         ear.server.hang()
-        assert ear.daemon.stop(timeout=20) == 0
+        assert ear.daemon.stop() == 0
         assert not Path(f"/proc/{capture}").exists()
 
 
@@ -386,8 +400,7 @@ def killed_while_a_sound_goes_on(base: Path) -> None:
         assert min(own, key=lambda m: m["seq"]) is ended, "something was said before it"
         # And then they end as they should.
         ear.wait_for(is_event("start"), after)
-        assert ear.daemon.stop() == 0
-        ear.take(1)
+        ear.stop()
         check_events(ear.said)
         stopped = [m["seq"] for m in ear.all_of(is_event("end")) if m["reason"] == "stopped"]
         (stopping,) = ear.all_of(is_status("stopping"))
@@ -435,8 +448,7 @@ def clips_one_after_another(base: Path) -> None:
             began = time.monotonic()
             while (left := began + 5.5 + WINDOW_S + 10 + HOP_S - time.monotonic()) > 0:
                 ear.take(min(left, 0.5))
-        assert ear.daemon.stop() == 0
-        ear.take(1)
+        ear.stop()
         events = check_events(ear.said)
     starts = [one[0] for one in events.values()]
     right = doubled = alike = 0
@@ -538,7 +550,7 @@ def check_times(live: list[Message], within: float) -> None:
 
 @scenario
 def nothing_is_lost_while_files_are_worked_through(base: Path) -> None:
-    lasts = max(25.0, 1800 * STRESS)
+    lasts = max(45.0, 1800 * STRESS**1.5)  # its memory is looked at after 25 s, and at the end
     files = stress(5_000, 100)
     with listening(base, 'workers = 2\n[[microphone]]\nkeep = "all"\nkeep_mb = 10000\n') as ear:
         ear.start()
@@ -562,7 +574,7 @@ def nothing_is_lost_while_files_are_worked_through(base: Path) -> None:
         ear.take(0.1)
         live = ear.all_of(is_live)
         missing = check_nothing_lost(live, ear.all_of(lambda m: m["type"] == "gap"), lasts)
-        check_times(live, 0.1)
+        check_times(live, SPREAD_S)
     latency = np.array([m["latency_ms"] for m in live])
     print(
         f"{lasts:.0f} s beside {files} files: {missing} frames missing; latency p50 "
@@ -602,7 +614,7 @@ def capture_stopped_for_a_moment(base: Path) -> None:
         gaps = ear.all_of(lambda m: m["type"] == "gap")
         missing = check_nothing_lost(ear.all_of(is_live), gaps, 25)
         assert abs(missing - sum(m["frames"] for m in gaps)) < 0.05 * RATE
-        check_times(ear.all_of(is_live), 0.1)
+        check_times(ear.all_of(is_live), SPREAD_S)
         assert not ear.all_of(is_status("source_lost"))
 
 
@@ -624,7 +636,7 @@ def daemon_stopped_for_a_while(base: Path) -> None:
         assert "capture_overflow" in {m["reason"] for m in gaps}
         if len(gaps) == 1:  # a busy machine may not keep up with what had waited
             assert abs(missing - gaps[0]["frames"]) <= 2
-        check_times(ear.all_of(is_live), 0.1)
+        check_times(ear.all_of(is_live), SPREAD_S)
 
 
 # -- running them ----------------------------------------------------------------------------------
