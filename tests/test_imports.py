@@ -11,8 +11,8 @@ from conftest import ROOT
 
 HEAVY = ("torch", "transformers", "librosa", "pandas", "matplotlib", "onnx", "scipy")
 CLUSTER = ("ray", "pyarrow")
-SUBSCRIBERS = ("paho", "apprise")  # libraries of subscribers in processes of their own
-LATE = ("sounddevice", "soundfile")  # where a microphone or a compressed file is met
+SUBSCRIBERS = ("paho", "apprise")  # libraries of subscribers, which run in separate processes
+LATE = ("sounddevice", "soundfile")  # loaded for a microphone or a compressed file
 
 
 def loaded_by(code: str) -> set[str]:

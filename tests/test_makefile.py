@@ -1,4 +1,4 @@
-"""`make` says what it does before it takes long."""
+"""`make` announces long steps."""
 
 from __future__ import annotations
 

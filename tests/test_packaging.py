@@ -1,4 +1,4 @@
-"""What is installed: the packages, the model that comes along, and nothing heavy."""
+"""The installed package: its modules, the model, and no heavy dependency."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Wrong usages, each answered by one message that says what is wrong, where, and what to do.
+"""Wrong usages, each answered by one message that names the fault, its place and the remedy.
 
-Commands run in this process, as `tinyastd` runs them; none gets as far as a running daemon.
+Commands run in this process, as `tinyastd` runs them; no command gets to a running daemon.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ STUCK_S = 60  # a command that runs so long was not refused
 
 @dataclass(frozen=True)
 class Wrong:
-    """A command, its exit code, and parts of what it says: the fault, its place, the remedy."""
+    """A command, its exit code, and parts of its message: the fault, its place, the remedy."""
 
     words: tuple[str, ...]
     code: int

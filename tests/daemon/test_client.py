@@ -1,4 +1,4 @@
-"""The Python client: it misses nothing, whatever happens between it and the daemon."""
+"""The Python client: it misses no message, whatever happens between it and the daemon."""
 
 from __future__ import annotations
 
@@ -78,11 +78,11 @@ def test_who_reads_too_slowly_has_all_after_replay(tmp_path: Path) -> None:
         station.say(predictions(1))
         heard = take(client, 1)
         answered = station.replayer.answered
-        station.say(predictions(MANY - 1, first=1))  # nobody reads meanwhile
+        station.say(predictions(MANY - 1, first=1))  # while the client does not read
         while len(heard) < MANY:
             received = client.receive(0.5)
             if received is None:
-                station.beat()  # as the daemon does now and then; it tells of what was lost last
+                station.beat()  # as the daemon does now and then; it reveals a loss at the end
             else:
                 heard.append(received)
         assert client.receive(0) is None
@@ -207,7 +207,7 @@ def test_a_place_kept_from_another_journal(
     running = daemon()
     fill(running.state, predictions(10))
     running.start()
-    # By its name where that is known, else by a seq that this journal has not reached.
+    # By its name if that is known, else by a seq that this journal has not reached.
     kept = {"since": 5, "journal": "another"} if told else {"since": 5_000, "journal": None}
     with Client(running.publish, running.replay, **kept) as client:
         assert seqs(take(client, 11)) == list(range(1, 12))

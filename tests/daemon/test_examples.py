@@ -92,7 +92,7 @@ class Listener:
         return self.process.stderr.readline()
 
     def rest(self) -> list[Line]:
-        """All further lines, once it has stopped by itself."""
+        """All further lines, once it has stopped."""
         assert self.process.stdout is not None
         text = self.process.stdout.read()
         assert self.process.wait(60) == 0
@@ -164,7 +164,7 @@ def test_without_since_only_what_comes(daemon: MakeDaemon, start_all: StartAll) 
     listeners = start_all(running, "--count", "1")
     after = 0
     while any(listener.process.poll() is None for listener in listeners):
-        after += 1  # nothing tells from outside when a listener has begun to listen
+        after += 1  # one cannot see from outside when a listener has begun to listen
         write_wav(running.folder / f"after-{after}.wav")
         running.ends(1 + after)
     for listener in listeners:
@@ -235,7 +235,7 @@ def test_each_saves_a_picture(
     try:
         count = 0
         while not all(file.exists() and file.stat().st_size for file in files):
-            count += 1  # nothing tells from outside when a listener has begun to listen
+            count += 1  # one cannot see from outside when a listener has begun to listen
             write_wav(running.folder / f"{count}.wav", seed=count)
             running.ends(count)
         for file, listener in zip(files, listeners, strict=True):

@@ -1,4 +1,4 @@
-"""Fuzzing: audio headers, requests, settings files, and what a client or an endpoint hears."""
+"""Fuzzing: audio headers, requests, settings files, and bytes to a client or an endpoint."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ CHUNK = st.tuples(
 
 @st.composite
 def recording(draw: st.DrawFn) -> bytes:
-    """A RIFF file of which each part may be right or wrong."""
+    """A RIFF file whose parts may each be right or wrong."""
     middle = draw(st.lists(CHUNK, max_size=2))
     data = (b"data", bytes(2 * draw(st.sampled_from([0, 1, 7, 4_000]))))
     chunks = [(b"fmt ", draw(TRUE_FORMAT | FORMAT)), *middle, data]
@@ -174,7 +174,7 @@ LINE = st.one_of(
 
 
 def test_settings_files(tmp_path: Path) -> None:
-    """A file is either settings or an error that says what is wrong with it, in one line or two."""
+    """A file gives either settings or an error that names the mistake, in one line or two."""
     file = tmp_path / "tinyast.toml"
     read = {True: 0, False: 0}
 
@@ -195,7 +195,7 @@ def test_settings_files(tmp_path: Path) -> None:
     assert min(read.values()) > 0
 
 
-# -- what a client hears -------------------------------------------------------------------------
+# -- bytes to a client ---------------------------------------------------------------------------
 
 KINDS = st.sampled_from(["prediction", "file", "event", "gap", "status", "heartbeat", "other"])
 NUMBERS = st.integers(0, 30) | st.just(2**63 - 1) | JSON
@@ -232,7 +232,7 @@ REPLY = st.tuples(
 
 
 class FalseDaemon:
-    """Both endpoints, saying what they are told to."""
+    """Both endpoints, sending the given frames."""
 
     def __init__(self, base: Path) -> None:
         self.publish, self.replay = f"ipc://{base}/p", f"ipc://{base}/r"
@@ -265,7 +265,7 @@ def false_daemon(tmp_path: Path) -> Iterator[FalseDaemon]:
 
 
 def hears_again(client: Client, daemon: FalseDaemon, seq: int) -> bool:
-    """Whether a client gets a true message from a daemon that has come to its senses."""
+    """Whether a client gets a true message from a daemon that works again."""
     head = {"journal": "true", "next": seq, "oldest": 1, "newest": seq}
     true = {"type": "file", "journal": "true", "seq": seq, "prev": 0, "id": str(seq)}
     message = [b"tinyast.v1.file.done", json.dumps(true).encode()]
@@ -283,7 +283,7 @@ def hears_again(client: Client, daemon: FalseDaemon, seq: int) -> bool:
 
 
 def test_what_a_client_hears(false_daemon: FalseDaemon, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It raises nothing but what it says it does, hangs nowhere, and hears what is said after."""
+    """It raises only documented errors, does not hang, and hears later messages."""
     monkeypatch.setattr(client_module, "REPLY_S", 0.01)
     seqs = iter(range(1, 10**9))
     client = Client(false_daemon.publish, false_daemon.replay, since=0)
@@ -305,7 +305,7 @@ def test_what_a_client_hears(false_daemon: FalseDaemon, monkeypatch: pytest.Monk
         assert client.malformed > 0
 
 
-# -- what an endpoint hears ----------------------------------------------------------------------
+# -- bytes to an endpoint ------------------------------------------------------------------------
 
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
 READY = b"\x04\x19\x05READY\x0bSocket-Type\0\0\0\x03SUB"
@@ -346,9 +346,9 @@ def test_what_endpoints_hear(tmp_path: Path) -> None:
 
 
 def test_who_comes_and_goes_leaves_nothing(tmp_path: Path) -> None:
-    """By a protocol without a handshake, while the daemon says nothing."""
+    """By a protocol without a handshake, while the daemon is silent."""
     with Station(tmp_path) as station:
-        grown = []  # in leaps for an allocator; each time for what is never freed
+        grown = []  # an allocator grows in leaps, a leak each time
         for _ in range(5):
             before = resident()
             for _ in range(1_500):

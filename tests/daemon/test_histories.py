@@ -3,7 +3,7 @@
 In the manner of Jepsen. A process with the daemon's own journal, delivery and replay is killed and
 started again, and its journal is put back, while a relay to each of four subscribers (the client
 and the three examples) drops, delays, reorders and cuts. After each history the relay heals, and
-what a subscriber printed is compared with the journal.
+the output of a subscriber is compared with the journal.
 
     TINYAST_HISTORY_SEED=7 pytest tests/daemon/test_histories.py    # the seed that was printed
 """
@@ -164,7 +164,7 @@ def test_every_subscriber_has_every_message_exactly_once(
     ]
     try:
         speaker.tell("say 1")
-        settle(0, speaker, relay, subscribers)  # nothing goes wrong before each has begun
+        settle(0, speaker, relay, subscribers)  # no fault before each has begun
         for number in range(1, HISTORIES + 1):
             play(rng, speaker, relay, killed=number == 1 or rng.random() < 0.15)
             settle(number, speaker, relay, subscribers)
@@ -184,7 +184,7 @@ def test_every_subscriber_has_every_message_exactly_once(
 
 
 def play(rng: random.Random, speaker: Speaker, relay: Relay, *, killed: bool) -> None:
-    """One history: messages, and what goes wrong meanwhile."""
+    """One history: messages, and faults meanwhile."""
     links = range(len(relay.links))
     for _ in range(rng.randint(2, 6)):
         for link in links:
@@ -207,7 +207,7 @@ def play(rng: random.Random, speaker: Speaker, relay: Relay, *, killed: bool) ->
 
 
 def pass_on(speaker: Speaker, relay: Relay) -> None:
-    """Wait until whatever was published has come to the relay, on every link."""
+    """Wait until all published messages have reached the relay, on every link."""
     before = [link.beats for link in relay.links]
     deadline = time.monotonic() + SOON_S
     while any(link.beats == beats for link, beats in zip(relay.links, before, strict=True)):
@@ -228,7 +228,7 @@ def some_faults(rng: random.Random) -> Faults:
 
 
 def settle(number: int, speaker: Speaker, relay: Relay, subscribers: list[Subscriber]) -> None:
-    """Heal, and compare what each subscriber has with the journal."""
+    """Heal, and compare the messages of each subscriber with the journal."""
     relay.heal()
     speaker.sync()
     paths = speaker.paths()

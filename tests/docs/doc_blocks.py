@@ -35,7 +35,7 @@ _FENCED = re.compile(r"^( *)```(\w*)\n(.*?)^\1```", re.S | re.M)
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block of a page: its language and its text, and the line where it begins."""
+    """A fenced block of a page: its language, its text, and its first line."""
 
     page: Path
     line: int
@@ -82,7 +82,7 @@ def commands() -> list[Command]:
 
 
 def is_command(line: str) -> bool:
-    """Whether a line begins with a program that the docs use, and goes on as a command does."""
+    """Whether a line begins with a program that the docs use, and continues as a command does."""
     words = line.split()
     return bool(words) and (
         Path(words[0]).name in (OTHERS | {"python", "python3", "tinyastd"}) or words[0][:1] == "$"

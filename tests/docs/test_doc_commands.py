@@ -126,7 +126,7 @@ def heard(place: Path) -> Iterator[Daemon]:
 
 
 class Enough(Exception):
-    """The snippet has printed what it should."""
+    """The snippet has printed the right text."""
 
 
 @pytest.mark.parametrize("block", of("python"), ids=str)
@@ -195,7 +195,7 @@ def adapted(text: str, place: Path) -> str:
 
 
 def _bash(text: str, place: Path, more: dict[str, str]) -> subprocess.Popen[str]:
-    """A process group of its own, so that a pipe can be interrupted as in a terminal."""
+    """A separate process group, so that a pipe can be interrupted as in a terminal."""
     if "| jq" in text and shutil.which("jq") is None:
         text = text.partition("|")[0]
     return subprocess.Popen(
@@ -244,7 +244,7 @@ PAGES_TO_RUN = sorted({each.block.page for each in RUN})
 
 @pytest.mark.parametrize("page", PAGES_TO_RUN, ids=lambda page: str(page.relative_to(ROOT)))
 def test_commands_run_as_written(page: Path, place: Path, heard: Daemon, tmp_path: Path) -> None:
-    """In order, so that a command finds what the one before it made."""
+    """In order, so that a command finds the output of the one before it."""
     made = itertools.count()
 
     def drop() -> None:

@@ -1,4 +1,4 @@
-"""The notebook of examples/ runs from its first cell to its last, and hears what the sounds are."""
+"""The notebook of examples/ runs from its first cell to its last, and labels the sounds rightly."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_each_cell_shows_what_it_should(cells: list[str]) -> None:
 
 
 def test_it_is_kept_without_outputs() -> None:
-    """They would go stale, and say where they were made."""
+    """They would go stale, and name the machine that made them."""
     notebook = nbformat.read(NOTEBOOK, as_version=4)  # type: ignore[no-untyped-call]
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert code

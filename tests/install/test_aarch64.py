@@ -1,6 +1,6 @@
 """The base install on aarch64, which qemu emulates: it gives the scores of this machine.
 
-Times mean nothing there. A user-mode emulator shows the host's /proc/cpuinfo; ONNX Runtime 1.32
+Times have no meaning there. A user-mode emulator shows the host's /proc/cpuinfo; ONNX Runtime 1.32
 looks there for the cores of an ARM processor and crashes on an x86 one's. So the test puts that of
 an ARM processor in its place.
 """

@@ -1,4 +1,4 @@
-"""The benchmark runs, and what it measures are figures. How large they are is nobody's test."""
+"""The benchmark runs, and gives figures. No test judges their size."""
 
 from __future__ import annotations
 

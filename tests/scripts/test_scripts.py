@@ -50,7 +50,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def script(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Script]:
-    """Run a script as from a shell in `place`; gives what it prints, checks how it ends."""
+    """Run a script as from a shell in `place`; returns its output, checks its exit code."""
     monkeypatch.syspath_prepend(ROOT)  # scripts are run from a checkout, and not installed
     monkeypatch.chdir(place)
     threads = torch.get_num_threads()
@@ -120,7 +120,7 @@ def test_own_sounds_from_recordings_to_labels(place: Path, script: Script) -> No
     figures = json.loads((place / "figures/figures.json").read_text())
     assert np.sum(figures["confusion"]) == 8
 
-    # A model of all clips has none left to be judged by: it takes what that run was fitted to.
+    # A model of all clips has no clip left to judge it: it takes the values fitted in that run.
     words = ["--recipe", "recipe.toml", "--data", "sounds", "--run", "all", "--cache", "cache"]
     script("train", *words, "--threads", "1", "--learning-rate", "1e-3")
     out = script("export", "--model", "all/model", "--output", "mine")
@@ -135,7 +135,7 @@ def test_own_sounds_from_recordings_to_labels(place: Path, script: Script) -> No
     scores = classifier.predict(samples, rate)[0].scores
     assert scores.sum() == pytest.approx(1, abs=1e-5)
 
-    # A checkpoint of a release that built feature graphs at every start has none.
+    # A checkpoint of a release that built feature graphs at every start holds no such graph.
     for graph in (place / "mine").glob("features-*.onnx"):
         graph.unlink()
     with pytest.raises(CheckpointError, match=r"scripts\.export --features"):

@@ -1,4 +1,4 @@
-"""`scripts.train --from`: a model that ships goes on with one's own sounds, and keeps its kinds."""
+"""`scripts.train --from`: a shipped model learns one's own sounds, and keeps its kinds."""
 
 from __future__ import annotations
 

@@ -283,7 +283,7 @@ def test_threads_share_a_classifier(classifier: tinyast.Classifier) -> None:
     assert not wrong
 
 
-# -- what is refused -----------------------------------------------------------------------------
+# -- refusals ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("samples", [np.zeros(0), np.zeros(1), np.zeros((0, 2)), np.zeros((1, 2))])

@@ -46,7 +46,7 @@ class Cost:
 
     wall_s: float
     cpu_s: float  # of all processes
-    actors_s: float  # of actors alone, or of all if there are none
+    actors_s: float  # of actors alone, or of all processes without actors
     driver_mb: float  # most resident memory of the command, and of one actor
     actor_mb: float
 

@@ -1,4 +1,4 @@
-"""The command line, as a shell sees it: what is printed, where, and the exit code."""
+"""The command line, as a shell sees it: output, error output and exit code."""
 
 from __future__ import annotations
 
@@ -368,7 +368,7 @@ def test_classify_gives_the_scores_of_the_daemon(
     }
 
 
-# -- classify --output, gone on with -------------------------------------------------------------
+# -- classify --output, resumed -------------------------------------------------------------------
 
 
 def output_of(sounds: Path, output: Path, kind: str = "csv", *more: str) -> str:
@@ -533,7 +533,7 @@ def test_a_person_is_told_where_the_daemon_listens_and_what_to_do_next(
 
 
 def doctor(tmp_path: Path, *arguments: object, toml: str = "", **more: Any) -> Any:
-    """`tinyastd doctor` on a folder and endpoints of its own."""
+    """`tinyastd doctor` on a separate folder and endpoints."""
     (tmp_path / "in").mkdir(exist_ok=True)
     config = tmp_path / "doctor.toml"
     places = f"publish = 'ipc://{tmp_path}/p'\nreplay = 'ipc://{tmp_path}/r'\n"
@@ -557,7 +557,7 @@ def test_doctor_finds_nothing_wrong_where_nothing_is(tmp_path: Path) -> None:
     kinds = {line.split()[0] for line in done.stdout.splitlines()}
     assert kinds <= {"ok", "warn"}
     assert "50 labels" in done.stdout
-    assert not (tmp_path / "state").exists()  # it looks, and makes nothing
+    assert not (tmp_path / "state").exists()  # it only looks
 
 
 def test_doctor_knows_a_daemon_that_runs(daemon: Callable[..., Daemon]) -> None:
@@ -602,7 +602,7 @@ def test_doctor_takes_all_that_run_takes() -> None:
         for command in ("run", "doctor")
     }
     assert {"--config", "--watch", "--keys", "--metrics"} < taken["run"]
-    # How signals are taken is nothing that could be checked beforehand.
+    # A check in advance cannot tell how signals are handled.
     assert taken["doctor"] == taken["run"] - {"--reload-on-hup"}
 
 

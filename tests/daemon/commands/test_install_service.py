@@ -1,4 +1,4 @@
-"""The systemd unit: what it says, and what it does under a real systemd."""
+"""The systemd unit: its text, and its behaviour under a real systemd."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_install_service_with_a_folder_of_choice(tmp_path: Path) -> None:
 
 
 def test_a_folder_on_the_way_that_the_service_may_not_enter(tmp_path: Path) -> None:
-    """The service runs as a user of its own, and has a /tmp of its own."""
+    """The service runs as a separate user, and has a private /tmp."""
     closed = tmp_path / "closed"
     (closed / "bin").mkdir(parents=True)
     closed.chmod(0o700)
@@ -249,7 +249,7 @@ def test_start_reload_kill_hang_and_stop_under_a_real_systemd(tmp_path: Path) ->
             )]  # fmt: skip
     finally:
         shutil.rmtree(state, ignore_errors=True)
-    # All of it under load, and nothing lost or said twice.
+    # All of it under load; no message is lost or repeated.
     assert [m["seq"] for m in messages] == list(range(1, len(messages) + 1))
     windows = [m["window"]["index"] for m in messages if m["type"] == "prediction"]
     assert windows == list(range(len(windows)))

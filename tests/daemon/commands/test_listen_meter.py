@@ -118,7 +118,7 @@ def test_what_scrolls_and_what_stays() -> None:
 
 
 class Terminal:
-    """`tinyastd listen` on a terminal of its own, and what it has written there."""
+    """`tinyastd listen` on its own terminal, and the text that it wrote there."""
 
     def __init__(self, env: dict[str, str], *options: str) -> None:
         self.master, slave = pty.openpty()
@@ -187,7 +187,7 @@ def test_on_a_terminal(tmp_path: Path) -> None:
             assert terminal.process.wait(SOON_S) == 0
         finally:
             terminal.close()
-        # Where nobody looks, there are lines and nothing else.
+        # Without a terminal it prints lines alone.
         ear.wait_for(is_live)
         ear.wait_for(is_status("source_lost"))
         command = [sys.executable, "-m", "daemon", "listen", "--since", "0"]

@@ -1,4 +1,4 @@
-"""`status` and `listen` find the daemon of a service without being told where it is."""
+"""`status` and `listen` find the daemon of a service without options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is connected is counted, and never so many that the daemon has no descriptors left."""
+"""The daemon counts connections, and closes some before its descriptors run out."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from daemon.delivery.endpoints import bind
 
 MakeDaemon = Callable[..., Daemon]
 MOST_MEMORY = 200e6  # unbounded, these floods take gigabytes
-ROOM = 100  # connections, where a process may have twice as many descriptors
+ROOM = 100  # connections, if a process may have twice as many descriptors
 
 
 def counts(listening: Daemon, endpoint: str = "publish") -> dict[str, int]:
@@ -152,7 +152,7 @@ def test_many_clients_cannot_share_out_a_flood(open_to_tcp: Daemon) -> None:
 
 
 def test_who_reads_nothing_is_disconnected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a minute; a second is enough here. Others go on receiving."""
+    """After a minute; a second is enough here. Others still receive."""
     monkeypatch.setattr(door_module, "UNREAD_S", float(stress(60)))
     with bind("tcp://127.0.0.1:*", "tcp://127.0.0.1:*", False) as endpoints:
         publisher, monitor = endpoints.publisher.socket, endpoints.monitor

@@ -108,7 +108,7 @@ def station(tmp_path: Path) -> Iterator[Station]:
 
 
 def hears(station: Station, topic: bytes = b"") -> bool:
-    """Whether a subscriber that comes now hears what is said after."""
+    """Whether a subscriber that comes now hears later messages."""
     with zmq.Context() as context, context.socket(zmq.SUB) as subscriber:
         subscriber.linger = 0
         subscriber.connect(station.publish)
@@ -157,7 +157,7 @@ def test_subscriptions_in_small_portions_are_cut_off_too(station: Station) -> No
 
 
 def test_a_subscriber_gets_in_while_others_flood(station: Station) -> None:
-    """And what they stored is gone when they are."""
+    """And their stored bytes are freed when they leave."""
     with ExitStack() as stack:
         for number in range(stress(400)):
             with suppress(OSError):

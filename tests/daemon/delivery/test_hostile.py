@@ -20,7 +20,7 @@ from daemon.protocol.keys import make_client, make_server
 
 MakeDaemon = Callable[..., Daemon]
 LOAD_S = max(5.0, 60 * STRESS)
-GROWN = 100e6  # bytes over what is normal
+GROWN = 100e6  # bytes over the normal size
 MOST_MEMORY = 200e6  # unbounded, these floods take gigabytes in seconds
 FLOODS = ["parts", "connects", "requests", "subscriptions"]
 
@@ -47,7 +47,7 @@ def begin(listening: Daemon, deed: str, seconds: float) -> subprocess.Popen[str]
 def strangers(
     listening: Daemon, deeds: list[str], seconds: float
 ) -> Iterator[dict[str, list[int]]]:
-    """All `deeds` at once, each in a process of its own; at the end what came of each."""
+    """All `deeds` at once, each in its own process; returns their results at the end."""
     told: dict[str, list[int]] = {}
     at_work = {deed: begin(listening, deed, seconds) for deed in deeds}
     try:
@@ -127,7 +127,7 @@ def test_strangers_without_a_key_keep_nobody_from_hearing(daemon: MakeDaemon, ke
 def test_floods_without_keys_cost_little_memory_and_lose_nothing(
     daemon: MakeDaemon, transport: str
 ) -> None:
-    """Floods on endpoints that anyone may use; each is cut off, and the daemon goes on."""
+    """Floods on endpoints that anyone may use; each is cut off, and the daemon still works."""
     listening = daemon()
     if transport == "tcp":
         listening.publish = f"tcp://127.0.0.1:{free_port()}"

@@ -1,4 +1,4 @@
-"""Where the daemon has keys, nobody without one of those let in hears a single byte."""
+"""If the daemon has keys, a client without an accepted key hears not a single byte."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def stranger_hears(listening: Daemon, friend: Client, prepare: Prepare, kind: in
 
 
 def received_by(stranger: Socket, seconds: float) -> int:
-    """Bytes that come until nothing has come for so long."""
+    """All bytes until none has come for that time."""
     heard = 0
     while stranger.poll(round(1000 * seconds)):
         heard += sum(map(len, stranger.recv_multipart()))
@@ -171,7 +171,7 @@ def test_without_a_listed_key_not_a_byte_is_heard(
     standing: Daemon, way: Callable[[Socket, Path], None], kind: int
 ) -> None:
     keys = standing.base / "keys"
-    with friend(standing, keys) as client:  # who is none the worse for it
+    with friend(standing, keys) as client:  # which suffered no harm
         assert stranger_hears(standing, client, lambda each: way(each, keys), kind) == 0
 
 

@@ -1,4 +1,4 @@
-"""Replay: what it answers, and that no client can spoil it for the others."""
+"""Replay: its answers, and that no client can spoil it for the others."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def seqs(messages: list[tuple[str, bytes]]) -> list[int]:
     return [json.loads(body)["seq"] for _, body in messages]
 
 
-# -- what it answers -----------------------------------------------------------------------------
+# -- answers -------------------------------------------------------------------------------------
 
 
 def test_pages_give_everything_once(daemon: MakeDaemon, askers: MakeAsker) -> None:
@@ -127,7 +127,7 @@ def test_topic_and_next_past_what_it_skips(daemon: MakeDaemon, askers: MakeAsker
     started(running)
     asker = askers(running.replay)
     header, messages = asker.ask(since=0, topic="tinyast.v1.file.")
-    assert messages == []  # so many are passed over that the answer does not wait for more
+    assert messages == []  # it skipped many rows, and answers before it finds a match
     assert 0 < header["next"] < header["newest"]
     header, messages = asker.ask(since=header["next"], topic="tinyast.v1.file.")
     assert seqs(messages) == [24_001, 24_002]
@@ -195,7 +195,7 @@ def test_envelopes(daemon: MakeDaemon, askers: MakeAsker) -> None:
     assert b"one JSON frame" in dealer.receive()[1]
 
 
-# -- what it refuses -----------------------------------------------------------------------------
+# -- refusals ------------------------------------------------------------------------------------
 
 REFUSED = {
     "no JSON": b"since 0",
@@ -270,7 +270,7 @@ def test_bytes_that_are_no_zeromq(daemon: MakeDaemon, askers: MakeAsker) -> None
     assert askers(running.replay).ask(since=0)[0]["newest"] == 1
 
 
-# -- what nobody reads ---------------------------------------------------------------------------
+# -- unread replies ------------------------------------------------------------------------------
 
 
 def zmtp_dealer(endpoint: str, *requests: bytes) -> socket.socket:
@@ -324,7 +324,7 @@ def latency(running: Daemon, client: Client, name: str, count: int) -> float:
 def test_replies_that_nobody_reads_cost_little(
     daemon: MakeDaemon, askers: MakeAsker, each: int
 ) -> None:
-    """150 clients ask for all there is and read nothing."""
+    """150 clients ask for all messages and do not read them."""
     clients = 150
     running = daemon()
     fill(running.state, predictions(5_000))
@@ -356,7 +356,7 @@ def test_replies_that_nobody_reads_cost_little(
 
 
 def test_sockets_that_never_receive_cost_little(daemon: MakeDaemon, askers: MakeAsker) -> None:
-    """The same through libzmq, whose peers read ahead a little by themselves."""
+    """The same through libzmq, whose peers read ahead a little."""
     running = daemon()
     fill(running.state, predictions(5_000))
     started(running)

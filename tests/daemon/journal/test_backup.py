@@ -31,7 +31,7 @@ def ended(messages: list[dict[str, Any]]) -> set[str]:
 
 
 def until_ended(client: Client, files: int | Path, besides: str = "") -> list[dict[str, Any]]:
-    """What a client hears until so many files, or one file, have ended, but for one journal."""
+    """The messages to a client until a number of files, or one file, have ended; one journal."""
     heard: list[dict[str, Any]] = []
     while str(files) not in ended(heard) if isinstance(files, Path) else len(ended(heard)) < files:
         received = client.receive(SOON_S)

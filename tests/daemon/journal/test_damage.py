@@ -1,4 +1,4 @@
-"""Bytes of the journal that the disk changed: SQLite has no checksums and says nothing of them."""
+"""Bytes of the journal that the disk changed: SQLite has no checksums and does not notice."""
 
 from __future__ import annotations
 

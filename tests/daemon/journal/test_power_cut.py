@@ -44,7 +44,7 @@ def lives(listening: Daemon, cuts: int) -> None:
 
 
 def check(state: Path, heard: int, bodies: dict[int, bytes]) -> None:
-    """The journal is whole, holds all that was heard, and goes on."""
+    """The journal is whole, holds all that was heard, and takes new messages."""
     journal = Journal(state, "node", "run")
     try:
         assert journal.set_aside is None, "it was damaged"

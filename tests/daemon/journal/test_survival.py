@@ -1,4 +1,4 @@
-"""Suspended, killed, stopped and started again: nothing is lost and nothing is said twice."""
+"""Suspended, killed, stopped and started again: no message is lost or repeated."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MakeDaemon = Callable[..., Daemon]
 
 
 def drop(folder: Path, count: int, start: int = 0) -> None:
-    """Many short files, each with a content of its own."""
+    """Many short files, each with its own content."""
     whole = bytearray(short_wav(seconds=0.25))
     for number in range(start, start + count):
         whole[100:108] = number.to_bytes(8, "little")
@@ -165,7 +165,7 @@ def test_sigterm_under_load(daemon: MakeDaemon) -> None:
         assert client.receive(0.2) is None, "more came after that"
     last = heard[-1].message
     check_stream(sorted((r.message for r in heard), key=lambda m: m["seq"]))
-    # What was published is what was committed, to the last message.
+    # The published messages are the committed ones, to the last.
     with sqlite3.connect(listening.state / "journal.sqlite3") as journal:
         assert journal.execute("SELECT max(seq) FROM messages").fetchone()[0] == last["seq"]
     journal.close()
@@ -180,7 +180,7 @@ def test_sigint_stops_it_too(daemon: MakeDaemon) -> None:
 
 
 def refused(other: Daemon) -> str:
-    """Start a daemon that must not start; what it says."""
+    """Start a daemon that must not start; its error."""
     ended = subprocess.run(other.command(), capture_output=True, text=True, timeout=120)
     assert ended.returncode == 3, ended.stderr
     return ended.stderr
@@ -263,7 +263,7 @@ def test_a_damaged_journal_is_put_aside_and_its_ledger_kept(daemon: MakeDaemon) 
     file = listening.state / "journal.sqlite3"
     damage_messages(file)
     size = file.stat().st_size
-    # The damage shows when something is written where it is; that ends the daemon.
+    # The damage shows when the daemon writes to that place, and ends it.
     listening.spawn()
     write_wav(listening.folder / "new.wav")
     assert listening.process.wait(60) == 1

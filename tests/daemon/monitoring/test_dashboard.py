@@ -1,4 +1,4 @@
-"""config/grafana-dashboard.json: it asks only for what a daemon tells."""
+"""config/grafana-dashboard.json: it asks only for metrics that a daemon has."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sounds import write_wav
 from test_http import get
 
 BOARD: dict[str, Any] = json.loads((ROOT / "config" / "grafana-dashboard.json").read_bytes())
-# Words of PromQL that stand where a name of a metric or label could stand.
+# Words of PromQL in places that could hold the name of a metric or label.
 WORDS = {"sum", "by", "rate", "increase", "topk", "histogram_quantile", "time", "and", "on"}
 
 
@@ -28,7 +28,7 @@ def queries() -> Iterator[str]:
 
 
 def metrics_in(query: str) -> set[str]:
-    """Names of metrics in a query: what is left without selectors, groupings and functions."""
+    """Names of metrics in a query, without selectors, groupings and functions."""
     bare = re.sub(r"\{[^}]*\}|\[[^\]]*\]|\b(?:by|on) \([^)]*\)", "", query)
     return set(re.findall(r"[a-zA-Z_:][\w:]*", bare)) - WORDS
 
@@ -59,7 +59,7 @@ def test_every_query_names_metrics_and_labels_that_exist(daemon: Callable[..., D
     listening.ends(2)
     listening.wait_for(lambda: "tinyast_files_total{" in get(port, "/metrics")[1], "counted")
     names, labels = told(get(port, "/metrics")[1])
-    labels |= {"label", "reason"}  # which of the two is there depends on what was heard
+    labels |= {"label", "reason"}  # which of the two is there depends on the sounds
     asked = list(queries())
     assert len(asked) > 20
     for query in asked:

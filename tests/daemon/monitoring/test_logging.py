@@ -1,4 +1,4 @@
-"""What the log holds: one line an event, nothing forged by a name, nothing that fills the disk."""
+"""The log: one line an event, no line forged by a name, and few enough to spare the disk."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_what_repeats_is_left_out_and_counted(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_fault_of_many_files_is_a_few_lines(daemon: MakeDaemon, tmp_path: Path) -> None:
-    """A folder of which no file can be moved away, each of which is worth a line."""
+    """A folder whose files cannot be moved away, each worth a line."""
     count = stress(1_000, 5 * BURST)
     config = tmp_path / "tinyast.toml"
     config.write_text(f'[[folder]]\npath = "{tmp_path}/in"\nname = "in"\nafter = "move"\n')

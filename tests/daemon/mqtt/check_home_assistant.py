@@ -1,4 +1,4 @@
-"""Home Assistant's own code reads what the bridge publishes, from a real broker.
+"""Home Assistant's own code reads the bridge's messages, from a real broker.
 
 `make acceptance PART=integrations` runs it, since it needs an environment with Home Assistant:
 `make home-assistant` installs one, and HOME_ASSISTANT names the Python of another.

@@ -50,7 +50,7 @@ def put(daemon: Daemon, count: int, first: int) -> None:
 
 
 def everything(daemon: Daemon) -> list[dict[str, Any]]:
-    """All messages that the daemon has published, once it has nothing to do."""
+    """All messages that the daemon has published, once it is idle."""
     daemon.wait_for(
         lambda: daemon.status()["backlog"] == {"files": 0, "messages": 0}, "idle", LONG_S
     )

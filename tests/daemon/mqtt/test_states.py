@@ -1,4 +1,4 @@
-"""What the broker retains and Home Assistant finds, and what the settings choose."""
+"""Messages that the broker retains and Home Assistant finds, as the settings choose."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_a_label_is_on_while_its_event_goes_on(
     )  # fmt: skip
     station.say([event("start", "dog"), *predictions(1), lost])
     beat_until(station, lambda: subscriber.payloads(dog)[-1] == b"ON", "on")
-    bridge.kill()  # the will says that it is away, and the next one knows what goes on
+    bridge.kill()  # the will says that it is away, and the next one knows the open events
     beat_until(
         station, lambda: subscriber.payloads("tinyast/test/availability")[-1] == b"offline", "away"
     )
@@ -189,7 +189,7 @@ def test_a_label_is_on_while_its_event_goes_on(
 
 
 def retained(late: Subscriber) -> set[str]:
-    """What kinds of states the broker has kept for who comes later, so far."""
+    """The kinds of states that the broker has retained so far."""
     with late.lock:
         return {topic.split("/")[2] for topic, _, kept in late.heard if kept}
 
@@ -217,7 +217,7 @@ def test_settings_choose_messages(
     assert bridge.stop() == 0
     assert [m["id"] for m in subscriber.messages()] == [each.id for each in heard]
     assert not [topic for topic in subscriber.newest() if topic.startswith("homeassistant/")]
-    # The rest counts as done: the next bridge sends nothing again.
+    # The rest counts as done: the next bridge repeats no message.
     bridge.start()
     station.say(predictions(1, first=9))
     until(lambda: len(subscriber.messages()) >= 4, "forwarded")

@@ -1,4 +1,4 @@
-"""The page in a process, beside a real daemon: what it answers, to whom, and what it survives."""
+"""The page in a process, beside a real daemon: answers, access, and faults that it survives."""
 
 from __future__ import annotations
 
@@ -231,7 +231,7 @@ def test_tables_for_annotation_are_those_of_classify(
     before, path, length = 0.0, None, 0.0
     for row in table:
         begin, offset = float(row["Begin Time (s)"]), float(row["File Offset (s)"])
-        if row["Begin Path"] != path:  # the next recording begins where the one before ends
+        if row["Begin Path"] != path:  # the next recording begins at the end of the one before
             before, path, length = before + length, row["Begin Path"], 0.0
         length = max(length, offset + 5)
         assert begin == pytest.approx(before + offset)
@@ -291,7 +291,7 @@ def test_the_live_stream_tells_of_a_new_file(page: PageProcess, listening: Daemo
     assert shown[0]["row"]["id"] == message["id"]  # the row first, so that a browser needs no more
 
 
-# -- who may look --------------------------------------------------------------------------------
+# -- access --------------------------------------------------------------------------------------
 
 
 def test_headers_of_every_answer(page: PageProcess) -> None:

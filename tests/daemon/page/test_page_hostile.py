@@ -1,4 +1,4 @@
-"""Hostile messages and hostile clients: what a stranger writes, and how strangers connect."""
+"""Hostile messages and hostile clients: texts and connections of strangers."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_a_label_adds_no_header(page: PageProcess) -> None:
 
 
 def test_headers_that_a_client_bends(page: PageProcess) -> None:
-    """It gets an answer that is no fault, or none; and the page goes on."""
+    """It gets an answer that is no fault, or no answer; and the page still works."""
     for head in (
         b"GET /api/v1/daemons HTTP/1.1\r\nHost: 127.0.0.1\r\nHost: evil.example\r\n\r\n",
         b"GET /api/v1/daemons HTTP/1.1\r\nHost: 127.0.0.1\r\nX: a\rSet-Cookie: b\r\n\r\n",

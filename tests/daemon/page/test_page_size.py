@@ -100,7 +100,7 @@ def test_sums_are_those_of_the_rows(full: tuple[Store, float]) -> None:
 
 
 def test_pruning_a_large_store(tmp_path: Path) -> None:
-    """It deletes the files of what it deletes, and no others."""
+    """It deletes the files of deleted rows, and no others."""
     Store(tmp_path).close()
     fill(tmp_path, 2_000, 100)
     store = Store(tmp_path, Limits(keep_days=DAYS / 2))

@@ -50,7 +50,7 @@ class Made:
     number: int  # of hops since the start
     label: str
     score: float
-    reason: str | None  # silence, or what the score and events say
+    reason: str | None  # silence, or as the score and events decide
     lost: bool
 
     @property
@@ -169,7 +169,7 @@ def newest_in(stopped: Daemon) -> int:
 
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg")
 def test_a_daemon_with_that_threshold_gives_as_many(originals: list[Path], tmp_path: Path) -> None:
-    """Two daemons hear the same sound; the page knows one, and says what the other found."""
+    """Two daemons hear the same sound; the page knows one, and shows the results of the other."""
     sounds = [soundfile.read(path, dtype="int16") for path in originals[:6]]
     assert {rate for _, rate in sounds} == {44_100}
     content = np.concatenate([samples for samples, _ in sounds]).tobytes()

@@ -1,4 +1,4 @@
-"""What changes where files queue up: fewer wake-ups, and commits that are shared."""
+"""Changes if files queue up: fewer wake-ups, and shared commits."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_what_is_live_goes_alone_and_first() -> None:
 
 
 class _Endpoint:
-    """A PUB socket with nobody at the other end."""
+    """A PUB socket without a peer."""
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
         self.socket = context.socket(zmq.PUB)

@@ -94,7 +94,7 @@ def test_a_file_is_not_held_while_the_model_is_asked(
 ) -> None:
     """A worker hears several before it asks for all of them."""
     path = write_wav(tmp_path / "a.wav")
-    do(job_on(path, classifier, [], []), classifier)  # what is made once is made
+    do(job_on(path, classifier, [], []), classifier)  # makes objects that stay
     job = job_on(path, classifier, [], [])
     tracemalloc.start()
     try:

@@ -1,4 +1,4 @@
-"""Pictures: what the model saw of a window, published beside its prediction and kept nowhere."""
+"""Pictures: the model's input for a window, published beside its prediction and not stored."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_of_a_microphone(tmp_path: Path) -> None:
 
 
 def test_only_those_who_want_them_get_them(daemon: Callable[..., Daemon], tmp_path: Path) -> None:
-    """Without a page there are none, unless asked for; settings read again change that."""
+    """Without a page there are no pictures, unless the settings ask for them, also at a reload."""
     (tmp_path / "in").mkdir()
     file = tmp_path / "tinyast.toml"
     file.write_text(f'[[folder]]\npath = "{tmp_path}/in"\n')

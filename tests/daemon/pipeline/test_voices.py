@@ -1,4 +1,4 @@
-"""Voices: what `[privacy] speech` says becomes of windows in which the model hears speech."""
+"""Voices: `[privacy] speech` decides about windows with speech in them."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_dropped_windows_say_only_that(
 
 
 def test_no_voice_is_on_disk(tmp_path: Path, voice: Samples) -> None:
-    """A microphone keeps what is before and after a voice, and nothing of it."""
+    """A microphone keeps the sound before and after a voice, and none of the voice."""
     if missing := what_is_missing():
         pytest.skip(missing)
     before, after = noise(10, seed=1), noise(10, seed=2)
@@ -123,7 +123,7 @@ def test_no_voice_is_on_disk(tmp_path: Path, voice: Samples) -> None:
         ear.start()
         ear.mark()
         ear.server.play(played).wait(90)
-        # Windows that begin well after its end: all of what was played has been judged.
+        # Windows that begin well after its end: all sound that was played has been judged.
         end_s = len(played) / RATE + 8
         ear.wait_for(lambda m: is_live(m) and m["window"]["start_s"] > end_s, timeout=90)
         marked = [m for m in ear.all_of(is_live) if m.get("private")]

@@ -1,4 +1,4 @@
-"""The message contract: what a real daemon says is what docs/messages.md and the schema promise."""
+"""The message contract: a real daemon keeps the promises of docs/messages.md and the schema."""
 
 from __future__ import annotations
 
@@ -276,7 +276,7 @@ def test_all_that_is_said_is_as_the_schema_says(heard: Heard) -> None:
 
 
 def test_the_run_was_eventful(heard: Heard) -> None:
-    """So that what is checked here is checked on more than the easy messages."""
+    """So that these checks see more than the easy messages."""
     bodies = heard.bodies
     codes = {m["error"] and m["error"]["code"] for m in bodies if m["type"] == "file"}
     assert codes == {
@@ -435,7 +435,7 @@ def test_the_schema_notices_what_is_missing_or_mistyped(heard: Heard) -> None:
 
 @pytest.fixture(scope="module")
 def ears(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ears]:
-    """An asker of a daemon that has nothing to do."""
+    """An asker of an idle daemon."""
     daemon = Daemon(tmp_path_factory.mktemp("idle")).start()
     made = Ears(daemon)
     yield made

@@ -55,7 +55,7 @@ def state(tmp_path: Path) -> Path:
     return folder
 
 
-# -- what was said ---------------------------------------------------------------------------------
+# -- messages --------------------------------------------------------------------------------------
 
 
 def test_the_recording_holds_every_kind_of_message() -> None:
@@ -94,7 +94,7 @@ def test_a_heartbeat_and_a_status_are_read_and_written_to_the_same_bytes() -> No
     assert "microphone" not in describe(msgspec.convert(status, DaemonStatus))
 
 
-# -- what it kept ----------------------------------------------------------------------------------
+# -- the state -------------------------------------------------------------------------------------
 
 
 def test_its_journal_is_opened_and_read_byte_for_byte(state: Path) -> None:
@@ -135,7 +135,7 @@ def test_a_daemon_goes_on_with_its_journal(daemon: MakeDaemon, state: Path) -> N
     assert {r.message["journal"] for r in heard} == {heard[0].message["journal"]}
 
 
-# -- what the same sounds give today ---------------------------------------------------------------
+# -- the same sounds today ------------------------------------------------------------------------
 
 # What differs from run to run, or with the model and the wording of texts.
 MASKS = [
@@ -234,7 +234,7 @@ def test_classify_writes_alike(tmp_path: Path, kind: str) -> None:
 
 
 def unjudged(output: bytes) -> bytes:
-    """Results without what the model, the clock and the folder decide."""
+    """Results without the fields that the model, the clock and the folder decide."""
     spaced = [(p.replace(b'":', b'": ?').replace(b",", b", ?"), m) for p, m in MASKS]
     for pattern, mask in spaced:
         output = re.sub(pattern, mask, output)

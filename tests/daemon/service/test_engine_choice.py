@@ -1,4 +1,4 @@
-"""`engine = "auto"`: timed while the daemon has nothing to do, chosen at the next start."""
+"""`engine = "auto"`: timed while the daemon is idle, chosen at the next start."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def keep(state: Path, **changes: Any) -> None:
 
 
 def checkpoint_losing(folder: Path, points: float | None) -> Path:
-    """The default checkpoint, whose int8 graph loses so many points."""
+    """The default checkpoint, whose int8 graph loses this many points."""
     shutil.copytree(default_path(), folder)
     (folder / "SHA256SUMS").unlink()
     config = json.loads((folder / "config.json").read_bytes())

@@ -67,7 +67,7 @@ def of_helpers(daemon: Daemon, what: str) -> list[Described]:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Callable[[str], Path]:
-    """Write the settings with a table `[page]` of this content, or none."""
+    """Write the settings with a table `[page]` of this content, or without one."""
     folder = tmp_path / "in"
     folder.mkdir(exist_ok=True)
 
@@ -128,7 +128,7 @@ def test_a_page_beside_the_daemon(
 def test_a_page_without_memory_ends_and_is_started_again(
     daemon: Callable[..., Daemon], settings: Callable[[str], Path]
 ) -> None:
-    """The daemon goes on meanwhile, and the next page has each message once."""
+    """The daemon works meanwhile, and the next page has each message once."""
     port = free_port()
     file = settings(f"[page]\nport = {port}\n[audio]\nhop = 0.05\n")
     file.write_text(f"top = 50\n{file.read_text()}")

@@ -48,7 +48,7 @@ def test_root_writes_nowhere_but_in_the_state_directory(tmp_path: Path) -> None:
 def test_a_request_that_cannot_be_removed_ends_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (tmp_path / "x.json").mkdir()  # nothing that can be unlinked
+    (tmp_path / "x.json").mkdir()  # cannot be unlinked
     Request(tmp_path / "x.json", []).done()
     assert "cannot be removed" in caplog.text
     (tmp_path / "requests").mkdir()

@@ -133,7 +133,7 @@ Change = Callable[..., None]
 
 @pytest.fixture
 def immutable(tmp_path: Path) -> Iterator[Change]:
-    """Make files of the state directory such that nobody may write them, or as they were."""
+    """Make files of the state directory read-only for all, or as they were."""
 
     def change(fixed: bool, pattern: str = "journal*") -> None:
         files = [str(path) for path in (tmp_path / "state").glob(pattern)]

@@ -1,4 +1,4 @@
-"""The n-th call of one function fails, wherever it is: nothing ends, and nothing is lost."""
+"""The n-th call of one function fails, wherever it is: no thread ends, and no message is lost."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class Round:
         self.expected[str(path)] += 1
 
     def ended(self) -> bool:
-        """Whether every file has its end state and lies where it belongs."""
+        """Whether every file has its end state and lies in its place."""
         return self.ends() == self.expected and not list((self.base / "moved").glob("*.wav"))
 
     def ends(self) -> Counter[str]:
@@ -188,7 +188,7 @@ class Round:
         assert len(list(folder.iterdir())) == self._number
 
     def run(self, counts: list[dict[str, int]]) -> list[str]:
-        """All of it; the errors, and where they came."""
+        """All of it; the errors, and their places."""
 
         def draw(where: int) -> Plan:
             return Plan.draw(self.rng, counts[where], MOST)

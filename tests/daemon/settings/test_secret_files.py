@@ -1,4 +1,4 @@
-"""A password or URL in a file: what is refused, alike for all settings that name one."""
+"""A password or URL in a file: all settings that name one refuse the same files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings: where they come from, and what is said of those that do not fit."""
+"""Settings: their sources, and the errors about settings that do not fit."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_the_state_directory_is_where_the_system_keeps_state(
     assert read('state = "/mine"').state == "/mine"
 
 
-# -- what does not fit ---------------------------------------------------------------------------
+# -- mistakes ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_an_unknown_setting_like_no_other_is_told_which_there_are(read: Any) -> 
     refused(read, "unknown setting `log.zzz`; known are format, level", toml="[log]\nzzz = 1")
 
 
-KUBERNETES = {  # what it sets for a service that is named tinyast
+KUBERNETES = {  # its variables for a service that is named tinyast
     "TINYAST_SERVICE_HOST": "10.0.0.1",
     "TINYAST_SERVICE_PORT": "5755",
     "TINYAST_PORT": "tcp://10.0.0.1:5755",
@@ -306,7 +306,7 @@ def test_folders_that_share_files_are_refused(read: Any, toml: str) -> None:
 @pytest.mark.parametrize(
     "toml",
     [
-        folders("path='/a'", "path='/a/b'"),  # not recursive: nothing is shared
+        folders("path='/a'", "path='/a/b'"),  # not recursive: they share no file
         folders("path='/a'\nrecursive=true", "path='/ab'"),
     ],
 )

@@ -1,4 +1,4 @@
-"""A real daemon in a process of its own, for tests to start, talk to, stop and kill."""
+"""A real daemon in a separate process, for tests to start, talk to, stop and kill."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from daemon.client import Client, Received, ask_status
 
 ROOT = Path(__file__).resolve().parents[3]
 SUPPORT = ROOT / "tests" / "support"
-# For a process that imports what the tests import.
+# For a process with the tests' import path.
 PYTHON_PATH = os.pathsep.join(map(str, [ROOT, SUPPORT.parent, *sorted(SUPPORT.iterdir())]))
 
 READY_S = 60.0  # generous: CI machines are slow, and no test waits this long for a good daemon
@@ -51,14 +51,14 @@ def tinyastd(
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on."""
+    """A free TCP port of 127.0.0.1."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 class Daemon:
-    """`tinyastd run` on a folder and a state directory, with endpoints of its own.
+    """`tinyastd run` on a folder and a state directory, with separate endpoints.
 
     Endpoints are ipc sockets in the state directory, so that tests never meet each other.
     """
@@ -153,7 +153,7 @@ class Daemon:
                 return line.split()[1]
         raise AssertionError(name)
 
-    # -- what it says --------------------------------------------------------------------------
+    # -- its messages --------------------------------------------------------------------------
 
     def client(self, since: int | None = 0, *topics: str) -> Client:
         return Client(self.publish, self.replay, since, topics or ("tinyast.v1.",))
@@ -189,7 +189,7 @@ class Daemon:
         """All messages since `since`, once `marker`, a file made just now, has its end state.
 
         What was dropped before the marker has been noticed by then, without sleeping, and has
-        its own end state once nothing waits any more.
+        its own end state once no file waits any more.
         """
         name = str(marker)
         ended = counting(lambda m: m["type"] == "file" and m["source"]["path"] == name)

@@ -3,7 +3,7 @@
     python tests/support/daemons/speaker.py STATE PUBLISH REPLAY
 
 It reads commands from standard input: `say N` publishes N messages of several types, each with a
-path of its own, `beat` a heartbeat, and `sync` prints `synced` once all of that is done.
+separate path, `beat` a heartbeat, and `sync` prints `synced` once all of that is done.
 """
 
 from __future__ import annotations

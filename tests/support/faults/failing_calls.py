@@ -86,7 +86,7 @@ class Plan:
 
 
 class FailingCalls:
-    """The library and what it is given to do; `env` is for the process."""
+    """The library and its orders; `env` is for the process."""
 
     def __init__(self, control: Path) -> None:
         if not control.exists():  # otherwise it is shared with another process

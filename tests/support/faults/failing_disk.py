@@ -1,4 +1,4 @@
-"""A file system that fails on command: FUSE over a folder, run in a process of its own.
+"""A file system that fails on command: FUSE over a folder, run in a separate process.
 
     with FailingDisk(tmp_path) as disk:
         (disk.source / "a.wav").write_bytes(sound)  # appears in disk.mount
@@ -26,7 +26,7 @@ MOUNTED_S = 30.0
 
 
 class FailingDisk:
-    """`mount` shows what is in `source`, and fails as `fail` says. Inodes change at every mount."""
+    """`mount` shows the files of `source` and fails as `fail` says. Inodes change at mounts."""
 
     def __init__(self, base: Path) -> None:
         self.source, self.mount = base / "source", base / "in"

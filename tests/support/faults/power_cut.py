@@ -1,4 +1,4 @@
-"""What a disk may hold after a power cut, given a record of what a process wrote and synced.
+"""Possible contents of a disk after a power cut, given a record of writes and syncs.
 
     recorder = Recorder(tmp_path / "disk")  # a new folder, of which writes are recorded
     daemon(env=recorder.env)
@@ -62,7 +62,7 @@ class Recorder:
 
 @dataclass
 class _File:
-    """One file: what it surely has, and what was done to it since."""
+    """One file: its certain content, and the operations since."""
 
     durable: bytearray = field(default_factory=bytearray)
     pending: list[tuple[int, bytes | None]] = field(default_factory=list)  # None: truncated there
@@ -141,7 +141,7 @@ class Disk:
         return names
 
     def cut(self, rng: random.Random, target: Path) -> None:
-        """Write to the folder `target` what a power cut now may leave."""
+        """Write to the folder `target` a state that a power cut now may leave."""
         names = self._renamed(rng.randint(0, len(self._changes)))
         for path, file in names.items():
             place = target / path[len(self._folder) + 1 :].decode()

@@ -32,7 +32,7 @@ class Faults:
 class Link:
     """The way of one subscriber."""
 
-    publish: str  # where it connects
+    publish: str  # to connect to
     replay: str
     sub: zmq.Socket[bytes]
     pub: zmq.Socket[bytes]
@@ -45,7 +45,7 @@ class Link:
 
 
 class Relay(threading.Thread):
-    """Links to one daemon, each with faults of its own. `links` name the endpoints."""
+    """Links to one daemon, each with separate faults. `links` name the endpoints."""
 
     def __init__(self, publish: str, replay: str, count: int, seed: int) -> None:
         super().__init__(name="relay")
@@ -73,7 +73,7 @@ class Relay(threading.Thread):
         self._commands.put(lambda: self._cut(self.links[number]))
 
     def heal(self) -> None:
-        """No more faults; what was held back arrives, late."""
+        """No more faults; delayed bytes arrive, late."""
         for link in self.links:
             self._commands.put(lambda link=link: self._heal(link))  # type: ignore[misc]
 
@@ -111,7 +111,7 @@ class Relay(threading.Thread):
             link.router.send_multipart(link.answers.pop(0)[1])
 
     def _ask(self, link: Link, request: Frames) -> None:
-        """Pass a request on over a socket of its own; the daemon knows nothing of relays."""
+        """Pass a request on over a separate socket; the daemon is unaware of relays."""
         *envelope, body = request
         dealer = self._connected(zmq.DEALER, self._replay)
         dealer.send(body)
@@ -179,7 +179,7 @@ class Relay(threading.Thread):
         return socket
 
     def _bound(self, kind: int, endpoint: str) -> zmq.Socket[bytes]:
-        """Bind as soon as the socket before has let go of the address."""
+        """Bind as soon as the socket before has released the address."""
         deadline = time.monotonic() + 30
         socket = self._context.socket(kind)
         socket.linger = 0

@@ -21,7 +21,7 @@ import zmq
 TICK_S = 0.2
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
 READY = b"\x04\x19\x05READY\x0bSocket-Type\0\0\0\x03SUB"
-LONG = b"\x02" + (1 + 20 + 4_000).to_bytes(8, "big")  # how a frame of so many bytes begins
+LONG = b"\x02" + (1 + 20 + 4_000).to_bytes(8, "big")  # the start of a frame of that length
 FRAME = 600 << 20  # bytes that the header of the huge frame promises
 
 

@@ -1,4 +1,4 @@
-"""A real MQTT broker with TLS and passwords, and a subscriber that misses nothing."""
+"""A real MQTT broker with TLS and passwords, and a subscriber that misses no message."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def make_certificates(base: Path) -> None:
 
 
 class Mosquitto:
-    """The broker on a port of its own. What it retains and queues outlives a restart."""
+    """The broker on a free port. Its retained and queued messages outlive a restart."""
 
     def __init__(self, base: Path, certificates: bool = False) -> None:
         base.mkdir(exist_ok=True)
@@ -127,7 +127,7 @@ class Mosquitto:
 
 @contextmanager
 def running(base: Path, certificates: bool = False) -> Iterator[Mosquitto]:
-    """A broker with its files in `base`; the test is skipped if none is installed."""
+    """A broker with its files in `base`; the test is skipped if mosquitto is not installed."""
     if shutil.which("mosquitto") is None:
         pytest.skip("mosquitto is not installed")
     made = Mosquitto(base, certificates).start()
@@ -143,7 +143,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
 
 
 class Subscriber:
-    """Takes in all messages of the broker. After a restart it comes back, and has missed none."""
+    """Takes in all messages of the broker. It returns after a restart, and misses no message."""
 
     def __init__(self, broker: Mosquitto, *topics: str) -> None:
         self.broker, self.lock = broker, threading.Lock()
@@ -184,7 +184,7 @@ class Subscriber:
         self._client.loop_stop()
 
     def clear(self) -> None:
-        """Remove what the broker retains, for the next test."""
+        """Remove the retained messages, for the next test."""
         for topic, payload in self.newest().items():
             if payload:
                 self._client.publish(topic, b"", qos=1, retain=True).wait_for_publish(SOON_S)
@@ -211,7 +211,7 @@ class Subscriber:
 
 
 def check_delivery(heard: list[dict[str, Any]], sent: list[dict[str, Any]]) -> None:
-    """All of `sent` arrived as they are, in order; what came again is the same message."""
+    """All of `sent` arrived unchanged, in order; a repeated message is the same."""
     first: dict[int, dict[str, Any]] = {}
     for message in heard:
         assert first.setdefault(message["seq"], message)["id"] == message["id"]

@@ -1,10 +1,10 @@
-"""A Ray cluster of several nodes on this machine, in a process of its own.
+"""A Ray cluster of several nodes on this machine, in a separate process.
 
     python tests/support/servers/clusters.py NODES PORT
 
 It prints the address, and takes `kill N` and `stop` on stdin.
 
-Each node has one processor; the first node, which the address is of, has none.
+Each node has one processor, except the first, which has the address.
 """
 
 from __future__ import annotations

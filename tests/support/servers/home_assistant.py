@@ -3,8 +3,8 @@
     python home_assistant.py FOLDER BROKER
 
 It runs in an environment that has the package `homeassistant`. BROKER is the entry's data as JSON.
-For each line on standard input it prints all states as one line of JSON, and at its end what it
-logged.
+For each line on standard input it prints all states as one line of JSON, and its log
+at the end.
 """
 
 from __future__ import annotations

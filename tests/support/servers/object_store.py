@@ -1,9 +1,9 @@
-"""An S3 server (moto's) in a process of its own, with faults.
+"""An S3 server (moto's) in a separate process, with faults.
 
     python tests/support/servers/object_store.py     prints its port
 
 It lists 50 keys a page. A key with `gone` in its name is listed and cannot be read; `secret` is
-denied; `slow` answers after 5 s, which is longer than pyarrow waits by itself; `failing` answers
+denied; `slow` answers after 5 s, which is longer than pyarrow waits; `failing` answers
 with an error of the server twice before it works. The bucket `closed` denies everything.
 """
 

@@ -135,7 +135,7 @@ def raw_over_udp(content: bytes, rate: int, port: int) -> Iterator[None]:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
 
         def send(part: bytes) -> None:
-            with suppress(ConnectionRefusedError):  # nobody listens yet
+            with suppress(ConnectionRefusedError):  # no socket listens yet
                 sender.sendto(part, ("127.0.0.1", port))
 
         thread = threading.Thread(target=send_in_time, args=(send, content, rate, stop))

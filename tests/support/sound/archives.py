@@ -58,7 +58,7 @@ def job(
 
 
 def listed(one: Job, slice_bytes: int = 64 << 20) -> Lister:
-    """List the sources of a job into its plan. Raises what the listing does."""
+    """List the sources of a job into its plan. Raises the errors of the listing."""
     claim(one, overwrite=False)
     lister = Lister(one, Cut(5.0, 5.0, 86_400.0, slice_bytes))
     lister.run()

@@ -1,4 +1,4 @@
-"""Sound files made for tests, byte by byte where that matters."""
+"""Sound files made for tests, byte by byte if that matters."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-RATE = 44_100  # Hz, of the sinks: what is played at this rate is captured as it is
+RATE = 44_100  # Hz, of the sinks: sound at this rate is captured unchanged
 START_S = 60.0
 PACKAGES = "libportaudio2 pulseaudio pulseaudio-utils libasound2-plugins"
 
@@ -118,7 +118,7 @@ class SoundServer:
             self.kill()
         shutil.rmtree(self.base, ignore_errors=True)
 
-    # -- what it is asked ----------------------------------------------------------------------
+    # -- requests ------------------------------------------------------------------------------
 
     def ask(self, *words: str, check: bool = True) -> str | None:
         """Run `pactl`; return its output, or None if it failed."""

@@ -1,4 +1,4 @@
-"""Decoding: held to libsndfile where that is right, and to the bytes themselves where it is not."""
+"""Decoding: compared with libsndfile, and with the bytes themselves if libsndfile is wrong."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_a_format_chunk_may_be_longer_than_it_need_be(tmp_path: Path) -> None:
     assert_same(path)
 
 
-# -- headers that promise nothing, too much, too little ------------------------------------------
+# -- headers without a promise, with too much or too little --------------------------------------
 
 
 PLACEHOLDERS = (0, 0xFFFF_FFFF, 0xFFFF_FFFF - 36, 0x7FFF_F000, 0x7FFF_FFFF, 0x8000_0000)
@@ -299,7 +299,7 @@ def test_a_header_cut_anywhere_is_not_whole_yet(tmp_path: Path, length: int) -> 
     assert refused(path).code in ("too_short", "not_audio")
 
 
-# -- what is refused -----------------------------------------------------------------------------
+# -- refusals ------------------------------------------------------------------------------------
 
 
 def floats(*values: float) -> bytes:

@@ -40,7 +40,7 @@ def test_each_setting_gives_its_channel(
 def test_channels_that_cancel_are_heard_in_the_loudest(
     block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Under either setting, whatever the offsets, and block by block as at once."""
+    """Under either setting, with offsets, and block by block as at once."""
     monkeypatch.setattr(channels, "BLOCK", block)
     sound = noise(1)
     frames = np.stack([sound, -1.05 * sound], axis=1) + np.array([0.5, -0.2], np.float32)

@@ -1,4 +1,4 @@
-"""Reading an open file by place: what is read at once, and what when it is asked for."""
+"""Reading an open file by place: the parts read at once, and those read on demand."""
 
 from __future__ import annotations
 

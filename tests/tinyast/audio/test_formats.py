@@ -1,4 +1,4 @@
-"""Formats are told by content, and what is not read is named rightly."""
+"""Formats are recognised by content, and unread ones are named correctly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fitted resampler: what it passes, what it stops, and how near it is to soxr's HQ."""
+"""The fitted resampler: its pass band, its stop band, and its distance from soxr's HQ."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_it_is_the_filter_that_it_claims_to_be(rate: int) -> None:
     by_soxr = soxr.resample(samples, rate, TARGET, quality="HQ")
     heard = resample(samples, rate, TARGET)
     assert len(heard) == TARGET // 10
-    # White noise has as much in the slope between the edges, where they differ, as elsewhere.
+    # White noise has as much power in the slope between the edges, and they differ there.
     error = np.sqrt(np.mean((heard - by_soxr[: len(heard)]) ** 2))
     assert error < 0.08 * np.sqrt(np.mean(by_soxr**2))
 

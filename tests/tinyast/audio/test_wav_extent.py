@@ -1,4 +1,4 @@
-"""Where the samples of a WAV file end, whatever its sizes say and whatever follows them."""
+"""The end of a WAV file's samples, whatever its sizes say and whatever follows them."""
 
 from __future__ import annotations
 

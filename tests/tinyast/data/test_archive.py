@@ -80,7 +80,7 @@ def test_rows_and_clips_must_match(archive: bytes, tmp_path: Path) -> None:
 
 
 def test_any_broken_byte_of_a_zip_is_told_plainly(tmp_path: Path) -> None:
-    """Flags, offsets and methods that `zipfile` trips over in ways of its own."""
+    """Flags, offsets and methods that make `zipfile` raise other errors."""
     whole = packed(**{f"a/{number}.txt": bytes(range(200)) for number in range(3)})
     chance = random.Random(0)
     for _ in range(500):

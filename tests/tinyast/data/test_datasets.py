@@ -1,4 +1,4 @@
-"""Reading data sets: what is accepted, and how plainly a bad one is refused."""
+"""Reading data sets: good ones, and plain errors about bad ones."""
 
 from __future__ import annotations
 

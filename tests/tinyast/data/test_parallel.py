@@ -1,4 +1,4 @@
-"""Work shared among processes: the same result by any number of them, and none left behind."""
+"""Work shared among processes: the same result by any number, and no process left behind."""
 
 from __future__ import annotations
 

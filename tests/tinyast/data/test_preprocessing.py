@@ -1,4 +1,4 @@
-"""Pictures on disk: done once, done again only where a clip changed."""
+"""Pictures on disk: done once, done again only if a clip changed."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ def test_data_of_some_kinds_is_judged_by_the_models_numbers(
 
 
 def test_points_lost_are_of_all_judges_clips(shipped: Classifier, esc50: Path) -> None:
-    """Twice as loud is the same picture: nothing is lost, and nothing else was compared."""
+    """Twice as loud is the same picture: no point is lost, and no other way was compared."""
     dataset = read_dataset(esc50)
     judges = [Judge("one", shipped, np.arange(0, 32, 4)), Judge("two", shipped, np.arange(8))]
     logits = [logits_of(judge, dataset.subset(judge.numbers), follow) for judge in judges]

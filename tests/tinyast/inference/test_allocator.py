@@ -10,7 +10,7 @@ from conftest import ROOT
 
 
 def run(code: str) -> float:
-    """The number that `code` prints in an interpreter of its own."""
+    """The number that `code` prints in a separate interpreter."""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
         capture_output=True, text=True, cwd=ROOT, timeout=60,

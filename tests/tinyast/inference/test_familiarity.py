@@ -1,4 +1,4 @@
-"""Measures of how familiar a sound is, and what a checkpoint makes of them."""
+"""Measures of how familiar a sound is, and their use in a checkpoint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which clips a folder or a CSV names, and what is said of one that makes no sense."""
+"""The clips that a folder or a CSV names, and errors about a CSV that makes no sense."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Heads on arrays, without sound: regression, thresholds, what a head says, what a lesson finds."""
+"""Heads on arrays, without sound: regression, thresholds, outputs of heads, lessons."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ def blobs(
     return points.astype(np.float32), targets
 
 
-CENTRES = np.random.default_rng(7).normal(0, 1.5, (7, SIZE))  # three known, three new, one of none
+CENTRES = np.random.default_rng(7).normal(
+    0, 1.5, (7, SIZE)
+)  # three known, three new, one of no kind
 NEW = ("x", "y", "none")
 
 

@@ -36,7 +36,7 @@ SHIPPED = default_path()
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
-    """Small matrices gain nothing from more threads, and a busy machine makes them wait."""
+    """More threads do not speed small matrices up, and a busy machine makes them wait."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

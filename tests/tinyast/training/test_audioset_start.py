@@ -34,7 +34,7 @@ RECIPE = Recipe(
 
 @pytest.fixture(scope="module")
 def folder() -> Path:
-    """mn04's weights, and what they give for three clips."""
+    """mn04's weights, and their outputs for three clips."""
     path = SHARED / "pretrained"
     if not path.is_dir():
         pytest.skip(f"no weights at {path}; set TINYAST_SHARED to the folder that has pretrained/")

@@ -1,4 +1,4 @@
-"""Learning from teachers: what they say, how far a pupil is from it, and who may teach."""
+"""Learning from teachers: their scores, a pupil's distance from them, and valid teachers."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_pupil_that_says_the_same_is_nearest(spectra: Spectra) -> None:
 
 
 def test_a_pupil_comes_to_say_what_its_teacher_says(tmp_path: Path, spectra: Spectra) -> None:
-    """Which is the reverse of what the labels say."""
+    """Which is the reverse of the labels."""
     plain = {"mix": 0.0, "masks": 0, "background": 0.0, "noise": 0.0, "label_smoothing": 0.0}
     recipe = changed(TINY, epochs=30, ema_decay=0.5, learning_rate=2e-3, distil=1.0, **plain)
     knows = train(tmp_path / "teacher", recipe, SETTINGS, LABELS, clips())

@@ -1,4 +1,4 @@
-"""A training that goes on from the model of another run."""
+"""A training that continues from the model of another run."""
 
 from __future__ import annotations
 

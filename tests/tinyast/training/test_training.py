@@ -1,4 +1,4 @@
-"""Recipes, and a training that is killed and goes on as if it had not been."""
+"""Recipes, and a training that is killed and resumes as if it had not been."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def clips() -> Clips:
 
 
 def start(folder: Path) -> subprocess.Popen[str]:
-    """A training in a process of its own, printing each epoch's number."""
+    """A training in a separate process, printing each epoch's number."""
     return subprocess.Popen(
         [sys.executable, "-c", SCRIPT, folder, Path(__file__).parent],
         stdout=subprocess.PIPE,
@@ -83,7 +83,7 @@ def test_a_run_goes_on_with_its_own_recipe_and_clips_alone(tmp_path: Path) -> No
     settings, labels = FeatureSettings(), ("a", "b")
     once = replace(TINY, epochs=1)
     train(tmp_path, once, settings, labels, clips())
-    train(tmp_path, once, settings, labels, clips())  # nothing is left to do, and nothing is wrong
+    train(tmp_path, once, settings, labels, clips())  # no epoch is left to do, which is no error
     with pytest.raises(TrainingError, match="other recipe; choose another folder"):
         train(tmp_path, replace(once, mix=0.1), settings, labels, clips())
     heard_again = clips()

@@ -242,7 +242,7 @@ def test_moved_in_from_another_file_system(listening: Arrivals, elsewhere: Path)
 
 
 def test_let_go_of_after_the_close_was_told(daemon: MakeDaemon, tmp_path: Path) -> None:
-    """As when the system pauses within a close: a second writer, by a name that nobody watches."""
+    """As when the system pauses within a close: a second writer, by an unwatched name."""
     config = tmp_path / "settings.toml"
     config.write_text(f'[[folder]]\npath = "{tmp_path}/in"\nname = "in"\nsettle = 300.0\n')
     listening = daemon("--config", str(config)).start()
@@ -382,7 +382,7 @@ def test_left_alone_by_default_and_moved_or_deleted_when_told(
 
     listening.options = ["--config", settings("move")]
     listening.start()
-    # A file has a private name for a moment, before it is put where it belongs.
+    # A file has a private name for a moment, before it is put into its place.
     done, failed = listening.folder / "done", listening.folder / "failed"
     listening.wait_for(lambda: (done / "good.wav").exists(), "good.wav moved")
     listening.wait_for(lambda: (failed / "bad.wav").exists(), "bad.wav moved")

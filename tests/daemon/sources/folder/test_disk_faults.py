@@ -198,7 +198,7 @@ def test_a_hung_mount_is_reported_and_holds_up_nothing_else(
     assert said[:3] == ["started", "source_lost", "source_back"]
     listening.send(signal.SIGTERM)
     listening.wait_for(lambda: b"does not stop" in listening.log.read_bytes(), "given up")
-    # The kernel ends no process while FUSE owes it an answer; but nothing is held any more.
+    # The kernel ends no process while FUSE owes it an answer; but no file is held any more.
     listening.wait_for(lambda: is_zombie(listening), "ended but for a thread")
     alone = tmp_path / "alone.toml"
     alone.write_text(more)

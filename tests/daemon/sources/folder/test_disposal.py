@@ -1,4 +1,4 @@
-"""Finished files are moved or deleted by themselves alone, whatever is done to their folders."""
+"""The daemon moves or deletes finished files and no others, whatever happens to their folders."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def files(root: Path) -> dict[str, bytes]:
     }
 
 
-# -- what is done with a file --------------------------------------------------------------------
+# -- the treatment of a file ----------------------------------------------------------------------
 
 
 def test_the_tree_is_kept_below_done_and_failed(inside: Path) -> None:

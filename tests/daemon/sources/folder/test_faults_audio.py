@@ -1,4 +1,4 @@
-"""Bad audio dropped into the folder of a real daemon: each file fails by its code, nothing else."""
+"""Bad audio dropped into the folder of a real daemon: each file fails by its code."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ channel = 2
 
 
 class Confined(Daemon):
-    """A daemon without root's power to read what it may not."""
+    """A daemon without root's power to read all files."""
 
     def command(self) -> list[str]:
         if os.geteuid() != 0:
@@ -95,13 +95,13 @@ def assert_failed(listening: Daemon, path: Path, code: str) -> dict[str, Any]:
 
 
 def assert_clean(listening: Daemon) -> None:
-    """Nothing but log lines on its standard error, none of them a warning."""
+    """Only log lines on its standard error, without a warning."""
     assert listening.process.poll() is None
     assert all(line.startswith("{") for line in listening.log.read_text().splitlines())
     assert not [line for line in listening.logged() if line["level"] in ("warning", "error")]
 
 
-# -- what a file says of itself ------------------------------------------------------------------
+# -- claims of a file ----------------------------------------------------------------------------
 
 
 def pcm16(count: int) -> bytes:
@@ -211,7 +211,7 @@ def test_wav_under_the_name_of_another_format_is_wav(listening: Daemon) -> None:
     assert end_of(listening, path)["state"] == "done"
 
 
-# -- what the system says of a file --------------------------------------------------------------
+# -- answers of the system -----------------------------------------------------------------------
 
 
 @pytest.mark.skipif(
@@ -266,7 +266,7 @@ def test_a_time_of_change_that_nobody_means_is_no_fault(seconds: float) -> None:
             one.clean_up()
 
 
-# -- what a file would make the daemon hold ------------------------------------------------------
+# -- memory that a file asks for -----------------------------------------------------------------
 
 
 def test_wide_and_fast_recordings_are_decoded_a_little_at_a_time(listening: Daemon) -> None:
@@ -424,7 +424,7 @@ def test_ten_hours_take_no_more_memory_than_five_seconds_and_hold_nobody_up(
 
 
 def test_only_our_own_decoder_touches_files_unless_settings_ask_for_more(tmp_path: Path) -> None:
-    # Decoders in C have had memory bugs (CVE-2021-3246, CVE-2022-33064); PCM and float need none.
+    # Decoders in C have had memory bugs (CVE-2021-3246, CVE-2022-33064); PCM needs no decoder.
     one = Daemon(tmp_path)
     try:
         one.start()

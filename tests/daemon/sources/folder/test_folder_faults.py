@@ -271,7 +271,7 @@ def test_names_that_are_not_text(daemon: MakeDaemon) -> None:
 def test_an_unreadable_file_is_retried_when_the_machine_was_at_fault(
     daemon: MakeDaemon, tmp_path: Path
 ) -> None:
-    """EMFILE is no fault of the file: with descriptors exhausted nothing may be said to fail."""
+    """EMFILE is no fault of the file: with descriptors exhausted no file may end as failed."""
     listening = daemon("--config", config(tmp_path)).start()
     limit = len(os.listdir(f"/proc/{listening.process.pid}/fd"))
     _limit_descriptors(listening.process.pid, limit)

@@ -89,7 +89,7 @@ def used_until_ready(listening: Daemon) -> float:
 
     Unlike the time on the clock, it does not depend on what else the machine does.
     """
-    os.sync()  # what the test wrote is not to be waited for
+    os.sync()  # so that the daemon does not wait for the test's writes
     listening.start()
     used = Path(f"/proc/{listening.process.pid}/stat").read_text().rpartition(")")[2].split()
     return (int(used[11]) + int(used[12])) / os.sysconf("SC_CLK_TCK")  # user and system
@@ -112,7 +112,7 @@ def test_a_huge_ledger_costs_start_and_replay_nothing(daemon: MakeDaemon, tmp_pa
     with sqlite3.connect(journal_path(listening.state)) as db:
         db.execute(INSERT, (str(listening.folder), int(time.time()), count))
     db.close()
-    # The least of a few: what it does after it is ready counts until the test looks.
+    # The least of a few: its work after it is ready counts until the test looks.
     ready = used_until_ready(listening)
     for _ in range(3):
         if ready >= 1.5 * ready_when_empty:

@@ -19,7 +19,7 @@ SOON_S = 60.0
 
 
 class Heard:
-    """A listener that keeps what it is given."""
+    """A listener that keeps its arguments."""
 
     def __init__(self) -> None:
         self.changes: queue.Queue[tuple[bytes, Change]] = queue.Queue()
@@ -135,7 +135,7 @@ def test_a_writer_is_known_until_it_closes_the_file(
 def test_a_file_moved_out_holds_no_event_back(
     tmp_path: Path, heard: Heard, watched: Callable[..., Watch], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # watchdog pairs moves for half a second, and delivers nothing until then; here for longer.
+    # watchdog pairs moves for half a second, and delivers no event until then; here for longer.
     monkeypatch.setattr(InotifyMoveEventGrouper, "delay", 2 * SOON_S)
     folder = tmp_path / "in"
     folder.mkdir()

@@ -1,4 +1,4 @@
-"""WAV files broken in every way chance finds: none brings the daemon down or goes unanswered."""
+"""WAV files broken at random: all get an answer, and the daemon survives."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def flip_anywhere(data: bytearray, chance: random.Random, parents: list[bytes]) 
 
 
 def field(data: bytearray, chance: random.Random, parents: list[bytes]) -> None:
-    """An extreme where a header has a number."""
+    """An extreme in place of a header's number."""
     kind, step = chance.choice((("<I", 4), ("<H", 2)))
     at = chance.randrange(0, 60, 2)
     if at + step <= len(data):
@@ -170,4 +170,4 @@ def test_compressed_mutants_raise_nothing_but_the_errors_that_are_meant(
         path.write_bytes(data)
         ended[read_windows(path, None)] += 1
     assert len(ended) > 2, f"the mutants are too tame: {ended}"
-    capfd.readouterr()  # libmpg123 says on standard error what it thinks of them
+    capfd.readouterr()  # libmpg123 complains about them on standard error

@@ -67,7 +67,7 @@ def test_a_file_is_taken_when_it_is_whole_and_no_sooner(
         (folder / "carried.part").open("wb") as carried,
         (folder / "silent.wav").open("wb") as silent,
     ):
-        for writer in (stream, carried):  # a header that promises nothing
+        for writer in (stream, carried):  # a header without a promise
             writer.write(header(0) + samples[: len(samples) // 2])
             writer.flush()
         os.rename(folder / "carried.part", folder / "carried.wav")

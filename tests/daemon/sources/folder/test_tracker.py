@@ -30,7 +30,7 @@ class Clock:
 
 
 class Work:
-    """A job that does nothing but count its steps."""
+    """A job that only counts its steps."""
 
     work = None
     source_name: str | None = None
@@ -144,7 +144,7 @@ def test_a_growing_file_settles_when_it_stays_the_same(tracker: FileTracker, clo
     clock.now += 0.1
     look = take(tracker)
     assert look.settled == identity(200)
-    assert tracker.settle(look, Growing(identity(200, inode=2)))  # an inode says nothing
+    assert tracker.settle(look, Growing(identity(200, inode=2)))  # an inode proves no change
     clock.now += OLD * SETTLE_S
     assert take(tracker).old
 

@@ -1,4 +1,4 @@
-"""Windows of a live stream: every frame in one of them, in order, and none kept for ever."""
+"""Windows of a live stream: every frame in one of them, in order, and no frame stays in memory."""
 
 from __future__ import annotations
 
@@ -65,10 +65,10 @@ steps = st.one_of(
 
 @given(st.lists(steps, max_size=40), st.sampled_from([0.7, 1.0, 2.5, 5.0]))
 def test_every_frame_is_in_a_window(steps: list[tuple[Any, ...]], hop_s: float) -> None:
-    """Losses that become plain later, too: frames are renumbered from where they were."""
+    """Losses that become plain later, too: frames are renumbered from those places on."""
     cutter = Cutter(RATE, 5.0, hop_s, 0)
     pieces: list[Piece] = []
-    heard: list[int] = []  # the samples that came, each a number of its own
+    heard: list[int] = []  # the samples that came, each with its own number
     next_sample = 0
     since_loss = 0
     for kind, amount, *late in steps:
@@ -103,7 +103,7 @@ def test_it_holds_no_more_than_it_needs() -> None:
 
 @dataclass
 class Desk:
-    """A `LiveJob` with a real model and nobody to work on it but the test."""
+    """A `LiveJob` with a real model; only the test works on it."""
 
     state: Path
     keep: str = "none"
@@ -180,7 +180,7 @@ def test_ending_events_keeps_its_place_among_windows(tmp_path: Path) -> None:
         ("prediction", None, None),
         ("event", "start", None),
     ]
-    # The journal holds what its next start needs, as long as the sound goes on.
+    # The journal holds the open event for its next start while the sound lasts.
     first, ended, second = desk.rows
     assert (first.id, ended.body) == (ended.id, None)
     assert msgspec.json.decode(second.body)["source"] == "mic"

@@ -1,7 +1,7 @@
 """Live listening, on a virtual microphone and with a real daemon.
 
 Sound takes the time that it takes, so scenarios run side by side: each has a sound server and a
-daemon of its own. A test waits for its scenario and tells what came of it.
+separate daemon. A test waits for its scenario and checks the result.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def check_outage(
 
 
 def check_recovery(ear: Ear, after: int, broke: float, played: Samples, slack: float = 0.0) -> None:
-    """That sound came back, what was lost is told, and what is played is heard again."""
+    """That sound came back, a gap reports the loss, and new sound is heard again."""
     back = ear.wait_for(is_status("source_back"), after)
     gap = ear.wait_for(is_gap("source_lost"), after)
     lasted = seconds(back["published_at"]) - broke
@@ -132,7 +132,7 @@ def check_recovery(ear: Ear, after: int, broke: float, played: Samples, slack: f
 
 
 def sound() -> Samples:
-    """Real recordings where there are any, in one go, else noise: 9 s."""
+    """Real recordings if there are any, in one go, else noise: 9 s."""
     originals = sorted((SHARED / "esc50" / "original").glob("*.wav"))
     loud = [clip for path in originals if np.count_nonzero(clip := read(path)) > 0.95 * len(clip)]
     if len(loud) < 2:
@@ -145,7 +145,7 @@ def read(path: Path) -> Samples:
     return np.asarray(samples, dtype=np.int16)
 
 
-# -- what is heard ---------------------------------------------------------------------------------
+# -- sound -----------------------------------------------------------------------------------------
 
 
 @scenario
@@ -409,7 +409,7 @@ def killed_while_a_sound_goes_on(base: Path) -> None:
 
 
 def check_events(said: list[Message]) -> dict[str, list[Message]]:
-    """That every event starts once, goes on and ends once; gives them by id."""
+    """That every event starts once, is updated and ends once; gives them by id."""
     events: dict[str, list[Message]] = {}
     for message in said:
         if message["type"] == "event":
@@ -434,7 +434,7 @@ def clips_one_after_another(base: Path) -> None:
     settings = f"[decision]\nthreshold = {threshold}\nunknown = false\n"
     settings += f"[events]\nconfirm_at = {0.85 if threshold == 0.5 else threshold}\n"
     settings += "".join(f'[[microphone]]\nname = "{name}"\ndevice = "{name}"\n' for name in names)
-    wanted: list[tuple[str, float, str, str | None]] = []  # where, when, what it is, as a file
+    wanted: list[tuple[str, float, str, str | None]] = []  # place, time, label, as a file
     with listening(base, settings, names) as ear:
         ear.start()
         for first in range(0, len(clips), len(names)):
@@ -477,7 +477,7 @@ def clips_one_after_another(base: Path) -> None:
 
 
 def real_clips(count: int) -> list[tuple[Samples, str]]:
-    """Clips of different categories in turn, at 44.1 kHz, with what they are."""
+    """Clips of alternating categories, at 44.1 kHz, with their labels."""
     from tinyast.audio.resampling import resample
 
     folder = SHARED / "esc50"
@@ -522,7 +522,7 @@ def numbers(samples: Samples) -> NDArray[np.int64]:
 
 
 def check_nothing_lost(live: list[Message], gaps: list[Message], played_s: float) -> int:
-    """That all that was played was heard, but for what is announced; the frames missing."""
+    """That all that was played was heard, but for announced gaps; the frames missing."""
     seen = np.unique(np.concatenate([numbers(kept(m)) for m in live]))
     missing = 2 * int(np.diff(seen).sum() - (len(seen) - 1))
     announced = sum(m["frames"] for m in gaps)
@@ -536,7 +536,7 @@ def check_nothing_lost(live: list[Message], gaps: list[Message], played_s: float
 
 
 def check_times(live: list[Message], within: float) -> None:
-    """That windows tell when they were captured, by what was played meanwhile."""
+    """That windows give the time of their capture, as the sound played then shows."""
     off = []
     for message in live:
         samples = kept(message)
@@ -634,7 +634,7 @@ def daemon_stopped_for_a_while(base: Path) -> None:
         gaps = ear.all_of(lambda m: m["type"] == "gap")
         missing = check_nothing_lost(ear.all_of(is_live), gaps, 40)
         assert "capture_overflow" in {m["reason"] for m in gaps}
-        if len(gaps) == 1:  # a busy machine may not keep up with what had waited
+        if len(gaps) == 1:  # a busy machine may not keep up with the backlog
             assert abs(missing - gaps[0]["frames"]) <= 2
         check_times(ear.all_of(is_live), SPREAD_S)
 

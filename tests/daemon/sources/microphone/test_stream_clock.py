@@ -100,11 +100,11 @@ def test_losses_are_found_and_sized(block: int, lost_s: float) -> None:
         for at in card.blocks(20):
             if (loss := stream.block(at, block)) is not None:
                 found.append((at, loss))
-        # One loss, or two parts of it where it fell into a time of late blocks.
+        # One loss, or two parts of it if it fell into a time of late blocks.
         assert 1 <= len(found) <= 2
-        near = 0.02 * RATE + 50e-6 * lost  # nobody knows how fast the device's clock ran meanwhile
+        near = 0.02 * RATE + 50e-6 * lost  # the speed of the device's clock meanwhile is unknown
         assert abs(sum(loss.frames for _, loss in found) - lost) < near
-        # It is placed where it happened, but for blocks that came late.
+        # It is placed correctly, but for blocks that came late.
         at, first = found[0]
         assert before - 1.6 * RATE <= first.after <= before
         bucket = max(BUCKET_S, BUCKET_BLOCKS * block / RATE)

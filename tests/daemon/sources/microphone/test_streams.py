@@ -95,7 +95,7 @@ def listening(
 
 
 def whole_windows(m: Message) -> bool:
-    """Whether a window begins where the clip does."""
+    """Whether a window begins with the clip."""
     return is_live(m) and m["window"]["padded_s"] == 0 and m["window"]["index"] % 2 == 0
 
 

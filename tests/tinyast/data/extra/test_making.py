@@ -57,7 +57,7 @@ def debs(tmp_path: Path) -> Path:
 
 
 def make(debs: Path, folder: Path, packages: tuple[Package, ...] = (PACKAGE,)) -> list[str]:
-    """Make the clips; returns what is said of packages that are left out."""
+    """Make the clips; returns the words about packages that are left out."""
     said: list[str] = []
     found = makers(debs, MADE, FEW, packages)
     make_all(found, folder, progress=lambda name, number: None, left_out=said.append)
