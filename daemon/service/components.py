@@ -4,80 +4,45 @@ from __future__ import annotations
 
 import itertools
 import logging
-import os
 from collections.abc import Callable
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 import msgspec
 
-from daemon.delivery.endpoints import Endpoints, bind
 from daemon.delivery.publisher import DeliveryThread
 from daemon.delivery.replay import ReplayThread
-from daemon.errors import Abandoned, SettingsError, StartError, words_for
-from daemon.host.locks import Lock, lock_path
-from daemon.host.trust import check_private_tree
-from daemon.journal.crashes import WorkMarks
+from daemon.errors import Abandoned
 from daemon.journal.records import Delivery, Record
-from daemon.journal.writer import Journal
 from daemon.monitoring import logging as logs
 from daemon.monitoring.metrics import Tally
 from daemon.monitoring.service_thread import Running, ServiceThread
-from daemon.monitoring.shortage import crash_explained, require_descriptors
-from daemon.monitoring.status import Identity
-from daemon.pipeline.decision import check_known, check_labels, tuned_for_another
 from daemon.pipeline.job import JobContext
 from daemon.pipeline.live_job import end_left_open
 from daemon.pipeline.prediction import Rules
 from daemon.pipeline.queue import JobQueue
 from daemon.pipeline.recording_time import zone
-from daemon.protocol.keys import load_server
 from daemon.protocol.messages import Source, StatusDetails, status
 from daemon.protocol.states import DaemonStatus, RunningModel
-from daemon.service.engine_choice import Choice, EngineTimer, choose_engine
+from daemon.service.engine_choice import EngineTimer
 from daemon.service.helper_process import Helper
 from daemon.service.helpers import Helpers, wanted
 from daemon.service.inbox import Inbox
+from daemon.service.loaded_model import LoadedModel, check_suits, load_model
+from daemon.service.resources import Held, OnFault, hold
 from daemon.service.table_checks import RELOAD_S, TableChecks
 from daemon.service.worker_pool import WorkerPool
-from daemon.settings.paths import may_be_folder
 from daemon.settings.schema import Settings
 from daemon.sources.folder.source import FolderSource
 from daemon.sources.microphone.source import MicrophoneSource
-from tinyast.audio import ffmpeg
-from tinyast.classifier import Classifier
-from tinyast.errors import CheckpointError
-from tinyast.inference.allocator import give_back_freed_memory, keep_freed_memory
 from tinyast.inference.checkpoint import files_of
-from tinyast.inference.engine_names import AUDIOSET
 
 if TYPE_CHECKING:
     from daemon.monitoring.http import Web
 
 log = logging.getLogger(__name__)
-
-OnFault = Callable[[BaseException], None]
-
-
-@dataclass(frozen=True)
-class LoadedModel:
-    """A checkpoint in the engine that was chosen for it."""
-
-    classifier: Classifier
-    choice: Choice
-
-
-@dataclass(frozen=True)
-class Held:
-    """The exclusive resources of a daemon, taken before any thread runs."""
-
-    state: Path
-    model: LoadedModel
-    endpoints: Endpoints
-    journal: Journal
-    marks: WorkMarks
 
 
 class Components:
@@ -116,7 +81,7 @@ class Components:
             )
             for each in settings.live
         ]
-        self.identity = _identify(held, settings, run_id)
+        self.identity = held.identify(settings, run_id)
         self.event_settings = settings.events
         self._files = files_of(settings.checkpoint_path)
         self.helpers = Helpers(self._wanted(settings), self.say)
@@ -210,9 +175,8 @@ class Components:
         model = self._model
         if files_of(settings.checkpoint_path) != self._files:
             # Neither another setting `engine` nor another state counts before the next start.
-            model = _load_model(msgspec.structs.replace(settings, **self._fixed))
-        _check_labels(settings, model.classifier)
-        _check_privacy(settings, model.classifier)
+            model = load_model(msgspec.structs.replace(settings, **self._fixed))
+        check_suits(settings, model.classifier)
         with TableChecks(self.helpers.others(self._wanted(settings))) as checks:
             checks.judge(RELOAD_S)
         return model
@@ -223,7 +187,7 @@ class Components:
             self._timer.stop()
             self._model, self.context.classifier = model, model.classifier
             self._files = files_of(settings.checkpoint_path)
-            self.identity = replace(self.identity, model=_describe(model))
+            self.identity = replace(self.identity, model=model.described)
             log.info("the model is now %s", model.classifier.checkpoint.model)
         self.context.rules = Rules.of(settings)
         self.context.pictures = settings.publishes_pictures
@@ -283,7 +247,7 @@ def assemble(
     on_fault: OnFault,
 ) -> Components:
     """Make the components of a daemon; `stack` releases their resources. Raises DaemonError."""
-    held = _hold(stack, settings, run_id, on_fault)
+    held = hold(stack, settings, run_id, on_fault)
     components = Components(held, settings, run_id)
 
     def answer() -> DaemonStatus:
@@ -300,112 +264,3 @@ def assemble(
             closing(Web(address, components.tally, answer, components.unwell))
         )
     return components
-
-
-def _hold(stack: ExitStack, settings: Settings, run_id: str, on_fault: OnFault) -> Held:
-    """Take the resources that only one daemon may hold: state, endpoints, journal."""
-    require_descriptors()
-    keep_freed_memory(settings.worker_count)
-    _check_folders(settings)
-    state = _make_state(settings.state_path)
-    lock = Lock(lock_path(state), f"state directory {state}", folder=True)
-    stack.callback(lock.release)
-    with crash_explained("ONNX Runtime, which reads /sys/devices/system/cpu, cannot start"):
-        model = _load_model(settings)
-    keys = None if settings.keys_path is None else load_server(settings.keys_path)
-    endpoints = stack.enter_context(
-        bind(settings.publish, settings.replay, settings.insecure, keys, on_fault, state)
-    )
-    give_back_freed_memory()
-    journal = stack.enter_context(closing(Journal(state, settings.node, run_id)))
-    marks = stack.enter_context(closing(WorkMarks(state, settings.worker_count + 1)))
-    return Held(state, model, endpoints, journal, marks)
-
-
-def _identify(held: Held, settings: Settings, run_id: str) -> Identity:
-    return Identity(
-        settings.node,
-        run_id,
-        held.journal.uuid,
-        held.endpoints.publisher.address,
-        held.endpoints.router.address,
-        str(held.state),
-        _describe(held.model),
-        settings.worker_count,
-    )
-
-
-def _check_folders(settings: Settings) -> None:
-    for folder in settings.folder:
-        zone(folder.time_zone)
-        try:
-            found = may_be_folder(folder.path)
-        except PermissionError as error:
-            raise StartError(f"cannot watch {folder.path}: {error.strerror}") from error
-        if not found:
-            if os.path.isfile(folder.path):
-                raise StartError(f"{folder.path} is a file; name its folder")
-            raise StartError(
-                f"there is no folder {folder.path} to watch; make it, or name another with --watch"
-            )
-        if needing := ffmpeg.missing_for(folder.formats):
-            raise StartError(
-                f"`formats` of folder `{folder.name}` names {needing}, which needs ffmpeg; install "
-                "it, or leave this format out"
-            )
-
-
-def _make_state(state: Path) -> Path:
-    try:
-        state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise StartError(
-            f"cannot make the state directory {state}: {words_for(error, state)} (--state)"
-        ) from error
-    check_private_tree(state, "the state")
-    return state
-
-
-def _load_model(settings: Settings) -> LoadedModel:
-    try:
-        if settings.checkpoint_path is not None:
-            check_private_tree(settings.checkpoint_path, "the model")
-        choice = choose_engine(settings)
-        classifier = Classifier.load(settings.checkpoint_path, choice.engine)
-    except CheckpointError as error:
-        raise StartError(str(error)) from error
-    _check_labels(settings, classifier)
-    _check_privacy(settings, classifier)
-    if warning := tuned_for_another(settings, classifier.checkpoint.model):
-        log.warning("%s", warning)
-    return LoadedModel(classifier, choice)
-
-
-def _describe(model: LoadedModel) -> RunningModel:
-    checkpoint, engine = model.classifier.checkpoint, model.classifier.engine
-    reason = model.choice.reason
-    return RunningModel(checkpoint.name, checkpoint.version, engine.sha256, engine.name, reason)
-
-
-def _check_labels(settings: Settings, classifier: Classifier) -> None:
-    check_labels(settings.decision, classifier.labels)
-    check_known("events.labels", settings.events.labels, classifier.labels)
-    for number, rule in enumerate(settings.notify):
-        check_known(f"notify[{number}].labels", rule.labels, classifier.labels)
-    if settings.mqtt is not None and settings.mqtt.home_assistant is not None:
-        wanted = settings.mqtt.home_assistant.labels
-        check_known("mqtt.home_assistant.labels", wanted, classifier.labels)
-
-
-def _check_privacy(settings: Settings, classifier: Classifier) -> None:
-    """Raise SettingsError if voices are to be recognised, and the model cannot do that."""
-    if AUDIOSET in classifier.engine.outputs:
-        return
-    problem = f"the model {classifier.checkpoint.model} does not recognise voices"
-    if settings.privacy.speech not in (None, "keep"):
-        raise SettingsError(
-            f"{problem}, as `speech = {settings.privacy.speech!r}` in [privacy] needs it to; use a "
-            "checkpoint of version 5 or newer"
-        )
-    if any(each.keep != "none" for each in settings.live):
-        log.warning("%s, so sound that holds one is kept", problem)
