@@ -237,7 +237,7 @@ TOML = [
     settings(f"{FOLDER}[[decision]]\nthreshold = 0.5", "write [decision], with one bracket"),
     settings("[[folder]]\nname = 'x'", "`folder[0]` has no `path`"),
     settings("[[folder]]\npath = ''", "`path` of a folder is empty", "name the folder"),
-    settings("[[folder]]\npath = 'nowhere'", "no such folder", "write its whole path"),
+    settings("[[folder]]\npath = 'nowhere'", "no such folder", "write its absolute path"),
     settings("[[folder]]\npath = '/nowhere'", "there is no folder", "make it", code=3),
     settings(f"{FOLDER}{FOLDER}", "two folders are named `in`", "`name`"),
     settings(f"{FOLDER}formats = ['wma']", "'wma'", "wav, flac, ogg"),

@@ -95,7 +95,7 @@ def test_after_a_node_and_the_driver_are_killed_each_file_is_there_once(
     assert before
     assert len(before) < parts
     again = run(options, env=nodes.environment)
-    assert "going on with the job" in again.stderr
+    assert "resuming the job" in again.stderr
     assert "by an earlier call" in again.stderr
     assert rows(output, list(wanted[0])) == wanted
     assert before.items() <= names_in(output).items()  # not one was made again

@@ -37,7 +37,7 @@ def test_cut_connection_is_gone_on_from(server: Server, tmp_path: Path, ranges: 
 
 def test_interrupted_run_is_gone_on_from(server: Server, tmp_path: Path) -> None:
     server.content, server.cuts = bytes(range(256)) * 4000, 1
-    with pytest.raises(DataError, match="run the same again"):
+    with pytest.raises(DataError, match="run the same command"):
         get(server, tmp_path / "a.zip", attempts=1)
     assert not (tmp_path / "a.zip").exists()
     seen: list[int] = []
