@@ -55,7 +55,7 @@ class TinyASTPipeline(AudioClassificationPipeline):
             return inputs
         rate, target = int(inputs["sampling_rate"]), self.feature_extractor.sampling_rate
         samples = np.asarray(inputs[name], dtype=np.float32)
-        if rate == target or samples.ndim != 1:  # the original says what it takes
+        if rate == target or samples.ndim != 1:  # the original names the valid inputs
             return inputs
         check_rate(rate)
         window = round(self.feature_extractor.settings.window_s * rate)

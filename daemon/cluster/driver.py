@@ -1,4 +1,4 @@
-"""Work through a plan on Ray Data: a pool of actors takes parts while the listing goes on."""
+"""Work through a plan on Ray Data: a pool of actors takes parts during the listing."""
 
 from __future__ import annotations
 

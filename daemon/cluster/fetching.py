@@ -1,4 +1,4 @@
-"""Open an entry for reading: a file where it lies, an object as a copy without a name."""
+"""Open an entry for reading: a file in its place, an object as a copy without a name."""
 
 from __future__ import annotations
 

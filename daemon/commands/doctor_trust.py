@@ -37,7 +37,7 @@ def exposures(settings: Settings, config: Path | None, user: User) -> Iterator[E
 def daemon_user(state: Path) -> User:
     """The user that runs the daemon: this one, or for root the owner of an existing state.
 
-    As a service, the daemon often runs as a user of its own, and root asks the doctor about it.
+    As a service, the daemon often runs as a separate user, and root asks the doctor about it.
     """
     if os.geteuid() == 0:
         try:

@@ -69,7 +69,7 @@ def shipped(name: str) -> Path:
 
 
 def command() -> str:
-    """The command with which the unit starts this installation's daemon."""
+    """The command by which the unit starts this installation's daemon."""
     script = Path(sys.executable).with_name("tinyastd")
     if script.exists():
         return str(script)
@@ -88,7 +88,7 @@ def _configuration() -> Path:
 
 
 def usual_settings(user: bool) -> Path:
-    """Where the settings of the service lie unless another place is named."""
+    """The default place of the service's settings."""
     return (_configuration() if user else Path("/etc")) / "tinyast" / "tinyast.toml"
 
 

@@ -126,7 +126,7 @@ class Lines:
         self._files = ByFile(wanted) if by_file else None
 
     def of(self, message: Message) -> str | None:
-        """The line of a message; None if it gets none."""
+        """The line of a message; None if it is not shown."""
         if self._files is None:
             return line(message) if self._wanted.passes(message) else None
         heard = self._files.take(message)

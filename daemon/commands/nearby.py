@@ -20,7 +20,7 @@ SYSTEM = Path("/run/tinyast")  # RuntimeDirectory= of the system's unit
 
 
 def places() -> list[Path]:
-    """Where the units put their sockets: the user's own service first."""
+    """The units' folders of sockets: the user's own service first."""
     own = os.environ.get("XDG_RUNTIME_DIR")
     return [Path(own) / "tinyast", SYSTEM] if own else [SYSTEM]
 

@@ -1,4 +1,4 @@
-"""`tinyastd notify`: send notifications about what a daemon hears."""
+"""`tinyastd notify`: send notifications about sounds."""
 
 from __future__ import annotations
 

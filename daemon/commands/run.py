@@ -44,7 +44,7 @@ def check_settings_file(config: Path | None, settings: Settings) -> None:
 
 @contextmanager
 def checked_tables(config: Path | None, settings: Settings) -> Iterator[Callable[[], None]]:
-    """Have the helpers check their tables meanwhile. What it gives raises what they found."""
+    """Have the helpers check their tables meanwhile. The function it gives raises their errors."""
     with TableChecks(wanted(settings, settings.publish, settings.replay)) as checks:
 
         def judge() -> None:

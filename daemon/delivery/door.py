@@ -1,6 +1,6 @@
 """Let clients in, and pass their bytes to libzmq and back, within limits.
 
-libzmq accepts what comes, as much of it as comes, and stores it. So it listens on sockets that only
+libzmq accepts and stores all bytes that arrive, without a limit. So it listens on sockets that only
 this process can reach, and this thread holds those that clients connect to. It parts with a client
 that sends more than any subscriber does, stays silent, or does not read.
 """
@@ -195,7 +195,7 @@ class Door(ServiceThread):
         for passage in list(gate.open):
             self._end(gate, passage)
 
-    # -- who comes -----------------------------------------------------------------------------
+    # -- newcomers -----------------------------------------------------------------------------
 
     def _accept(self, gate: Gate) -> None:
         for _ in range(AT_ONCE):
@@ -229,7 +229,7 @@ class Door(ServiceThread):
                 self._selector.unregister(gate.listener.socket)
 
     def _let_in(self) -> None:
-        """Connect clients that have spoken to libzmq, as far as there is time for them."""
+        """Connect clients that have spoken to libzmq, as time permits."""
         if not self._accepting and time.monotonic() >= self._accept_at:
             self._accepting = True
             for gate in self._gates:
@@ -256,7 +256,7 @@ class Door(ServiceThread):
         return True
 
     def _thin_out(self) -> None:
-        """Where there are too many connections, end all of the address that has the most.
+        """If there are too many connections, end all of the address that has the most.
 
         Subscribers among them connect again. One address of another machine may have half of all.
         """
@@ -271,7 +271,7 @@ class Door(ServiceThread):
                 for passage in [each for each in gate.open if each.address == address]:
                     self._end(gate, passage)
 
-    # -- who is there --------------------------------------------------------------------------
+    # -- connections --------------------------------------------------------------------------
 
     def _serve(self, gate: Gate, passage: Passage, is_inner: bool, events: int) -> None:
         """Do what the outer or inner socket of a passage is ready for."""

@@ -150,7 +150,7 @@ class Inner:
     def connect(self) -> tuple[socket.socket, bytes]:
         """A new connection, and its name, by which the other side knows it.
 
-        The name is empty where the system does not give names. Raises BlockingIOError if too many
+        The name is empty if the system does not give names. Raises BlockingIOError if too many
         wait, OSError if there are no descriptors.
         """
         with _closed_on_error(socket.AF_UNIX) as made:

@@ -43,7 +43,7 @@ class Keeping:
             ) from error
 
     def get(self, name: str, kind: type[T]) -> T | None:
-        """The value of this name; None if there is none of this type."""
+        """The value of this name; None without one of this type."""
         row = self._db.execute("SELECT value FROM kept WHERE name = ?", (name,)).fetchone()
         if row is None:
             return None

@@ -2,7 +2,7 @@
 
 A helper (`daemon.service.helpers`) gets the daemon's process ID in an environment variable and the
 daemon's settings on standard input. It writes one line to standard output when it is ready, and the
-reason if it cannot go on; its log goes to standard error.
+reason if it cannot continue; its log goes to standard error.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ def is_damage(error: sqlite3.Error) -> bool:
 
 def is_read_only(error: sqlite3.Error) -> bool:
     """Whether SQLite may only read the file, as after one failed attempt to open it."""
-    code: int = getattr(error, "sqlite_errorcode", 0)  # our own errors have none
+    code: int = getattr(error, "sqlite_errorcode", 0)  # our own errors have no code
     return code & 0xFF == sqlite3.SQLITE_READONLY
 
 

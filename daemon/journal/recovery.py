@@ -16,12 +16,12 @@ Place = tuple[tuple[int, int] | None, ...]  # device and inode of each part
 
 
 def place(path: Path) -> Place:
-    """Which files lie where the journal and its parts belong. Raises OSError."""
+    """The files in the places of the journal and its parts. Raises OSError."""
     return tuple(identity(Path(f"{path}{part}")) for part in PARTS)
 
 
 def identity(path: Path) -> tuple[int, int] | None:
-    """Device and inode of what lies at `path`; None for nothing. Raises OSError."""
+    """Device and inode of the file at `path`; None without one. Raises OSError."""
     try:
         found = path.stat()
     except OSError as error:
@@ -50,7 +50,7 @@ def copy_open(db: sqlite3.Connection, path: Path) -> Path:
 
 
 def recovered(path: Path) -> Path:
-    """Where a recovered journal waits to be put in its place."""
+    """The place of a recovered journal before it replaces the damaged one."""
     return Path(f"{path}.recovered")
 
 

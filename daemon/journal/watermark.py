@@ -2,7 +2,7 @@
 
 A snapshot that is restored, or a disk that lost its last writes, takes the journal back to an
 earlier state. The next messages would then reuse numbers that subscribers know, under the same
-UUID. One copy of the mark lies in the state directory, another beside it where that is allowed, so
+UUID. One copy of the mark lies in the state directory, another beside it if that is allowed, so
 that a state directory put back as a whole is noticed too.
 """
 

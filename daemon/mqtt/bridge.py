@@ -1,7 +1,7 @@
 """Forward messages from a daemon to a broker, each at least once, in the order of their `seq`.
 
 The journal is the only queue: while the broker is away, the bridge does not read from the daemon.
-With the next connection it goes on after the last message that the broker has acknowledged.
+With the next connection it continues after the last message that the broker has acknowledged.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class Bridge:
         return Broker(self._settings, name, topics.availability(node))
 
     def _begin(self) -> tuple[str, Position] | None:
-        """The daemon's node, and where to go on; None if stopped before a daemon answers."""
+        """The daemon's node, and the position to resume at; None if stopped before an answer."""
         waiting = False
         while not self._halt.is_set():
             newest = self._ask()

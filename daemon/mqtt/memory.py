@@ -51,7 +51,7 @@ class Memory:
         self._kept.put({"position": self.position, "learnt": self.learnt})
 
     def begin(self, node: str, position: Position) -> None:
-        """The daemon is called `node`; go on after `position`. Raises CannotKeep."""
+        """The daemon is called `node`; continue after `position`. Raises CannotKeep."""
         self.node, self.position = node, position
         self._kept.put({"node": node, "position": position})
 

@@ -7,7 +7,7 @@ The topics of one node, below `tinyast/<node>/`; all but the first are JSON as i
     source/<kind>/<source>                        a SourceView
     last/<kind>/<source>                          the newest accepted prediction
     last_gap/mic/<source>                         the newest gap
-    sounding/mic/<source>/<label>                 ON while an event goes on, else OFF
+    sounding/mic/<source>/<label>                 ON during an event, else OFF
     image/<kind>/<source>                         the newest picture (PNG)
 """
 

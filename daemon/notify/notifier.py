@@ -88,7 +88,7 @@ class Notifier:
                 self._halt.wait(RETRY_S)
 
     def _begin(self) -> Position | None:
-        """Where to go on: at a first start, with new messages. None if stopped before."""
+        """The position to resume at: at a first start, new messages. None if stopped before."""
         waiting = False
         while self._position is None and not self._halt.is_set():
             try:

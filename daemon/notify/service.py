@@ -85,7 +85,7 @@ class Service:
 
 
 def _address(service: apprise.NotifyBase) -> tuple[str, int] | None:
-    """Host and port of a service that a person runs; None for those with addresses of their own."""
+    """Host and port of a service that a person runs; None for other services."""
     if service.protocol == "mailto":
         host = getattr(service, "smtp_host", None)
         usual = 587 if service.secure else 25

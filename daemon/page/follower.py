@@ -40,7 +40,7 @@ class _Status(msgspec.Struct):
 
 
 class Follower(threading.Thread):
-    """One daemon. After a restart of the page it goes on where the store ends."""
+    """One daemon. After a restart of the page it continues at the end of the store."""
 
     def __init__(self, connection: Endpoints, store: Store, pictures: Pictures, hub: Hub) -> None:
         super().__init__(name=f"follow {connection.publish}")
@@ -136,7 +136,7 @@ class Follower(threading.Thread):
         self.roots = [each.path.encode() for each in sources if each.path is not None]
 
     def _take(self, client: Client) -> list[Received]:
-        """What has come, at most a batch; empty if nothing comes for a while."""
+        """Messages that have come, at most a batch; empty after a while without any."""
         batch: list[Received] = []
         received = client.receive(WAIT_S)
         while received is not None:

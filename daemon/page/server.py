@@ -38,7 +38,7 @@ NICE = 5  # the daemon's work goes before the page's
 
 
 def address(settings: Settings) -> str:
-    """Where a browser on this machine finds the page."""
+    """The page's address for a browser on this machine."""
     scheme = "https" if settings.tls_cert else "http"
     return settings.public_url or f"{scheme}://{settings.host}:{settings.port}/"
 
@@ -46,7 +46,7 @@ def address(settings: Settings) -> str:
 class _Server(uvicorn.Server):
     """uvicorn that says when it listens, and ends the live streams when it is told to stop.
 
-    The streams have no end of their own.
+    The streams do not end.
     """
 
     def __init__(

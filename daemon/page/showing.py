@@ -16,7 +16,7 @@ from daemon.page.store.writer import Store
 from daemon.page.web.live import Hub
 
 AT_ONCE = 64  # rows; a row with its picture has about 7 kB, for each browser
-A_SECOND = 16.0  # rows, in the long run; browsers ask for what goes beyond, at a pace of their own
+A_SECOND = 16.0  # rows, in the long run; browsers ask for more at their own pace
 
 
 class Shown(Struct, frozen=True):

@@ -18,7 +18,7 @@ from tinyast.errors import AudioError
 
 
 class Clip(Protocol):
-    """Where a window lies: a prediction or a review."""
+    """The place of a window: a prediction or a review."""
 
     @property
     def daemon(self) -> int: ...

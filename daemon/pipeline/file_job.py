@@ -153,7 +153,7 @@ class FileJob:
         features = self._reader.features(window)
         self._asked = window, features
         self._digest.advance((self._windows + 1) / len(plan))
-        self._content.let_go()  # other files may take their turns before this one goes on
+        self._content.let_go()  # other files may take their turns before the next window
         return features.picture
 
     def _open(self) -> bool:
@@ -243,7 +243,7 @@ class FileJob:
         self._ended = outcome is not None
 
     def _leave(self, outcome: Outcome) -> None:
-        """End without a word: nothing was published about this version."""
+        """End silently: no message about this version was published."""
         self._ended = True
         self._on_done(self.claim.path, outcome)
 

@@ -41,7 +41,7 @@ MAX_WAITING = 12  # windows; beyond that the workers cannot keep up with live au
 
 @dataclass(frozen=True, eq=False)
 class LiveWindow:
-    """Five seconds from a microphone, or less where the stream broke off."""
+    """Five seconds from a microphone, or less if the stream broke off."""
 
     index: int  # counts this run's windows
     first_frame: int  # counts this run's frames
@@ -76,7 +76,7 @@ class LiveJob:
         self._lock = threading.Lock()
         self._in_line = False
         self.classifier = context.classifier  # that hears the window in hand
-        self._asked: tuple[LiveWindow, Features] | None = None  # what the model is given
+        self._asked: tuple[LiveWindow, Features] | None = None  # the model's input
         self._ending: str | None = None  # why this step ends all events
         self._numbers: dict[str, int] = {}  # messages published about each open event
         self._private_until = 0  # frame at which the last window with a voice ended

@@ -229,7 +229,7 @@ def judge(
 
 
 def _dropped(speech: float, threshold: float, rms_dbfs: float, model: Model) -> Judgement:
-    """A window with a voice, of which nothing else is to be said."""
+    """A window with a voice, without its labels and picture."""
     score = round(speech, 6)
     return Judgement(
         label="speech",

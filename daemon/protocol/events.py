@@ -1,6 +1,6 @@
 """Group the live windows of one sound into an event: confirm it, continue it, end it.
 
-The daemon publishes events by this rule, and the page counts by it what another threshold gives.
+The daemon publishes events by this rule, and the page counts by it the events of another threshold.
 """
 
 from __future__ import annotations

@@ -199,7 +199,7 @@ def allowed(clients: Path) -> frozenset[bytes]:
 
 
 def _public_key(file: Path) -> list[bytes]:
-    """The public key in a file; empty if it has none."""
+    """The public key in a file; empty without one."""
     try:
         return [_certificate(file)[0]]
     except OSError as error:

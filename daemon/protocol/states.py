@@ -105,15 +105,15 @@ class EventRule(Struct, frozen=True):
     """When windows of a label form an event."""
 
     confirm_at: float  # score of a single window
-    confirm_count: Positive  # else so many windows of the label
-    confirm_of: Positive  # among so many consecutive ones
+    confirm_count: Positive  # else this many windows of the label
+    confirm_of: Positive  # among this many consecutive ones
     end_after: Seconds  # without the label
 
 
 class EventRules(EventRule, frozen=True):
     """The settings `[events]`."""
 
-    labels: dict[str, EventRule]  # those that have rules of their own
+    labels: dict[str, EventRule]  # those with separate rules
 
 
 class Replays(Struct, frozen=True):

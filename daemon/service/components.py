@@ -126,7 +126,7 @@ class Components:
         return [thread.name for thread in threads if thread.liveness.stalled]
 
     def watch_for_hung(self) -> None:
-        """Go on without what a file system holds, and publish when that begins and ends."""
+        """Work around a file system that hangs, and publish when that begins and ends."""
         self.pool.watch()
         for folder in self.folders:
             if (text := folder.news_of_blocking()) is not None:

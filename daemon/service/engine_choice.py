@@ -1,6 +1,6 @@
 """Which engine runs the model when `engine` is "auto".
 
-The first start uses float32. A thread times int8 against it once the daemon has nothing to do, and
+The first start uses float32. A thread times int8 against it once the daemon is idle, and
 keeps the result in the state directory for the starts that follow.
 """
 
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 FILE = "engine.json"  # in the state directory
 MOST_BYTES = 1 << 16
-QUIET_S = 2.0  # without a file or a live window, until the timing begins or goes on
+QUIET_S = 2.0  # without a file or a live window, until the timing begins or resumes
 LOOK_S = 0.1  # between looks whether something came
 LIMIT_S = 60.0  # to load an engine
 

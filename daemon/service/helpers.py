@@ -1,4 +1,4 @@
-"""Helpers: subscribers in processes of their own, which the daemon starts beside itself.
+"""Helpers: subscribers in separate processes, which the daemon starts beside itself.
 
 A helper may crash, hang or run out of memory: the daemon reports it and starts it again. It reads
 the daemon's settings from standard input, so no secret is on a command line, and dies with the
@@ -60,7 +60,7 @@ def wanted(settings: Settings, publish: str, replay: str) -> list[Helper]:
 
 
 def _reachable(endpoint: str) -> str:
-    """Where this machine finds an endpoint that may be bound to all of its addresses."""
+    """An endpoint's address on this machine, also if it is bound to all addresses."""
     return endpoint.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
 
 
@@ -83,7 +83,7 @@ class Helpers(ServiceThread):
         return [each for each in helpers if each not in self._wanted]
 
     def go_by(self, helpers: Sequence[Helper]) -> None:
-        """Run these from now on; those that did not change go on undisturbed. From any thread."""
+        """Run these from now on; those that did not change run on undisturbed. From any thread."""
         self._wanted = list(helpers)
         self._news.set()
 

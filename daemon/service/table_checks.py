@@ -38,7 +38,7 @@ class TableChecks:
         """Wait for the checks, `within` s at most.
 
         Raises SettingsError or StartError with the table and the fault.
-        What else may end a check, such as a lack of memory, says nothing about the settings.
+        Other ends of a check, such as a lack of memory, prove no mistake in the settings.
         """
         deadline = time.monotonic() + within
         for helper, process in self._running:

@@ -2,7 +2,7 @@
 
 A read from a mount without its server may not return for hours, and no other thread can end it. The
 pool then keeps the files of that folder from the other workers, and starts a worker in place of the
-one that hangs. When the call returns, that worker ends, and the folder's files go on.
+one that hangs. When the call returns, that worker ends, and the folder's files continue.
 """
 
 from __future__ import annotations

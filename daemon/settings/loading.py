@@ -36,7 +36,7 @@ def load(
     environ: Mapping[str, str] | None = None,
     flags: Mapping[str, object] | None = None,
 ) -> Settings:
-    """Read the settings. Raises SettingsError that names the setting and where it was given.
+    """Read the settings. Raises SettingsError that names the setting and its source.
 
     `flags` are top-level settings by name, None if absent. The flag `watch` replaces the configured
     folders by one, and `device` the microphones.

@@ -38,7 +38,7 @@ def may_be_folder(path: str) -> bool:
 
 
 def within(ask: Callable[[], T], otherwise: T, seconds: float = ANSWER_S) -> T:
-    """What `ask` returns, or `otherwise` if it takes longer; it then goes on in a thread.
+    """What `ask` returns, or `otherwise` if it takes longer; it then continues in a thread.
 
     Raises the OSError or ValueError that `ask` raises.
     """

@@ -1,4 +1,4 @@
-"""Secrets in files of their own: passwords, and URLs that hold one."""
+"""Secrets in separate files: passwords, and URLs that hold one."""
 
 from __future__ import annotations
 

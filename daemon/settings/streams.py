@@ -1,4 +1,4 @@
-"""Check `[[stream]]` tables, and read the URLs that have a file of their own."""
+"""Check `[[stream]]` tables, and read the URLs that are kept in separate files."""
 
 from __future__ import annotations
 

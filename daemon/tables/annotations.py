@@ -66,7 +66,7 @@ RAVEN = (
     "Selection", "View", "Channel", "Begin Time (s)", "End Time (s)", "Low Freq (Hz)",
     "High Freq (Hz)", "Begin Path", "File Offset (s)", "Label", "Score",
 )  # fmt: skip
-LOW_HZ, HIGH_HZ = "0.0", "8000.0"  # the model hears nothing above
+LOW_HZ, HIGH_HZ = "0.0", "8000.0"  # the model's band ends here
 KALEIDOSCOPE = (
     "INDIR", "FOLDER", "IN FILE", "CHANNEL", "OFFSET", "DURATION", "DATE", "TIME", "HOUR",
     "AUTO ID", "MATCH RATIO", "ALTERNATE 1", "ALTERNATE 2", "MANUAL ID",

@@ -107,7 +107,7 @@ class LiveChannel:
         return downmix(frames) if is_mixed else frames[:, self._at]
 
     def _follow(self, frames: Float) -> None:
-        """Take a block into account. One with samples that are not finite changes nothing."""
+        """Take a block into account, unless it has samples that are not finite."""
         count = np.float32(len(frames))
         with np.errstate(over="ignore", invalid="ignore"):
             # Products of matrices: a third of the time of `powers` for short blocks.

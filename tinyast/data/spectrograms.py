@@ -52,7 +52,7 @@ class Spectra:
 
     @property
     def variants(self) -> int:
-        """Of a clip; where a file has fewer, they count again from its first."""
+        """Of a clip; if a file has fewer, they count again from its first."""
         return max((file.shape[1] for file in self.files), default=0)
 
     def take(self, chosen: NDArray[np.int64] | NDArray[np.bool_]) -> Spectra:

@@ -72,7 +72,7 @@ def judge_of_run(dataset: Dataset, folder: Path, engine: str = "onnx") -> Judge:
 
 
 def _trained_on(folder: Path) -> str:
-    """Where the clips of a run are, as far as its folder says."""
+    """The place of a run's clips, if its folder names it."""
     try:
         data = (folder / DATA).read_text(encoding="utf-8").strip()
     except OSError:

@@ -130,7 +130,7 @@ def _step_over_hops(
     """The first step, (remainders, 2 * columns, frames), where a hop is a number of whole rows.
 
     Then frames, their window and the sums over rows are one convolution of each column, and
-    zeros at the window's ends cost nothing.
+    zeros at the window's ends cost no time.
     """
     frames, stride = settings.n_hops * settings.pool, settings.hop_length // columns
     window = window_of(settings)

@@ -1,4 +1,4 @@
-"""Where the results of `tinyastd classify` go: tables in many formats, embeddings, segments."""
+"""Outputs of `tinyastd classify`: tables in many formats, embeddings, segments."""
 
 from __future__ import annotations
 

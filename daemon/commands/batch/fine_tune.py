@@ -1,4 +1,4 @@
-"""`tinyastd learn --fine-tune`: all of a checkpoint learns, by torch in a process of its own."""
+"""`tinyastd learn --fine-tune`: torch trains all of a checkpoint, in a separate process."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Checks of `tinyastd doctor` that need libraries of their own."""
+"""Checks of `tinyastd doctor` that need libraries of the subscribers."""

@@ -51,7 +51,7 @@ def check_mqtt(settings: Mqtt) -> Iterator[Check]:
 
 
 def check_notify(settings: Notify, number: int) -> Iterator[Check]:
-    """Read a rule, and connect to its services as far as their URLs name a host."""
+    """Read a rule, and connect to those services whose URLs name a host."""
     name = f"notify {settings.name or number}"
     try:
         from daemon.notify.rules import Rule

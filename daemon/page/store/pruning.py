@@ -1,4 +1,4 @@
-"""Forget what is too old, or too much: predictions and what goes with them, a part at a time."""
+"""Delete old or excess data: predictions and their details, a part at a time."""
 
 from __future__ import annotations
 

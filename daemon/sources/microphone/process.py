@@ -24,7 +24,7 @@ COMMAND = (sys.executable, "-P", "-m", "daemon.sources.microphone.capture")
 STREAM_COMMAND = (*COMMAND[:-1], "daemon.sources.microphone.stream_capture")
 OPEN_S = 10.0  # for a stream to open; the first block can be 2 s late
 STALL_S = 5.0  # without a block until a stream counts as hung
-# The process of a network stream gives up by itself before this, and says more.
+# The process of a network stream gives up before this, and says more.
 STREAM_OPEN_S, STREAM_STALL_S = 30.0, 15.0
 KILLED_S = 5.0  # for a killed process to end; one that waits for a driver may not
 PIPE_BYTES = 1 << 16

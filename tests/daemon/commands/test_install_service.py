@@ -94,7 +94,7 @@ def test_a_folder_on_the_way_that_the_service_may_not_enter(tmp_path: Path) -> N
     (closed / "bin").mkdir(parents=True)
     closed.chmod(0o700)
     assert unreachable(str(closed / "bin" / "tinyastd")) is not None
-    assert "has a /tmp of its own" in (unreadable(Path("/tmp/in")) or "")
+    assert "has a private /tmp" in (unreadable(Path("/tmp/in")) or "")
     assert unreadable(Path("/usr/share")) is None
 
 

@@ -79,7 +79,7 @@ def _cut(file: Path, font: Callable[[], Path], most: int, name: str) -> Iterator
 
 
 def _stretches(seconds: float, most: int, name: str) -> list[tuple[float, float]]:
-    """Where to cut a sound of so many seconds: begin and end of each stretch, in seconds."""
+    """The cuts of a sound of that length in seconds: begin and end of each stretch."""
     if seconds < SHORTEST:
         return []
     if seconds <= LONGEST:

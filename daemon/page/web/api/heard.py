@@ -42,7 +42,7 @@ class Heard:
         return answer([each.describe() for each in self._page.followers])
 
     def now(self, request: Request) -> Response:
-        """For each source: its newest predictions; and the events that go on."""
+        """For each source: its newest predictions; and the current events."""
         with self._page.reader() as reader:
             sources = reader.table(
                 "SELECT number, daemon, kind, name FROM sources ORDER BY daemon, number"
