@@ -34,7 +34,7 @@ from daemon.service.engine_choice import choose_engine
 from daemon.settings.schema import Folder, Microphone, Settings, Stream
 from daemon.sources.folder.disposal import Disposal
 from daemon.sources.microphone.devices import record
-from tinyast.audio import ffmpeg
+from tinyast.audio.compressed import ffmpeg
 from tinyast.classifier import Classifier
 from tinyast.errors import TinyASTError
 from tinyast.inference.checkpoint import damaged_files

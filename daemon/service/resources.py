@@ -21,7 +21,7 @@ from daemon.protocol.keys import load_server
 from daemon.service.loaded_model import LoadedModel, load_model
 from daemon.settings.paths import may_be_folder
 from daemon.settings.schema import Settings
-from tinyast.audio import ffmpeg
+from tinyast.audio.compressed import ffmpeg
 from tinyast.inference.allocator import give_back_freed_memory, keep_freed_memory
 
 OnFault = Callable[[BaseException], None]

@@ -133,7 +133,7 @@ class Decision(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Audio(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`[audio]`: how recordings are cut."""
 
-    hop: Annotated[float, Meta(ge=0.05)] = 5.0  # s from one window of a file to the next
+    hop: Annotated[float, Meta(ge=0.05, le=86_400)] = 5.0  # s from one window of a file to the next
     max_duration: Positive = 86_400.0  # s; longer recordings are refused
 
 

@@ -17,11 +17,11 @@ from typing import Protocol
 
 from tinyast.arrays import Float
 from tinyast.audio.channels import Channel, check_channel
+from tinyast.audio.compressed.ffmpeg import DEMUXERS, FFmpeg
+from tinyast.audio.compressed.sndfile import Sndfile
 from tinyast.audio.content import Content
-from tinyast.audio.ffmpeg import DEMUXERS, FFmpeg
 from tinyast.audio.formats import DEFAULT_FORMATS, FORMATS, check_allowed, sniff
 from tinyast.audio.samples import check_rate, checked
-from tinyast.audio.sndfile import Sndfile
 from tinyast.audio.wav.metadata import Metadata
 from tinyast.audio.wav.recording import Wav
 from tinyast.errors import AudioError

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from tinyast.audio.compressed.ffmpeg import DEMUXERS
 from tinyast.audio.content import Content
-from tinyast.audio.ffmpeg import DEMUXERS
 from tinyast.audio.wav.header import is_wav, tag_bytes
 from tinyast.errors import AudioError
 
@@ -41,12 +41,21 @@ def sniff(file: Content) -> str | None:
             return kind
     if head[4:8] == b"ftyp":
         return "m4a"
-    if len(head) > 1 and head[0] == 0xFF:
-        if head[1] & 0xE6 in (0xE2, 0xE4, 0xE6):
+    if len(head) > 2 and head[0] == 0xFF:
+        if head[1] & 0xE6 in (0xE2, 0xE4, 0xE6) and _may_be_frame(head):
             return "mp3"
         if head[1] & 0xF6 == 0xF0:  # the header of ADTS, which has no layer
             return "aac"
     return "mp3" if tag or file.read(3, 0) == b"ID3" else None
+
+
+def _may_be_frame(head: bytes) -> bool:
+    """Whether a header of MPEG audio has none of the forbidden values that erased memory has.
+
+    UTF-16 text begins as layer I with a checksum would.
+    """
+    version, bitrate, rate = head[1] >> 3 & 3, head[2] >> 4, head[2] >> 2 & 3
+    return version != 1 and bitrate != 15 and rate != 3 and head[1] != 0xFE
 
 
 def check_allowed(file: Content, kind: str | None, formats: Collection[str]) -> str:

@@ -195,6 +195,7 @@ def test_a_variable_that_a_table_cannot_hold_is_named(read: Any) -> None:
         ("[decision]\nallow = 'dog'", ["`decision.allow` is a list in brackets"]),
         ("[decision.thresholds]\ndog = -1", ["`decision.thresholds", "at least 0"]),
         ("[audio]\nhop = 0", ["`audio.hop`", "at least 0.05"]),
+        ("[audio]\nhop = 1e308", ["`audio.hop`", "at most 86400"]),
         ("[audio]\nhop = nan", ["`audio.hop`", "finite"]),
         ("[audio]\nmax_duration = inf", ["`audio.max_duration`", "finite"]),
         ("[[folder]]\npath = 'a'\nsettle = nan", ["`folder[0].settle`", "finite"]),

@@ -461,8 +461,10 @@ def test_mp3_without_a_count_of_frames_is_heard_to_its_end(tmp_path: Path) -> No
 
 def test_compressed_data_that_break_midway_are_an_error(tmp_path: Path) -> None:
     path = compressed(tmp_path / "a", "flac")
-    data = path.read_bytes()
-    path.write_bytes(data[: len(data) // 2])
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 2_000] = bytes(2_000)
+    path.write_bytes(data)
     assert refused(path, "flac").code == "decode_error"
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sounds import noise, wav_bytes
 from test_audio import chunk, fmt, recording, refused, wav_of
 
-from tinyast.audio import ffmpeg
+from tinyast.audio.compressed import ffmpeg
 from tinyast.audio.content import Content
 from tinyast.audio.formats import FORMATS, sniff
 from tinyast.errors import AudioError

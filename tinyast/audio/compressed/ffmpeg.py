@@ -8,6 +8,7 @@ small, and it is killed if it stops writing for a while.
 from __future__ import annotations
 
 import os
+import re
 import select
 import shutil
 import subprocess
@@ -17,8 +18,8 @@ from contextlib import suppress
 
 from tinyast.arrays import Float
 from tinyast.audio.channels import Channel, read_one_channel
+from tinyast.audio.compressed.sequential import Sequential
 from tinyast.audio.samples import check_encoding, decode
-from tinyast.audio.sequential import Sequential
 from tinyast.audio.wav.header import WavHeader, read_header
 from tinyast.audio.wav.metadata import NO_METADATA, Metadata
 from tinyast.errors import AudioError
@@ -28,6 +29,8 @@ TIMEOUT_S = 30.0  # without a byte of output
 _MAX_MEMORY = 1 << 30  # bytes of address space
 _HEADER = 4_096  # bytes of output that contain the header of a WAV stream
 _WORDS = 300  # characters of its errors that are passed on
+_SILENT = "matches no streams"  # what it says of a file without sound
+_PLACE = re.compile(r"file:/dev/fd/\d+: ")  # how it names the file
 
 
 def find() -> str | None:
@@ -49,11 +52,20 @@ class FFmpeg:
 
     def __init__(self, fd: int, kind: str, channel: Channel) -> None:
         self.format, self._fd, self._channel = kind, fd, channel
-        first = self._begin()
-        self.rate, self.channels = first.header.rate, first.header.channels
-        first.close()
-        self._sequential = Sequential(self._begin, self.channels)
-        self.frames, self.defect = self._sequential.count()
+        try:
+            first = self._begin()
+            self.rate, self.channels = first.header.rate, first.header.channels
+            first.close()
+            self._sequential = Sequential(self._begin, self.channels)
+            self.frames, self.defect = self._sequential.count()
+        except AudioError as error:
+            _read_all(fd)
+            if (cut := _cut_short(fd, kind)) is not None:
+                raise AudioError(error.code, f"{error}; {cut}") from error
+            raise
+        if self.defect is not None:
+            _read_all(fd)
+        self.defect = self.defect or _cut_short(fd, kind)
 
     @property
     def metadata(self) -> Metadata:
@@ -128,7 +140,10 @@ class _Stream:
         head = _Head(self._read(_HEADER))
         header = read_header(head) if head.size else None
         if header is None:
-            raise AudioError("decode_error", f"ffmpeg says: {self._words()}")
+            words = self._words()
+            if _SILENT in words:
+                raise AudioError("not_audio", "it holds no sound, perhaps pictures alone")
+            raise AudioError("decode_error", f"ffmpeg says: {words}")
         self._left = head.content[header.data_start :]
         return header
 
@@ -160,8 +175,37 @@ class _Stream:
             if not data:
                 break
             self._said += data
-        line = self._said.decode("utf-8", "replace").strip().splitlines()
-        return line[-1][:_WORDS] if line else "nothing"
+        lines = self._said.decode("utf-8", "replace").strip().splitlines()
+        silent = [line for line in lines if _SILENT in line]
+        line = [*lines, *silent][-1] if lines else "nothing"
+        return _PLACE.sub("", line)[:_WORDS]
+
+
+def _read_all(fd: int) -> None:
+    """Raise the OSError that kept ffmpeg from reading the file, which it does not pass on."""
+    at = 0
+    while data := os.pread(fd, 1 << 20, at):
+        at += len(data)
+
+
+def _cut_short(fd: int, kind: str) -> AudioError | None:
+    """The error of an MPEG-4 file whose boxes promise more than it has (ISO 14496-12, 4.2)."""
+    missing = _missing(fd) if kind == "m4a" else 0
+    if not missing:
+        return None
+    return AudioError("cut_short", f"its last part promises {missing} bytes more than there are")
+
+
+def _missing(fd: int) -> int:
+    at, size = 0, os.fstat(fd).st_size
+    while at < size and len(head := os.pread(fd, 16, at)) >= 8:
+        length = int.from_bytes(head[:4], "big")
+        if length == 1 and len(head) == 16:
+            length = int.from_bytes(head[8:], "big")
+        if length < 8:  # 0: to the end of the file
+            return 0
+        at += length
+    return max(0, at - size)
 
 
 class _Head:
