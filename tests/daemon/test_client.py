@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running import Daemon, of_type
+from running import Daemon, of_type, stress
 from saying import Station, ends, fill, predictions, started
 from sounds import write_wav
 
 from daemon import client as client_module
 from daemon.client import SILENT_S, Client, NoAnswer, Received
 
-MANY = 60_000
+MANY = stress(60_000, 15_000)  # more than queues hold
 
 MakeDaemon = Callable[..., Daemon]
 
@@ -140,7 +140,7 @@ def test_a_frozen_daemon_is_noticed_and_an_idle_one_is_not(
         assert seqs(take(client, 2)) == [2, 3]
         assert not client.silent
         assert f"the daemon at {frozen.publish} is heard again" in caplog.text
-    assert SILENT_S - 5 < took < SILENT_S + 5  # the last heartbeat may have come before
+    assert took > SILENT_S - 5  # the last heartbeat may have come before
     print(f"a frozen daemon noticed after {took:.1f} s")
 
 

@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from msgspec.structs import replace
-from running import Daemon, free_port, of_type, tinyastd
+from running import SOON_S, Daemon, free_port, of_type, tinyastd
 from saying import predictions
 from sounds import header, noise, wav_bytes, write_wav
 
@@ -123,7 +123,7 @@ def test_a_daemon_that_is_asked_to_stop_is_code_0(
 ) -> None:
     one = daemon().start()
     one.send(number)
-    assert one.process.wait(30) == 0
+    assert one.process.wait(SOON_S) == 0
 
 
 def test_status_without_a_daemon_is_code_1_and_says_how_to_start_one(tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def listened(
         assert process.stderr is not None
         lines = [process.stdout.readline() for _ in range(count)]
         process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 0
+        assert process.wait(SOON_S) == 0
         assert process.stderr.read() == ""
     return lines
 

@@ -134,18 +134,18 @@ def drop_ins() -> list[str]:
 
 
 DRIVE = r"""
-up() { for i in $(seq 150); do
+up() { for i in $(seq 300); do
          [ "$(systemctl is-active tinyastd 2>/dev/null)" = active ] && return; sleep .2
        done
        echo "not up"; systemctl status tinyastd --no-pager; cat /run/out.log; exit 1; }
 pid() { systemctl show -p MainPID --value tinyastd; }
-new() { for i in $(seq 150); do [ "$(pid)" != "$1" ] && [ "$(pid)" != 0 ] && break; sleep .2; done
+new() { for i in $(seq 300); do [ "$(pid)" != "$1" ] && [ "$(pid)" != 0 ] && break; sleep .2; done
         up; }
 exposed() { systemd-analyze security $1 --no-pager | sed -n 's/.* level .*: \([0-9.]*\) .*/\1/p'; }
 result() { systemctl show -p $1 --value tinyastd; }
 stop() { systemctl stop tinyastd; echo stopped $(result Result) $(result ExecMainStatus); }
 keygen() { $PYTHON -m daemon keygen $STATE/keys "$@" >/dev/null; }
-heard() { for i in $(seq 150); do
+heard() { for i in $(seq 300); do
             $PYTHON -c "import sqlite3, sys
 db = sqlite3.connect('file:$STATE/journal.sqlite3?mode=ro', uri=True)
 sys.exit(not db.execute('SELECT 1 FROM messages WHERE topic = ?', ['$1']).fetchone())" && return
@@ -153,7 +153,7 @@ sys.exit(not db.execute('SELECT 1 FROM messages WHERE topic = ?', ['$1']).fetcho
           done
           echo "$1 was not heard"; exit 1; }
 
-for i in $(seq 150); do systemctl list-units >/dev/null 2>&1 && break; sleep .2; done
+for i in $(seq 300); do systemctl list-units >/dev/null 2>&1 && break; sleep .2; done
 cp $SHIPPED /etc/systemd/system/shipped.service
 echo exposed $(exposed shipped)
 mkdir /etc/systemd/system/shipped.service.d; cp $DROP_INS/* /etc/systemd/system/shipped.service.d

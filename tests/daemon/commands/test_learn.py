@@ -266,6 +266,7 @@ def test_reviews_teach_the_running_daemon(listening: Daemon, clips: Path, tmp_pa
     before = listening.status()["model"]
     listening.send(signal.SIGHUP)
     listening.wait_for(lambda: listening.status()["model"] != before, "another model")
+    listening.hear(lambda r: r and r[-1].message.get("status") == "reloaded")
     fresh = sorted((clips / "judge" / "flute").iterdir())[:3]
     for path in fresh:
         shutil.copy(path, listening.folder / f"fresh-{path.name}")

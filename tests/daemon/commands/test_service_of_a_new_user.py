@@ -16,7 +16,7 @@ from sounds import write_wav
 # Everything that is written lies in memory: copies of /etc, and empty /var/lib and /var/spool. The
 # installation lies where every user may enter, unlike this Python and this checkout perhaps.
 DRIVE = r"""
-for i in $(seq 150); do systemctl list-units >/dev/null 2>&1 && break; sleep .2; done
+for i in $(seq 300); do systemctl list-units >/dev/null 2>&1 && break; sleep .2; done
 cp -a /etc /run/etc && mount --bind /run/etc /etc
 for each in /var/lib /var/spool; do mount -t tmpfs -o mode=755 tmpfs $each; done
 mkdir -m 700 /var/lib/private
@@ -52,7 +52,7 @@ systemctl enable --now tinyastd 2>/dev/null || { cat /run/system.log; exit 1; }
 cp $SOUND /var/spool/tinyast/tone.wav
 heard $tinyastd
 $tinyastd status | grep -o "watching, /.*"
-stranger $tinyastd status; stranger timeout 20 $tinyastd listen; stranger $tinyastd reprocess $SOUND
+stranger $tinyastd status; stranger timeout 60 $tinyastd listen; stranger $tinyastd reprocess $SOUND
 $tinyastd reprocess /var/spool/tinyast
 $tinyastd reprocess $SOUND
 systemctl stop tinyastd
@@ -71,7 +71,7 @@ Environment=HOME=/run/person XDG_RUNTIME_DIR=/run/user/12345
 ExecStart=/lib/systemd/systemd --user
 END
 systemctl daemon-reload; systemctl start person
-for i in $(seq 150); do person systemctl --user list-units >/dev/null 2>&1 && break; sleep .2; done
+for i in $(seq 300); do person systemctl --user list-units >/dev/null 2>&1 && break; sleep .2; done
 person bash -c "$(declare -f alone)
 alone /run/person/.config/systemd/user tinyastd /run/person/log"
 person $tinyastd install-service --user | head -3

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from running import STRESS, SUPPORT, Daemon, free_port, of_type, stress
+from running import STRESS, SUPPORT, Daemon, free_port, of_type
 from sounds import write_wav
 from strangers import DEEDS
 
@@ -114,7 +114,7 @@ def test_strangers_without_a_key_keep_nobody_from_hearing(daemon: MakeDaemon, ke
     assert all(friend.ended.values()), "a file without a label"
     assert all(done > 0 for done, _ in told.values()), told
     assert [leaked for _, leaked in told.values()] == [0] * len(told)
-    assert told["connects"][0] >= stress(10_000)
+    assert told["connects"][0] >= (10_000 if STRESS >= 1 else 100)  # a busy machine makes few
     assert grown < GROWN
     assert listening.stop() == 0
     print(

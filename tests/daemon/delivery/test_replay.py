@@ -103,14 +103,14 @@ def test_pages_give_everything_once(daemon: MakeDaemon, askers: MakeAsker) -> No
     assert found == list(range(1, 3_502))
 
 
-@pytest.mark.parametrize(("limit", "given"), [(1, 1), (10, 10), (1_000, 1_000), (10**30, 1_000)])
-def test_limit(daemon: MakeDaemon, askers: MakeAsker, limit: int, given: int) -> None:
+def test_limit(daemon: MakeDaemon, askers: MakeAsker) -> None:
     running = daemon()
     fill(running.state, ends(1_200))
     started(running)
-    header, messages = askers(running.replay).ask(since=5, limit=limit)
-    assert seqs(messages) == list(range(6, 6 + given))
-    assert header["next"] == 5 + given
+    for limit, given in ((1, 1), (10, 10), (1_000, 1_000), (10**30, 1_000)):
+        header, messages = askers(running.replay).ask(since=5, limit=limit)
+        assert seqs(messages) == list(range(6, 6 + given))
+        assert header["next"] == 5 + given
 
 
 def test_nothing_left(daemon: MakeDaemon, askers: MakeAsker) -> None:
@@ -297,7 +297,7 @@ def wait_for_answers(running: Daemon, before: int, count: int) -> None:
             return False
         return found - next(asked) >= before + count
 
-    running.wait_for(done, f"{count} answered")
+    running.wait_for(done, f"{count} answered", 240)
 
 
 def answered(running: Daemon) -> int:

@@ -57,7 +57,7 @@ def test_a_full_queue_is_filled_again_in_one_go() -> None:
 
     waiter = threading.Thread(target=wait)
     waiter.start()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not jobs.is_backlog:
         assert time.monotonic() < deadline
     left = ROOM
@@ -66,7 +66,7 @@ def test_a_full_queue_is_filled_again_in_one_go() -> None:
         for turn in jobs.get():
             jobs.give_back(turn, more=False)
             left -= 1
-    waiter.join(10)
+    waiter.join(60)
     assert woken.is_set()
     assert not jobs.is_backlog
 

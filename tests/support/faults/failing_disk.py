@@ -22,7 +22,7 @@ from types import TracebackType
 
 import pytest
 
-MOUNTED_S = 30.0
+MOUNTED_S = 60.0
 
 
 class FailingDisk:

@@ -23,7 +23,7 @@ from tinyast.audio.decoding import FORMATS, open_recording
 from tinyast.audio.windows import WindowPlan
 from tinyast.errors import AudioError
 
-FUZZ_S = float(os.environ.get("TINYAST_FUZZ_S", "12"))
+FUZZ_S = float(os.environ.get("TINYAST_FUZZ_S", "6"))
 FUZZ_SEED = int(os.environ.get("TINYAST_FUZZ_SEED", "0"))
 ROUND = 200  # examples between two checks of the time
 GROWN = 100e6  # bytes that this process may grow by, including hypothesis' own memory

@@ -45,7 +45,7 @@ def greeted(endpoint: str, kind: bytes = b"SUB") -> socket.socket:
     peer = connected(endpoint)
     ready = b"\x05READY\x0bSocket-Type" + len(kind).to_bytes(4, "big") + kind
     try:
-        peer.settimeout(10)
+        peer.settimeout(30)
         peer.sendall(GREETING + bytes([4, len(ready)]) + ready)
         heard = b""
         while len(heard) < 66 or len(heard) < 66 + heard[65]:  # its greeting, and its own READY

@@ -61,7 +61,7 @@ def test_workers_end_with_who_started_them(tmp_path: Path) -> None:
     worker = int(process.stdout.readline())
     process.send_signal(signal.SIGKILL)
     # The worker has the other end of both pipes: they end when it has.
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
     assert not Path(f"/proc/{worker}").exists() or _is_dead(worker)
 
 

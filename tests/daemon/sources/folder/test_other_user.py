@@ -92,7 +92,7 @@ def test_a_file_is_taken_when_it_is_whole_and_no_sooner(
 def test_a_file_that_may_have_a_writer_stays_until_it_is_old(
     stranger: Callable[..., Daemon],
 ) -> None:
-    listening = stranger(settle=1.0, after="delete")
+    listening = stranger(settle=3.0, after="delete")  # ten times that is how long it stays
     unknown = listening.folder / "unknown.wav"
     samples = wav_bytes(noise(10))[44:]
     with unknown.open("wb") as writer:  # it was opened before the daemon could see it

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 from live import Message, Streams, is_live, is_status
-from running import Daemon, free_port
+from running import SOON_S, Daemon, free_port
 from stations import PASSWORD, TOKEN, USER, Station, camera, encode, raw_over_tcp, raw_over_udp
 
 from daemon.commands.doctor import check_live
@@ -225,7 +225,7 @@ def test_a_killed_daemon_leaves_no_process(listening: Listening) -> None:
     below = set(processes(listening.daemon)) - {listening.daemon.process.pid}
     assert len(ffmpegs(listening.daemon)) >= 3
     listening.daemon.kill()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + SOON_S
     while left := [pid for pid in below if not gone(pid)]:
         assert time.monotonic() < deadline, left
         time.sleep(0.02)
