@@ -24,9 +24,9 @@ PAGES = [
     *sorted((ROOT / "examples").rglob("README.md")),
 ]
 OTHERS = frozenset({
-    "apt", "arecord", "cd", "chmod", "cp", "curl", "docker", "done", "echo", "export", "for",
-    "install", "jq", "make", "mkdir", "mosquitto_passwd", "nc", "pip", "pipx", "podman", "printf",
-    "ray", "sort", "sudo", "systemctl", "tee", "uniq", "uv",
+    "apt", "arecord", "cd", "chmod", "chown", "cp", "curl", "docker", "done", "echo", "export",
+    "for", "install", "jq", "make", "mkdir", "mosquitto_passwd", "nc", "pip", "pipx",
+    "podman", "printf", "ray", "sort", "sudo", "systemctl", "tee", "uniq", "uv",
 })  # fmt: skip
 """Programs of the system and words of the shell, whose options are not checked here."""
 
