@@ -34,7 +34,8 @@ class Worker(ServiceThread):
         # Of the file that it reads: the source, and time.monotonic() of the beginning.
         self.on: tuple[str, float] | None = None
         self._computed = 0.0, 0.0  # processor time, and time.monotonic() when that last grew
-        self._used_before = 0.0  # processor time, in seconds, at the beginning of its turns
+        # Processor time, in seconds, and time.monotonic() at the beginning of its turns.
+        self._used_before, self._began = 0.0, 0.0
         self.replaced_on: str | None = None  # the source by which it hung, once it is replaced
 
     def stop(self) -> None:
@@ -45,9 +46,11 @@ class Worker(ServiceThread):
 
     @property
     def busy_s(self) -> float:
-        """Processor time, in seconds, of the turns that it works on; 0 if it has ended."""
-        used = self._used_s()
-        return 0.0 if used is None else used - self._used_before
+        """Processor time, in seconds, of the turns that it works on; 0 if it has none."""
+        used = self._used_s() if self.liveness.busy_s else None
+        # A clock that is set under faketime(1) sets this one too: time that passed bounds it.
+        passed = time.monotonic() - self._began
+        return 0.0 if used is None else min(used - self._used_before, passed)
 
     def computed_at(self, now: float) -> float:
         """When, by time.monotonic(), a call of this method last found that it had computed."""
@@ -65,8 +68,8 @@ class Worker(ServiceThread):
     def work(self) -> None:
         self._used_before = time.thread_time()
         while self.replaced_on is None and (turns := self._jobs.get()):
+            self._used_before, self._began = time.thread_time(), time.monotonic()
             self.liveness.progress()
-            self._used_before = time.thread_time()
             with self._tally.stage("step"):
                 self._work(turns)
             self.liveness.idle()

@@ -22,6 +22,11 @@ from tinyast.errors import AudioError
 
 # Names of unfinished files (browsers, rsync, editors, sync tools).
 TEMPORARY = (".tmp", ".temp", ".part", ".partial", ".crdownload", ".download", ".swp", "~")
+# Folders for deleted files and the like, in lower case: Windows (on memory cards too), Synology, QNAP.
+_HIDDEN_FOLDERS = frozenset(
+    b"$recycle.bin,recycler,system volume information,lost+found,#recycle,@recycle,@eadir,"
+    b"__macosx".split(b",")
+)
 _LEASE_SAYS_WRITER = {errno.EAGAIN, errno.EBUSY}
 
 
@@ -87,6 +92,11 @@ def ignored_name(name: bytes, suffixes: tuple[str, ...]) -> str | None:
     if not text.endswith(suffixes):
         return "suffix"
     return None
+
+
+def is_hidden_folder(name: bytes) -> bool:
+    """Whether files in a folder of this name are deleted ones, or belong to a program."""
+    return name.startswith(b".") or name.lower() in _HIDDEN_FOLDERS
 
 
 def look(

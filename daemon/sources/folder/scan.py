@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from daemon.host.taking import is_private
 from daemon.settings.schema import Folder
 from daemon.sources.folder.disposal import Disposal
-from daemon.sources.folder.readiness import ignored_name
+from daemon.sources.folder.readiness import ignored_name, is_hidden_folder
 from tinyast.audio.formats import FORMATS
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class Scope:
         *parents, name = path.removeprefix(self.root).lstrip(b"/").split(b"/")
         if parents and not self._recursive:
             return "directory"
-        if any(parent.startswith(b".") for parent in parents):
+        if any(map(is_hidden_folder, parents)):
             return "hidden"
         return self.ignores_name(name)
 
@@ -72,7 +72,7 @@ class Scope:
 
     def enters(self, directory: bytes) -> bool:
         """Whether files in a directory belong to the folder if those in its parent do."""
-        hidden = os.path.basename(directory).startswith(b".")
+        hidden = is_hidden_folder(os.path.basename(directory))
         return self._recursive and not hidden and not self.is_own(directory)
 
 

@@ -88,6 +88,7 @@ def test_a_clock_set_forward_and_back_loses_nothing(daemon: MakeDaemon, tmp_path
     assert sorted(seqs) == list(range(1, 108)), "what was kept has gone with the clock"
     published = [r.message["published_at"][:4] for r in messages if r and r.message["seq"] > 101]
     assert len(set(published)) == 2, "times in messages are the system's"
+    assert "hangs" not in listening.tail()
     assert listening.stop() == 0
 
 

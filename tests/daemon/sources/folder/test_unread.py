@@ -30,6 +30,16 @@ def test_sound_of_another_format_gets_one_line_a_kind(
     assert 'add "m4a" to `formats`' in said[2]
 
 
+def test_folders_of_deleted_files_are_hidden() -> None:
+    scope = Scope(b"/r", Folder(path="/r", recursive=True))
+    for name in (b".Trash-1000", b"$RECYCLE.BIN", b"#recycle", b"@eaDir", b"a/lost+found"):
+        assert scope.ignores(b"/r/" + name + b"/a.wav") == "hidden"
+        assert not scope.enters(b"/r/" + name)
+    assert scope.ignores(b"/r/recycled/a.wav") is None
+    assert scope.ignores(b"/r/#recycle.wav") is None
+    assert scope.enters(b"/r/a")
+
+
 def test_a_folder_that_reads_them_says_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
