@@ -315,8 +315,10 @@ def seq_before(
         early, late = max(0, head.oldest - 1), head.newest
         while early < late:
             middle = (early + late) // 2
-            (message,) = following(middle).messages
-            if datetime.fromisoformat(message.message["published_at"]).timestamp() < moment:
+            message = next(iter(following(middle).messages), None)
+            if message is None:  # the disk spoilt what follows
+                late = middle
+            elif datetime.fromisoformat(message.message["published_at"]).timestamp() < moment:
                 early = message.message["seq"]
             else:
                 late = middle

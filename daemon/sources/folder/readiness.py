@@ -22,7 +22,7 @@ from tinyast.errors import AudioError
 
 # Names of unfinished files (browsers, rsync, editors, sync tools).
 TEMPORARY = (".tmp", ".temp", ".part", ".partial", ".crdownload", ".download", ".swp", "~")
-# Folders for deleted files and the like, in lower case: Windows (on memory cards too), Synology, QNAP.
+# Folders of deleted files and the like, in lower case: Windows (memory cards too), Synology, QNAP.
 _HIDDEN_FOLDERS = frozenset(
     b"$recycle.bin,recycler,system volume information,lost+found,#recycle,@recycle,@eadir,"
     b"__macosx".split(b",")
