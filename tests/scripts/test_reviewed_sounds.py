@@ -14,7 +14,8 @@ from pages import CHROMIUM, PageProcess, review_all
 from running import STRESS, Daemon, of_type, stress
 from test_scripts import RECIPE as OWN
 from test_scripts import Script
-from test_scripts import script as script  # the fixture
+from test_scripts import graphs as graphs  # fixtures
+from test_scripts import script as script
 
 from tinyast import Classifier
 

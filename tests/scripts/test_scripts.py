@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import importlib
 import json
 import shlex
@@ -21,10 +22,14 @@ from serving import serving
 from transformers.utils import logging
 
 from tinyast import CheckpointError, Classifier
+from tinyast.export import checkpoint
+from tinyast.export.onnx_graph import write_graph
 from tinyast.inference.checkpoint import damaged_files
+from tinyast.model.modeling import TinyASTForAudioClassification
 
 RECIPE = "epochs = 6\nbatch_size = 4\nvariants = 2\nmix = 0.0\nema_decay = 0.5\nmasks = 0\n"
 Script = Callable[..., str]
+Trace = Callable[[TinyASTForAudioClassification, Path], None]
 
 
 @pytest.fixture(scope="module")
@@ -46,13 +51,32 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+@pytest.fixture(scope="session")
+def graphs(tmp_path_factory: pytest.TempPathFactory) -> Trace:
+    """`write_graph` that traces a model once, which takes half a minute, and then copies."""
+    kept = tmp_path_factory.mktemp("graphs")
+
+    def written(model: TinyASTForAudioClassification, path: Path) -> None:
+        config = model.config.to_dict() | {"name": "", "version": ""}  # which no graph has
+        known = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
+        for name, weights in model.state_dict().items():
+            known.update(name.encode() + weights.numpy().tobytes())
+        copy = kept / known.hexdigest()
+        if not copy.exists():
+            write_graph(model, copy)
+        shutil.copy(copy, path)
+
+    return written
+
+
 @pytest.fixture
 def script(
-    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    place: Path, graphs: Trace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Script]:
     """Run a script as from a shell in `place`; returns its output, checks its exit code."""
     monkeypatch.syspath_prepend(ROOT)  # scripts are run from a checkout, and not installed
     monkeypatch.chdir(place)
+    monkeypatch.setattr(checkpoint, "write_graph", graphs)
     threads = torch.get_num_threads()
 
     def run(name: str, *words: str, code: int = 0) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from test_scripts import Script
-from test_scripts import place as place  # fixtures
+from test_scripts import graphs as graphs  # fixtures
+from test_scripts import place as place
 from test_scripts import script as script
 
 from tinyast import Classifier

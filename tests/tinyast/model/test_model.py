@@ -141,6 +141,17 @@ def test_a_graph_in_int8_is_small_and_near(made: Path, clips: list[Float]) -> No
         assert 0 < np.abs(one.scores - other.scores).max() < 0.2
 
 
+@pytest.fixture
+def same_graph(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model of `made` is not traced again, which takes half a minute, to give its graph."""
+
+    def copied(_: object, path: Path) -> None:
+        shutil.copy(made / "model.onnx", path)
+
+    monkeypatch.setattr(tinyast.export.checkpoint, "write_graph", copied)
+
+
+@pytest.mark.usefixtures("same_graph")
 def test_a_graph_in_int8_of_another_model_does_not_stay(tmp_path: Path, made: Path) -> None:
     folder = tmp_path / "made"
     shutil.copytree(made, folder)
@@ -158,6 +169,7 @@ def test_shipped_checkpoint_fits_its_promises() -> None:
     assert damaged_files(SHIPPED) == []
 
 
+@pytest.mark.usefixtures("same_graph")
 def test_a_graph_that_strays_is_not_written(
     tmp_path: Path, made: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
