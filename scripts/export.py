@@ -34,8 +34,7 @@ def command(
         typer.Option(help="Divides logits; the one that `scripts.evaluate` fitted if not given."),
     ] = None,
     unknown_below: Annotated[
-        float | None,
-        typer.Option(help="Least familiarity of a known sound; fitted likewise if not given."),
+        float | None, typer.Option(help="Least familiarity of a known sound; likewise.")
     ] = None,
     int8: Annotated[
         Path | None,
