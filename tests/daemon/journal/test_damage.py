@@ -13,6 +13,7 @@ from running import Daemon
 from saying import predictions
 from sounds import short_wav
 
+from daemon.client import seq_before
 from daemon.errors import JournalDamaged
 from daemon.journal.files import journal_path
 from daemon.journal.reader import JournalReader
@@ -134,3 +135,5 @@ def test_subscribers_get_past_a_damaged_message(daemon: Callable[..., Daemon]) -
         heard = [client.receive(60) for _ in range(6)]
         assert [each and each.message["seq"] for each in heard] == [1, 2, 4, 5, 6, 7]
         assert (client.lost, client.malformed) == (1, 0)
+    spoil(running.state, f"UPDATE messages SET {MESSAGE['syntax']} WHERE seq = 7")
+    assert seq_before(4e9, running.replay) == 6, "a search by time passes the last one"
