@@ -3,7 +3,6 @@
 import os
 import signal
 import sys
-from types import FrameType
 
 
 def main() -> None:
@@ -14,20 +13,16 @@ def main() -> None:
     ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if ours:  # `nohup` and shells that run something in the background may have it ignored
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    asked = [signal.SIGTERM, *[signal.SIGINT] * ours] if sys.argv[1:2] == ["run"] else []
-    for number in asked:
-        signal.signal(number, lambda *_: os._exit(0))  # an import cannot be left by an exception
+    runs = sys.argv[1:2] == ["run"]
+    if runs:
+        # Until the service takes over. No exception: one in an import becomes an ImportError.
+        for number in (signal.SIGTERM, *[signal.SIGINT] * ours):
+            signal.signal(number, lambda *_: os._exit(0))
     from daemon.cli import app
 
-    if ours:
+    if ours and not runs:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    for number in asked:
-        signal.signal(number, _leave)  # until the service takes over
     app.main()
-
-
-def _leave(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(0)
 
 
 if __name__ == "__main__":
