@@ -24,6 +24,9 @@ ZONE = ZoneInfo("Europe/Berlin")
 # Instructions of SQLite's machine: about 50 ms on one core. A scan of all predictions takes some
 # five for each of them, and a sort of them more.
 MOST_STEPS = 2_500_000
+# Views that find what they show by an index: fewer steps than there are predictions.
+FOUND = ("now", "now of a source without predictions", "list", "a rare label",
+         "a rare label on any day", "no such text", "calendar")  # fmt: skip
 COMMON, RARE = "made_0", "made_49"
 
 
@@ -76,7 +79,7 @@ def test_a_view_reads_a_small_part_of_the_store(full: tuple[Store, float], view:
         VIEWS[view](Reader(db))
     finally:
         db.close()
-    assert steps < MOST_STEPS
+    assert steps < (min(MOST_STEPS, PREDICTIONS) if view in FOUND else MOST_STEPS)
 
 
 def test_a_prediction_takes_under_250_bytes(full: tuple[Store, float]) -> None:
