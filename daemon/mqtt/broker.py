@@ -204,7 +204,13 @@ def read_password(settings: Mqtt) -> str:
         return settings.password
     if settings.password:
         raise SettingsError("`mqtt` has both `password` and `password_file`; remove one")
-    return SecretFile(settings.password_file, "password_file", "[mqtt]", "the password").read_line()
+    return password_file(settings).read_line()
+
+
+def password_file(settings: Mqtt) -> SecretFile:
+    """The file that `password_file` names."""
+    path = settings.password_file
+    return SecretFile(path, "password_file", "[mqtt]", "the password", refuse_open=False)
 
 
 def tls_context(settings: Mqtt) -> ssl.SSLContext:

@@ -100,8 +100,13 @@ def services(settings: Notify, rule: str) -> list[Service]:
     """The services of a rule. Raises SettingsError, StartError."""
     urls = list(settings.urls)
     if settings.urls_file:
-        file = SecretFile(settings.urls_file, "urls_file", f"notify `{rule}`", "the URLs")
-        urls += file.read_lines()
+        urls += urls_file(settings, rule).read_lines()
     if not urls:
         raise SettingsError(f"notify `{rule}` has neither `urls` nor a `urls_file` with some")
     return [Service(url, rule) for url in urls]
+
+
+def urls_file(settings: Notify, rule: str) -> SecretFile:
+    """The file that `urls_file` of a rule names."""
+    path = settings.urls_file
+    return SecretFile(path, "urls_file", f"notify `{rule}`", "the URLs", refuse_open=False)

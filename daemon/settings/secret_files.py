@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 from dataclasses import dataclass
@@ -9,8 +10,11 @@ from pathlib import Path
 
 from daemon.errors import SettingsError, StartError, is_passing
 
+log = logging.getLogger(__name__)
+
 MOST_BYTES = 65_536
 GROUP, OTHERS = stat.S_IRWXG, stat.S_IRWXO
+CHANGE = stat.S_IWGRP | stat.S_IWOTH
 ROOT = 0  # user and group
 
 
@@ -22,6 +26,7 @@ class SecretFile:
     setting: str  # such as `password_file`
     table: str  # of the settings, as errors name it
     holds: str  # in words, such as "the password"
+    refuse_open: bool = True  # a file that other users can read; else that is only a warning
 
     def read_line(self) -> str:
         """The secret: the first line, without its end. Raises SettingsError, StartError."""
@@ -44,8 +49,18 @@ class SecretFile:
             self._check_printable(line)
         return lines
 
+    def warning(self) -> str | None:
+        """Words for a file that other users can read and that is not refused for it."""
+        try:
+            is_open = not self.refuse_open and self._openness(os.stat(self._path))
+        except OSError:  # said by whoever reads it
+            return None
+        return f"{self._name} can be read by other users" if is_open else None
+
     def _text(self) -> str:
-        file = Path(os.path.expanduser(self.path))
+        if (words := self.warning()) is not None:
+            log.warning("%s: chmod 600 %s", words, self._path)
+        file = self._path
         try:
             # Without O_NONBLOCK, opening a pipe waits for its writer.
             fd = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -68,7 +83,7 @@ class SecretFile:
             raise self._error("is not UTF-8 text: save it as UTF-8") from error
 
     def _check(self, found: os.stat_result, file: Path) -> None:
-        """Raise SettingsError for a file that others can read, or that is none."""
+        """Raise SettingsError for a file that is open to others, or that is none."""
         if not stat.S_ISREG(found.st_mode):
             raise self._error("is not a file but a folder, pipe or device")
         user = os.geteuid()
@@ -76,15 +91,24 @@ class SecretFile:
             raise self._error(
                 f"belongs to user {found.st_uid}, who can change it: make this user its owner"
             )
+        is_open = self._openness(found)
+        if is_open if self.refuse_open else is_open & CHANGE:
+            raise self._error(f"is open to other users: chmod 600 {file}")
+
+    def _openness(self, found: os.stat_result) -> int:
+        """What the mode lets other users do."""
         # systemd lets a service read its credentials by an access list, shown as the group's bits.
         given = os.environ.get("CREDENTIALS_DIRECTORY")
-        is_credential = bool(given) and file.absolute().is_relative_to(given or "")
-        if found.st_mode & (OTHERS if is_credential else GROUP | OTHERS):
-            raise self._error(f"is open to other users: chmod 600 {file}")
+        is_credential = bool(given) and self._path.absolute().is_relative_to(given or "")
+        return found.st_mode & (OTHERS if is_credential else GROUP | OTHERS)
 
     def _check_printable(self, line: str) -> None:
         if not line.isprintable():
             raise self._error("holds a control character: write it with a text editor")
+
+    @property
+    def _path(self) -> Path:
+        return Path(os.path.expanduser(self.path))
 
     @property
     def _name(self) -> str:

@@ -7,9 +7,10 @@ import socket
 from collections.abc import Iterator
 from contextlib import closing
 
-from daemon.commands.checks.check import FAIL, OK, Check
+from daemon.commands.checks.check import FAIL, OK, WARN, Check
 from daemon.errors import DaemonError, SettingsError, StartError
 from daemon.settings.schema import Page, Settings
+from daemon.settings.secret_files import SecretFile
 from daemon.settings.subscribers import Mqtt, Notify
 
 REACH_S = 5.0  # for a service to accept a connection
@@ -31,9 +32,11 @@ def check_page(settings: Page, everything: Settings) -> Iterator[Check]:
 def check_mqtt(settings: Mqtt) -> Iterator[Check]:
     """Connect to the broker as the bridge does, with another client ID."""
     try:
-        from daemon.mqtt.broker import Broker, BrokerAway, BrokerRefuses, check
+        from daemon.mqtt.broker import Broker, BrokerAway, BrokerRefuses, check, password_file
         from daemon.mqtt.topics import availability
 
+        if settings.password_file:
+            yield from _check_secret("mqtt", password_file(settings))
         check(settings)
         own = f"tinyast-doctor-{os.getpid()}"
         with closing(Broker(settings, own, availability(own))) as broker:
@@ -55,9 +58,11 @@ def check_notify(settings: Notify, number: int) -> Iterator[Check]:
     name = f"notify {settings.name or number}"
     try:
         from daemon.notify.rules import Rule
-        from daemon.notify.service import services
+        from daemon.notify.service import services, urls_file
 
         rule = Rule(settings, number)
+        if settings.urls_file:
+            yield from _check_secret(name, urls_file(settings, rule.name))
         found = services(settings, rule.name)
     except (SettingsError, StartError) as error:
         yield Check(name, FAIL, str(error), "correct this [[notify]] in the settings")
@@ -75,3 +80,9 @@ def check_notify(settings: Notify, number: int) -> Iterator[Check]:
         else:
             text = f"{service.name} can be reached; `tinyastd notify --test` sends it a message"
             yield Check(name, OK, text)
+
+
+def _check_secret(name: str, file: SecretFile) -> Iterator[Check]:
+    """Warn about a file of secrets that other users can read."""
+    if (words := file.warning()) is not None:
+        yield Check(name, WARN, words, f"chmod 600 {file.path}")
