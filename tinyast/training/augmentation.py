@@ -91,10 +91,14 @@ def _interpolation(positions: NDArray[np.float64], size: int, wrap: bool) -> Flo
 
     Without `wrap`, a position outside reads 0.
     """
-    distance = np.abs(positions[..., None] - np.arange(size))
-    if wrap:
-        distance = np.minimum(distance, size - distance)
-    matrices: Float = np.maximum(0, 1 - distance).astype(np.float32)
+    below = np.floor(positions).astype(np.int64)
+    above = (positions - below).astype(np.float32)
+    matrices: Float = np.zeros((*positions.shape, size), np.float32)
+    for cells, parts in ((below, 1 - above), (below + 1, above)):
+        inside = parts * ((cells >= 0) & (cells < size)) if not wrap else parts
+        at = (cells % size)[..., None]
+        held = np.take_along_axis(matrices, at, -1)
+        np.put_along_axis(matrices, at, held + inside[..., None], -1)
     return matrices
 
 
