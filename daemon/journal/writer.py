@@ -229,10 +229,10 @@ class Journal:
         if row is None:
             row = (str(uuid.uuid4()),)
             self._db.execute("INSERT INTO meta VALUES ('journal', ?)", row)
-        try:
-            return str(uuid.UUID(row[0]))
-        except (AttributeError, ValueError) as error:
-            raise sqlite3.DatabaseError("its UUID is damaged") from error
+        name = row[0]
+        if not isinstance(name, str) or not (name.isascii() and name.isprintable() and name):
+            raise sqlite3.DatabaseError("its UUID is damaged")
+        return name
 
     @property
     def seq(self) -> int:

@@ -102,14 +102,18 @@ def _fill(journal: Path, rows: int) -> None:
     with closing(sqlite3.connect(journal, isolation_level=None)) as db:
         db.execute("PRAGMA cache_size = -400000")  # kB
         db.execute("BEGIN")
-        (seq,) = db.execute("SELECT max(seq) FROM newest").fetchone()
-        at, topic, body = db.execute(
-            "SELECT at, topic, body FROM messages WHERE topic LIKE 'tinyast.v1.prediction.%' "
+        (newest,) = db.execute("SELECT max(seq) FROM newest").fetchone()
+        seq, at, topic, body = db.execute(
+            "SELECT seq, at, topic, body FROM messages WHERE topic LIKE 'tinyast.v1.prediction.%' "
             "ORDER BY seq DESC LIMIT 1"
         ).fetchone()
+        before, after = body.split(b'"seq":%d' % seq)
         db.executemany(
             "INSERT INTO messages VALUES (?, randomblob(16), ?, ?, ?)",
-            ((number, at, topic, body) for number in range(seq + 1, rows + 1)),
+            (
+                (number, at, topic, b'%s"seq":%d%s' % (before, number, after))
+                for number in range(newest + 1, rows + 1)
+            ),
         )
         db.execute("UPDATE newest SET seq = max(seq, ?) WHERE type = 'prediction'", (rows,))
         db.execute("COMMIT")

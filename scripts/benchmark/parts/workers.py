@@ -43,13 +43,13 @@ def measure(bed: Bed, counts: Counts) -> list[Figure]:
                     staging.take_back(served)
                     bare.append(_bare(bed, staging.path, seconds, cores))
             runs.append(Run(workers, counts.flood, took, held, bare))
-        alone = [_bare(bed, staging.path, seconds, cores[:1]) for _ in range(FEW)]
+        bare_rates = {len(cores): [rate for run in runs for rate in run.bare]}
+        if len(cores) > 1:
+            bare_rates[1] = [_bare(bed, staging.path, seconds, cores[:1]) for _ in range(FEW)]
     return [
-        Figure("bare classification, cores: 1", "/s", tuple(alone)),
-        Figure(
-            f"bare classification, cores: {len(cores)}",
-            "/s",
-            tuple(rate for run in runs for rate in run.bare),
+        *(
+            Figure(f"bare classification, cores: {count}", "/s", tuple(rates))
+            for count, rates in sorted(bare_rates.items())
         ),
         *(run.figure for run in runs),
         *_whole(runs[-1]),

@@ -64,7 +64,7 @@ START = {
     "a number that is none": "UPDATE newest SET seq = 'two'",
     "a type": "UPDATE newest SET type = CAST(x'ff' AS TEXT), seq = 2",
     "a size": "UPDATE meta SET value = '1o2' WHERE key = 'message_bytes'",
-    "its UUID": "UPDATE meta SET value = 'x' WHERE key = 'journal'",
+    "its UUID": "UPDATE meta SET value = X'ff00' WHERE key = 'journal'",
 }
 
 
