@@ -52,20 +52,21 @@ class SecretFile:
     def warning(self) -> str | None:
         """Words for a file that other users can read and that is not refused for it."""
         try:
-            is_open = not self.refuse_open and self._openness(os.stat(self._path))
+            return self._warning(os.stat(self._path))
         except OSError:  # said by whoever reads it
             return None
-        return f"{self._name} can be read by other users" if is_open else None
+
+    def _warning(self, found: os.stat_result) -> str | None:
+        if self.refuse_open or not self._openness(found):
+            return None
+        return f"{self._name} can be read by other users"
 
     def _text(self) -> str:
-        if (words := self.warning()) is not None:
-            log.warning("%s: chmod 600 %s", words, self._path)
-        file = self._path
         try:
             # Without O_NONBLOCK, opening a pipe waits for its writer.
-            fd = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            fd = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             try:
-                self._check(os.fstat(fd), file)
+                self._check(os.fstat(fd))
                 data = os.read(fd, MOST_BYTES + 1)
             finally:
                 os.close(fd)
@@ -82,8 +83,8 @@ class SecretFile:
         except UnicodeDecodeError as error:
             raise self._error("is not UTF-8 text: save it as UTF-8") from error
 
-    def _check(self, found: os.stat_result, file: Path) -> None:
-        """Raise SettingsError for a file that is open to others, or that is none."""
+    def _check(self, found: os.stat_result) -> None:
+        """Raise SettingsError for a file that is open to others, or that is none; or warn."""
         if not stat.S_ISREG(found.st_mode):
             raise self._error("is not a file but a folder, pipe or device")
         user = os.geteuid()
@@ -91,9 +92,10 @@ class SecretFile:
             raise self._error(
                 f"belongs to user {found.st_uid}, who can change it: make this user its owner"
             )
-        is_open = self._openness(found)
-        if is_open if self.refuse_open else is_open & CHANGE:
-            raise self._error(f"is open to other users: chmod 600 {file}")
+        if (words := self._warning(found)) is not None:
+            log.warning("%s: chmod 600 %s", words, self._path)
+        if self._openness(found) & (GROUP | OTHERS if self.refuse_open else CHANGE):
+            raise self._error(f"is open to other users: chmod 600 {self._path}")
 
     def _openness(self, found: os.stat_result) -> int:
         """What the mode lets other users do."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 
 from daemon.settings.schema import Folder
-from daemon.sources.folder.scan import Scope
+from daemon.sources.folder.scan import GONE, Scope, is_directory
 from tinyast.audio.formats import FORMATS
 
 Entry = os.DirEntry[bytes]
@@ -38,7 +37,7 @@ class Recordings:
             entry = next(stack[-1], None)
             if entry is None:
                 stack.pop()
-            elif _is_directory(entry):
+            elif is_directory(entry):
                 if scope.enters(entry.path):
                     stack.append(self._listed(entry.path, root))
             elif (reason := scope.ignores_name(entry.name)) is None:
@@ -63,22 +62,14 @@ class Recordings:
             with os.scandir(directory) as found:
                 return iter(sorted(found, key=_place))
         except OSError as error:
-            is_gone = error.errno in (errno.ENOENT, errno.ENOTDIR) and directory != root
-            if not is_gone:
+            if error.errno not in GONE or directory == root:
                 self._on_fault(directory, error)
             return iter(())
 
 
 def _place(entry: Entry) -> bytes:
     """The key that puts the entries of each folder in an order that sorts all paths of a walk."""
-    return entry.name + b"/" if _is_directory(entry) else entry.name
-
-
-def _is_directory(entry: Entry) -> bool:
-    try:
-        return entry.is_dir(follow_symlinks=False)
-    except OSError:
-        return False
+    return entry.name + b"/" if is_directory(entry) else entry.name
 
 
 def _is_regular(entry: Entry) -> bool:

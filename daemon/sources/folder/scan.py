@@ -17,7 +17,7 @@ from tinyast.audio.formats import FORMATS
 log = logging.getLogger(__name__)
 
 MOST_SHOWN = 300  # characters of a path in the log and in states
-_GONE = (errno.ENOENT, errno.ENOTDIR)
+GONE = (errno.ENOENT, errno.ENOTDIR)  # a directory that was removed after it was listed
 # Endings of sound that the daemon can read if `formats` names them, and of some that it cannot.
 _READABLE = tuple(f".{name}" for name in FORMATS)
 _OTHER_SOUND = (".aif", ".aiff", ".caf", ".wma", ".amr", ".wv", ".ape", ".w64", ".mp4")
@@ -95,7 +95,7 @@ class Walk:
             for entry in self._list(directory):
                 if is_private(entry.name):
                     yield from self._restore(entry.path)
-                elif _is_directory(entry):
+                elif is_directory(entry):
                     if self._scope.enters(entry.path):
                         stack.append(entry.path)
                     else:
@@ -115,7 +115,7 @@ class Walk:
             with os.scandir(directory) as entries:
                 yield from entries
         except OSError as error:
-            if error.errno in _GONE and directory != self._scope.root:
+            if error.errno in GONE and directory != self._scope.root:
                 return
             self.ignored["unreadable directory"] += 1
             name = os.fsdecode(directory)
@@ -126,7 +126,8 @@ class Walk:
                 self.fault = text
 
 
-def _is_directory(entry: os.DirEntry[bytes]) -> bool:
+def is_directory(entry: os.DirEntry[bytes]) -> bool:
+    """Whether an entry is a directory itself, and not a link to one."""
     try:
         return entry.is_dir(follow_symlinks=False)
     except OSError:  # the later check finds the reason

@@ -74,10 +74,10 @@ class Sndfile:
     def _check_flac(self) -> None:
         if self.frames == _UNKNOWN or not _begins_at_zero(self._content):
             # FLAC written to a pipe, or one segment of it: libsndfile cannot seek in it.
-            self._read_in_order(lambda: iter([Reader(self._content)]))
+            self._read_in_order(self._whole)
         elif not self._reaches(self.frames):
             promised = self.frames
-            left = self._read_in_order(lambda: iter([Reader(self._content)]))
+            left = self._read_in_order(self._whole)
             if self.frames < promised and not left:
                 self.defect = _cut_short(promised - self.frames)
         self.defect = self.defect if self._sequential else None
@@ -113,6 +113,10 @@ class Sndfile:
         except AudioError:
             return False
         return (stream.rate, stream.channels) == (self.rate, self.channels)
+
+    def _whole(self) -> Iterator[Reader]:
+        """The file as the only stream."""
+        yield Reader(self._content)
 
     def _read_in_order(self, begin: Callable[[], Iterator[Reader]]) -> int:
         """Decode the streams that `begin` gives, one after the other; the bytes left unread."""
@@ -150,9 +154,8 @@ class _Opened:
         except soundfile.LibsndfileError as error:
             reader.check()
             raise AudioError("bad_header", _words(error)) from error
-        if (
-            not seekable
-        ):  # else it seeks after each read, which fails where frames do not count from 0
+        if not seekable:
+            # Else it seeks after each read, which fails if frames do not count from 0.
             self._file.seekable = lambda: False
         self.format: str = self._file.format.lower()
         self.rate: int = self._file.samplerate
