@@ -119,8 +119,8 @@ def test_a_damaged_row_of_the_ledger_ends_the_journal_and_no_other_row(
     path = os.fsencode(running.folder / "a.wav").hex()
     spoil(running.state, f"UPDATE files SET {change} WHERE path = x'{path}'")
     running.start()  # the query for many files at once does not take the row for finished
-    (running.folder / "c.wav").write_bytes(short_wav())
     assert running.process.wait(60) == 1, "as the table of faults says"
+    (running.folder / "c.wav").write_bytes(short_wav())  # now, so that the new journal has its end
     running.start()
     assert {Path(end["source"]["path"]).name for end in running.ends(2)} == {"a.wav", "c.wav"}
 
