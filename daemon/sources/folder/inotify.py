@@ -3,8 +3,9 @@
 A change names one path to look at. When the kernel drops events, or a directory cannot be watched,
 this module asks for a scan instead, and the scan is the truth.
 
-It also follows which files are being written: a file that was made empty, or modified, and not
-closed since, has a writer. It keeps that when the file is renamed within the folder.
+It also follows which files are being written: a file that was made empty and not closed since has a
+writer. One that was modified and not closed probably has one: truncate(2), or a time of change set
+by its path, looks the same. It keeps that when the file is renamed within the folder.
 
 watchdog 7 has three habits that get in the way. After a file was renamed out of the folder it holds
 every event back for half a second, to pair both halves of the move. It reports the daemon's own
@@ -21,6 +22,7 @@ import os
 import stat
 import threading
 from collections.abc import Callable
+from enum import Enum
 from typing import TypeVar
 
 from watchdog.events import (
@@ -30,7 +32,7 @@ from watchdog.events import (
     FileSystemEventHandler,
 )
 from watchdog.observers.api import BaseObserver
-from watchdog.observers.inotify import InotifyEmitter
+from watchdog.observers.inotify import InotifyEmitter, InotifyWatchGroup
 from watchdog.observers.inotify_c import (
     CallbackId,
     InotifyConstants,
@@ -47,17 +49,25 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 MOST_WRITTEN = 10_000  # files in writing that are followed at once; `settle` decides on others
+MOST_UNREAD = 10_000  # directories without permission that are followed; scans find the others
+
+
+class Writer(Enum):
+    """What events say about the writer of a file."""
+
+    SEEN = "seen"  # it made the file
+    PRESUMED = "presumed"  # the file was modified, perhaps without being opened
 
 
 class _Written:
     """Files that have a writer, according to events."""
 
     def __init__(self) -> None:
-        self._open: set[bytes] = set()
-        self._moved: set[int] = set()  # cookies of moves of files with a writer
+        self._open: dict[bytes, Writer] = {}
+        self._moved: dict[int, Writer] = {}  # by the cookies of moves of files with a writer
 
-    def __contains__(self, path: object) -> bool:
-        return path in self._open
+    def get(self, path: bytes) -> Writer | None:
+        return self._open.get(path)
 
     def clear(self) -> None:
         """Forget all files, because events were lost."""
@@ -68,20 +78,21 @@ class _Written:
         """Follow one event of a file; return the change to report, if any."""
         if event.is_create:
             if _is_new(path):
-                _add(self._open, path)
+                _add(self._open, path, Writer.SEEN)
             return Change.MADE
         if event.is_modify:
-            _add(self._open, path)
-            return None
+            if path in self._open:
+                return None
+            _add(self._open, path, Writer.PRESUMED)
+            return Change.OTHER  # perhaps no close follows
         if event.is_moved_from and path in self._open:
-            _add(self._moved, event.cookie)
-        if event.is_moved_to and event.cookie in self._moved:
-            self._moved.discard(event.cookie)
-            _add(self._open, path)
+            _add(self._moved, event.cookie, self._open[path])
+        if event.is_moved_to and (writer := self._moved.pop(event.cookie, None)) is not None:
+            _add(self._open, path, writer)
             return Change.OTHER
         if event.is_attrib:
             return Change.OTHER
-        self._open.discard(path)  # it was closed, deleted or moved
+        self._open.pop(path, None)  # it was closed, deleted or moved
         return Change.CLOSED if event.is_close_write or event.is_moved_to else None
 
 
@@ -94,9 +105,9 @@ def _is_new(path: bytes) -> bool:
     return stat.S_ISREG(found.st_mode) and found.st_size == 0 and found.st_nlink == 1
 
 
-def _add(known: set[T], item: T) -> None:
+def _add(known: dict[T, Writer], item: T, writer: Writer) -> None:
     if len(known) < MOST_WRITTEN:
-        known.add(item)
+        known[item] = writer
 
 
 class _Handler(FileSystemEventHandler):
@@ -117,6 +128,8 @@ class _Events(InotifyFD):
         super().__init__()
         self._listener, self._unwatched = listener, unwatched
         self._directories: dict[WatchDescriptor, bytes] = {}
+        self._unread: set[bytes] = set()  # directories that this user may not watch
+        self.unmounted = threading.Event()  # a watched file system is gone
         self.written = _Written()
 
     def handle_event(self, event: InotifyEvent) -> None:
@@ -130,11 +143,12 @@ class _Events(InotifyFD):
         if event.is_queue_overflow:
             self.written.clear()
             self._listener.scan("the system dropped file events")
+        if event.mask & InotifyConstants.IN_UNMOUNT:
+            self.unmounted.set()
         if event.is_ignored:  # the directory is watched no more
             self._directories.pop(event.wd, None)
         if event.is_directory or not event.name:
-            if not event.mask & _OF_FILES:
-                super().handle_event(event)
+            self._handle_directory(event)
         elif directory := self._directories.get(event.wd):
             path = os.path.join(directory, event.name)
             if (change := self.written.take(path, event)) is not None:
@@ -142,13 +156,48 @@ class _Events(InotifyFD):
         else:  # the directory is watched no more
             self._listener.scan("a file changed in an unknown directory")
 
+    def _handle_directory(self, event: InotifyEvent) -> None:
+        path = os.path.join(self._directories.get(event.wd, b""), event.name)
+        if path in self._unread:
+            self._unread.discard(path)
+            if event.is_attrib:  # it may be readable now
+                self._watch_again(event.wd, event.name)
+        if not event.mask & _OF_FILES:
+            super().handle_event(event)
+
+    def _watch_again(self, parent: WatchDescriptor, name: bytes) -> None:
+        super().handle_event(InotifyEvent(parent, _APPEARED, 0, name))
+
+    def appeared(self, path: bytes) -> None:
+        """Watch what is now at the directory `path` and was not made there; from any thread."""
+        folder, name = os.path.split(path)
+        known = list(self._directories.items())
+        for wd in [wd for wd, directory in known if directory == path]:
+            self._leave(wd)  # watchdog keeps one watch for each path
+        for wd in [wd for wd, directory in known if directory == folder]:
+            self._watch_again(wd, name)
+
+    def _leave(self, wd: WatchDescriptor) -> None:
+        """Watch a directory no more, because another is mounted in its place."""
+        self._directories.pop(wd, None)
+        watch = self._watch_for_wd.get(wd)
+        for group in [] if watch is None else list(watch.callbacks.values()):
+            if isinstance(group, InotifyWatchGroup):
+                with group._lock:
+                    group._remove_callbacks([wd])
+
     def _add_callback(
         self, path: bytes, mask: Mask, callback: WatchCallback, id_: CallbackId
     ) -> WatchDescriptor:
         try:
             watch = self._get_or_create_watch(path, mask)
+            if watch.wd == _REFUSED:
+                del self._watch_for_wd[watch.wd]
+                if len(self._unread) < MOST_UNREAD:
+                    self._unread.add(path)
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fsdecode(path))
         except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.ENAMETOOLONG):  # no scan reads those either
+            if error.errno not in _UNREAD_BY_SCANS:
                 self._unwatched(error)
             raise
         # A moved directory keeps its descriptor and stays watched.
@@ -157,6 +206,10 @@ class _Events(InotifyFD):
         return watch.wd
 
 
+_UNREAD_BY_SCANS = (errno.ENOENT, errno.ENAMETOOLONG, errno.EACCES)
+_REFUSED = -1  # watchdog's descriptor of a directory that may not be watched
+# Of a directory, with what lies in it.
+_APPEARED = Mask(InotifyConstants.IN_CREATE | InotifyConstants.IN_ISDIR)
 # Events that only matter for files.
 _OF_FILES = InotifyConstants.IN_MODIFY | InotifyConstants.IN_MOVED_FROM | InotifyConstants.IN_DELETE
 
@@ -208,9 +261,20 @@ class Watch:
             self.close()
             raise
 
-    def is_written(self, path: bytes) -> bool:
-        """Whether a writer is known to have the file open."""
-        return path in self._fd.written
+    def is_written(self, path: bytes, presume: bool = True) -> bool:
+        """Whether a writer is known to have the file open, or presumed to if `presume` is true."""
+        writer = self._fd.written.get(path)
+        return writer is Writer.SEEN or (presume and writer is not None)
+
+    def appeared(self, path: bytes) -> None:
+        """Watch what is now at the directory `path` and was not made there, such as a mount."""
+        self._fd.appeared(path)
+
+    def take_unmounted(self) -> bool:
+        """Whether a file system that was watched is gone, since the last call."""
+        was_set = self._fd.unmounted.is_set()
+        self._fd.unmounted.clear()
+        return was_set
 
     def is_alive(self) -> bool:
         """Whether every thread that handles events still runs."""

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from daemon.host.mounts import is_remote
+from daemon.host.mounts import MountsBeneath, is_remote
 from daemon.protocol.messages import file_source
 from daemon.settings.schema import Folder
 from daemon.sources.folder.changes import Listener
@@ -34,6 +34,7 @@ class Root:
         self._source = file_source(folder.name, self.path)
         self._identity: tuple[int, int] | None = None  # device and inode
         self._watch: Watch | None = None
+        self._mounts: MountsBeneath | None = None  # of a folder that is watched with all beneath it
         self._checked = -CHECK_S
         self.state = "starting"  # then watching, polling or lost
         self.degraded: str | None = None  # why events alone are not enough
@@ -54,9 +55,12 @@ class Root:
         polled = self._watch is None or self.degraded is not None
         return self._folder.poll if polled else self._folder.rescan
 
-    def is_written(self, path: bytes) -> bool:
-        """Whether events say that a writer has a file open."""
-        return self._watch is not None and self._watch.is_written(path)
+    def is_written(self, path: bytes, presume: bool) -> bool:
+        """Whether events say that a writer has a file open.
+
+        `presume`: one that was modified has a writer, although none was seen to open it.
+        """
+        return self._watch is not None and self._watch.is_written(path, presume)
 
     def check(self, now: bool = False) -> bool:
         """Detect that the directory is gone, was replaced or came back; return whether it is there.
@@ -71,6 +75,7 @@ class Root:
             if self._watch is not None and not self._watch.is_alive():
                 log.error("the watch on %s stopped; starting another", self._folder.path)
                 self._connect(identity)
+            self._check_mounts()
             return True
         if self._identity is not None or (identity is None and self.state == "starting"):
             self._lose(why)
@@ -96,6 +101,9 @@ class Root:
         if self._watch is not None:
             self._watch.close()
             self._watch = None
+        if self._mounts is not None:
+            self._mounts.close()
+            self._mounts = None
 
     def _lose(self, why: str) -> None:
         self._identity = None
@@ -112,11 +120,32 @@ class Root:
         self.degraded = None
         self.remote = is_remote(self.path)
         self._watch = self._open_watch()
+        if self._watch is not None and self._folder.recursive:
+            self._mounts = MountsBeneath(self.path)
+            self._degrade_for_remote()
         self.state = "polling" if self._watch is None else "watching"
         self._listener.scan("the folder is watched from now on")
         if back:
             log.info("folder %s is back", self._folder.path)
             self._say("source_back", f"folder {self._folder.path} is back", self._source)
+
+    def _check_mounts(self) -> None:
+        """Watch a file system, such as that of a memory card, that was mounted beneath the root.
+
+        Events of the directory that it covers are not those of its own files.
+        """
+        if self._mounts is None or self._watch is None:
+            return
+        points = self._mounts.changed(self._watch.take_unmounted())
+        for point in points:
+            self._watch.appeared(point)
+        if points:
+            self._degrade_for_remote()
+            self._listener.scan("a file system beneath it was mounted or unmounted")
+
+    def _degrade_for_remote(self) -> None:
+        if self._mounts is not None and (point := self._mounts.remote) is not None:
+            self.degrade(f"{os.fsdecode(point)} is on a network file system")
 
     def _open_watch(self) -> Watch | None:
         if self._folder.watch == "poll":

@@ -46,6 +46,7 @@ from daemon.sources.folder.readiness import (
 )
 from daemon.sources.folder.root import CHECK_S, Root
 from daemon.sources.folder.scan import Scope, Walk
+from daemon.sources.folder.staying import Staying
 from daemon.sources.folder.tracker import FileTracker, Look
 
 log = logging.getLogger(__name__)
@@ -77,7 +78,7 @@ class FolderSource(ServiceThread):
         self._tracker = FileTracker(folder.settle)
         self._disposal = Disposal(folder, self.liveness.progress)
         self._said_blocked = False
-        self._stays: str | None = None  # why finished files are not moved or deleted
+        self._staying = Staying(lambda reason: say("source_degraded", reason, self.source))
         self._scope = Scope(self.root, folder, self._disposal)
         self._root = Root(folder, self._tracker, say)
         self._walk: Walk | None = None
@@ -125,7 +126,7 @@ class FolderSource(ServiceThread):
             name=self.folder.name,
             path=self.folder.path,
             state=self.state,
-            degraded=self._root.degraded or self._stays,
+            degraded=self._root.degraded or self._staying.reason,
             scanning=self._walk is not None,
             waiting=self.waiting,
             ignored=dict(self._ignored),
@@ -203,8 +204,7 @@ class FolderSource(ServiceThread):
         if reason is None and time.monotonic() < self._walk_at:
             return
         log.debug("scanning %s: %s", self.folder.path, reason or "it is time")
-        if problem := self._disposal.check():
-            self._say_stays(problem)
+        self._staying.scan_begins(self._disposal.check())
         self._walk = Walk(self._scope)
         self._unfinished = self._select(iter(self._walk))
 
@@ -224,10 +224,11 @@ class FolderSource(ServiceThread):
         every = self._root.scan_every
         if self._scan_fault is None:
             self._faulty_scan_s = FIRST_FAULTY_SCAN_S
+            self._staying.scan_ended()
         else:
             every = min(every, self._faulty_scan_s)
             self._faulty_scan_s = min(2 * self._faulty_scan_s, LONGEST_FAULTY_SCAN_S)
-        if self._stays is not None:
+        if self._staying.reason is not None:
             every = min(every, STAYS_SCAN_S)
         self._walk_at = time.monotonic() + every
         if self._scan_fault is None:
@@ -302,7 +303,7 @@ class FolderSource(ServiceThread):
                     self._end_vanished_file(row)
 
     def _evidence(self, due: Look, found: os.stat_result | None) -> Evidence:
-        written = self._root.is_written(due.path)
+        written = self._root.is_written(due.path, presume=not due.forgotten)
         linked_in = due.made and not written and found is not None and found.st_nlink > 1
         closed = due.closed or linked_in
         return Evidence(closed, written, due.settled, due.old, self._root.remote)
@@ -331,8 +332,10 @@ class FolderSource(ServiceThread):
             result = self._disposal.put_away(row)
             if result.look_at is not None:
                 self.look(result.look_at)
-            if result.done or result.problem:
-                self._say_stays(result.problem)
+            if result.problem is not None:
+                self._staying.refused(due.path, result.problem)
+            elif result.done:
+                self._try_others(due.path)
         self._tracker.drop(due.path)
 
     def _has_writer(self, due: Look, found: os.stat_result) -> bool | None:
@@ -341,13 +344,13 @@ class FolderSource(ServiceThread):
         except OSError:  # move a file even if it cannot be read
             return None
 
-    def _say_stays(self, problem: str | None) -> None:
-        """Report once why finished files are not moved or deleted."""
-        if problem is not None and self._stays is None:
-            self._say("source_degraded", problem, self.source)
-        if problem is None and self._stays is not None:
+    def _try_others(self, path: bytes) -> None:
+        """`path` could be moved or deleted: perhaps those that could not be can be now."""
+        again, scan = self._staying.put_away(path)
+        if again is not None:
+            self.look(again)
+        if scan:
             self._tracker.scan("finished files can be moved or deleted again")
-        self._stays = problem
 
     def _end_vanished(self) -> None:
         """End files that were begun before a restart and have vanished."""

@@ -28,6 +28,9 @@ LEAST_WAIT_S = 0.02  # between two checks of a file without reported changes
 # A file that may still have a writer is moved or deleted, and an empty one ends, only when it has
 # been unchanged for this many times `settle`.
 OLD = 10
+# A file that was modified, and perhaps not by a writer who has it open, is presumed to have one
+# until it has been unchanged for this many times `settle`.
+FORGOTTEN = 60
 FIRST_RETRY_S, LONGEST_RETRY_S = 2.0, 60.0
 # A damaged file is tried at 0, 2, 6, 14 and 30 s.
 MOST_TRIES, GIVE_UP_AFTER_S = 5, 30.0
@@ -53,6 +56,7 @@ class Look:
     made: bool = False  # it was seen to appear
     settled: Identity | None = None  # its identity, if unchanged for `settle`
     old: bool = False  # unchanged for `OLD` times as long
+    forgotten: bool = False  # unchanged for `FORGOTTEN` times as long
     sure: bool = False  # it had no writer when it was claimed
     last_try: bool = False  # one more error of its medium is the last
 
@@ -360,6 +364,7 @@ class FileTracker:
             made=file.made,
             settled=file.identity if known and now >= file.since + self._settle else None,
             old=known and now >= file.since + OLD * self._settle,
+            forgotten=known and now >= file.since + FORGOTTEN * self._settle,
             sure=file.sure,
             last_try=(
                 file.damaged >= MOST_TRIES - 1 and now >= file.first_failed + GIVE_UP_AFTER_S

@@ -11,10 +11,11 @@ from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
 import pytest
+from disks import mounted
 from running import Daemon, of_type
 from sounds import short_wav, write_wav
 
-from daemon.host.mounts import is_remote
+from daemon.host.mounts import MountsBeneath, is_remote
 from daemon.sources.folder.readiness import Evidence, Faulty, look
 
 MakeDaemon = Callable[..., Daemon]
@@ -240,6 +241,41 @@ def test_file_systems_that_send_no_events_are_told_by_their_mount() -> None:
     assert is_remote(b"/mnt/a b/in", mounts)
     assert not is_remote(b"/mnt/nasty", mounts)
     assert not is_remote(b"/home/in", mounts)
+
+
+def test_a_file_system_mounted_beneath_the_folder_is_watched(
+    daemon: MakeDaemon, tmp_path: Path
+) -> None:
+    """As a memory card is, in a folder that its directory was made in before."""
+    listening = daemon("--config", config(tmp_path, recursive=True, rescan=3600.0))
+    listening.start()
+    card = listening.folder / "my card"
+    for number in (1, 2):
+        with mounted(card, "size=1m"):
+            (card / "day").mkdir()
+            write_wav(card / "day" / "a.wav", seed=number)
+            listening.ends(2 * number - 1)
+            write_wav(card / "day" / "b.wav", seed=number + 10)
+            assert {end["state"] for end in listening.ends(2 * number)} == {"done"}
+        card.rmdir()
+    assert listening.status()["sources"][0]["degraded"] is None
+    assert not [line["text"] for line in listening.logged() if line["level"] == "error"]
+
+
+def test_mounts_that_come_and_go_are_noticed(tmp_path: Path) -> None:
+    mounts = MountsBeneath(os.fsencode(tmp_path))
+    assert mounts.changed() == []
+    with mounted(tmp_path / "a\nb", "size=1m") as disk:
+        places = [os.fsencode(disk)]
+        assert mounts.changed() == places
+        with mounted(tmp_path.parent / f"{tmp_path.name}-beside", "size=1m"):
+            assert mounts.changed() == []
+        assert mounts.changed(unmounted=True) == places
+    assert mounts.changed() == places
+    assert mounts.changed() == []
+    assert mounts.remote is None
+    mounts.close()
+    mounts.close()
 
 
 def test_names_that_are_not_text(daemon: MakeDaemon) -> None:

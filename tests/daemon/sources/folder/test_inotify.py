@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import queue
 import shutil
@@ -130,6 +131,29 @@ def test_a_writer_is_known_until_it_closes_the_file(
     os.link(outside, final)
     with final.open("rb"):
         assert not written(final, "linked"), "a hard link has no writer"
+
+
+def test_a_file_that_changed_without_being_opened_is_only_presumed_to_have_a_writer(
+    tmp_path: Path, heard: Heard, watched: Callable[..., Watch]
+) -> None:
+    cut, touched = tmp_path / "cut.wav", tmp_path / "touched.wav"
+    for path in (cut, touched):
+        path.write_bytes(b"xx")
+    watch = watched()
+    os.truncate(cut, 1)
+    libc = ctypes.CDLL(None)
+    omit_and_now = (ctypes.c_long * 4)(0, (1 << 30) - 2, 0, (1 << 30) - 1)  # utimensat(2)
+    assert libc.utimensat(-100, os.fsencode(touched), omit_and_now, 0) == 0
+    (tmp_path / "marker").touch()
+    heard.next_of(tmp_path / "marker")
+    for name in map(os.fsencode, (cut, touched)):
+        assert watch.is_written(name)
+        assert not watch.is_written(name, presume=False)
+    with cut.open("ab"):
+        pass
+    while heard.next_of(cut) is not Change.CLOSED:
+        pass
+    assert not watch.is_written(os.fsencode(cut))
 
 
 def test_a_file_moved_out_holds_no_event_back(

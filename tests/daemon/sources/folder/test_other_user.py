@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running import Daemon
+from running import Daemon, of_type
 from sounds import header, noise, wav_bytes, write_wav
 
 MakeDaemon = Callable[..., Daemon]
@@ -30,7 +31,7 @@ def stranger(daemon: MakeDaemon) -> Iterator[Callable[..., Daemon]]:
 
     def make(**values: object) -> Daemon:
         settings = {"path": f"{base}/in", "name": "in", "settle": 300.0, **values}
-        lines = "".join(f"{key} = {value!r}\n" for key, value in settings.items())
+        lines = "".join(f"{key} = {json.dumps(value)}\n" for key, value in settings.items())
         (base / "settings.toml").write_text(f"[[folder]]\n{lines}")
         (base / "state").mkdir()
         one = daemon("--config", str(base / "settings.toml"), base=base)
@@ -111,3 +112,35 @@ def test_a_file_that_may_have_a_writer_stays_until_it_is_old(
     second = listening.ends(3)[-1]
     assert (second["state"], second["duration_s"]) == ("done", 10.0)
     listening.wait_for(lambda: not unknown.exists(), "deleted after its writer closed it")
+
+
+def test_a_folder_that_becomes_readable_is_read_and_a_file_that_stays_is_said_once(
+    stranger: Callable[..., Daemon],
+) -> None:
+    """rsync gives folders their modes last; in a folder like /tmp others' files cannot be moved."""
+    listening = stranger(recursive=True, after="move", rescan=3600.0, settle=0.2)
+    at_start, later, sticky = (listening.folder / name for name in ("start", "later", "sticky"))
+    for folder in (at_start, sticky):
+        folder.mkdir()
+    at_start.chmod(0)
+    sticky.chmod(0o1777)
+    listening.start()
+    later.mkdir(0)
+    write_wav(later / "a.wav", seed=1)
+    for folder in (at_start, later):
+        folder.chmod(0o777)
+    write_wav(at_start / "b.wav", seed=2)
+    assert {end["state"] for end in listening.ends(2)} == {"done"}
+    for number in range(6):
+        path = write_wav(listening.base / "new.wav", seconds=1, seed=number + 3)
+        if number:
+            os.chown(path, NOBODY, -1)
+        path.rename(sticky / f"{number}.wav")
+        listening.ends(number + 3)
+    moved = listening.folder / "done" / "sticky"
+    listening.wait_for(lambda: moved.is_dir() and len(list(moved.iterdir())) == 5, "moved")
+    assert [path.name for path in sticky.iterdir()] == ["0.wav"]
+    heard = listening.hear(lambda r: r[-1:] and r[-1].message["seq"] >= listening.newest())
+    said = [m["text"] for m in of_type(heard, "status") if m["status"] == "source_degraded"]
+    assert len(said) == 1
+    assert "0.wav" in said[0]

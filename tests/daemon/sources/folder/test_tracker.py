@@ -13,7 +13,7 @@ from daemon.journal.records import Delivery
 from daemon.pipeline.job import Outcome
 from daemon.sources.folder.changes import Change
 from daemon.sources.folder.readiness import Growing
-from daemon.sources.folder.tracker import MADE_WAIT_S, OLD, FileTracker, Look
+from daemon.sources.folder.tracker import FORGOTTEN, MADE_WAIT_S, OLD, FileTracker, Look
 from tinyast.arrays import Float
 from tinyast.classifier import Classifier
 
@@ -295,6 +295,18 @@ def test_a_finished_file_with_a_writer_is_asked_about_again(
     for _ in range(100):
         assert tracker.hold(take(tracker), identity(), has_writer=True)
         clock.now += SETTLE_S
+
+
+def test_a_writer_who_is_only_presumed_is_forgotten_in_the_end(
+    tracker: FileTracker, clock: Clock
+) -> None:
+    tracker.notice(PATH, Change.OTHER)
+    for _ in range(FORGOTTEN):
+        look = take(tracker)
+        assert not look.forgotten
+        assert tracker.settle(look, Growing(identity(), has_writer=True))
+        clock.now += SETTLE_S
+    assert take(tracker).forgotten
 
 
 @contextmanager
