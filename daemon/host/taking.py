@@ -189,7 +189,7 @@ def _first_free(folder: int, numbered: Callable[[int], bytes]) -> int:
 def _copy(
     source: int, name: bytes, target: int, new_name: bytes, progress: Callable[[], None]
 ) -> None:
-    """Copy a file with its times and mode, sync it, read it again and compare.
+    """Copy a file with its times, mode and attributes, sync it, read it again and compare.
 
     Raises OSError, and leaves no copy then: EIO if the copy differs or the file changed meanwhile.
     """
@@ -203,6 +203,7 @@ def _copy(
             os.fchmod(new, stat.S_IMODE(before.st_mode) & 0o777)
             with suppress(PermissionError):
                 os.fchown(new, before.st_uid, before.st_gid)
+            _copy_attributes(old, new)
             os.utime(new, ns=(before.st_atime_ns, before.st_mtime_ns))
             os.fsync(new)
             if hasattr(os, "posix_fadvise"):  # later reads then come from the disk
@@ -215,6 +216,16 @@ def _copy(
         except OSError:
             os.unlink(new_name, dir_fd=target)
             raise
+
+
+def _copy_attributes(old: int, new: int) -> None:
+    """Copy extended attributes, such as a site's name or an access list, where the system can."""
+    if not hasattr(os, "listxattr"):
+        return
+    with suppress(OSError):
+        for name in os.listxattr(old):
+            with suppress(OSError):  # one that the other file system or this user cannot set
+                os.setxattr(new, name, os.getxattr(old, name))
 
 
 def _digest(fd: int, progress: Callable[[], None], into: int | None = None) -> bytes:

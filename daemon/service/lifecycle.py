@@ -19,8 +19,9 @@ from daemon.monitoring import logging as logs
 from daemon.monitoring.status import Identity
 from daemon.service.components import Components, assemble
 from daemon.service.inbox import Inbox, Request
+from daemon.service.loaded_model import LoadedModel
 from daemon.service.report import Report
-from daemon.settings.reload import compare, replace_live
+from daemon.settings.reload import Rereading, compare, replace_live
 from daemon.settings.schema import Settings
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ class Service:
         self._reload_on_hup = reload_on_hup
         self._last_check = last_check  # before any work begins; what it raises ends the start
         self._reload = threading.Event()
+        self._rereading: Rereading[tuple[Settings, LoadedModel]] | None = None
         self.run_id = str(uuid.uuid4())
         self._stop = threading.Event()
         self._stop_reason = "asked to stop"
@@ -142,9 +144,7 @@ class Service:
             self._check_keys()
             self._check_crowd()
             self._pass_on_notices()
-            if self._reload.is_set():
-                self._reload.clear()
-                self._read_settings()
+            self._read_settings()
             if time.monotonic() >= next_beat:
                 next_beat = time.monotonic() + HEARTBEAT_S
                 self._check_clock()
@@ -201,10 +201,14 @@ class Service:
 
     def _read_settings(self) -> None:
         """SIGHUP: apply the changes that a running daemon can apply, and report the others."""
-        reloading()
         try:
-            new = self.settings if self._read_again is None else self._read_again()
-            model = self._components.check(new)
+            if self._reload.is_set():
+                self._reload.clear()
+                reloading()
+                self._rereading = Rereading(self._read_all)
+            if self._rereading is None or (found := self._rereading.result(TICK_S / 2)) is None:
+                return
+            self._go_by(*found)
         except Exception as error:
             # Whatever fault the new settings have, the daemon keeps the old ones.
             log.error(
@@ -213,19 +217,26 @@ class Service:
                 exc_info=None if isinstance(error, DaemonError) else error,
             )
             self._components.post("reload_failed", f"the settings stay as they were: {error}")
-        else:
-            new_model = model.classifier is not self._components.context.classifier
-            changes = compare(self.settings, new, new_model)
-            self.settings = replace_live(self.settings, new)
-            self._components.apply(self.settings, model)
-            log.info("%s", changes.describe())
-            self._components.post(
-                "reloaded",
-                changes.describe(),
-                applied=list(changes.applied),
-                restart=list(changes.restart),
-            )
+        self._rereading = None
         notify("READY=1")
+
+    def _read_all(self) -> tuple[Settings, LoadedModel]:
+        """The settings as they are now, and the model that they name."""
+        new = self.settings if self._read_again is None else self._read_again()
+        return new, self._components.check(new)
+
+    def _go_by(self, new: Settings, model: LoadedModel) -> None:
+        new_model = model.classifier is not self._components.context.classifier
+        changes = compare(self.settings, new, new_model)
+        self.settings = replace_live(self.settings, new)
+        self._components.apply(self.settings, model)
+        log.info("%s", changes.describe())
+        self._components.post(
+            "reloaded",
+            changes.describe(),
+            applied=list(changes.applied),
+            restart=list(changes.restart),
+        )
 
     def _beat(self) -> None:
         logs.tell_left_out()

@@ -13,7 +13,7 @@ from daemon.errors import SettingsError, StartError
 from daemon.service.helper_process import Helper, begin
 
 START_S = 40.0  # for all checks at a start; one that takes longer leaves it to its helper's status
-RELOAD_S = 10.0  # at a reload, for which the heartbeats wait
+RELOAD_S = 10.0  # at a reload
 ERRORS = {each.exit_code: each for each in (SettingsError, StartError)}
 
 

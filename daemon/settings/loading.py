@@ -19,6 +19,7 @@ from daemon.settings.paths import resolved
 from daemon.settings.schema import Events, Folder, Settings
 from daemon.settings.streams import check_streams, with_url
 
+MOST_BYTES = 1_000_000  # of a settings file
 ENV_PREFIX = "TINYAST_"
 # Variables of the client and the tests; not settings of the daemon.
 ENV_OTHERS = {
@@ -79,8 +80,12 @@ def _load(file: Path | None, environ: Mapping[str, str], flags: Mapping[str, obj
 
 def _read_toml(file: Path) -> Table:
     try:
+        with file.open("rb") as found:
+            content = found.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise SettingsError(f"settings {file} are longer than {MOST_BYTES:,} bytes")
         # Editors on Windows begin a file with a byte order mark, which TOML does not know.
-        return tomllib.loads(file.read_bytes().decode("utf-8-sig"))
+        return tomllib.loads(content.decode("utf-8-sig"))
     except FileNotFoundError as error:
         raise SettingsError(
             f"there is no settings file {file}; name another with --config"

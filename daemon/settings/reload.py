@@ -1,12 +1,23 @@
-"""Separate settings that can change while the daemon runs from those that need a restart."""
+"""Read settings again while the daemon runs, and separate those that need a restart."""
 
 from __future__ import annotations
 
+import logging
+import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import msgspec
 
+from daemon.errors import StartError
 from daemon.settings.schema import Settings
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+HANGS_S = 60.0  # for the settings, a new model and the helpers' checks
 
 # Workers read these again for each file or live window; a checkpoint is loaded before it takes
 # over, and a helper whose table changed is started again. Keys need no reload.
@@ -54,3 +65,42 @@ def compare(old: Settings, new: Settings, new_model: bool = False) -> Changes:
 def replace_live(old: Settings, new: Settings) -> Settings:
     """The old settings, with the changeable parts from the new ones."""
     return msgspec.structs.replace(old, **{name: getattr(new, name) for name in LIVE})
+
+
+class Rereading(Generic[T]):
+    """One call of `read` in a thread of its own: a file that it opens may hang, a model take long.
+
+    Raises RuntimeError if no thread can be started.
+    """
+
+    def __init__(self, read: Callable[[], T], limit_s: float = HANGS_S) -> None:
+        self._read, self._limit_s = read, limit_s
+        self._began = time.monotonic()
+        self._done = threading.Event()
+        self._found: T | None = None
+        self._error: Exception | None = None
+        threading.Thread(target=self._run, name="reload", daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            self._found = self._read()
+        except Exception as error:
+            log.debug("what was read again is refused", exc_info=True)
+            self._error = error  # `result` raises it
+        self._done.set()
+
+    def result(self, wait_s: float) -> T | None:
+        """What `read` returned; None if it has not within `wait_s`.
+
+        Raises what it raised, and StartError once it hangs.
+        """
+        if not self._done.wait(wait_s):
+            if time.monotonic() > self._began + self._limit_s:
+                raise StartError(
+                    f"reading them takes over {self._limit_s:g} s; a pipe in place of a file, or a "
+                    "mount without its server, hangs"
+                )
+            return None
+        if self._error is not None:
+            raise self._error
+        return self._found

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,9 +14,10 @@ import pytest
 from running import SOON_S, Daemon, of_type
 from sounds import write_wav
 
+from daemon.errors import StartError
 from daemon.monitoring.liveness import Liveness
 from daemon.settings.loading import load
-from daemon.settings.reload import compare
+from daemon.settings.reload import Rereading, compare
 
 MakeDaemon = Callable[..., Daemon]
 
@@ -118,6 +120,35 @@ def test_bad_settings_on_sighup_leave_all_as_it_was(
     assert "dragon" in texts[1]
     write_wav(listening.folder / "a.wav")
     assert listening.ends(1)[0]["state"] == "done"
+
+
+def test_settings_that_hang_on_sighup_hold_nothing_up(
+    daemon: MakeDaemon, tmp_path: Path, manager: Manager
+) -> None:
+    """Here a pipe, as a file on a mount without its server would."""
+    listening = configured(daemon, tmp_path, manager, "").start()
+    manager.hears("READY=1")
+    settings = tmp_path / "settings.toml"
+    content = settings.read_text()
+    settings.unlink()
+    os.mkfifo(settings)
+    listening.send(signal.SIGHUP)
+    manager.hears("RELOADING=1")
+    manager.hears("WATCHDOG=1")
+    settings.unlink()
+    settings.write_text(content + "[decision]\nthreshold = 0.5\n")
+    listening.send(signal.SIGHUP)
+    manager.hears("READY=1")
+    listening.hear(lambda r: [m["status"] for m in of_type(r, "status")].count("reloaded") == 1)
+    assert listening.stop() == 0
+
+
+def test_what_takes_too_long_to_read_is_given_up() -> None:
+    never = threading.Event()
+    reading = Rereading(never.wait, limit_s=0.0)
+    with pytest.raises(StartError, match="hangs"):
+        reading.result(0.01)
+    never.set()
 
 
 def test_a_thread_stalls_only_while_something_is_due() -> None:

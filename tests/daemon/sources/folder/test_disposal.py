@@ -135,18 +135,22 @@ def done_on_another_disk(inside: Path, size: str = "size=4m") -> Iterator[Path]:
         yield disk
 
 
-def test_a_file_is_copied_to_another_disk_with_its_times_and_mode(inside: Path) -> None:
+def test_a_file_is_copied_to_another_disk_with_its_times_mode_and_attributes(inside: Path) -> None:
     path = inside / "site" / "a.wav"
     path.parent.mkdir()
     content = os.urandom(2_500_000)
     path.write_bytes(content)
     path.chmod(0o640)
     os.utime(path, ns=(10**18, 10**18 + 7))
+    with suppress(OSError):  # a file system without attributes
+        os.setxattr(path, "user.site", b"A7")
+    attributes = os.listxattr(path)
     with done_on_another_disk(inside) as disk:
         assert put_away(inside, path).done
         moved = disk / "site" / "a.wav"
         found = moved.stat()
         assert (found.st_mode & 0o777, found.st_mtime_ns) == (0o640, 10**18 + 7)
+        assert os.listxattr(moved) == attributes
         assert files(inside) == {"done/site/a.wav": content}
 
 
