@@ -41,7 +41,8 @@ _NOTHING_TO_SAY = Disposed()
 class Disposal:
     """Moves or deletes the finished files of one watched folder. For one thread.
 
-    `progress` is called again and again while a large file is copied to another disk.
+    `progress` is called again and again while a large file is copied to another disk. OSError
+    ECANCELED from it ends that, and the file stays.
     """
 
     def __init__(self, folder: Folder, progress: Callable[[], None] = lambda: None) -> None:
@@ -67,6 +68,8 @@ class Disposal:
         except FileNotFoundError:
             return _NOTHING_TO_SAY
         except OSError as error:
+            if error.errno == errno.ECANCELED:  # the daemon stops; the next start moves it
+                return _NOTHING_TO_SAY
             path = os.fsdecode(row.path)
             problem = f"cannot {after} {path} after it was classified: {error.strerror}"
             log.error("%s", problem)

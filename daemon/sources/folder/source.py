@@ -10,6 +10,7 @@ worker, so that it cannot block other sources, heartbeats or the watchdog.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import threading
@@ -76,7 +77,7 @@ class FolderSource(ServiceThread):
         self._state_dir, self._jobs, self._context, self._say = state, jobs, context, say
         self.source = file_source(folder.name, self.root)
         self._tracker = FileTracker(folder.settle)
-        self._disposal = Disposal(folder, self.liveness.progress)
+        self._disposal = Disposal(folder, self._go_on)
         self._said_blocked = False
         self._staying = Staying(lambda reason: say("source_degraded", reason, self.source))
         self._scope = Scope(self.root, folder, self._disposal)
@@ -146,6 +147,12 @@ class FolderSource(ServiceThread):
         self._tracker.release(path, outcome, look_again=self.folder.after != "keep")
 
     # -- this thread ---------------------------------------------------------------------------
+
+    def _go_on(self) -> None:
+        """Called while a large file is copied: end that if the daemon stops."""
+        self.liveness.progress()
+        if self._halt.is_set():
+            raise OSError(errno.ECANCELED, os.strerror(errno.ECANCELED))
 
     def work(self) -> None:
         reader = open_reader(self._state_dir, self._halt)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -161,6 +162,24 @@ def test_a_full_disk_leaves_the_file_where_it_was_and_says_so(inside: Path) -> N
         assert problem is not None
         assert "No space left on device" in problem
         assert list(files(inside)) == ["a.wav"]
+
+
+def test_a_stop_ends_a_long_copy_and_leaves_the_file_where_it_was(inside: Path) -> None:
+    (inside / "a.wav").write_bytes(bytes(3_000_000))
+    blocks = 0
+
+    def progress() -> None:
+        nonlocal blocks
+        blocks += 1
+        if blocks == 2:
+            raise OSError(errno.ECANCELED, "stopped")
+
+    with done_on_another_disk(inside) as disk:
+        folder = Folder(path=str(inside), after="move")
+        assert Disposal(folder, progress).put_away(row_of(inside / "a.wav")) == Disposed()
+        assert blocks == 2
+        assert list(files(inside)) == ["a.wav"]
+        assert not list(disk.iterdir())
 
 
 def test_a_copy_that_differs_is_not_trusted(inside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
