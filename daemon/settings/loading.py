@@ -287,3 +287,12 @@ def _check_folders(folders: tuple[Folder, ...]) -> None:
                     f"folder `{other.name}` lies inside `{folder.name}`, so its files would be "
                     "classified twice; watch one of them"
                 )
+            own = any(
+                Path(other.path).is_relative_to(os.path.join(folder.path, name))
+                for name in ("done", "failed")
+            )
+            if other is not folder and own and folder.after == "move":
+                raise SettingsError(
+                    f"folder `{other.name}` is where `{folder.name}` moves its files, which would "
+                    "be classified twice; watch another"
+                )

@@ -26,17 +26,28 @@ _OTHER_SOUND = (".aif", ".aiff", ".caf", ".wma", ".amr", ".wv", ".ape", ".w64", 
 class Scope:
     """The one rule for what belongs to a folder, whether a scan or an event names it.
 
-    `disposal` knows the daemon's own folders; None if it has no such folders.
+    `disposal` knows the daemon's own folders; None if it has no such folders. `state` is its state
+    directory, which holds sound that it kept of microphones.
     """
 
-    def __init__(self, root: bytes, folder: Folder, disposal: Disposal | None = None) -> None:
+    def __init__(
+        self,
+        root: bytes,
+        folder: Folder,
+        disposal: Disposal | None = None,
+        state: bytes | None = None,
+    ) -> None:
         self.root, self.disposal = root, disposal
+        beneath = state is not None and state.startswith(root.rstrip(b"/") + b"/")
+        self._state = state if beneath else None
         self._recursive, self._suffixes = folder.recursive, folder.looks_at()
         self._said: set[str] = set()  # endings of sound that were ignored
 
     def is_own(self, path: bytes) -> bool:
-        """Whether the daemon itself put a file there: under a private name, or in done/."""
+        """Whether the daemon put a file there: under a private name, in done/ or its state."""
         if is_private(os.path.basename(path)):
+            return True
+        if self._state is not None and (path + b"/").startswith(self._state + b"/"):
             return True
         return self.disposal is not None and self.disposal.owns(path)
 

@@ -80,7 +80,7 @@ class FolderSource(ServiceThread):
         self._disposal = Disposal(folder, self._go_on)
         self._said_blocked = False
         self._staying = Staying(lambda reason: say("source_degraded", reason, self.source))
-        self._scope = Scope(self.root, folder, self._disposal)
+        self._scope = Scope(self.root, folder, self._disposal, os.fsencode(os.path.realpath(state)))
         self._root = Root(folder, self._tracker, say)
         self._walk: Walk | None = None
         self._unfinished: Iterator[bytes] = iter(())  # files of the walk to check

@@ -304,6 +304,13 @@ def test_folders_that_share_files_are_refused(read: Any, toml: str) -> None:
     refused(read, "classified twice", toml=toml)
 
 
+def test_a_folder_into_which_another_moves_its_files_is_refused(read: Any, tmp_path: Path) -> None:
+    toml = f'[[folder]]\npath = "{tmp_path}"\nname = "a"\nafter = "%s"\n'
+    toml += f'[[folder]]\npath = "{tmp_path}/failed/day"\nname = "b"\n'
+    refused(read, "`b`", "`a` moves its files", toml=toml % "move")
+    assert len(read(toml % "delete").folder) == 2
+
+
 @pytest.mark.parametrize(
     "toml",
     [

@@ -47,3 +47,19 @@ def test_a_folder_that_reads_them_says_nothing(
     folder = Folder(path=str(tmp_path), formats=("wav", "flac"))
     assert len(list(Walk(Scope(os.fsencode(tmp_path), folder, Disposal(folder))))) == 1
     assert caplog.records == []
+
+
+def test_the_state_directory_in_a_watched_folder_is_left_alone(tmp_path: Path) -> None:
+    """It holds sound that the daemon kept of microphones."""
+    root, state = os.fsencode(tmp_path), os.fsencode(tmp_path / "state")
+    folder = Folder(path=str(tmp_path), recursive=True, formats=("flac",))
+    for path in (tmp_path / "state" / "clips" / "a.flac", tmp_path / "state-of-art" / "b.flac"):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    other = os.fsencode(tmp_path / "state-of-art" / "b.flac")
+    scope = Scope(root, folder, state=state)
+    assert list(Walk(scope)) == [other]
+    assert scope.is_own(state + b"/clips/a.flac")
+    assert not scope.is_own(other)
+    inside = Scope(state + b"/clips", folder, state=state)
+    assert not inside.is_own(state + b"/clips/a.flac"), "a folder in it that is watched is read"
