@@ -17,6 +17,7 @@ class Named(Protocol):
     """One of a graph's inputs or outputs."""
 
     name: str
+    shape: list[int]  # a size without a number has a name
 
 
 class Notes(Protocol):

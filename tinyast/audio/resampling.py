@@ -58,20 +58,29 @@ class Polyphase:
 
     def __call__(self, samples: Float, wanted: int) -> Float:
         """The first `wanted` samples at the lower rate, (wanted,), of `samples` (n,)."""
-        blocks = -(-wanted // self.up)
-        reach = max(
-            start + len(matrix) for start, matrix in zip(self.starts, self.matrices, strict=True)
-        )
-        room = max(blocks * self.down + reach, self.before + len(samples))
-        padded = np.empty(room, dtype=np.float32)
-        padded[: self.before] = 0
+        blocks = self.blocks(wanted)
+        padded = self.room(blocks, len(samples))
         padded[self.before : self.before + len(samples)] = samples
-        padded[self.before + len(samples) :] = 0
         out = np.empty((blocks, self.up), dtype=np.float32)
         for index, (start, matrix) in enumerate(zip(self.starts, self.matrices, strict=True)):
             rows = as_strided(padded[start:], (blocks, len(matrix)), (4 * self.down, 4))
             np.matmul(rows, matrix, out=out[:, index * WIDTH : (index + 1) * WIDTH])
         return out.reshape(-1)[:wanted]
+
+    def blocks(self, wanted: int) -> int:
+        """How many blocks make `wanted` samples of output."""
+        return -(-wanted // self.up)
+
+    def room(self, blocks: int, length: int) -> Float:
+        """A place for `length` samples from `before` on, with zeros around it.
+
+        From each of `starts` on it holds `blocks` rows of `down` samples.
+        """
+        size = max(max(self.starts) + blocks * self.down, self.before + length)
+        padded = np.empty(size, dtype=np.float32)
+        padded[: self.before] = 0
+        padded[self.before + length :] = 0
+        return padded
 
 
 @lru_cache(maxsize=8)

@@ -6,8 +6,9 @@ other threads, so two workers would keep each other waiting.
 
 The discrete Fourier transform is taken in two steps of matrix products (Cooley and Tukey 1965):
 of n = columns * a + b samples, first over a, then over b, a matrix for each remainder of the
-frequency. Mel filters are applied to power in the resulting order. Frames are the last axis
-throughout, so that every product is of a small matrix with a long one.
+frequency. Mel filters are applied to power in the resulting order, to that of low and of high
+frequencies by themselves, since few bands have both. Frames are the last axis throughout, so that
+every product is of a small matrix with a long one.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from tinyast.audio.resampling import Polyphase, fitted
 from tinyast.data.atomic import replacing
 from tinyast.export.onnx_writer import GraphWriter
 from tinyast.features import audioset, columns
-from tinyast.features.graph import SETTINGS, graph_name, graph_rates
+from tinyast.features.graph import SETTINGS, graph_name, graph_rates, input_name
 from tinyast.features.log_mel import FeatureSettings, mel_filterbank, window_of
 
 
@@ -38,13 +39,18 @@ def write_feature_graphs(settings: FeatureSettings, folder: Path) -> None:
 def feature_graph(settings: FeatureSettings, rate: int) -> onnx.ModelProto:
     """A graph from `samples` of one window at `rate` Hz to its picture and the samples' energy.
 
-    `rate` is the model's, or one that `tinyast.audio.resampling` is fitted to. The graph carries
-    the settings that it was made for.
+    `rate` is the model's, or one that `tinyast.audio.resampling` is fitted to. Then each matrix of
+    the resampler has an input (`input_name`), for overlapping parts of the window behind zeros:
+    to cut them out here would copy the window twice more. The graph carries the settings that it
+    was made for.
     """
     graph = GraphWriter()
-    heard, length = "samples", round(settings.window_s * rate)
+    heard, inputs = "samples", {"samples": (settings.n_samples,)}
     if rate != settings.sampling_rate:
-        heard = _resampled(graph, fitted(rate, settings.sampling_rate), length, settings.n_samples)
+        how = fitted(rate, settings.sampling_rate)
+        heard = _resampled(graph, how, settings.n_samples)
+        taken = how.blocks(settings.n_samples) * how.down
+        inputs = {input_name(start): (taken,) for start in how.starts}
     energy = graph.add("ReduceSumSquare", heard, keepdims=0)
     power = _mel_power(graph, heard, settings)
     if settings.columns:
@@ -56,7 +62,7 @@ def feature_graph(settings: FeatureSettings, rate: int) -> onnx.ModelProto:
     shape = settings.n_mels, settings.n_frames
     return graph.model(
         "features",
-        {"samples": (length,)},
+        inputs,
         {picture: shape, energy: ()},
         {SETTINGS: json.dumps(settings.to_dict())},
     )
@@ -65,40 +71,16 @@ def feature_graph(settings: FeatureSettings, rate: int) -> onnx.ModelProto:
 # -- resampling, as `Polyphase` does -------------------------------------------------------------
 
 
-def _resampled(graph: GraphWriter, how: Polyphase, length: int, wanted: int) -> str:
-    """`samples`, (length,), at the lower rate: (wanted,)."""
-    blocks = -(-wanted // how.up)
-    rows = _padded(graph, "samples", length, 0, blocks * how.down)
-    rows = graph.shaped(rows, blocks, how.down)
+def _resampled(graph: GraphWriter, how: Polyphase, wanted: int) -> str:
+    """The window at the lower rate, (wanted,)."""
+    blocks = how.blocks(wanted)
     outputs = []
     for start, matrix in zip(how.starts, how.matrices, strict=True):
-        first = start - how.before
-        given = _columns(graph, rows, blocks, how.down, first, first + len(matrix))
+        rows = graph.shaped(input_name(start), blocks, how.down)
+        given = graph.cut(rows, 1, 0, len(matrix))
         outputs.append(graph.add("MatMul", given, graph.constant(matrix)))
     joined = graph.add("Concat", *outputs, axis=1)
     return _padded(graph, graph.shaped(joined, -1), blocks * how.up, 0, wanted)
-
-
-def _columns(graph: GraphWriter, rows: str, count: int, width: int, start: int, end: int) -> str:
-    """Samples `start` to `end` from where each row begins, (count, end - start).
-
-    Before its beginning and after its end a row continues in its neighbours, the first and the
-    last one in zeros.
-    """
-    parts = []
-    for beside in (-1, 0, 1):
-        first, last = max(start, beside * width), min(end, (beside + 1) * width)
-        if first >= last:
-            continue
-        part = graph.cut(rows, 1, first - beside * width, last - beside * width)
-        if beside:
-            nothing = graph.constant(np.zeros((1, last - first)))
-            kept = graph.cut(part, 0, max(0, beside), count + min(0, beside))
-            part = graph.add(
-                "Concat", *((nothing, kept) if beside < 0 else (kept, nothing)), axis=0
-            )
-        parts.append(part)
-    return parts[0] if len(parts) == 1 else graph.add("Concat", *parts, axis=1)
 
 
 # -- mel power, as `mel_power` does --------------------------------------------------------------
@@ -110,24 +92,46 @@ def _mel_power(graph: GraphWriter, heard: str, settings: FeatureSettings) -> str
     rows, columns = _factors(settings.n_fft)
     step = _step_over_hops if settings.hop_length % columns == 0 else _step_over_frames
     halfway = step(graph, heard, settings, rows, columns)
-    second = _second_step(rows, columns).transpose(0, 2, 1)
-    real = graph.add("MatMul", graph.constant(second[:, :columns]), halfway)
-    imaginary = graph.add("MatMul", graph.constant(second[:, columns:]), halfway)
+    order = sorted(range(columns), key=lambda multiple: min(multiple, columns - 1 - multiple))
+    real, imaginary = (
+        graph.add("MatMul", graph.constant(matrices[:, order]), halfway)
+        for matrices in _second_step(rows, columns)
+    )
     power = graph.add(
         "Add", graph.add("Mul", real, real), graph.add("Mul", imaginary, imaginary)
-    )  # (remainders, multiples, frames)
-    filters = _scattered_filters(rows, columns, settings).reshape(-1, settings.n_mels).T
-    mel = graph.add("MatMul", graph.constant(filters), graph.shaped(power, -1, frames))
+    )  # (remainders, multiples, frames), low frequencies first
+    filters = _scattered_filters(rows, columns, settings)[:, order]
+    mel = _filtered(graph, power, filters, frames)
     if settings.pool > 1:
         mel = graph.shaped(mel, settings.n_mels, settings.n_hops, settings.pool)
         mel = graph.add("ReduceMean", mel, graph.constant([2], "int64"), keepdims=0)
     return mel
 
 
+def _filtered(graph: GraphWriter, power: str, filters: Float, frames: int) -> str:
+    """Of power, (remainders, multiples, frames): (n_mels, frames).
+
+    The two halves of the multiples separately, each with the bands that have something of it.
+    """
+    _, multiples, n_mels = filters.shape
+    half, parts = (multiples + 1) // 2, []
+    for start, end in ((0, half), (half, multiples)):
+        dense = filters[:, start:end].reshape(-1, n_mels).T
+        bands = np.flatnonzero(dense.any(axis=1))
+        if not len(bands):
+            continue
+        first, last = int(bands[0]), int(bands[-1]) + 1
+        given = graph.shaped(graph.cut(power, 1, start, end), -1, frames)
+        mel = graph.add("MatMul", graph.constant(dense[first:last]), given)
+        around = graph.constant((first, 0, n_mels - last, 0), "int64")
+        parts.append(graph.add("Pad", mel, around))
+    return graph.add("Sum", *parts)
+
+
 def _step_over_hops(
     graph: GraphWriter, heard: str, settings: FeatureSettings, rows: int, columns: int
 ) -> str:
-    """The first step, (remainders, 2 * columns, frames), where a hop is a number of whole rows.
+    """The first step, (remainders, columns * 2, frames), where a hop is a number of whole rows.
 
     Then frames, their window and the sums over rows are one convolution of each column, and
     zeros at the window's ends cost no time.
@@ -150,23 +154,23 @@ def _step_over_hops(
     sums = graph.add(
         "Conv", by_column, graph.constant(filters), group=columns, strides=[stride]
     )  # (1, columns * 2 * remainders, frames)
-    sums = graph.shaped(sums, columns, 2, -1, frames)
-    sums = graph.add("Transpose", sums, perm=(2, 1, 0, 3))
-    return graph.shaped(sums, -1, 2 * columns, frames)
+    sums = graph.shaped(sums, columns * 2, -1, frames)
+    # ONNX Runtime's matrix product reads it in this order, without a copy.
+    return graph.add("Transpose", sums, perm=(1, 0, 2))
 
 
 def _step_over_frames(
     graph: GraphWriter, heard: str, settings: FeatureSettings, rows: int, columns: int
 ) -> str:
-    """The first step, (remainders, 2 * columns, frames), for any hop."""
+    """The first step, (remainders, columns * 2, frames), for any hop."""
     frames = settings.n_hops * settings.pool
     framed = _framed(graph, heard, frames, settings)
     framed = graph.add("Mul", framed, graph.constant(window_of(settings)))
     framed = graph.shaped(framed, frames, rows, columns)
     sums = graph.add("MatMul", graph.constant(_first_step(rows)), framed)
     sums = graph.shaped(sums, frames, 2, -1, columns)
-    sums = graph.add("Transpose", sums, perm=(2, 1, 3, 0))
-    return graph.shaped(sums, -1, 2 * columns, frames)
+    sums = graph.add("Transpose", sums, perm=(2, 3, 1, 0))
+    return graph.shaped(sums, -1, columns * 2, frames)
 
 
 def _framed(graph: GraphWriter, heard: str, frames: int, settings: FeatureSettings) -> str:
@@ -206,15 +210,19 @@ def _first_step(rows: int) -> Float:
     return np.concatenate([waves.real, waves.imag]).astype(np.float32)
 
 
-def _second_step(rows: int, columns: int) -> Float:
-    """(remainders, 2 * columns, 2 * columns): real above and left, imaginary below and right."""
+def _second_step(rows: int, columns: int) -> tuple[Float, Float]:
+    """What makes the real and the imaginary parts, each (remainders, multiples, columns * 2).
+
+    The last axis alternates between what the real and the imaginary part of a column contribute.
+    """
     remainder = np.arange(rows // 2 + 1)[:, None, None]
-    given, multiple = np.arange(columns)[None, :, None], np.arange(columns)[None, None, :]
+    multiple, given = np.arange(columns)[None, :, None], np.arange(columns)[None, None, :]
     turns = given * remainder / (rows * columns) + given * multiple / columns
     waves = np.exp(-2j * np.pi * turns)
-    real = np.concatenate([waves.real, waves.imag], axis=2)
-    imaginary = np.concatenate([-waves.imag, waves.real], axis=2)
-    return np.concatenate([real, imaginary], axis=1).astype(np.float32)
+    real = np.stack([waves.real, -waves.imag], axis=3)
+    imaginary = np.stack([waves.imag, waves.real], axis=3)
+    shape = len(waves), columns, 2 * columns
+    return real.reshape(shape).astype(np.float32), imaginary.reshape(shape).astype(np.float32)
 
 
 def _scattered_filters(rows: int, columns: int, settings: FeatureSettings) -> Float:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tinyast.model.modeling import TinyASTForAudioClassification
 from tinyast.onnx_session import open_session
 
-OPSET = 18
+OPSET = 20  # the first with an operator for GELU, which otherwise is five
 OUTPUTS = ("logits", "embedding", "audioset")
 
 
@@ -38,6 +38,8 @@ def write_graph(model: TinyASTForAudioClassification, path: Path) -> None:
     With a stem that has heard AudioSet also to `embedding` and to `audioset`, its scores.
     """
     config = model.config
+    # Torch's fused attention becomes a dozen more operators, which find out sizes.
+    model.set_attn_implementation("eager")
     example = torch.zeros(2, config.n_mels, config.n_frames)
     # It warns, in both ways, of internal deprecations and of operators that are not used here.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)

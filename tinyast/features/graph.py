@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import threading
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from tinyast.arrays import Float
-from tinyast.audio.resampling import FITTED, resample
+from tinyast.audio.resampling import FITTED, fitted, resample
 from tinyast.errors import CheckpointError
 from tinyast.features.log_mel import FeatureSettings
 from tinyast.features.offset import without_offset
@@ -32,6 +33,24 @@ def graph_name(rate: int) -> str:
     return f"features-{rate}.onnx"
 
 
+def input_name(start: int) -> str:
+    """The input of a graph with a resampler that takes the padded window from `start` on."""
+    return f"samples_{start}"
+
+
+class _Input(NamedTuple):
+    """What an input of a graph takes of a window behind the zeros that a resampler needs."""
+
+    name: str
+    start: int
+    end: int
+
+
+class _Loaded(NamedTuple):
+    session: Session
+    inputs: tuple[_Input, ...]
+
+
 class FeatureGraph:
     """Turns windows at any rate into pictures. Safe to use from several threads."""
 
@@ -40,7 +59,7 @@ class FeatureGraph:
         self._settings = settings
         self._folder = folder
         self._rates = graph_rates(settings)
-        self._sessions: dict[int, Session] = {}  # by rate, each opened when first asked for
+        self._graphs: dict[int, _Loaded] = {}  # by rate, each opened when first asked for
         self._lock = threading.Lock()
         for rate in self._rates:
             if not (folder / graph_name(rate)).is_file():
@@ -57,35 +76,57 @@ class FeatureGraph:
         settings = self._settings
         target = settings.sampling_rate
         length = round(settings.window_s * rate)
-        samples = without_offset(samples[:length])
+        samples = samples[:length]
         heard = round(len(samples) * target / rate)
         # Short of a window the filter would ring on into the zeros that follow.
         if rate not in self._rates or len(samples) < length:
-            samples, rate = resample(samples, rate, target), target
-            whole = np.zeros(settings.n_samples, np.float32)
-            whole[: len(samples)] = samples[: settings.n_samples]
-            samples = whole
-        picture, energy = self._session(rate).run(None, {"samples": samples})
+            samples = resample(without_offset(samples), rate, target)
+            padded = np.zeros(settings.n_samples, np.float32)
+            padded[: len(samples)] = samples[: settings.n_samples]
+            rate = target
+        elif rate == target:
+            padded = without_offset(samples)
+        else:
+            how = fitted(rate, target)
+            padded = how.room(how.blocks(settings.n_samples), length)
+            without_offset(samples, out=padded[how.before : how.before + length])
+        session, inputs = self._loaded(rate)
+        # Parts of one array, which is not copied again.
+        given = {name: padded[start:end] for name, start, end in inputs}
+        picture, energy = session.run(None, given)
         return picture, float(energy) / heard if heard else 0.0
 
-    def _session(self, rate: int) -> Session:
-        session = self._sessions.get(rate)
-        if session is None:
+    def _loaded(self, rate: int) -> _Loaded:
+        loaded = self._graphs.get(rate)
+        if loaded is None:
             with self._lock:
-                session = self._sessions.get(rate) or self._open(graph_name(rate))
-                self._sessions[rate] = session
-        return session
+                loaded = self._graphs.get(rate) or self._open(rate)
+                self._graphs[rate] = loaded
+        return loaded
 
-    def _open(self, name: str) -> Session:
+    def _open(self, rate: int) -> _Loaded:
+        name = graph_name(rate)
         try:
             session = open_session(str(self._folder / name))
             noted = json.loads(session.get_modelmeta().custom_metadata_map[SETTINGS])
             made_for = FeatureSettings.from_dict(noted)
+            inputs = self._inputs(session, rate)
         except Exception as error:  # ONNX Runtime's exceptions share no base but this one
             raise self._unusable(f"has a {name} that cannot be loaded ({error})") from error
         if made_for != self._settings:
             raise self._unusable(f"has a {name} made for other feature settings")
-        return session
+        return _Loaded(session, inputs)
+
+    def _inputs(self, session: Session, rate: int) -> tuple[_Input, ...]:
+        """A graph of version 5.1 or older takes the window as it is, in one input."""
+        target = self._settings.sampling_rate
+        before = 0 if rate == target else fitted(rate, target).before
+        found = []
+        for given in session.get_inputs():
+            _, _, number = given.name.partition("_")
+            start = int(number) if number else before
+            found.append(_Input(given.name, start, start + given.shape[0]))
+        return tuple(found)
 
     def _unusable(self, fault: str) -> CheckpointError:
         return CheckpointError(

@@ -11,15 +11,15 @@ LEAST_SHARE = 1e-4  # of the loudest block's power: a quieter one weighs as if i
 ENOUGH = 50_000  # samples, evenly spaced, to tell an offset by
 
 
-def without_offset(samples: Float) -> Float:
-    """A window, (n,), at rest at 0, before it is resampled or padded with zeros.
+def offset_of(samples: Float) -> np.float32:
+    """Where a window, (n,), is at rest; not finite if its samples are not.
 
-    Where zeros meet an offset is a step, which sounds like a click. A short sound need not swing
-    evenly about its rest, so its mean would make such a step. The offset is the mean of `BLOCKS`
-    blocks, weighted by one over the power of what moves in them: pauses say most about it.
+    A short sound need not swing evenly about its rest, so its mean is not that. The offset is the
+    mean of `BLOCKS` blocks, weighted by one over the power of what moves in them: pauses say most
+    about it.
     """
     if len(samples) < BLOCKS:
-        return samples
+        return np.float32(0)
     some = samples[:: 1 + len(samples) // ENOUGH]
     size = len(some) // BLOCKS
     blocks = some[: size * BLOCKS].reshape(BLOCKS, size)
@@ -27,5 +27,15 @@ def without_offset(samples: Float) -> Float:
         means = blocks.mean(axis=1, dtype=np.float64)
         power = np.maximum(np.einsum("ij,ij->i", blocks, blocks) / size - means**2, 0)
         weights = 1 / (power + LEAST_SHARE * power.max() + np.finfo(np.float32).tiny)
-        clear: Float = samples - np.float32(weights @ means / weights.sum())
+        return np.float32(weights @ means / weights.sum())
+
+
+def without_offset(samples: Float, out: Float | None = None) -> Float:
+    """A window, (n,), at rest at 0, before it is resampled or padded with zeros.
+
+    Where zeros meet an offset is a step, which sounds like a click. The result is written into
+    `out`, (n,), if given.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        clear: Float = np.subtract(samples, offset_of(samples), out=out)
     return clear

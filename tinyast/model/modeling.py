@@ -87,9 +87,11 @@ class MobileNetStem(nn.Module):
     def forward(self, input_values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Tokens; what the stem itself makes of the window, (B, 1280); logits of AudioSet's."""
         grid = self.network(self.stretch(input_values).unsqueeze(1))  # (B, 384, rows, columns)
-        mean = grid.mean((2, 3))
+        # Pooling, unlike a mean, stays in the layout that ONNX Runtime convolves in.
+        by_column = nn.functional.avg_pool2d(grid, (grid.shape[2], 1)).squeeze(2)  # (B, 384, cols)
+        mean = by_column.mean(2)
         hidden, logits = self.audioset(mean)
-        summary = torch.cat([mean, grid.mean(2).amax(2), hidden], dim=1)
+        summary = torch.cat([mean, by_column.amax(2), hidden], dim=1)
         tokens = self.projection(grid.flatten(2).transpose(1, 2)) + self.position_embeddings
         return tokens, summary, logits
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -12,19 +13,20 @@ from threading import Barrier
 import numpy as np
 import onnx
 import pytest
-from onnx.numpy_helper import to_array
 from sounds import noise
 
 from tinyast.arrays import Float
 from tinyast.audio.decoding import read_file
 from tinyast.audio.resampling import resample
 from tinyast.errors import CheckpointError
-from tinyast.export.feature_graph import feature_graph, write_feature_graphs
+from tinyast.export.feature_graph import write_feature_graphs
+from tinyast.export.onnx_writer import GraphWriter
+from tinyast.features.graph import SETTINGS as SETTINGS_NOTE
 from tinyast.features.graph import FeatureGraph, graph_name
 from tinyast.features.log_mel import FeatureSettings, mel_power, normalise
 from tinyast.features.offset import without_offset
 from tinyast.features.presets import FINE, SMALL
-from tinyast.inference.checkpoint import default_path, read_checkpoint
+from tinyast.inference.checkpoint import read_checkpoint, shipped
 
 SETTINGS = FeatureSettings()
 VARIED = {
@@ -143,22 +145,40 @@ def test_a_model_at_another_rate_has_graphs_for_higher_ones_alone(tmp_path: Path
         assert_same(FeatureGraph(settings, tmp_path), swell(5, rate), rate, settings)
 
 
-def test_the_shipped_graphs_are_those_that_are_made_today() -> None:
-    folder = default_path()
-    settings = read_checkpoint().features
+@pytest.mark.parametrize("name", sorted(shipped()))
+def test_the_shipped_graphs_make_what_those_made_today_make(tmp_path: Path, name: str) -> None:
+    folder = shipped()[name]
+    settings = read_checkpoint(folder).features
+    write_feature_graphs(settings, tmp_path)
+    of_before, of_today = FeatureGraph(settings, folder), FeatureGraph(settings, tmp_path)
     for rate in (16_000, 44_100, 48_000):
-        shipped = onnx.load(folder / graph_name(rate))
-        made = feature_graph(settings, rate)
-        assert [node.op_type for node in shipped.graph.node] == [
-            node.op_type for node in made.graph.node
-        ]
-        pairs = zip(shipped.graph.initializer, made.graph.initializer, strict=True)
-        for old, new in pairs:
-            # The last bits of a filter depend on the processor's mathematics.
-            np.testing.assert_allclose(to_array(old), to_array(new), rtol=1e-5, atol=1e-7)
-        (given,) = shipped.graph.input
-        assert given.name == "samples"
-        assert [size.dim_value for size in given.type.tensor_type.shape.dim] == [5 * rate]
+        picture, power = of_before(swell(5, rate), rate)
+        expected, expected_power = of_today(swell(5, rate), rate)
+        np.testing.assert_allclose(picture, expected, atol=2e-5)
+        assert power == pytest.approx(expected_power, rel=1e-6)
+
+
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+def test_a_graph_of_an_older_checkpoint_is_given_the_window_as_it_is(
+    tmp_path: Path, rate: int
+) -> None:
+    """Before, one input held the samples, at the model's rate or at another."""
+    write_feature_graphs(SETTINGS, tmp_path)
+    graph, cells = GraphWriter(), SETTINGS.n_mels * SETTINGS.n_frames
+    picture = graph.shaped(graph.cut("samples", 0, 0, cells), SETTINGS.n_mels, SETTINGS.n_frames)
+    energy = graph.add("ReduceSumSquare", "samples", keepdims=0)
+    older = graph.model(
+        "features",
+        {"samples": (5 * rate,)},
+        {picture: (SETTINGS.n_mels, SETTINGS.n_frames), energy: ()},
+        {SETTINGS_NOTE: json.dumps(SETTINGS.to_dict())},
+    )
+    onnx.save(older, tmp_path / graph_name(rate))
+    samples = swell(5, rate)
+    given, power = FeatureGraph(SETTINGS, tmp_path)(samples, rate)
+    clear = without_offset(samples)
+    np.testing.assert_array_equal(given.reshape(-1), clear[:cells])
+    assert power == pytest.approx(float(clear @ clear) / SETTINGS.n_samples, rel=1e-5)
 
 
 @pytest.mark.parametrize("rate", [16_000, 44_100, 48_000])
