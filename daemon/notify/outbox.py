@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 
 from msgspec import Struct
 
@@ -15,7 +16,10 @@ from daemon.notify.service import Attachment, Service
 log = logging.getLogger(__name__)
 
 PAUSE_S = (2.0, 120.0)  # before another try: the first, and the longest; it doubles
-MOST_THREADS = 8
+HANGS_S = 60.0  # for a service to take one; Apprise waits 4 s for each piece of an answer
+MOST_THREADS = 8  # that deliver; those that hang do not count
+MOST_HUNG = 32  # threads that hang, until no more is begun
+CLOSE_S = 10.0  # for deliveries in progress at the end
 MOST_NOTES = 100  # that wait for one service; with its sound, one has up to 4 MB
 PREFIX = "note "  # begins the names of kept notes
 
@@ -43,7 +47,37 @@ class _Lane:
         self.rule, self.service = rule, service
         self.notes: deque[Note] = deque()
         self.pause, self.due = PAUSE_S[0], 0.0  # due: s since 1970
-        self.sending: Future[str | None] | None = None  # of the first note
+        self.sending: _Delivery | None = None  # of the first note
+
+
+class _Delivery(threading.Thread):
+    """One delivery in progress. One that hangs is left to itself, and ends with the process."""
+
+    def __init__(self, service: Service, note: Note) -> None:
+        super().__init__(name="notify", daemon=True)
+        self._service, self._note = service, note
+        self._began = time.monotonic()
+        self._result: str | None = "the delivery failed"
+        self.start()
+
+    def run(self) -> None:
+        files = [Attachment(name, content) for name, content in self._note.files.items()]
+        self._result = self._service.send(self._note.title, self._note.text, files)
+
+    @property
+    def hangs(self) -> bool:
+        return self.is_alive() and time.monotonic() > self._began + HANGS_S
+
+    @property
+    def over(self) -> bool:
+        return self.hangs or not self.is_alive()
+
+    @property
+    def problem(self) -> str | None:
+        """Why it failed, once it is over; None if it did not."""
+        if self.is_alive():
+            return f"the service has not answered for {HANGS_S:g} s"
+        return self._result
 
 
 class Outbox:
@@ -72,7 +106,7 @@ class Outbox:
                 self._done.append(name)
             else:
                 lane.notes.append(note)
-        self._pool = ThreadPoolExecutor(min(MOST_THREADS, len(self._lanes)), "notify")
+        self._hung: list[_Delivery] = []
 
     def add(
         self, rule: str, title: str, text: str, give_up: float, files: dict[str, bytes]
@@ -100,11 +134,25 @@ class Outbox:
     def work(self, now: float) -> None:
         """Take up results, give up old notifications, and send those that are due."""
         for lane in self._lanes.values():
-            if lane.sending is not None and lane.sending.done():
-                self._take(lane, lane.sending.result(), now)
+            if lane.sending is not None and lane.sending.over:
+                if lane.sending.hangs:
+                    self._hung.append(lane.sending)
+                self._take(lane, lane.sending.problem, now)
             self._give_up(lane, now)
-            if lane.sending is None and lane.notes and now >= lane.due:
-                lane.sending = self._pool.submit(_deliver, lane.service, lane.notes[0])
+            if lane.sending is None and lane.notes and now >= lane.due and self._may_begin():
+                self._begin(lane)
+
+    def _may_begin(self) -> bool:
+        self._hung = [each for each in self._hung if each.is_alive()]
+        busy = sum(lane.sending is not None for lane in self._lanes.values())
+        return busy < MOST_THREADS and len(self._hung) < MOST_HUNG
+
+    def _begin(self, lane: _Lane) -> None:
+        try:
+            lane.sending = _Delivery(lane.service, lane.notes[0])
+        except RuntimeError as error:  # no thread can be started now
+            lane.due = time.time() + lane.pause
+            log.warning("%s: %s", lane.service.name, error)
 
     def _take(self, lane: _Lane, problem: str | None, now: float) -> None:
         lane.sending = None
@@ -118,11 +166,13 @@ class Outbox:
 
     def _give_up(self, lane: _Lane, now: float) -> None:
         count = 0
-        while lane.sending is None and lane.notes:
-            if now <= lane.notes[0].give_up and len(lane.notes) <= MOST_NOTES:
+        first = [] if lane.sending is None else [lane.notes.popleft()]
+        while lane.notes:
+            if now <= lane.notes[0].give_up and len(lane.notes) + len(first) <= MOST_NOTES:
                 break
             self._done.append(lane.notes.popleft().name)
             count += 1
+        lane.notes.extendleft(first)
         if count:
             self._report(
                 f"{count} notification{'s' if count > 1 else ''} of `{lane.rule}` could not be "
@@ -130,16 +180,12 @@ class Outbox:
             )
 
     def close(self) -> None:
-        """Wait for deliveries in progress."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        """Wait for deliveries in progress, but not for ever."""
+        deadline = time.monotonic() + CLOSE_S
         for lane in self._lanes.values():
-            sent = lane.sending
-            if sent is not None and not sent.cancelled() and sent.result() is None:
-                self._done.append(lane.notes.popleft().name)
+            if lane.sending is not None:
+                lane.sending.join(max(0.0, deadline - time.monotonic()))
+                if lane.sending.problem is None:
+                    self._done.append(lane.notes.popleft().name)
         if self._done:
             self.keep({})
-
-
-def _deliver(service: Service, note: Note) -> str | None:
-    files = [Attachment(name, content) for name, content in note.files.items()]
-    return service.send(note.title, note.text, files)

@@ -21,6 +21,8 @@ except ImportError as missing:
         "notifications need the package apprise; run `pip install 'tinyast[notify]'`"
     ) from missing
 
+from daemon.notify.bounded_answers import bound_answers
+
 logging.getLogger("apprise").propagate = False  # the caller gets the reasons, and logs them
 
 
@@ -49,6 +51,7 @@ class Service:
     """One URL of Apprise. Raises SettingsError if no service has such a URL."""
 
     def __init__(self, url: str, rule: str) -> None:
+        bound_answers()
         self._apprise = apprise.Apprise()
         if not self._apprise.add(url):
             scheme = url.partition("://")[0]

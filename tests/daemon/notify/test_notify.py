@@ -8,7 +8,9 @@ import email.message
 import json
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -24,9 +26,11 @@ from saying import Station
 from sounds import write_wav
 
 from daemon.errors import SettingsError
+from daemon.host.keeping import Keeping
+from daemon.notify import outbox
 from daemon.notify.cooldown import Cooldowns
 from daemon.notify.rules import Rule, published
-from daemon.notify.service import services
+from daemon.notify.service import Service, services
 from daemon.protocol.messages import Event, Message, Source, digest
 from daemon.settings.loading import load
 from daemon.settings.subscribers import Notify
@@ -335,3 +339,65 @@ def test_a_label_is_let_through_once_in_its_cooldown() -> None:
     assert (label, summary.count) == ("dog", 2)
     assert not cooldowns.due(20.0, 10.0)
     assert cooldowns.lets(found, 20.0, 10.0)
+
+
+class Odd(BaseHTTPRequestHandler):
+    """Answers byte by byte, or with more than any memory holds."""
+
+    closing = threading.Event()
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        slow = self.path == "/slow"
+        self.send_response(200)
+        self.send_header("Content-Length", str(1 << 40))
+        self.end_headers()
+        with suppress(OSError):
+            while not self.closing.wait(0.05 if slow else 0):
+                self.wfile.write(b"x" if slow else bytes(1 << 16))
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def odd() -> Iterator[str]:
+    """The address of a server whose answers have no end."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Odd)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    Odd.closing.clear()
+    yield f"127.0.0.1:{server.server_port}"
+    Odd.closing.set()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.filterwarnings("ignore:'imghdr':DeprecationWarning")
+def test_an_answer_without_end_holds_up_no_other_service_and_no_stop(
+    odd: str, inbox: Inbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "HANGS_S", 0.3)
+    monkeypatch.setattr(outbox, "CLOSE_S", 0.1)
+    urls = {"long": f"json://{odd}/long", "slow": f"json://{odd}/slow", "well": inbox.url}
+    said: list[str] = []
+    kept = Keeping(tmp_path / "notify.db")
+    box = outbox.Outbox({n: [Service(url, n)] for n, url in urls.items()}, kept, said.append)
+    for number in range(outbox.MOST_NOTES + 5):
+        for rule in urls:
+            box.add(rule, f"{number}", "a sound", time.time() + 600, {})
+    box.keep({})
+    deadline = time.monotonic() + 60
+    while len(inbox.got) < 10 or len(said) < 2:
+        box.work(time.time())
+        assert time.monotonic() < deadline
+    box.close()
+    kept.close()
+    assert {"long", "slow"} <= {text.split("`")[1] for text in said}
+
+
+@pytest.mark.filterwarnings("ignore:'imghdr':DeprecationWarning")
+def test_an_answer_is_read_up_to_a_limit(odd: str) -> None:
+    assert Service(f"json://{odd}/long", "long").send("a", "b") is not None
