@@ -171,6 +171,8 @@ class FolderSource(ServiceThread):
                 if self._root.is_there:
                     with suppress(*READ_ERRORS):  # the next step asks again
                         self._forget(sweep.step())
+                if (refused := self._staying.to_try()) is not None:
+                    self.look(refused)
                 if self._jobs.wait_for_room(CHECK_S) and not self._advance():
                     self._tracker.wait(self._idle_time())
         finally:
@@ -341,8 +343,8 @@ class FolderSource(ServiceThread):
                 self.look(result.look_at)
             if result.problem is not None:
                 self._staying.refused(due.path, result.problem)
-            elif result.done:
-                self._try_others(due.path)
+            elif result.done and self._staying.put_away(due.path):
+                self._tracker.scan("finished files can be moved or deleted again")
         self._tracker.drop(due.path)
 
     def _has_writer(self, due: Look, found: os.stat_result) -> bool | None:
@@ -350,14 +352,6 @@ class FolderSource(ServiceThread):
             return may_have_writer(due.path, self._evidence(due, found), self.root)
         except OSError:  # move a file even if it cannot be read
             return None
-
-    def _try_others(self, path: bytes) -> None:
-        """`path` could be moved or deleted: perhaps those that could not be can be now."""
-        again, scan = self._staying.put_away(path)
-        if again is not None:
-            self.look(again)
-        if scan:
-            self._tracker.scan("finished files can be moved or deleted again")
 
     def _end_vanished(self) -> None:
         """End files that were begun before a restart and have vanished."""

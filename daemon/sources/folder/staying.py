@@ -22,6 +22,7 @@ class Staying:
         self.reason: str | None = None  # why files stay, if any do
         self._refused: bytes | None = None  # the file refused last; None: all would be
         self._tried_at = 0.0
+        self._others_go = False  # another was moved or deleted since
         self._in_this_scan = False  # whether any was refused since the scan began
 
     def refused(self, path: bytes | None, reason: str) -> None:
@@ -31,17 +32,26 @@ class Staying:
         self.reason, self._refused, self._in_this_scan = reason, path, True
         self._tried_at = self._clock()
 
-    def put_away(self, path: bytes) -> tuple[bytes | None, bool]:
-        """`path` was moved or deleted: a file to try again, and whether to scan for the others."""
+    def put_away(self, path: bytes) -> bool:
+        """`path` was moved or deleted; whether to scan for the others."""
         if self.reason is None or self._refused is None:
-            return None, False
+            return False
         if path == self._refused:
-            self.reason = self._refused = None
-            return None, True
-        if self._clock() < self._tried_at + RETRY_S:
-            return None, False
-        self._tried_at = self._clock()
-        return self._refused, False
+            self._end()
+            return True
+        self._others_go = True
+        return False
+
+    def to_try(self) -> bytes | None:
+        """The refused file, if others go and it was not tried a moment ago."""
+        if not self._others_go or self._clock() < self._tried_at + RETRY_S:
+            return None
+        self._others_go, self._tried_at = False, self._clock()
+        return self._refused
+
+    def _end(self) -> None:
+        self.reason = self._refused = None
+        self._others_go = False
 
     def scan_begins(self, reason: str | None) -> None:
         """`reason`: why no file could be moved now."""
@@ -52,4 +62,4 @@ class Staying:
     def scan_ended(self) -> None:
         """Every file has been tried."""
         if not self._in_this_scan:
-            self.reason = self._refused = None
+            self._end()
