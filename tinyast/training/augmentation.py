@@ -27,6 +27,7 @@ class Batch(NamedTuple):
 
     pictures: Float  # (B, n_mels, n_frames)
     clear: Float  # mel power of the same clips before anything was put over them, by frames
+    covered: Float  # the same with other clips behind them, but without rooms or noise
     targets: Float  # (B, classes), probabilities; what they lack of 1 is of no kind
 
 
@@ -44,14 +45,14 @@ def augment(
     power = equalise(power, recipe.equaliser_db, random)
     power, targets = mix(power, targets, recipe.mix, random)
     clear = power
-    power = add_background(power, others, recipe.background, random)
+    power = covered = add_background(power, others, recipe.background, random)
     power = reverberate(power, recipe.room, settings.hop_length / settings.sampling_rate, random)
     power = add_noise(power, recipe.noise, random)
     power = narrow(power, recipe.narrow, random)
     pictures = show(power, settings)
     nothing = audioset.FLOOR if settings.scale == "audioset" else 0.0
     pictures = blank(pictures, recipe.masks, recipe.mask_mel, recipe.mask_time, random, nothing)
-    return Batch(pictures, clear, targets)
+    return Batch(pictures, clear, covered, targets)
 
 
 def show(power: Float, settings: FeatureSettings) -> Float:

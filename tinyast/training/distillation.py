@@ -3,7 +3,9 @@
 Hinton, Vinyals, Dean 2015, "Distilling the Knowledge in a Neural Network". That a pupil is given
 the very clips its teachers hear, mixed and moved alike, is after Beyer et al. 2022, "Knowledge
 distillation: A good teacher is patient and consistent"; that it hears noise over them, which the
-teachers are spared, is so that it learns to hear through it.
+teachers are spared, is so that it learns to hear through it. AudioSet's scores name everything that
+is heard, so for these the teacher hears the clips behind others too: a pupil taught by the clear
+clip alone learns to miss a voice in the background.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from tinyast.arrays import Float
 from tinyast.errors import TinyASTError
 from tinyast.export.checkpoint import read_settings
 from tinyast.features.log_mel import FeatureSettings
-from tinyast.model.modeling import MobileNetStem, TinyASTForAudioClassification
+from tinyast.model.modeling import MobileNetStem, TinyASTForAudioClassification, TinyASTOutput
 from tinyast.training.augmentation import show
 
 
@@ -83,20 +85,32 @@ def digest(teacher: Teacher) -> str:
 
 
 @torch.no_grad()
-def taught(teachers: Sequence[Teacher], power: Float, temperature: float) -> Lesson:
+def taught(
+    teachers: Sequence[Teacher], power: Float, temperature: float, covered: Float | None = None
+) -> Lesson:
     """What teachers say of clips, mel power of frames (B, bands, frames).
 
-    Scores are of their logits divided by `temperature`.
+    Scores are of their logits divided by `temperature`. AudioSet's logits are of `covered`, the
+    clips with others behind them, if that is given.
     """
-    device = teachers[0].model.device
-    outputs = [
-        teacher.model(torch.from_numpy(show(power, teacher.settings)).to(device))
-        for teacher in teachers
-    ]
+    outputs = [_hear(teacher, power) for teacher in teachers]
     scores = [(output.logits.float() / temperature).softmax(1) for output in outputs]
     first = outputs[0]
     features = None if first.features is None else stem_features(teachers[0].model, first.features)
-    return Lesson(torch.stack(scores).mean(0), first.audioset_logits, features)
+    audioset = first.audioset_logits
+    if covered is not None and audioset is not None:
+        changed = (covered != power).any(axis=(1, 2))
+        if changed.any():
+            heard = _hear(teachers[0], covered[changed]).audioset_logits
+            assert heard is not None
+            audioset[torch.from_numpy(changed).to(audioset.device)] = heard
+    return Lesson(torch.stack(scores).mean(0), audioset, features)
+
+
+def _hear(teacher: Teacher, power: Float) -> TinyASTOutput:
+    pictures = torch.from_numpy(show(power, teacher.settings)).to(teacher.model.device)
+    output: TinyASTOutput = teacher.model(pictures)
+    return output
 
 
 def stem_features(teacher: TinyASTForAudioClassification, features: Tensor) -> Tensor:

@@ -258,7 +258,7 @@ def _epoch(
             output = state.model(torch.from_numpy(batch.pictures).to(device))
             lesson = None
             if teachers:
-                lesson = taught(teachers, batch.clear, recipe.distil_temperature)
+                lesson = taught(teachers, batch.clear, recipe.distil_temperature, batch.covered)
         loss = loss_of(output, truth, recipe, lesson, teachers)
         if kept is not None:
             loss = loss + kept.loss(state.model, random)

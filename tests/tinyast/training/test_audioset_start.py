@@ -8,11 +8,15 @@ import numpy as np
 import pytest
 import torch
 from conftest import SHARED
+from torch import Tensor, nn
 
 from tinyast.data.spectrograms import Spectra
 from tinyast.errors import DataError
 from tinyast.features.presets import FINE, SMALL
+from tinyast.model.configuration import TinyASTConfig
 from tinyast.model.mobilenet import AudioSetHead, MobileNet, cells
+from tinyast.model.modeling import TinyASTForAudioClassification
+from tinyast.training.distillation import Lesson, Teacher, taught
 from tinyast.training.loop import Clips, train
 from tinyast.training.pretrained import load_into, read_pretrained, settle
 from tinyast.training.recipe import Recipe
@@ -104,3 +108,27 @@ def test_a_small_network_learns_kinds_and_none(tmp_path: Path) -> None:
     assert output.logits.shape == (3, 2)
     assert output.embedding.shape == (3, model.config.embedding_size)
     assert output.audioset_logits.shape == (3, 527)
+
+
+def test_audioset_scores_are_of_the_clip_with_others_behind_it() -> None:
+    model = TinyASTForAudioClassification(
+        TinyASTConfig(stem="mobilenet", stretched=(32, 64))
+    ).eval()
+    for layer in model.modules():  # so that an untrained network tells two pictures apart
+        if isinstance(layer, nn.Conv2d):
+            layer.weight.data *= 3
+    teachers = [Teacher(model, SMALL)]
+    clear = np.random.default_rng(0).gamma(1, 1, (3, 128, FINE.n_hops)).astype(np.float32)
+    covered = clear.copy()
+    covered[1, 64:] += 50
+    of_clear, of_covered = (taught(teachers, each, 2.0) for each in (clear, covered))
+    lesson = taught(teachers, clear, 2.0, covered)
+    for name in ("scores", "features"):
+        torch.testing.assert_close(getattr(lesson, name), getattr(of_clear, name))
+
+    def apart(other: Lesson) -> Tensor:
+        assert lesson.audioset_logits is not None
+        assert other.audioset_logits is not None
+        return (lesson.audioset_logits - other.audioset_logits).norm(dim=1)
+
+    assert apart(of_clear)[1] > 100 * apart(of_covered).max()

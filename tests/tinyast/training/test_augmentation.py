@@ -39,7 +39,8 @@ def test_keeps_shapes_and_gives_finite_numbers(power: Float) -> None:
     targets = np.eye(6, dtype=np.float32)
     for seed in range(20):
         random = np.random.default_rng(seed)
-        pictures, _, parts = augment(power, targets, Recipe(), SETTINGS, random)
+        pictures, clear, covered, parts = augment(power, targets, Recipe(), SETTINGS, random)
+        assert ((covered - clear) >= 0).all()
         assert pictures.shape == (6, 64, 64)
         assert pictures.dtype == np.float32
         assert np.isfinite(pictures).all()
@@ -68,7 +69,7 @@ def test_nothing_asked_for_leaves_a_rolled_picture(power: Float) -> None:
     )
     off = dict.fromkeys(names, 0.0)
     recipe = Recipe(masks=0, **off)  # type: ignore[arg-type]
-    pictures, _, _ = augment(
+    pictures, *_ = augment(
         power, np.eye(6, dtype=np.float32), recipe, SETTINGS, np.random.default_rng(0)
     )
     plain = show(power, SETTINGS)
