@@ -28,7 +28,7 @@ from tinyast.inference.engine import load_engine, softmax
 from tinyast.learning.background import read_background
 
 FULL = STRESS >= 1
-LEARNT, JUDGED = 10, 20 if FULL else 3  # clips of each kind
+LEARNT, JUDGED = 10, 20 if FULL else 6  # clips of each kind
 # What only training needs is not there, and a minute of one core is all that there is.
 BARE = """
 import resource

@@ -129,6 +129,6 @@ def test_audioset_scores_are_of_the_clip_with_others_behind_it() -> None:
     def apart(other: Lesson) -> Tensor:
         assert lesson.audioset_logits is not None
         assert other.audioset_logits is not None
-        return (lesson.audioset_logits - other.audioset_logits).norm(dim=1)
+        return (lesson.audioset_logits - other.audioset_logits).square().sum(1)
 
-    assert apart(of_clear)[1] > 100 * apart(of_covered).max()
+    assert apart(of_clear)[1] > 10_000 * apart(of_covered).max()
