@@ -7,7 +7,7 @@ from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3.exceptions import ProtocolError
+from requests.exceptions import ChunkedEncodingError
 
 MOST_BYTES = 1 << 20  # of one answer; those of Apprise's services have some kB
 
@@ -23,7 +23,7 @@ class _Bounded(HTTPAdapter):
                 length += len(part)
                 if length > MOST_BYTES:
                     response.close()
-                    raise ProtocolError(f"the answer is longer than {MOST_BYTES} bytes")
+                    raise ChunkedEncodingError(f"the answer is longer than {MOST_BYTES} bytes")
                 yield part
 
         response.raw.stream = bounded
