@@ -180,7 +180,7 @@ class Outbox:
             )
 
     def close(self) -> None:
-        """Wait for deliveries in progress, but not for ever."""
+        """Wait for deliveries in progress, for up to `CLOSE_S`."""
         deadline = time.monotonic() + CLOSE_S
         for lane in self._lanes.values():
             if lane.sending is not None:

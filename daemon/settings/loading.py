@@ -16,7 +16,7 @@ import msgspec
 from daemon.errors import SettingsError, StartError, is_passing
 from daemon.settings.explaining import LISTS, TABLES, explain
 from daemon.settings.paths import resolved
-from daemon.settings.schema import Events, Folder, Settings
+from daemon.settings.schema import PUT_AWAY, Events, Folder, Settings
 from daemon.settings.streams import check_streams, with_url
 
 MOST_BYTES = 1_000_000  # of a settings file
@@ -289,7 +289,7 @@ def _check_folders(folders: tuple[Folder, ...]) -> None:
                 )
             own = any(
                 Path(other.path).is_relative_to(os.path.join(folder.path, name))
-                for name in ("done", "failed")
+                for name in PUT_AWAY
             )
             if other is not folder and own and folder.after == "move":
                 raise SettingsError(

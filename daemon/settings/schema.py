@@ -21,6 +21,9 @@ Fraction = Annotated[float, Meta(ge=0, le=1)]
 Format = Literal["wav", "flac", "ogg", "mp3", "opus", "m4a", "aac"]
 
 
+PUT_AWAY = ("done", "failed")  # where `after = "move"` puts files, in their folder
+
+
 class Folder(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One `[[folder]]` to watch."""
 

@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from daemon.host.beneath import make_folder, open_beneath, opened_folder, relative
 from daemon.host.taking import Taken, restore
 from daemon.journal.ledger import Identity, LedgerRow
-from daemon.settings.schema import Folder
+from daemon.settings.schema import PUT_AWAY, Folder
 from daemon.sources.folder.readiness import has_writer
 
 log = logging.getLogger(__name__)
 
-DONE, FAILED = b"done", b"failed"  # where `after = "move"` puts files
+DONE, FAILED = map(os.fsencode, PUT_AWAY)
 
 
 @dataclass(frozen=True)
