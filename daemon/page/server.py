@@ -116,7 +116,8 @@ def serve(
         stack.callback(store.close)
         pictures = Pictures(folder, settings.keep_mb)
         stack.callback(pictures.close)
-        hub, gate = Hub(), Gate(password, hosts)
+        place = f"{socket.gethostname()}:{settings.port} {folder.absolute()}"
+        hub, gate = Hub(), Gate(password, hosts, place)
         followers = [Follower(each, store, pictures, hub) for each in connections]
         config = _config(settings, Page(store, pictures, hub, followers, gate))
         server = _Server(config, lambda: announce(address(settings)), hub.stop)

@@ -1,6 +1,6 @@
 // The page: routes in the address's fragment, so that any view is a link; and signing in.
 import { html, render, useEffect, useState } from './vendor/htm-preact.js';
-import { Problem, post, query, session } from './api.js';
+import { Problem, SIGNED_OUT, post, query, session } from './api.js';
 import { Failure } from './parts.js';
 import { Day } from './views/day.js';
 import { Health } from './views/health.js';
@@ -19,12 +19,13 @@ function App() {
   const [[name, values], setRoute] = useState(route());
   const [who, setWho] = useState(null);
   const [error, setError] = useState(null);
-  const enter = () => session().then(setWho, setError);
+  const enter = () => session().then((found) => { setWho(found); setError(null); }, setError);
   useEffect(() => {
     enter();
     const change = () => setRoute(route());
     addEventListener('hashchange', change);
-    return () => removeEventListener('hashchange', change);
+    addEventListener(SIGNED_OUT, enter);
+    return () => { removeEventListener('hashchange', change); removeEventListener(SIGNED_OUT, enter); };
   }, []);
   useEffect(() => { document.title = `${VIEWS[name][0]} · tinyast`; }, [name]);
   if (error) return html`<main><${Failure} error=${error} /></main>`;

@@ -5,7 +5,7 @@ import { level, minute, percent, stamp, words } from './api.js';
 
 export const VERDICTS = { right: 'right', wrong: 'wrong', other: 'it is', ignore: 'not of interest' };
 export const sound = (row) => `api/v1/predictions/${row.number}/sound.wav`;
-export const picture = (row) => (row.picture ? `data:image/png;base64,${row.picture}` : `api/v1/predictions/${row.number}/picture.png`);
+export const picture = (row) => (row.picture ? `data:image/png;base64,${row.picture}` : `api/v1/predictions/${row.number}/picture.png?of=${row.id}`);  // another store may give the number to another one
 
 export function Picture({ row, large }) {
   const [gone, setGone] = useState(false);

@@ -27,14 +27,15 @@ def prune(db: sqlite3.Connection, limits: Limits) -> int:
         for name in ("page_size", "page_count", "freelist_count")
     ]
     too_much = sizes[0] * (sizes[1] - sizes[2]) > 1e6 * limits.keep_mb
-    condition = "1" if too_much else "at < ?"
+    # By when they came: recordings of other years that are dropped today are new here.
     query = (
-        "DELETE FROM predictions WHERE number IN (SELECT number FROM predictions "
-        f"WHERE {condition} ORDER BY at LIMIT {ROWS})"
+        "DELETE FROM predictions WHERE number IN (SELECT number FROM (SELECT number, published "
+        f"FROM predictions ORDER BY number LIMIT {ROWS}) WHERE {too_much} OR published < ?)"
     )
-    gone = db.execute(query, () if too_much else (oldest,)).rowcount
-    row = db.execute("SELECT min(at) FROM predictions").fetchone()
-    limit = max(oldest, row[0] or 0) if too_much else oldest
+    gone = db.execute(query, (oldest,)).rowcount
+    first = "SELECT published FROM predictions ORDER BY number LIMIT 1"
+    row = db.execute(first).fetchone() or (oldest,)
+    limit = max(oldest, row[0]) if too_much else oldest
     db.execute("DELETE FROM events WHERE began < ? AND ended IS NOT NULL", (limit,))
     db.execute("DELETE FROM gaps WHERE began < ?", (limit,))
     db.execute("DELETE FROM statuses WHERE at < ?", (limit,))

@@ -13,7 +13,6 @@ from daemon.errors import SettingsError
 from daemon.host.tcp import is_loopback
 from daemon.settings.secret_files import SecretFile
 
-COOKIE = "tinyast"
 SESSION_S = 30 * 86_400.0
 MOST_SESSIONS = 1_000
 # OWASP Password Storage Cheat Sheet: scrypt with N = 2^17, r = 8, p = 1.
@@ -68,7 +67,9 @@ class Session:
 class Gate:
     """Decides whether a request is allowed."""
 
-    def __init__(self, password: str | None, hosts: set[str]) -> None:
+    def __init__(self, password: str | None, hosts: set[str], place: str = "") -> None:
+        """`place` names this page among those of one host, for which browsers share cookies."""
+        self.cookie = f"tinyast_{hashlib.sha256(place.encode()).hexdigest()[:8]}"
         self._salt = secrets.token_bytes(16)
         self._hash = None if password is None else self._derive(password)
         self._hosts = hosts
@@ -92,7 +93,10 @@ class Gate:
 
     def knows_host(self, host: str) -> bool:
         """Whether a Host header names this page: a rebound DNS name does not."""
-        name = urlsplit(f"//{host}").hostname or ""
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+        except ValueError:  # a bracket without its other half
+            return False
         return is_loopback(name) or name in self._hosts
 
     def pause(self, address: str) -> float:

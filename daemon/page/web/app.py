@@ -7,9 +7,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response, StreamingResponse
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import BaseRoute, Mount, Route, Router
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
@@ -38,25 +39,29 @@ def build(page: Page) -> ASGIApp:
             first = await anext(stream)
         except TooManyListeners as error:
             return failure(503, "too_many_listeners", str(error))
-        return StreamingResponse(_chained(first, stream), media_type="text/event-stream")
+        headers = {"X-Accel-Buffering": "no"}  # nginx and others would hold messages back
+        chained = _chained(first, stream)
+        return StreamingResponse(chained, media_type="text/event-stream", headers=headers)
 
     async def openapi(request: Request) -> Response:
         return answer(document(api))
 
+    # Without redirections to a path with another slash: below a proxy's path they lead elsewhere.
+    under_api = Router(
+        [
+            Route("/session", doors.session),
+            Route("/sign-in", doors.sign_in, methods=["POST"]),
+            Route("/sign-out", doors.sign_out, methods=["POST"]),
+            Route("/live", live),
+            Route("/openapi.json", openapi),
+            *api.routes(),
+        ],
+        redirect_slashes=False,
+    )
     routes: list[BaseRoute] = [
         Route("/", index),
         Mount("/static", StaticFiles(directory=STATIC)),
-        Mount(
-            "/api/v1",
-            routes=[
-                Route("/session", doors.session),
-                Route("/sign-in", doors.sign_in, methods=["POST"]),
-                Route("/sign-out", doors.sign_out, methods=["POST"]),
-                Route("/live", live),
-                Route("/openapi.json", openapi),
-                *api.routes(),
-            ],
-        ),
+        Mount("/api/v1", under_api),
     ]
 
     @asynccontextmanager
@@ -68,10 +73,19 @@ def build(page: Page) -> ASGIApp:
         assert isinstance(error, DaemonError)
         return not_found_or_bad(error)
 
+    async def unknown(_: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        code = error.detail.lower().replace(" ", "_")
+        answered = failure(error.status_code, code, f"{error.detail}; see /api/v1/openapi.json")
+        answered.headers.update(error.headers or {})
+        return answered
+
     handlers: dict[int | type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
-        DaemonError: explain
+        DaemonError: explain,
+        HTTPException: unknown,
     }
     app = Starlette(routes=routes, lifespan=life, exception_handlers=handlers)
+    app.router.redirect_slashes = False
     return Guard(app, page)
 
 

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from daemon.page.web.access import COOKIE, HEADERS, Session
+from daemon.page.web.access import HEADERS, Session
 from daemon.page.web.api.answers import failure
 from daemon.page.web.shared import Page
 
@@ -63,7 +63,8 @@ class Guard:
         if bearer:
             known = await run_in_threadpool(self._page.knows_token, bearer)
             return None if known else failure(401, "unknown_token", "that token is not known")
-        session = self._page.gate.session(request.cookies.get(COOKIE))
+        gate = self._page.gate
+        session = gate.session(request.cookies.get(gate.cookie))
         if session is None:
             return failure(401, "sign_in", "sign in first")
         if request.method not in ("GET", "HEAD") and not _has_token(request, session):

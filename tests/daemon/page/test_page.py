@@ -11,6 +11,7 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from sounds import write_wav
 from daemon.page.export import csv_lines
 from daemon.page.store.pictures import Pictures
 from daemon.page.store.reader import Ranked, Row
+from daemon.page.web.access import Gate
 
 ACCEPT_ALL = {"TINYAST_DECISION__THRESHOLD": "0", "TINYAST_DECISION__UNKNOWN": "false"}
 HOSTILE = "<img src=x onerror=alert(1)>\x1b[31m.wav"
@@ -100,8 +102,11 @@ def test_a_window_is_played_as_it_was_recorded(page: PageProcess, listening: Dae
     assert tail.content == whole.content[-7:]
     beyond = page.http.get(whole.url, headers={"Range": f"bytes={len(whole.content)}-"})
     assert beyond.status_code == 416
-    for odd in ("bytes=0-0,5-9", "bytes=x-y", "lines=1-2", "bytes=--5", "bytes=" + "9" * 400 + "-"):
+    for odd in ("bytes=0-0,5-9", "bytes=x-y", "lines=1-2", "bytes=--5", "bytes=" + "9" * 400 + "-",
+                "bytes=10-5", "bytes=-"):  # fmt: skip
         assert page.http.get(whole.url, headers={"Range": odd}).status_code == 200
+    of_a_version = {"Range": "bytes=0-3", "If-Range": '"an older one"'}
+    assert page.http.get(whole.url, headers=of_a_version).content == whole.content
 
 
 def test_a_picture_is_a_png_of_64_by_64(page: PageProcess) -> None:
@@ -302,7 +307,9 @@ def test_headers_of_every_answer(page: PageProcess) -> None:
         assert "server" not in headers
 
 
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "", "a" * 300])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "127.0.0.1.evil.example", "", "a" * 300, "[", "[::1"]
+)
 def test_a_rebound_name_is_refused(page: PageProcess, host: str) -> None:
     answer = page.http.get("/api/v1/daemons", headers={"Host": host})
     assert answer.status_code == 400
@@ -328,7 +335,7 @@ def test_no_request_is_answered_with_a_fault(page: PageProcess) -> None:
             tries = [("1", {}), ("1", {"unknown": "1"})]
             tries += [("1", {name: value}) for name in names for value in ODD]
             if "{number}" in path:
-                tries += [(number, {}) for number in ("999999", "-1", "2" * 30, "x")]
+                tries += [(number, {}) for number in ("999999", "-1", "2" * 30, "2" * 5000, "x")]
             for number, values in tries:
                 url = "/api/v1" + path.replace("{number}", number)
                 answer = page.http.request(method, url, params=values, headers=token, content=b"{")
@@ -378,11 +385,13 @@ def test_signing_in(tmp_path: Path, listening: Daemon) -> None:
         elsewhere = {"Sec-Fetch-Site": "cross-site"}
         right = {"password": "correct horse"}
         assert http.post(sign_in, json=right, headers=elsewhere).status_code == 403
-        http.cookies.set("tinyast", "mine")  # a session that somebody else knows is not taken on
-        done = http.post(sign_in, json=right)
-        assert "tinyast=mine" not in done.headers["set-cookie"]
+        (cookie,) = http.post(sign_in, json=right).cookies
         http.cookies.clear()
-        mine = {"Cookie": "tinyast=mine"}
+        http.cookies.set(cookie, "mine")  # a session that somebody else knows is not taken on
+        done = http.post(sign_in, json=right)
+        assert f"{cookie}=mine" not in done.headers["set-cookie"]
+        http.cookies.clear()
+        mine = {"Cookie": f"{cookie}=mine"}
         assert http.get("/api/v1/predictions", headers=mine).status_code == 401
         http.cookies.update(done.cookies)
         cookie = done.headers["set-cookie"].lower()
@@ -408,6 +417,35 @@ def test_signing_in(tmp_path: Path, listening: Daemon) -> None:
         assert http.get("/api/v1/predictions", headers=wrong).status_code == 401
     finally:
         page.clean_up()
+
+
+def test_guesses_at_once_wait_for_each_other(tmp_path: Path) -> None:
+    """Each takes 128 MB, and they are slowed down as one after another are."""
+    secret = tmp_path / "password"
+    secret.write_text("correct horse\n")
+    secret.chmod(0o600)
+    options = "--password-file", str(secret), "--connect", "ipc:///nowhere/p,ipc:///nowhere/r"
+    page = PageProcess(tmp_path, options=options).start()
+    try:
+
+        def guess(number: int) -> int:
+            body = {"password": f"guess {number}"}
+            return page.http.post("/api/v1/sign-in", json=body).status_code
+
+        with ThreadPoolExecutor(8) as pool:
+            codes = sorted(pool.map(guess, range(8)))
+        assert codes.count(429) >= 4, codes
+        status = Path(f"/proc/{page.process.pid}/status").read_text()
+        (peak,) = (int(line.split()[1]) for line in status.splitlines() if "VmHWM" in line)
+        assert peak < 400_000  # kB
+    finally:
+        page.clean_up()
+
+
+def test_pages_of_one_host_have_cookies_of_their_own() -> None:
+    """For a browser, the cookies of a host are those of all its ports."""
+    places = "host:5757 /state", "host:5758 /state", "other:5757 /state"
+    assert len({Gate(None, set(), place).cookie for place in places}) == 3
 
 
 def after_a_guess(http: httpx.Client, url: str, right: dict[str, str]) -> httpx.Response:

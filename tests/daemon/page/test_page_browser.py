@@ -105,6 +105,16 @@ def test_reviewing_by_keyboard_alone(page: PageProcess, browser: object) -> None
     tab.keyboard.press("u")
     tab.get_by_text("0 reviewed now.").wait_for()
     assert page.get(f"predictions/{first}")["verdict"] is None
+    tab.keyboard.press("Shift+R")  # as with caps lock
+    tab.get_by_text("1 reviewed now.").wait_for()
+    for _ in range(3):  # held down, it is one review
+        tab.keyboard.down("w")
+    tab.keyboard.up("w")
+    tab.get_by_text("2 reviewed now.").wait_for()
+    assert [each["verdict"] for each in page.get("reviews")] == ["wrong", "right"]
+    for left in (1, 0):
+        tab.keyboard.press("u")
+        tab.get_by_text(f"{left} reviewed now.").wait_for()
     tab.close()
 
 
@@ -272,6 +282,45 @@ def test_a_browser_that_slept_shows_what_it_missed(page: PageProcess, browser: o
     tab.close()
 
 
+def test_the_stream_is_asked_for_again_after_a_proxys_error(
+    page: PageProcess, browser: object
+) -> None:
+    """A browser itself asks only after a lost connection. Without storage the page works too."""
+    tab = browser.new_page()  # type: ignore[attr-defined]
+    tab.add_init_script(
+        "Object.defineProperty(window, 'localStorage', {get() { throw new DOMException('no'); }})"
+    )
+    tab.route("**/api/v1/live", lambda route: route.fulfill(status=502, body="<html>"))
+    tab.route("**/api/v1/predictions?**", lambda route: route.fulfill(status=502, body="<html>"))
+    tab.goto(f"{page.url}/#/now")
+    tab.get_by_text("Not connected").wait_for()
+    tab.unroute("**/api/v1/live")
+    tab.get_by_text("Live.").wait_for()
+    tab.goto(f"{page.url}/#/day")
+    tab.get_by_text("the page does not answer (HTTP 502)").wait_for()
+    tab.close()
+
+
+def test_tabs_that_are_not_seen_leave_connections_to_others(
+    page: PageProcess, browser: object
+) -> None:
+    """A browser makes six connections to a host, and a tab that listens has one of them."""
+    context = browser.new_context()  # type: ignore[attr-defined]
+    see = (
+        "hidden => { Object.defineProperty(document, 'hidden', {get: () => hidden, "
+        "configurable: true}); document.dispatchEvent(new Event('visibilitychange')); }"
+    )
+    for _ in range(7):
+        tab = context.new_page()
+        tab.goto(f"{page.url}/#/now")
+        tab.get_by_text("Live.").wait_for()
+        tab.evaluate(see, True)
+    first = context.pages[0]
+    with first.expect_request("**/api/v1/now"):  # it loads what it missed
+        first.evaluate(see, False)
+    context.close()
+
+
 def test_signing_in_by_keyboard(page: PageProcess, browser: object, tmp_path: Path) -> None:
     secret = tmp_path / "password"
     secret.write_text("correct horse\n")
@@ -290,6 +339,12 @@ def test_signing_in_by_keyboard(page: PageProcess, browser: object, tmp_path: Pa
             tab.keyboard.press("Tab")
             tab.keyboard.press("Enter")
             tab.get_by_role("heading", name=view.capitalize(), exact=True).wait_for()
+        tab.get_by_role("link", name="Now").click()
+        tab.get_by_text("Live.").wait_for()
+        guarded.kill()
+        guarded.start()  # which knows no sessions: the form comes by itself
+        tab.get_by_label("Password").fill("correct horse")
+        tab.keyboard.press("Enter")
         tab.get_by_role("button", name="Sign out").click()
         tab.get_by_label("Password").wait_for()
         tab.close()

@@ -25,6 +25,7 @@ from daemon.page.store.pictures import Pictures
 from daemon.page.store.pruning import Limits
 from daemon.page.store.reader import Reader, Row, hours_of
 from daemon.page.store.schema import FILE, VERSION
+from daemon.page.store.units import DAY_MS
 from daemon.page.store.writer import Store
 from daemon.page.web.live import Hub
 from daemon.protocol.decoding import Head, Received
@@ -208,6 +209,9 @@ def test_old_predictions_go_and_counts_and_reviews_stay(tmp_path: Path) -> None:
     reader = Reader(db)
     (row,) = reader.predictions(Filter())
     reviews.add(store, row, reviews.Review("other", "fox"))
+    assert store.prune() == 0  # the recording is old, but it came today
+    with store.write() as writing:
+        writing.execute("UPDATE predictions SET published = published - ?", (11 * DAY_MS,))
     assert store.prune() == 1
     assert reader.predictions(Filter()) == []
     assert sum(reader.heatmap(date(2020, 5, 1), ZoneInfo("UTC"), None, None)["dog"]) == 1

@@ -1,5 +1,5 @@
 // Reviews: one prediction after another, by keyboard.
-import { html, useEffect, useState } from '../vendor/htm-preact.js';
+import { html, useEffect, useRef, useState } from '../vendor/htm-preact.js';
 import { get, percent, put, remove, stamp, words } from '../api.js';
 import { Failure, Picture, Player, Time, Top, useLoad, VERDICTS } from '../parts.js';
 
@@ -10,24 +10,31 @@ export function Review({ values }) {
   const [labels] = useLoad(() => get('labels'), []);
   const [done, setDone] = useState([]);
   const [problem, setProblem] = useState(null);
+  const saving = useRef(null);  // the number of the prediction
   const row = queue?.find((each) => !done.includes(each.number));
   const say = async (verdict, label) => {
+    if (saving.current === row.number) return;  // the key was struck twice
+    saving.current = row.number;
     try {
       await put(`predictions/${row.number}/review`, label ? { verdict, label } : { verdict });
       setDone((all) => [...all, row.number]); setProblem(null);
-    } catch (failed) { setProblem(failed); }
+    } catch (failed) { setProblem(failed); saving.current = null; }
   };
   const back = async () => {
     if (!done.length) return;
-    await remove(`predictions/${done.at(-1)}/review`);
-    setDone((all) => all.slice(0, -1));
+    saving.current = null;
+    try {
+      await remove(`predictions/${done.at(-1)}/review`);
+      setDone((all) => all.slice(0, -1)); setProblem(null);
+    } catch (failed) { setProblem(failed); }
   };
   useEffect(() => {
     const press = (event) => {
-      if (event.target.matches('input, select, textarea') || event.ctrlKey || event.metaKey || event.altKey) return;
-      if (event.key === 'u') back();
-      else if (row && KEYS[event.key]) say(KEYS[event.key]);
-      else if (row && event.key === 'p') document.querySelector('main audio')?.play();
+      if (event.target.matches('input, select, textarea') || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
+      const key = event.key.toLowerCase();
+      if (key === 'u') back();
+      else if (row && KEYS[key]) say(KEYS[key]);
+      else if (row && key === 'p') document.querySelector('main audio')?.play();
     };
     document.addEventListener('keydown', press);
     return () => document.removeEventListener('keydown', press);

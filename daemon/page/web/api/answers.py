@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import IO
 
@@ -13,6 +14,8 @@ from daemon.errors import DaemonError
 from daemon.page.export import CannotExport
 from daemon.page.sound import NoSound
 from daemon.page.web.api.parameters import BadRequest, NotFound
+
+RANGE = re.compile(r"bytes=\s*([0-9]{0,15})-([0-9]{0,15})\s*", re.IGNORECASE)
 
 
 def answer(value: object, status: int = 200) -> Response:
@@ -41,16 +44,20 @@ def zipped(file: IO[bytes], name: str) -> Response:
 
 
 def ranged(request: Request, data: bytes, name: str) -> Response:
-    """A file in whole or the part that `Range: bytes=a-b` asks for (RFC 9110, section 14)."""
+    """A file in whole or the part that `Range: bytes=a-b` asks for (RFC 9110, section 14).
+
+    A range that makes no sense is ignored, and so is one with `If-Range`: answers have no version
+    that it could name.
+    """
     headers = {
         "Accept-Ranges": "bytes",
         "Content-Disposition": f'inline; filename="{name}"',
     }
-    unit, _, wanted = request.headers.get("range", "").partition("=")
-    first, dash, last = wanted.strip().partition("-")
-    if unit != "bytes" or not dash or "," in wanted or not (first + last).isascii():
-        return Response(data, media_type="audio/wav", headers=headers)
-    if not (first + last).isdigit() or len(first + last) > 30:
+    found = None
+    if request.method == "GET" and "if-range" not in request.headers:
+        found = RANGE.fullmatch(request.headers.get("range", ""))
+    first, last = found.groups() if found else ("", "")
+    if not first + last or (first and last and int(last) < int(first)):
         return Response(data, media_type="audio/wav", headers=headers)
     size = len(data)
     start = int(first) if first else max(0, size - int(last))

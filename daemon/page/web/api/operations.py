@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from msgspec import Struct
+from starlette.convertors import IntegerConvertor, register_url_convertor
 from starlette.requests import Request
 from starlette.routing import Route
 
@@ -12,6 +13,15 @@ from daemon.page.web.api.heard import Heard
 from daemon.page.web.api.parameters import Exported, Limited, Listed, Scored, Span
 from daemon.page.web.api.sums import Sums
 from daemon.page.web.shared import Page
+
+
+class _Number(IntegerConvertor):
+    """Up to 2^52, not as many digits as a request holds."""
+
+    regex = "[0-9]{1,16}"
+
+
+register_url_convertor("number", _Number())
 
 
 class Api:
@@ -29,14 +39,14 @@ class Api:
         yield "GET", "/daemons", heard.daemons
         yield "GET", "/now", heard.now
         yield "GET", "/predictions", heard.predictions
-        yield "GET", "/predictions/{number:int}", heard.prediction
-        yield "GET", "/predictions/{number:int}/sound.wav", heard.sound
-        yield "GET", "/predictions/{number:int}/picture.png", heard.picture
-        yield "PUT", "/predictions/{number:int}/review", heard.review
-        yield "DELETE", "/predictions/{number:int}/review", heard.take_back
+        yield "GET", "/predictions/{number:number}", heard.prediction
+        yield "GET", "/predictions/{number:number}/sound.wav", heard.sound
+        yield "GET", "/predictions/{number:number}/picture.png", heard.picture
+        yield "PUT", "/predictions/{number:number}/review", heard.review
+        yield "DELETE", "/predictions/{number:number}/review", heard.take_back
         yield "GET", "/review", heard.to_review
         yield "GET", "/reviews", heard.reviewed
-        yield "DELETE", "/reviews/{number:int}", heard.take_back_number
+        yield "DELETE", "/reviews/{number:number}", heard.take_back_number
         yield "GET", "/reviews.zip", heard.data_set
         yield "GET", "/heatmap", sums.heatmap
         yield "GET", "/days", sums.days
