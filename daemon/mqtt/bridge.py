@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from pathlib import Path
 
 from daemon.client import Client, Endpoints, Newest, NoAnswer, ask_newest
 from daemon.errors import StartError
 from daemon.mqtt import topics
-from daemon.mqtt.broker import Broker, BrokerAway, BrokerRefuses, check
+from daemon.mqtt.broker import OWN_ID, Broker, BrokerAway, BrokerRefuses, check
 from daemon.mqtt.memory import Memory
 from daemon.mqtt.outbox import Outbox
 from daemon.mqtt.session import Session
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 
 WAIT_S = 0.5  # between questions to a daemon that does not answer
 PAUSE_S = (1.0, 30.0)  # before another try to connect: the first, and the longest; it doubles
+BRIEF_S, MOST_BRIEF = 5.0, 3  # so many connections in a row that break so soon need an explanation
 ANSWER_S = 2.0  # for a daemon on this machine to answer
 PICTURES = 16  # that wait; the broker gets the newest of each source
 CLEAR_S = 10.0  # for the broker to acknowledge what `clear` sends
@@ -43,7 +45,8 @@ class Bridge:
         self._memory = Memory(state)
         self._halt = threading.Event()
         self._connected = False  # ever
-        self._progressed = False  # the newest connection was accepted
+        self._progressed = False  # the newest connection brought a message to the broker
+        self._brief = 0  # connections in a row that broke soon after they were accepted
 
     def stop(self) -> None:
         """End soon. May be called by a signal handler."""
@@ -64,7 +67,7 @@ class Bridge:
                     raise StartError(str(error)) from error
                 if self._progressed:
                     pause = PAUSE_S[0]
-                log.warning("%s; trying again in %g s", error, pause)
+                log.warning("%s%s; trying again in %g s", error, self._hint(), pause)
                 self._halt.wait(pause)
                 pause = min(PAUSE_S[1], 2 * pause)
 
@@ -98,9 +101,10 @@ class Bridge:
             return
         node, at = begin
         broker = self._broker(node)
+        began = time.monotonic()
         try:
             broker.open()
-            self._connected = self._progressed = True
+            self._connected, self._brief = True, self._brief + 1
             log.info("connected to the broker at %s", self._settings.place)
             place = self._daemon
             with Client(
@@ -109,7 +113,16 @@ class Bridge:
             ) as client:  # fmt: skip
                 Session(self._settings, self._memory, broker, client, node).run(self._halt)
         finally:
+            self._progressed = broker.progressed
+            if time.monotonic() - began > BRIEF_S:
+                self._brief = 0
             broker.close()
+
+    def _hint(self) -> str:
+        """Brokers close a connection for another one with its id, and many do not say so."""
+        if self._brief < MOST_BRIEF:
+            return ""
+        return f"; if another client has its id, {OWN_ID}"
 
     def _broker(self, node: str) -> Broker:
         name = self._settings.client_id or f"tinyast-{node}"

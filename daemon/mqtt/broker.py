@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 
 ANSWER_S = 10.0  # for the broker to answer a request to connect
 IN_FLIGHT = 100  # messages without an acknowledgement, if the broker does not ask for fewer
+OVERHEAD = 16  # bytes of a packet besides topic and payload, at most
+TAKEN = "Session taken over"  # by another client with this one's id
+OWN_ID = "give each bridge a `client_id` in [mqtt], and each daemon a `node`, of its own"
 FAILURE = 0x80  # reason codes of MQTT 5 from here on are failures
 REFUSALS = (  # that a correction of the settings ends, rather than time
     "Bad user name or password", "Not authorized", "Client identifier not valid", "Banned",
@@ -51,7 +54,7 @@ class Broker:
     """
 
     def __init__(self, settings: Mqtt, client_id: str, will: str) -> None:
-        self._settings = settings
+        self._settings, self._name = settings, client_id
         self._place = settings.place
         version = MQTTProtocolVersion.MQTTv5
         if settings.version == "3.1.1":
@@ -74,7 +77,11 @@ class Broker:
         self._answer: str | None = None  # to the request to connect; "" if it was accepted
         self._lost: str | None = None  # why there is no connection any more
         self._acknowledged: set[int] = set()
+        self._refused: tuple[int, str] | None = None  # number of a message, and why
+        self._topics: dict[int, str] = {}  # of messages without an acknowledgement
         self.window = IN_FLIGHT
+        self._most_bytes: int | None = None  # of a packet
+        self.progressed = False  # whether it has acknowledged a message
 
     # -- in the library's thread ---------------------------------------------------------------
 
@@ -86,6 +93,7 @@ class Broker:
             self._answer = str(reason) if reason.is_failure else ""
             most = getattr(properties, "ReceiveMaximum", None)
             self.window = min(IN_FLIGHT, most or IN_FLIGHT)
+            self._most_bytes = getattr(properties, "MaximumPacketSize", None)
             self._changed.notify_all()
 
     def _disconnected(
@@ -103,9 +111,11 @@ class Broker:
     ) -> None:  # fmt: skip
         with self._changed:
             if reason.value >= FAILURE:
-                self._lost = f"the broker refused a message: {reason}"
+                self._refused = self._refused or (mid, str(reason))
+                self._lost = self._lost or "the broker refused a message"
             else:
                 self._acknowledged.add(mid)
+                self.progressed = True
             self._changed.notify_all()
 
     # -- in the owner's thread -----------------------------------------------------------------
@@ -160,8 +170,23 @@ class Broker:
 
     def check(self) -> None:
         """Raises BrokerAway if the connection is lost."""
+        if self._refused is not None:
+            number, why = self._refused
+            topic = self._topics.get(number, "a topic")
+            raise BrokerAway(
+                f"the broker at {self._place} refused a message to {topic}: {why}; does it allow "
+                f"this user to publish there?"
+            )
         if self._lost is not None:
-            raise BrokerAway(f"the connection to the broker at {self._place} is lost: {self._lost}")
+            text = f"the connection to the broker at {self._place} is lost: {self._lost}"
+            if self._lost == TAKEN:
+                text += f" by another client with the id {self._name}; {OWN_ID}"
+            raise BrokerAway(text)
+
+    def fits(self, topic: str, payload: bytes) -> bool:
+        """Whether the broker takes a message of this size."""
+        size = OVERHEAD + len(topic.encode()) + len(payload)
+        return self._most_bytes is None or size <= self._most_bytes
 
     def publish(self, topic: str, payload: bytes, retain: bool = False) -> int:
         """Send a message at QoS 1; its number, for `acknowledged`. Raises BrokerAway."""
@@ -169,6 +194,7 @@ class Broker:
         info = self._client.publish(topic, payload, 1, retain)
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             raise BrokerAway(f"the connection to the broker at {self._place} is lost")
+        self._topics[info.mid] = topic
         return info.mid
 
     def acknowledged(self, number: int) -> bool:
@@ -176,6 +202,7 @@ class Broker:
         if number in self._acknowledged:
             with self._changed:
                 self._acknowledged.remove(number)
+            del self._topics[number]
             return True
         return False
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 
 from daemon.mqtt.broker import Broker
 from daemon.protocol.decoding import Head
+
+log = logging.getLogger(__name__)
 
 WAIT_S = 0.2  # how soon a lost connection is noticed
 
@@ -23,8 +26,20 @@ class Outbox:
     def send(
         self, topic: str, content: bytes, confirms: Head | None = None, retain: bool = False
     ) -> Head | None:
-        """Send at QoS 1. Waits while too many are on their way; returns the same as `settle`."""
+        """Send at QoS 1. Waits while too many are on their way; returns the same as `settle`.
+
+        A message that is too large for the broker is left out, and logged.
+        """
         confirmed = None
+        if not self._broker.fits(topic, content):
+            log.warning(
+                "the broker takes no message as large as one to %s of %d bytes; it is left out",
+                topic,
+                len(content),
+            )
+            if confirms is not None:
+                self.skip(confirms)
+            return self.settle()
         while len(self._pending) >= self._broker.window:
             self._wait(WAIT_S)
             confirmed = self.settle() or confirmed

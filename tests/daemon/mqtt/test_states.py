@@ -10,13 +10,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from brokers import PASSWORD, BridgeProcess, Mosquitto, Subscriber, running, table, until
+from brokers import PASSWORD, USER, BridgeProcess, Mosquitto, Subscriber, running, table, until
 from running import Daemon, tinyastd
 from saying import Station, predictions
 from sounds import write_wav
 
 from daemon.mqtt.topics import slug
-from daemon.protocol.messages import Event, Gap, Message, Source, digest, status
+from daemon.protocol.messages import Event, Gap, Loss, Message, Source, digest, gap, status
 from daemon.protocol.states import FolderState, MicrophoneState
 
 MIC = Source("mic", "Back porch")
@@ -284,6 +284,47 @@ def test_a_broker_that_is_away_is_awaited(
     until(lambda: len(subscriber.messages("prediction")) == 2, "forwarded")
     assert bridge.stop() == 0
     assert PASSWORD not in bridge.log.read_text()
+
+
+def test_a_message_that_the_broker_does_not_take_holds_up_no_other(
+    station: Station, tmp_path: Path
+) -> None:
+    """One that is too large is left out; one that may not be published is named."""
+    rules = tmp_path / "rules"
+    rules.write_text(f"user {USER}\ntopic readwrite tinyast/#\ntopic deny tinyast/+/gap/#\n")
+    rules.chmod(0o600)
+    limits = f"max_packet_size 1000\nacl_file {rules}\n"
+    with running(tmp_path / "broker", more=limits) as broker:
+        subscriber = Subscriber(broker)
+        bridge = BridgeProcess(tmp_path / "b", broker.settings, station.publish, station.replay)
+        try:
+            bridge.start("--since", "0")
+            lost = gap(MIC, "run", 0, Loss(time.time(), 1.0, 16_000, "overflow"))
+            station.say(
+                [*predictions(1, label="dog" * 300), status("run", 1, "started", "ready"), lost]
+            )
+            until(lambda: subscriber.messages("status"), "forwarded")
+            assert subscriber.messages("prediction") == []
+            until(lambda: "Not authorized" in bridge.text, "explained")
+            assert "is left out" in bridge.text
+            assert "refused a message to tinyast/test/gap/mic:" in bridge.text
+        finally:
+            bridge.clean_up()
+            subscriber.close()
+
+
+def test_bridges_that_disconnect_each_other_are_explained(
+    broker: Mosquitto, station: Station, bridged: Callable[..., BridgeProcess], tmp_path: Path
+) -> None:
+    one = bridged().start("--since", "0")
+    own = {**broker.settings, "cert_file": f"{broker.base}/client.pem"}
+    own["key_file"] = f"{broker.base}/client.key"
+    other = BridgeProcess(tmp_path / "c", own, station.publish, station.replay)
+    try:
+        other.start("--since", "0")
+        beat_until(station, lambda: "give each bridge a `client_id`" in one.text, "explained")
+    finally:
+        other.clean_up()
 
 
 def test_the_daemon_runs_the_bridge_that_its_settings_ask_for(

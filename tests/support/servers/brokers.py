@@ -64,9 +64,12 @@ def make_certificates(base: Path) -> None:
 
 
 class Mosquitto:
-    """The broker on a free port. Its retained and queued messages outlive a restart."""
+    """The broker on a free port. Its retained and queued messages outlive a restart.
 
-    def __init__(self, base: Path, certificates: bool = False) -> None:
+    `more`: further lines of its settings.
+    """
+
+    def __init__(self, base: Path, certificates: bool = False, more: str = "") -> None:
         base.mkdir(exist_ok=True)
         self.base, self.port = base, free_port()
         make_certificates(base)
@@ -75,7 +78,9 @@ class Mosquitto:
             check=True, capture_output=True,
         )  # fmt: skip
         os.chmod(base / "passwords", 0o700)
-        text = CONFIG.format(port=self.port, base=base, certificates=str(certificates).lower())
+        text = (
+            CONFIG.format(port=self.port, base=base, certificates=str(certificates).lower()) + more
+        )
         (base / "mosquitto.conf").write_text(text + ("user root\n" if os.geteuid() == 0 else ""))
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -126,13 +131,15 @@ class Mosquitto:
 
 
 @contextmanager
-def running(base: Path, certificates: bool = False) -> Iterator[Mosquitto]:
+def running(base: Path, certificates: bool = False, more: str = "") -> Iterator[Mosquitto]:
     """A broker with its files in `base`; the test is skipped if mosquitto is not installed."""
     if shutil.which("mosquitto") is None:
         pytest.skip("mosquitto is not installed")
-    made = Mosquitto(base, certificates).start()
-    yield made
-    made.stop()
+    made = Mosquitto(base, certificates, more).start()
+    try:
+        yield made
+    finally:
+        made.stop()
 
 
 @pytest.fixture(scope="module")
