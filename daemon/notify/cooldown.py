@@ -57,6 +57,8 @@ class Cooldowns(Struct):
         """Summaries of cooldowns that have ended; each begins another."""
         ended = []
         for label, cooling in list(self.labels.items()):
+            # The clock may have been set back, or the cooldown been longer.
+            cooling.until = min(cooling.until, now + seconds)
             if now < cooling.until:
                 continue
             if cooling.digest is None:

@@ -9,7 +9,9 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from daemon.host.clock import SteadyClock
 from daemon.host.keeping import Keeping
 from daemon.notify.service import Attachment, Service
 
@@ -19,6 +21,7 @@ PAUSE_S = (2.0, 120.0)  # before another try: the first, and the longest; it dou
 HANGS_S = 60.0  # for a service to take one; Apprise waits 4 s for each piece of an answer
 MOST_THREADS = 8  # that deliver; those that hang do not count
 MOST_HUNG = 32  # threads that hang, until no more is begun
+STEP_S = 5.0  # of the system clock; gradual corrections are no step
 CLOSE_S = 10.0  # for deliveries in progress at the end
 MOST_NOTES = 100  # that wait for one service; with its sound, one has up to 4 MB
 PREFIX = "note "  # begins the names of kept notes
@@ -95,6 +98,7 @@ class Outbox:
             for rule, found in rules.items()
             for number, service in enumerate(found)
         }
+        self._clock = SteadyClock()
         self._new: list[Note] = []  # that are not on disk yet
         self._done: list[str] = []  # names of those that are not needed there any more
         self._next = 1
@@ -133,6 +137,8 @@ class Outbox:
 
     def work(self, now: float) -> None:
         """Take up results, give up old notifications, and send those that are due."""
+        if step := self._clock.step(STEP_S):
+            self._set_clock(step)
         for lane in self._lanes.values():
             if lane.sending is not None and lane.sending.over:
                 if lane.sending.hangs:
@@ -141,6 +147,14 @@ class Outbox:
             self._give_up(lane, now)
             if lane.sending is None and lane.notes and now >= lane.due and self._may_begin():
                 self._begin(lane)
+
+    def _set_clock(self, step: float) -> None:
+        """The system clock was set, by so many s: no note has become older by that."""
+        log.info("the system clock was set by %+.0f s", step)
+        for lane in self._lanes.values():
+            lane.due += step
+            lane.notes = deque(replace(note, give_up=note.give_up + step) for note in lane.notes)
+            self._new += lane.notes
 
     def _may_begin(self) -> bool:
         self._hung = [each for each in self._hung if each.is_alive()]

@@ -68,8 +68,10 @@ def _in_folders(folder: Path) -> list[Clip]:
         )
     clips = []
     for kind in sorted(path for path in folder.iterdir() if path.is_dir() and not _hidden(path)):
-        files = sorted(path for path in kind.rglob("*") if _is_clip(path))
-        clips += [Clip(path, kind.name, str(path)) for path in files]
+        files = sorted(path for path in kind.rglob("*") if _is_clip(path, kind))
+        if files and not kind.name.strip():
+            raise DataError(f"{kind} has no name that could be a label; rename the folder")
+        clips += [Clip(path, kind.name.strip(), str(path)) for path in files]
     if not clips:
         raise DataError(
             f"{folder} has no clips in sub-folders, and no {TABLES[0]}; make a sub-folder for each "
@@ -78,8 +80,10 @@ def _in_folders(folder: Path) -> list[Clip]:
     return clips
 
 
-def _is_clip(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not _hidden(path) and path.is_file()
+def _is_clip(path: Path, kind: Path) -> bool:
+    if path.suffix.lower() not in SUFFIXES:
+        return False
+    return not any(part.startswith(".") for part in path.relative_to(kind).parts) and path.is_file()
 
 
 def _hidden(path: Path) -> bool:
@@ -89,8 +93,13 @@ def _hidden(path: Path) -> bool:
 def _in_table(table: Path) -> list[Clip]:
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file, skipinitialspace=True))
-            names = _columns(table, [name.strip() for name in rows[0]] if rows else [])
+            head = file.readline()
+            file.seek(0)
+            between = max(",;\t", key=head.count)  # spreadsheets write `;` where a comma is decimal
+            reader = csv.DictReader(file, delimiter=between, skipinitialspace=True)
+            reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
+            rows = list(reader)
+            names = _columns(table, list(reader.fieldnames) if rows else [])
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(
             f"{table} is not a CSV in UTF-8 ({error}); name a folder with a sub-folder of clips "
@@ -123,7 +132,7 @@ def _clip(table: Path, base: Path, number: int, row: dict[str, str], names: dict
     if not name or not label:
         raise DataError(f"{table}, line {number}: the {'label' if name else 'filename'} is empty")
     path = base / name
-    if not path.is_file():
+    if path.name and not path.is_file():
         # The ESC-50 archive's table says .wav of clips that may be kept as .flac.
         others = [path.with_suffix(suffix) for suffix in SUFFIXES]
         path = next((other for other in others if other.is_file()), path)

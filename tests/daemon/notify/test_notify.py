@@ -341,6 +341,47 @@ def test_a_label_is_let_through_once_in_its_cooldown() -> None:
     assert cooldowns.lets(found, 20.0, 10.0)
 
 
+def test_a_clock_that_is_set_back_silences_no_label() -> None:
+    found = Rule(Notify(urls=("json://a",)), 1).find(heard("dog", 1))
+    assert found is not None
+    cooldowns = Cooldowns()
+    assert cooldowns.lets(found, 1e9, 10.0)  # notified while the clock was far ahead
+    assert not cooldowns.due(0.0, 10.0)
+    assert not cooldowns.due(10.0, 10.0)
+    assert cooldowns.lets(found, 10.0, 10.0)
+
+
+@pytest.mark.filterwarnings("ignore:'imghdr':DeprecationWarning")
+@pytest.mark.parametrize("step", [86_400.0, -86_400.0])
+def test_a_clock_that_is_set_gives_up_no_note(
+    step: float,
+    inbox: Inbox,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """As at a machine that starts with an old time, and has the network and the time later."""
+    said: list[str] = []
+    kept = Keeping(tmp_path / "notify.db")
+    inbox.shut()
+    box = outbox.Outbox({"rule": [Service(inbox.url, "rule")]}, kept, said.append)
+    box.add("rule", "dog", "heard", time.time() + 3_600, {})
+
+    def tried() -> bool:
+        box.work(time.time())
+        box.keep({})
+        return "trying again" in caplog.text
+
+    until(tried, "tried")
+    unset = time.time
+    monkeypatch.setattr(time, "time", lambda: unset() + step)
+    inbox.open()
+    until(lambda: tried() and (inbox.got or said), "delivered")
+    box.close()
+    kept.close()
+    assert (inbox.titles, said) == (["dog"], [])
+
+
 class Odd(BaseHTTPRequestHandler):
     """Answers byte by byte, or with more than any memory holds."""
 

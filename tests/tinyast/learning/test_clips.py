@@ -20,9 +20,11 @@ def touch(folder: Path, *names: str) -> None:
 def test_a_sub_folder_for_each_kind(tmp_path: Path) -> None:
     touch(tmp_path, "kettle/1.wav", "kettle/deep/2.FLAC", "none/3.m4a", "none/4.ogg")
     touch(tmp_path, "kettle/.hidden.wav", "kettle/notes.txt", ".cache/5.wav", "loose.wav")
+    touch(tmp_path, "kettle/.trash/6.wav", "none /7.wav")
     found = [(clip.label, clip.path.name) for clip in read_clips(tmp_path)]
     assert found == [
         ("kettle", "1.wav"), ("kettle", "2.FLAC"), ("none", "3.m4a"), ("none", "4.ogg"),
+        ("none", "7.wav"),
     ]  # fmt: skip
 
 
@@ -35,6 +37,19 @@ def test_a_table_may_name_parts_and_recordings(tmp_path: Path) -> None:
     assert one == Clip(tmp_path / "a.wav", "kettle", "monday", 2.5, 7.0)
     assert two == Clip(tmp_path / "b.flac", "kettle", str(tmp_path / "b.flac"))
     assert read_clips(tmp_path / "labels.csv") == [one, two]
+
+
+@pytest.mark.parametrize("text", [
+    "filename , label \n1.wav,x,\n2.wav,x,,,\n",
+    "filename;label;\n1.wav;x\n2.wav;x\n",
+    "\ufefffilename\tlabel\n1.wav\tx\n2.wav\tx\n",
+])  # fmt: skip
+def test_tables_as_spreadsheets_write_them(tmp_path: Path, text: str) -> None:
+    touch(tmp_path, "1.wav", "2.wav")
+    (tmp_path / "metadata.csv").write_text(text)
+    assert [(clip.label, clip.path.name) for clip in read_clips(tmp_path)] == [
+        ("x", "1.wav"), ("x", "2.wav"),
+    ]  # fmt: skip
 
 
 def test_clips_that_share_a_fold_are_one_recording(tmp_path: Path) -> None:
@@ -52,6 +67,8 @@ def test_clips_that_share_a_fold_are_one_recording(tmp_path: Path) -> None:
         ("filename,label\n1.wav,\n", "line 2: the label is empty"),
         ("filename,label\n1.wav,x\n,x\n", "line 3: the filename is empty"),
         ("filename,label\n9.wav,x\n", "there is no file"),
+        ("filename,label\n.,x\n", "there is no file"),
+        ("filename,label\n..,x\n", "there is no file"),
         ("filename,label,start_s\n1.wav,x,soon\n", "'soon' is not a time"),
         ("filename,label,start_s,end_s\n1.wav,x,4,2\n", "not after"),
         ("filename,label\n1.wav,x\n", "single clip of 'x'"),
