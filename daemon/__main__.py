@@ -10,6 +10,9 @@ def main() -> None:
 
     The daemon has stopped as asked, exit code 0, also if it is asked to while it starts.
     """
+    if sys.getfilesystemencoding() != "utf-8" and os.environ.get("PYTHONUTF8") != "1":
+        os.environ["PYTHONUTF8"] = "1"  # paths in messages are UTF-8, whatever the locale
+        os.execv(sys.executable, sys.orig_argv)
     ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if ours:  # `nohup` and shells that run something in the background may have it ignored
         signal.signal(signal.SIGINT, signal.SIG_DFL)

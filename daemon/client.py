@@ -50,6 +50,7 @@ REPLAY = "tcp://127.0.0.1:5756"
 REPLY_S = 5.0  # after this long without an answer, the client asks again
 SILENT_S = 15.0  # without a sign of life; a daemon beats every 5 s
 AWAY_S = 5.0  # after this long without receive(), a missing heartbeat is no proof
+STRANGE_S = 12.0  # for which heartbeats name another journal than replay's: two beats and more
 MALFORMED_S = 1.0  # between requests while the answers are malformed
 
 
@@ -141,6 +142,8 @@ class Client:
         self.beat: ReceivedBeat | None = None  # the newest heartbeat
         self.silent = False  # whether the daemon hangs, is gone or cannot be reached
         self._heard_at = self._left_at = time.monotonic()
+        self._strange_at: float | None = None  # the first heartbeat of another journal
+        self._said_strange = False
 
     def __enter__(self) -> Client:
         return self
@@ -168,8 +171,11 @@ class Client:
         After 15 s of waiting without a sign of the daemon, it logs that and sets `silent` until
         there is one. It keeps trying all the while.
 
-        Raises Refused (daemon.protocol.decoding) if the daemon refuses the replay request.
+        Raises Refused (daemon.protocol.decoding) if the daemon refuses the replay request, and
+        ValueError after `close`.
         """
+        if self._context.closed:
+            raise ValueError("the client is closed; make another one")
         now = time.monotonic()
         if self._ready or now - self._left_at > AWAY_S:  # the program did not wait for it
             self._heard_at = now
@@ -227,6 +233,24 @@ class Client:
                 SILENT_S,
             )
 
+    def _watch_journal(self, journal: str) -> None:
+        """Replay has given pages since the last heartbeat, if that one named another journal."""
+        now = time.monotonic()
+        if journal == self._cursor.journal or self._cursor.journal is None:
+            self._strange_at, self._said_strange = None, False
+        elif self._strange_at is None:
+            self._strange_at = now
+        elif now - self._strange_at > STRANGE_S and not self._said_strange:
+            self._said_strange = True
+            log.error(
+                "%s and %s belong to two daemons, with the journals %s and %s; messages come from "
+                "the second one alone, and late: name both endpoints of one daemon",
+                self._publish_endpoint,
+                self._replay_endpoint,
+                journal,
+                self._cursor.journal,
+            )
+
     def _skip(self, what: str) -> None:
         self.malformed += 1
         log.warning("%s of the daemon is malformed, and skipped", what)
@@ -240,6 +264,7 @@ class Client:
             self._skip("a message")
         elif isinstance(received, ReceivedBeat):
             self.beat = received
+            self._watch_journal(received.journal)
             self._cursor.hear_beat(received.journal, received.last)
         elif isinstance(received, ReceivedPicture):
             self.pictures.append(received)

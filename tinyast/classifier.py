@@ -42,6 +42,10 @@ class Classifier:
         self.engine = engine
         self._features = FeatureGraph(checkpoint.features, checkpoint.path)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Another process loads the checkpoint again: it needs the same folder."""
+        return Classifier.load, (self.checkpoint.path.absolute(), self.engine.name)
+
     @classmethod
     def load(cls, dir: Path | str | None = None, engine: str = "onnx") -> Classifier:
         """Load a checkpoint: a folder, the name of a shipped one, or `esc50` if None.

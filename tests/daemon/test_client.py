@@ -285,3 +285,32 @@ def test_a_client_may_come_before_its_daemon(daemon: MakeDaemon) -> None:
         assert client.receive(0) is None
         running.start()
         assert take(client, 1)[0].topic == "tinyast.v1.status.started"
+
+
+def test_endpoints_of_two_daemons_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(client_module, "STRANGE_S", 0.1)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    with (
+        Station(tmp_path / "a") as one,
+        Station(tmp_path / "b") as other,
+        Client(one.publish, other.replay, since=0) as client,
+    ):
+        other.say(predictions(2))
+        assert seqs(take(client, 2)) == [1, 2]
+        deadline = time.monotonic() + 60
+        while "belong to two daemons" not in caplog.text:
+            assert time.monotonic() < deadline
+            one.beat()
+            client.receive(0.02)
+        assert f"{one.publish} and {other.replay} belong" in caplog.text
+
+
+def test_a_closed_client_says_so(tmp_path: Path) -> None:
+    nobody = f"ipc://{tmp_path}/nobody"
+    with Client(nobody, nobody) as client:
+        client.close()  # a second time is no error
+    with pytest.raises(ValueError, match="the client is closed"):
+        client.receive(0)

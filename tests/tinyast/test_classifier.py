@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 import threading
 from collections.abc import Sequence
@@ -263,6 +264,14 @@ def test_a_hop_of_less_than_a_frame_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match="hop_s is"):
         classifier.predict(noise(6), 16_000, hop_s)
+
+
+def test_another_process_gets_the_same_classifier(classifier: tinyast.Classifier) -> None:
+    """As pools of processes send it."""
+    other = pickle.loads(pickle.dumps(classifier))
+    assert (other.engine.name, other.checkpoint) == (classifier.engine.name, classifier.checkpoint)
+    sound = np.sin(np.arange(80_000, dtype=np.float32))
+    assert other.predict(sound, 16_000)[0].top() == classifier.predict(sound, 16_000)[0].top()
 
 
 def test_threads_share_a_classifier(classifier: tinyast.Classifier) -> None:

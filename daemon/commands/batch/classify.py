@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -50,6 +51,7 @@ class Batch:
     node: str
     workers: int
     embed: bool = False  # whether results have embeddings too
+    stopping: threading.Event = field(default_factory=threading.Event)  # no result counts any more
 
     @classmethod
     def load(cls, settings: Settings, folder: Folder, embed: bool = False) -> Batch:
@@ -93,6 +95,8 @@ class Batch:
                 reader = self._reader(content, path)
                 count = len(reader.plan)
                 for number in range(first, count if last is None else min(last, count)):
+                    if self.stopping.is_set():
+                        break
                     window = reader.plan[number]
                     message, embedding = self._window(reader, window, source, file_id)
                     messages.append(message)
@@ -122,16 +126,21 @@ class Batch:
     def _reader(self, content: Content, path: bytes) -> RecordingReader:
         return RecordingReader(content, path, self.folder, self.classifier, self.rules)
 
-    def results(self, paths: Iterable[bytes]) -> Iterator[Result]:
+    def results(self, paths: Iterable[bytes]) -> Generator[Result, None, None]:
         """Results in the order of `paths`, computed a few files ahead on threads."""
         waiting: deque[Future[Result]] = deque()
         with ThreadPoolExecutor(self.workers) as pool:
-            for path in paths:
-                waiting.append(pool.submit(self.classify, path))
-                if len(waiting) > 4 * self.workers:
+            try:
+                for path in paths:
+                    waiting.append(pool.submit(self.classify, path))
+                    if len(waiting) > 4 * self.workers:
+                        yield waiting.popleft().result()
+                while waiting:
                     yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+            except BaseException:  # such as Ctrl-C: a file may have hours left
+                self.stopping.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
 
 
 def run_batch(
@@ -154,13 +163,19 @@ def run_batch(
     found, missing = there.files, there.missing
     batch = Batch.load(settings, folder, extras.embeddings is not None)
     finished = set() if overwrite else _finished(batch, output, kind)
+    if finished and (extras.embeddings or extras.segments):
+        raise SettingsError(
+            f"{output} holds {len(finished)} files already, and --embeddings and --segments would "
+            "lack them; add --overwrite, or name another --output"
+        )
     todo = [path for path in found if shown(path) not in finished]
     with ExitStack() as stack:
         out = stack.enter_context(closing(sink(kind, output, bool(finished), extras.join)))
         more = [stack.enter_context(closing(each)) for each in extras.sinks()]
         advance = stack.enter_context(progress(len(todo)))
+        results = stack.enter_context(closing(batch.results(todo)))  # stops threads, if it fails
         lost = (Result(p, [], GONE, digest(SOURCE, p)) for p in missing if shown(p) not in finished)
-        failed = _pass_on(chain(lost, batch.results(todo)), [out, *more], advance)
+        failed = _pass_on(chain(lost, results), [out, *more], advance)
     if failed:
         print(f"{failed} of {len(todo) + len(missing)} files failed", file=sys.stderr)
     for words in left_out(there.walk):

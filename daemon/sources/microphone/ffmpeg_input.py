@@ -16,6 +16,7 @@ import time
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
+from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -31,6 +32,7 @@ READ_BYTES = 1 << 16
 WORDS_BYTES = 4096  # of ffmpeg's newest words to keep
 OPEN_S = 15.0  # for the first samples; some cameras wait for a key frame
 STALL_S = 10.0  # without samples until the server counts as hung
+NO_SOUND = ("Input/output error", "Invalid data found when processing input")  # ffmpeg's words
 ENDED_S = 5.0  # for a killed process to end
 
 
@@ -67,6 +69,15 @@ def playlist(request: StreamRequest) -> bytes:
     if scheme(request.url).startswith("rtsp"):
         lines += ["option rtsp_transport tcp", "option allowed_media_types audio"]
     return "".join(f"{line}\n" for line in lines).encode()
+
+
+def _explained(words: str, url: str) -> str:
+    """What ffmpeg's words leave out about a server that answers with something else than sound."""
+    if not scheme(url).startswith("http"):
+        return ""
+    if urlsplit(url).path.lower().endswith((".m3u", ".pls")):
+        return "; this is a playlist: open it as text, and use the address of the stream in it"
+    return "; the server answers with no sound that ffmpeg knows" if words in NO_SOUND else ""
 
 
 class FFmpegInput:
@@ -177,10 +188,12 @@ class FFmpegInput:
         while self._talks:
             self._listen()
         words = self._last_words()
-        if "matches no streams" in words:
-            return StreamFailed("no_audio", "the stream holds no sound")
+        if b"matches no streams" in self._words:  # a line of advice may follow
+            explained = _explained("", self._request.url)
+            return StreamFailed("no_audio", f"the stream holds no sound{explained}")
         if opening:
-            return StreamFailed("cannot_open", words or f"ffmpeg ended with {code}")
+            words = words or f"ffmpeg ended with {code}"
+            return StreamFailed("cannot_open", words + _explained(words, self._request.url))
         return StreamFailed("stopped", f"the stream ended{f': {words}' if words else ''}")
 
     def _last_words(self) -> str:

@@ -83,6 +83,9 @@ def test_csv_has_time_level_top_three_and_failures(recordings: Path, tmp_path: P
     again = tinyastd("classify", recordings, "--output", output)
     assert again.returncode == 0
     assert "resuming: 5 files" in again.stderr
+    more = tinyastd("classify", recordings, "--output", output, "--segments", tmp_path / "cut")
+    assert more.returncode == 2
+    assert "--segments would lack them" in more.stderr
 
 
 def test_jsonl_says_which_files_failed(recordings: Path) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 import signal
+import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -55,6 +57,32 @@ def test_a_terminal_without_a_character_gets_an_escape(tmp_path: Path) -> None:
     done = in_shell(f"$tinyastd classify '{path}'", LC_ALL="C", PYTHONIOENCODING="ascii:strict")
     assert done.returncode == 0, done.stderr
     assert "K\\xe4uzchen.wav" in done.stdout
+
+
+def test_a_path_is_utf_8_whatever_the_locale(tmp_path: Path) -> None:
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = in_shell(f"$tinyastd backup {tmp_path}/copy --state '{tmp_path}/Käuzchen'", **plain)
+    assert "there is no journal" in done.stderr
+
+
+def test_ctrl_c_does_not_wait_for_a_long_file(tmp_path: Path) -> None:
+    write_wav(tmp_path / "a.wav", 1)
+    size = 24 * 3600 * 8_000  # a day of 8 bits at 8 kHz, on little disk
+    head = struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + size, b"WAVE", b"fmt ", 16, 1, 1, 8_000,
+                       8_000, 1, 8, b"data", size)  # fmt: skip
+    for name in "bcdefgh":
+        (tmp_path / f"{name}.wav").write_bytes(head)
+        os.truncate(tmp_path / f"{name}.wav", len(head) + size)
+    table = tmp_path / "table.csv"
+    command = [sys.executable, "-m", "daemon", "classify", str(tmp_path), "--output", str(table)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, env=ENVIRONMENT)
+    while not (table.exists() and b"a.wav" in table.read_bytes()):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, words = process.communicate(timeout=60)
+    assert process.returncode == 130, words
+    assert len(table.read_text().splitlines()) == 2
 
 
 def test_help_keeps_what_is_in_brackets() -> None:

@@ -219,6 +219,21 @@ def test_a_camera_is_asked_for_its_sound_alone(originals: list[Path]) -> None:
     assert np.array_equal(heard.samples[: len(samples)] * 32768, samples[: len(heard.samples)])
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("radio.pls", "use the address of the stream in it"), ("login", "answers with no sound")],
+)
+def test_an_answer_that_is_no_sound_is_explained(tmp_path: Path, name: str, words: str) -> None:
+    text = "[playlist]\nFile1=http://127.0.0.1/live.mp3\n" if name == "radio.pls" else "<html>"
+    (tmp_path / name).write_text(text)
+    station = Station(tmp_path)
+    try:
+        told = check_live(Stream(url=f"http://127.0.0.1:{station.port}/{name}")).text
+    finally:
+        station.end()
+    assert words in told
+
+
 def test_a_killed_daemon_leaves_no_process(listening: Listening) -> None:
     """The last test: it ends the daemon that they share."""
     listening.wait_for("hls", is_live)
