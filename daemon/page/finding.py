@@ -14,8 +14,8 @@ from contextlib import ExitStack, suppress
 
 from daemon.host.beneath import open_beneath, opened_folder, relative
 from daemon.protocol.file_ids import is_version
+from daemon.settings.schema import PUT_AWAY
 
-PUT_AWAY = (b"done", b"failed")
 MOST = 10  # namesakes that are compared
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY
 _FILE = os.O_RDONLY | os.O_NONBLOCK  # never waits for a FIFO
@@ -84,7 +84,7 @@ def _listed(folder: int, place: bytes) -> Iterator[tuple[float, bytes]]:
     directory, name = os.path.split(place)
     stem, suffix = os.path.splitext(name)
     alike = re.compile(re.escape(stem) + rb"(-\d+)?" + re.escape(suffix), re.DOTALL)
-    for own in PUT_AWAY:
+    for own in map(os.fsencode, PUT_AWAY):
         inside = os.path.join(own, directory).rstrip(b"/")
         with suppress(OSError), ExitStack() as stack:
             fd = open_beneath(folder, inside, _FOLDER)

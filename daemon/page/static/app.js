@@ -12,7 +12,7 @@ const VIEWS = { now: ['Now', Now], day: ['Day', Day], label: ['Label', Label], r
 
 function route() {
   const [path, values] = location.hash.replace(/^#\/?/, '').split('?');
-  return [VIEWS[path] ? path : 'now', Object.fromEntries(new URLSearchParams(values))];
+  return [Object.hasOwn(VIEWS, path) ? path : 'now', Object.fromEntries(new URLSearchParams(values))];
 }
 
 function App() {

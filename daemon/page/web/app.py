@@ -69,24 +69,27 @@ def build(page: Page) -> ASGIApp:
         page.hub.start()
         yield
 
-    async def explain(_: Request, error: Exception) -> Response:
-        assert isinstance(error, DaemonError)
-        return not_found_or_bad(error)
-
-    async def unknown(_: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        code = error.detail.lower().replace(" ", "_")
-        answered = failure(error.status_code, code, f"{error.detail}; see /api/v1/openapi.json")
-        answered.headers.update(error.headers or {})
-        return answered
-
     handlers: dict[int | type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
-        DaemonError: explain,
-        HTTPException: unknown,
+        DaemonError: _explain,
+        HTTPException: _unknown,
     }
     app = Starlette(routes=routes, lifespan=life, exception_handlers=handlers)
     app.router.redirect_slashes = False
     return Guard(app, page)
+
+
+async def _explain(_: Request, error: Exception) -> Response:
+    assert isinstance(error, DaemonError)
+    return not_found_or_bad(error)
+
+
+async def _unknown(_: Request, error: Exception) -> Response:
+    """No such path or method."""
+    assert isinstance(error, HTTPException)
+    code = error.detail.lower().replace(" ", "_")
+    answered = failure(error.status_code, code, f"{error.detail}; see /api/v1/openapi.json")
+    answered.headers.update(error.headers or {})
+    return answered
 
 
 async def _chained(first: str, rest: AsyncIterator[str]) -> AsyncIterator[str]:

@@ -83,6 +83,19 @@ def test_a_view_is_a_link_and_fits_a_phone(page: PageProcess, browser: object) -
     tab.close()
 
 
+@pytest.mark.parametrize(
+    ("link", "heading"),
+    [("day?day=nonsense", "Day"), ("day?day=2026-13-45", "Day"), ("constructor", "Now")],
+)
+def test_a_broken_link_shows_a_view(
+    page: PageProcess, browser: object, link: str, heading: str
+) -> None:
+    tab = browser.new_page()  # type: ignore[attr-defined]
+    tab.goto(f"{page.url}/#/{link}")
+    tab.get_by_role("heading", name=heading, exact=True).wait_for()
+    tab.close()
+
+
 def test_a_name_that_is_code_is_shown_as_text(page: PageProcess, browser: object) -> None:
     tab = browser.new_page()  # type: ignore[attr-defined]
     on_the_day_of(tab, page)

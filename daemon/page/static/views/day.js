@@ -4,9 +4,10 @@ import { day, exists, get, hour as clockHour, query, setZone, words, zone, zones
 import { Failure, Rows, useLoad } from '../parts.js';
 
 const LIMIT = 100;
+const DATE = /^\d{4}-\d\d-\d\d$/;
 
 export function Day({ values, go }) {
-  const date = values.day ?? day();
+  const date = DATE.test(values.day) && !isNaN(new Date(`${values.day}T12:00Z`)) ? values.day : day();
   const all = { ...values, day: date, before: '', before_at: '' };  // for links to the first page
   const [map, mapError] = useLoad(() => get('heatmap', { day: date, zone: zone(), source: values.source, daemon: values.daemon }), [date, values.source, values.daemon, zone()]);
   const { hour, zone: _, day: __, ...chosen } = values;
