@@ -15,10 +15,11 @@ from collections import Counter, deque
 import zmq
 
 from daemon.delivery.authenticator import Authenticator
+from daemon.host.waking import Waker
 from daemon.monitoring.metrics import HANDSHAKES
 from daemon.monitoring.service_thread import ServiceThread
 
-POLL_MS = 250
+IDLE_MS = 10_000  # between turns without a report: newcomers and `stop` wake the thread
 STALL_S = 60.0
 HANDSHAKE_S = 10.0  # libzmq ends a connection that has not shown its key by then
 
@@ -112,6 +113,7 @@ class ConnectionMonitor(ServiceThread):
         self._context, self._authenticator = context, authenticator
         self.stats: dict[str, EndpointStats] = {}
         self._new: queue.SimpleQueue[tuple[Socket, EndpointStats]] = queue.SimpleQueue()
+        self._waker = Waker()
 
     # -- any thread ----------------------------------------------------------------------------
 
@@ -128,17 +130,23 @@ class ConnectionMonitor(ServiceThread):
             raise
         stats = self.stats[name] = EndpointStats()
         self._new.put((monitor, stats))
+        self._waker.wake()
         return stats
 
     def snapshot(self) -> dict[str, dict[str, int]]:
         """The figures of each endpoint for `status`."""
         return {name: stats.snapshot() for name, stats in self.stats.items()}
 
+    def stop(self) -> None:
+        super().stop()
+        self._waker.wake()
+
     # -- this thread ---------------------------------------------------------------------------
 
     def work(self) -> None:
         monitors: dict[Socket, EndpointStats] = {}
         poller = zmq.Poller()
+        poller.register(self._waker, zmq.POLLIN)
         if self._authenticator is not None:
             poller.register(self._authenticator.socket, zmq.POLLIN)
         try:
@@ -149,9 +157,10 @@ class ConnectionMonitor(ServiceThread):
                     monitor, stats = self._new.get()
                     monitors[monitor] = stats
                     poller.register(monitor, zmq.POLLIN)
-                for socket, _ in poller.poll(POLL_MS):
-                    assert isinstance(socket, zmq.Socket)
-                    if socket not in monitors:
+                for socket, _ in poller.poll(IDLE_MS):
+                    if not isinstance(socket, zmq.Socket):
+                        self._waker.clear()
+                    elif socket not in monitors:
                         assert self._authenticator is not None
                         self._authenticator.answer()
                     elif not _read(socket, monitors[socket]):
@@ -161,6 +170,7 @@ class ConnectionMonitor(ServiceThread):
         finally:
             for monitor in monitors:
                 monitor.close()
+            self._waker.close()
 
 
 def _read(monitor: Socket, stats: EndpointStats) -> bool:

@@ -27,12 +27,13 @@ from daemon.delivery.frames import SIGNATURE
 from daemon.delivery.listening import Inner, Listener
 from daemon.delivery.passage import Passage
 from daemon.host.tcp import is_loopback, tune_accepted
+from daemon.host.waking import Waker
 from daemon.monitoring.service_thread import ServiceThread
 
 log = logging.getLogger(__name__)
 
 STALL_S = 60.0
-POLL_S = 0.25
+IDLE_S = 10.0  # between turns without a client: orders and newcomers wake the thread
 SWEEP_S = 1.0  # between looks for silent clients and those that do not read
 UNREAD_S = 60.0  # without reading, after which a client is disconnected
 CLEAR_S, CLEARED = 0.02, 3  # between turns of freeing memory, and how many it takes
@@ -87,10 +88,8 @@ class Door(ServiceThread):
         self._selector = selectors.DefaultSelector()
         self._orders: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[tuple[Gate, bytes, int]] = queue.SimpleQueue()
-        self._wake_in, self._wake_out = socket.socketpair()
-        for end in (self._wake_in, self._wake_out):
-            end.setblocking(False)
-        self._selector.register(self._wake_out, EVENT_READ)
+        self._waker = Waker()
+        self._selector.register(self._waker, EVENT_READ)
         self._gates: list[Gate] = []
         self._of_address: Counter[str] = Counter()  # connections
         self._descriptors = 0
@@ -124,8 +123,7 @@ class Door(ServiceThread):
 
     def _order(self, order: Callable[[], None]) -> None:
         self._orders.put(order)
-        with suppress(OSError):  # full, so awake; or closed, since the thread has ended
-            self._wake_in.send(b"\0")
+        self._waker.wake()
 
     def stop(self) -> None:
         super().stop()
@@ -150,16 +148,14 @@ class Door(ServiceThread):
                 for passage in gate.open:
                     passage.close()
             self._selector.close()
-            self._wake_in.close()
-            self._wake_out.close()
+            self._waker.close()
 
     def _turn(self) -> None:
         self.liveness.progress()
         self._take_orders()
         for key, events in self._selector.select(self._patience_s()):
             if key.data is None:
-                with suppress(OSError):
-                    self._wake_out.recv(4_096)
+                self._waker.clear()
             elif isinstance(key.data, Gate):
                 self._accept(key.data)
             else:
@@ -179,7 +175,9 @@ class Door(ServiceThread):
 
     def _patience_s(self) -> float:
         waits = any(gate.queue or gate.left for gate in self._gates)
-        return REST_S if waits or not self._accepting else POLL_S
+        if waits or not self._accepting:
+            return REST_S
+        return SWEEP_S if self._descriptors else IDLE_S
 
     def _begin(self, gate: Gate) -> None:
         self._gates.append(gate)

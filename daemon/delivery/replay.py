@@ -17,6 +17,7 @@ import msgspec
 import zmq
 
 from daemon.delivery.endpoint import MAX_MESSAGE, Endpoint, starting_zeromq
+from daemon.host.waking import Waker
 from daemon.journal.reader import READ_ERRORS, JournalReader, open_reader
 from daemon.journal.records import Page
 from daemon.monitoring.metrics import Tally
@@ -31,7 +32,7 @@ log = logging.getLogger(__name__)
 MAX_BYTES = 1_000_000  # in one reply
 MAX_UNSENT = 16_000_000  # bytes of replies not yet on the wire, over all clients
 MIN_BYTES = 16_000  # least limit of a reply, even if many are unsent
-POLL_MS = 250
+IDLE_MS = 10_000  # between turns without a request: `stop` wakes the thread
 STALL_S = 60.0  # for one reply
 TRACKED_S = 10.0  # for pyzmq to report that the first message was sent
 
@@ -56,24 +57,33 @@ class ReplayThread(ServiceThread):
         self._state, self._endpoint, self._journal, self._status = state, endpoint, journal, status
         self._tally = tally
         self._unsent: deque[tuple[zmq.MessageTracker, int]] = deque()
+        self._waker = Waker()
         self.answered = 0
         self.refused = 0
+
+    def stop(self) -> None:
+        super().stop()
+        self._waker.wake()
 
     def work(self) -> None:
         reader = open_reader(self._state, self._halt)
         if reader is None:
             self._endpoint.close()
             return
+        poller = zmq.Poller()
+        for each in (self._waker, self._endpoint.socket):
+            poller.register(each, zmq.POLLIN)
         try:
             while not self._halt.is_set():
                 self.liveness.progress()
-                if self._endpoint.socket.poll(POLL_MS):
+                if self._endpoint.socket in dict(poller.poll(IDLE_MS)):
                     request = self._endpoint.take()
                     with self._tally.stage("replay"):
                         self._answer(reader, request)
         finally:
             reader.close()
             self._endpoint.close()
+            self._waker.close()
 
     def _answer(self, reader: JournalReader, frames: list[bytes]) -> None:
         self._unsent = deque(item for item in self._unsent if not item[0].done)

@@ -8,15 +8,14 @@ stops.
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
 from daemon.host.clock import clock
+from daemon.host.waking import Waker
 from daemon.journal.records import Delivery, Record
 from daemon.monitoring.service_thread import ServiceThread
 from daemon.pipeline.clip_store import ClipStore
@@ -60,7 +59,7 @@ class MicrophoneSource(ServiceThread):
         self._source = Source("mic", settings.name)
         store = ClipStore(state, settings)
         self._job = LiveJob(self._source, run_id, context, Tracker(events), store, self._tell_gap)
-        self._wake_r, self._wake_w = os.pipe()
+        self._waker = Waker()
         self._device = settings.device  # pinned once a default one was opened
         self._stuck: CaptureProcess | None = None  # killed, but not ended yet
         self._clock: StreamClock | None = None
@@ -81,8 +80,7 @@ class MicrophoneSource(ServiceThread):
 
     def stop(self) -> None:
         super().stop()
-        with suppress(OSError):  # the thread may have ended already
-            os.write(self._wake_w, b"!")
+        self._waker.wake()
 
     waiting = 0  # windows of a microphone are no backlog
 
@@ -123,8 +121,7 @@ class MicrophoneSource(ServiceThread):
             self._break_off()
             self._end_events("stopped")
         finally:
-            os.close(self._wake_r)
-            os.close(self._wake_w)
+            self._waker.close()
 
     def _listen(self) -> None:
         """Run one capture process until the daemon stops. Raises CaptureFailed."""
@@ -132,7 +129,7 @@ class MicrophoneSource(ServiceThread):
             raise CaptureFailed("stuck", f"process {self._stuck.pid} hangs in its driver")
         with CaptureProcess(self.settings, self._device) as capture:
             self._stuck = capture
-            for items in capture.items(wake=self._wake_r):
+            for items in capture.items(wake=self._waker.fileno()):
                 self.liveness.progress()
                 for item in items:
                     self._take(item)
