@@ -10,14 +10,14 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 WALK_S = 0.25e-6  # for each byte of all subscriptions, when a subscriber leaves (libzmq 4.3.5)
 SHARE, BURST_S = 0.2, 0.5  # of one core for such walks, and how much of it may be saved up
 
 
-@dataclass(frozen=True)
-class Budget:
+class Budget(Struct, frozen=True):
     """Most bytes that wait or are stored, beyond the free ones of each connection."""
 
     free: int
@@ -31,8 +31,7 @@ SUBSCRIPTIONS = Budget(200, 16_000, 48_000, 64_000, True)
 REQUESTS = Budget(1_000, 64_000, 250_000, 1_000_000, False)  # libzmq takes 64 B for a frame of 2
 
 
-@dataclass(eq=False)
-class Account:
+class Account(Struct, eq=False):
     """The bytes of one connection."""
 
     address: str

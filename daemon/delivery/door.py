@@ -18,8 +18,9 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from selectors import EVENT_READ, EVENT_WRITE
+
+from msgspec import Struct, field
 
 from daemon.delivery.budgets import Ledger
 from daemon.delivery.connections import HANDSHAKE_S, EndpointStats
@@ -50,8 +51,7 @@ _NO_LINGER = struct.pack("ii", 1, 0)
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 
 
-@dataclass(eq=False)
-class Gate:
+class Gate(Struct, eq=False):
     """An endpoint, as its clients find it."""
 
     name: str
@@ -66,8 +66,9 @@ class Gate:
     # Libzmq frees the memory of those that left when the thread that owns the socket uses it.
     ask_to_clear: Callable[[], object] | None = None  # of that thread; None if it always does
     left: deque[Passage] = field(default_factory=deque)
-    ended = missed = 0  # passages in all; reports of their end that did not come
-    ask_at = 0.0
+    ended: int = 0  # passages in all
+    missed: int = 0  # reports of their end that did not come
+    ask_at: float = 0.0
 
     def may_open(self) -> bool:
         return len(self.left) < MOST_LEFT and self.ledger.may_open()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import zmq
+from msgspec import Struct
 
 from daemon.delivery.authenticator import Authenticator
 from daemon.delivery.connections import ConnectionMonitor
@@ -25,8 +25,7 @@ SEND_HWM = 4_000  # messages kept for one slow subscriber; it must ask replay fo
 REPLIES_HWM = 8  # unread replies kept for one client, which asks again for dropped ones
 
 
-@dataclass(frozen=True)
-class Endpoints:
+class Endpoints(Struct, frozen=True):
     """Both endpoints, bound, with their connections counted and their keys checked."""
 
     publisher: Endpoint

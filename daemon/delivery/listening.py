@@ -10,8 +10,9 @@ import struct
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from daemon.errors import StartError
 from daemon.host.tcp import holder_of_port
@@ -20,8 +21,7 @@ BACKLOG = 1_024  # connections that wait to be accepted
 _SIOCGIFADDR = 0x8915  # the IPv4 address of an interface (netdevice(7))
 
 
-@dataclass(frozen=True)
-class Listener:
+class Listener(Struct, frozen=True):
     """A socket that listens for clients."""
 
     socket: socket.socket

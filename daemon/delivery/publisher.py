@@ -15,10 +15,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from queue import SimpleQueue
 
 import zmq
+from msgspec import Struct
 from msgspec.structs import replace
 
 from daemon.delivery.endpoint import Endpoint
@@ -43,8 +43,7 @@ CHECK_S = 1.0  # between checks whether the journal has been deleted
 RETRY_S = 1.0  # between attempts while the disk refuses
 
 
-@dataclass(frozen=True)
-class Upkeep:
+class Upkeep(Struct, frozen=True):
     """Work on the endpoint, for the thread that owns it."""
 
     work: Callable[[Endpoint], None]

@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 import daemon
 from daemon.errors import StartError
 
 
-@dataclass(frozen=True)
-class User:
+class User(Struct, frozen=True):
     """The user that runs the daemon, by number, and its group."""
 
     uid: int
@@ -24,8 +24,7 @@ class User:
         return User(os.geteuid(), os.getegid())
 
 
-@dataclass(frozen=True)
-class Exposure:
+class Exposure(Struct, frozen=True):
     """A path that others can change, in words, and the fix."""
 
     text: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from daemon.protocol.file_ids import file_id
 
@@ -41,8 +42,7 @@ class Identity(NamedTuple):  # made and compared in less than half of a dataclas
         return self[1:] == other[1:]
 
 
-@dataclass(frozen=True)
-class LedgerRow:
+class LedgerRow(Struct, frozen=True):
     """The newest version of one file."""
 
     path: bytes  # absolute
@@ -55,8 +55,7 @@ class LedgerRow:
     digest: bytes | None
 
 
-@dataclass(frozen=True)
-class Claim:
+class Claim(Struct, frozen=True):
     """One version of a file, to be worked through by one job."""
 
     path: bytes

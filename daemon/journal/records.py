@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from daemon.errors import Abandoned as Abandoned
 from daemon.journal.ledger import LedgerRow
@@ -11,16 +12,14 @@ from daemon.protocol.messages import Message
 from daemon.protocol.picture import Picture
 
 
-@dataclass(frozen=True)
-class OpenEvent:
+class OpenEvent(Struct, frozen=True):
     """An open event. `body` lets the next start end it; None: it has ended."""
 
     id: str
     body: bytes | None
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(Struct, frozen=True):
     """One unit of a commit: messages and the ledger row that belongs to them."""
 
     messages: Sequence[Message] = ()
@@ -32,8 +31,7 @@ class Record:
     noticed: float | None = None  # time.monotonic() when the sound of its predictions was whole
 
 
-@dataclass(frozen=True)
-class Published:
+class Published(Struct, frozen=True):
     """A message as it went into the journal."""
 
     seq: int
@@ -41,8 +39,7 @@ class Published:
     body: bytes
 
 
-@dataclass(frozen=True)
-class Page:
+class Page(Struct, frozen=True):
     """One answer of the journal to a replay request."""
 
     messages: list[Published]
@@ -52,8 +49,7 @@ class Page:
     damaged: int = 0  # messages that the disk spoilt, and that are left out
 
 
-@dataclass(frozen=True)
-class Delivery:
+class Delivery(Struct, frozen=True):
     """A record to commit and publish; the delivery thread then calls `committed`."""
 
     record: Record

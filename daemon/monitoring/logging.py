@@ -7,7 +7,8 @@ import logging
 import sys
 import threading
 import time
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from daemon.host.clock import local
 from daemon.settings.schema import Log
@@ -17,8 +18,7 @@ BURST = 10  # records of one kind
 PERIOD_S = 60.0  # for that many records
 
 
-@dataclass
-class _Kind:
+class _Kind(Struct):
     """Records with the same logger and format string."""
 
     since: float

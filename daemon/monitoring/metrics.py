@@ -8,7 +8,8 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from daemon.protocol.messages import FileEnd, Message, Prediction
 
@@ -26,8 +27,7 @@ def untimed(_: str) -> AbstractContextManager[None]:
     return nullcontext()
 
 
-@dataclass
-class Histogram:
+class Histogram(Struct):
     """How often durations fell between bounds."""
 
     buckets: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS) + 1))

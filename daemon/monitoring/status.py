@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from daemon.protocol.states import RunningModel
 
 RATE_S = 60.0  # over which windows a second are counted
 
 
-@dataclass
-class Rate:
+class Rate(Struct):
     """Events a second over the last minute, from a count that only rises."""
 
     samples: deque[tuple[float, int]] = field(default_factory=deque)
@@ -31,8 +31,7 @@ class Rate:
         return round((high - low) / max(last - first, 1e-3), 2)
 
 
-@dataclass(frozen=True)
-class Identity:
+class Identity(Struct, frozen=True):
     """What does not change while a daemon runs."""
 
     node: str

@@ -6,9 +6,10 @@ import errno
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import TypeVar
+
+from msgspec.structs import replace
 
 from daemon.errors import DAMAGED, FORBIDDEN, GONE, is_passing
 from daemon.host.beneath import open_file

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Protocol
+
+from msgspec import Struct, field
 
 from daemon.journal.crashes import WorkMarks
 from daemon.journal.records import Delivery
@@ -18,8 +19,7 @@ from tinyast.classifier import Classifier
 from tinyast.features.picture import draw
 
 
-@dataclass
-class JobContext:
+class JobContext(Struct):
     """What every job works with."""
 
     classifier: Classifier  # replaced, as a whole, when settings are read again; and so are
@@ -40,8 +40,7 @@ class JobContext:
         return [Picture(id=message.id, source=message.source, png=png, picture_db=drawing.db)]
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """How a job ended, for the source that claimed its file."""
 
     look_again: bool = False  # the file changed meanwhile

@@ -6,10 +6,10 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Struct, UnsetType
+from msgspec.structs import replace
 
 from daemon.journal.records import Delivery, OpenEvent, Record
 from daemon.pipeline.clip_store import ClipStore
@@ -39,8 +39,7 @@ log = logging.getLogger(__name__)
 MAX_WAITING = 12  # windows; beyond that the workers cannot keep up with live audio
 
 
-@dataclass(frozen=True, eq=False)
-class LiveWindow:
+class LiveWindow(Struct, frozen=True, eq=False):
     """Five seconds from a microphone, or less if the stream broke off."""
 
     index: int  # counts this run's windows

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Struct, UnsetType
 
 from daemon.monitoring.metrics import Stage, untimed
 from daemon.pipeline.decision import decide
@@ -36,8 +35,7 @@ from tinyast.inference.engine_names import AUDIOSET, LOGITS, SPEECH
 ALL_KEPT = Privacy(speech="keep")
 
 
-@dataclass(frozen=True)
-class Rules:
+class Rules(Struct, frozen=True):
     """The settings that shape predictions."""
 
     decision: Decision
@@ -60,8 +58,7 @@ class Rules:
         )
 
 
-@dataclass(frozen=True, eq=False)
-class Features:
+class Features(Struct, frozen=True, eq=False):
     """What a model needs of one window."""
 
     picture: Float  # (mel bands, frames)

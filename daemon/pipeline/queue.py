@@ -13,8 +13,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
 from itertools import chain
+
+from msgspec import Struct
 
 from daemon.pipeline.job import Job
 
@@ -24,8 +25,7 @@ LONG_AFTER = 12  # windows (a minute of sound) until a job counts as long
 MAX_LONG = 128  # and of heavy ones; each holds a file descriptor
 
 
-@dataclass(frozen=True)
-class Turn:
+class Turn(Struct, frozen=True):
     """A job in a worker's hands for one step."""
 
     job: Job

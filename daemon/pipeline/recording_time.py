@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from msgspec import Struct
 
 from daemon.errors import SettingsError
 from daemon.settings.schema import Folder
@@ -29,8 +30,7 @@ _AUDIOMOTH = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Said:
+class Said(Struct, frozen=True):
     """A time at which one source says that a recording began."""
 
     at: float  # s since 1970
@@ -38,8 +38,7 @@ class Said:
     has_zone: bool = True  # it states its time zone, and does not depend on `time_zone`
 
 
-@dataclass(frozen=True)
-class Began:
+class Began(Struct, frozen=True):
     """When a recording began."""
 
     at: float  # s since 1970, at the first sample

@@ -7,7 +7,6 @@ typed struct (`Received.content`) or as plain values (`Received.message`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -62,8 +61,7 @@ class _Beat(Struct, frozen=True):
     last: dict[str, Seq]
 
 
-@dataclass(frozen=True)
-class Received:
+class Received(Struct, frozen=True, dict=True):
     """One message, as published."""
 
     topic: str
@@ -77,8 +75,7 @@ class Received:
         return msgspec.convert(self.message, KINDS.get(self.head.type, Message))
 
 
-@dataclass(frozen=True)
-class ReceivedBeat:
+class ReceivedBeat(Struct, frozen=True, dict=True):
     """One heartbeat, as published."""
 
     journal: str
@@ -91,8 +88,7 @@ class ReceivedBeat:
         return msgspec.convert(self.message, Heartbeat)
 
 
-@dataclass(frozen=True)
-class ReceivedPicture:
+class ReceivedPicture(Struct, frozen=True, dict=True):
     """One picture, as published."""
 
     id: str  # of its prediction
@@ -105,8 +101,7 @@ class ReceivedPicture:
         return msgspec.convert(self.message, Picture)
 
 
-@dataclass(frozen=True)
-class Page:
+class Page(Struct, frozen=True):
     """One answer of replay."""
 
     head: PageHead

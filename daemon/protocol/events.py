@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import uuid
 from collections import deque
-from dataclasses import dataclass, field, replace
 from typing import Protocol
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 
 class Rule(Protocol):
@@ -32,8 +34,7 @@ class Rules(Protocol):
     def of(self, label: str, /) -> Rule: ...
 
 
-@dataclass(frozen=True)
-class Heard:
+class Heard(Struct, frozen=True):
     """One live window after the decision."""
 
     label: str
@@ -44,8 +45,7 @@ class Heard:
     ends: float
 
 
-@dataclass(frozen=True)
-class Detection:
+class Detection(Struct, frozen=True):
     """The current state of one event."""
 
     id: str
@@ -58,8 +58,7 @@ class Detection:
     reason: str | None = None  # of an end: quiet, source_lost, stopped or restart
 
 
-@dataclass
-class Tracker:
+class Tracker(Struct):
     """The events of one source, fed with its windows in order."""
 
     rules: Rules

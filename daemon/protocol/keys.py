@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 import re
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 
 import zmq
 import zmq.auth
+from msgspec import Struct
 
 from daemon.errors import SettingsError, StartError, is_passing, words_for
 from daemon.host.files import give_to_owner_of
@@ -24,8 +24,7 @@ SERVER, CLIENTS = "server", "clients"
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
-@dataclass(frozen=True)
-class ServerKeys:
+class ServerKeys(Struct, frozen=True):
     """The daemon's key pair, Z85, and the folder of accepted clients' keys."""
 
     public: bytes
@@ -33,8 +32,7 @@ class ServerKeys:
     clients: Path
 
 
-@dataclass(frozen=True)
-class ClientKeys:
+class ClientKeys(Struct, frozen=True):
     """The keys that a subscriber uses for a daemon with keys: Z85, 40 characters."""
 
     server: bytes  # the daemon's public key

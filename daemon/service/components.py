@@ -6,11 +6,11 @@ import itertools
 import logging
 from collections.abc import Callable
 from contextlib import ExitStack, closing
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 import msgspec
+from msgspec.structs import replace
 
 from daemon.delivery.publisher import DeliveryThread
 from daemon.delivery.replay import ReplayThread

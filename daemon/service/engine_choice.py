@@ -10,7 +10,6 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -45,8 +44,7 @@ class Kept(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     timed_at: str
 
 
-@dataclass(frozen=True)
-class Choice:
+class Choice(Struct, frozen=True):
     """The engine to load, and why."""
 
     engine: EngineName

@@ -14,9 +14,10 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+from msgspec import Struct
 
 from daemon.host.files import give_to_owner_of, opened
 from daemon.journal.crashes import MOST_CRASHES
@@ -49,8 +50,7 @@ def ask_reprocess(state: Path, paths: Sequence[bytes]) -> None:
         os.close(inside)
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(Struct, frozen=True):
     """Files to classify again. `done` removes the request once it is recorded."""
 
     file: Path

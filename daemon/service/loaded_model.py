@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from daemon.errors import SettingsError, StartError
 from daemon.host.trust import check_private_tree
@@ -18,8 +19,7 @@ from tinyast.inference.engine_names import AUDIOSET
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class LoadedModel:
+class LoadedModel(Struct, frozen=True):
     """A checkpoint in the engine that was chosen for it."""
 
     classifier: Classifier

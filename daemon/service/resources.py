@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from daemon.delivery.endpoints import Endpoints, bind
 from daemon.errors import StartError, words_for
@@ -27,8 +28,7 @@ from tinyast.inference.allocator import give_back_freed_memory, keep_freed_memor
 OnFault = Callable[[BaseException], None]
 
 
-@dataclass(frozen=True)
-class Held:
+class Held(Struct, frozen=True):
     """The exclusive resources of a daemon, taken before any thread runs."""
 
     state: Path

@@ -6,10 +6,10 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import msgspec
+from msgspec import Struct
 
 from daemon.errors import StartError
 from daemon.settings.schema import Settings
@@ -27,8 +27,7 @@ LIVE = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Changes:
+class Changes(Struct, frozen=True):
     """Differences between two settings."""
 
     applied: tuple[str, ...]

@@ -19,8 +19,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
+
+from msgspec import Struct
 
 # Plausible years of files from recorders with a clock.
 _YEARS = range(1990, 2100)
@@ -57,8 +58,7 @@ _HEXADECIMAL = re.compile(r"(?=[0-9]*[A-F])[0-9A-F]{8}")
 _FIRST_HEXADECIMAL, _LAST_HEXADECIMAL = 0x5900_0000, 0x7000_0000  # April 2017 to July 2029
 
 
-@dataclass(frozen=True)
-class NamedTime:
+class NamedTime(Struct, frozen=True):
     """A time that a name gives."""
 
     at: datetime  # with a time zone

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil, gcd
 
 import numpy as np
+from msgspec import Struct
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
@@ -21,8 +21,7 @@ STOP_DB = 60.0
 WIDTH = 32
 
 
-@dataclass(frozen=True)
-class Polyphase:
+class Polyphase(Struct, frozen=True):
     """From one rate to a lower one, zeros before and after.
 
     Outputs `j * WIDTH` to `(j + 1) * WIDTH` of each block are `matrices[j]` applied to the

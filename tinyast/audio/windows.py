@@ -11,11 +11,12 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from msgspec import Struct
+
 TOO_LITTLE = 0.1  # of a hop: the surplus of segments that are meant to be one window long
 
 
-@dataclass(frozen=True)
-class Window:
+class Window(Struct, frozen=True):
     """One cut, in frames of the recording's own rate."""
 
     index: int

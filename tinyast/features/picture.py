@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from tinyast.arrays import Float
@@ -17,8 +17,7 @@ from tinyast.features.log_mel import FeatureSettings
 MOST = 64  # rows and columns; a finer picture is averaged down
 
 
-@dataclass(frozen=True)
-class Drawing:
+class Drawing(Struct, frozen=True):
     """A greyscale PNG, with low bands at the bottom and time from left to right."""
 
     png: bytes

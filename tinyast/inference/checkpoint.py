@@ -6,10 +6,11 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from tinyast.errors import CheckpointError
 from tinyast.features.log_mel import SCALES, FeatureSettings
@@ -21,8 +22,7 @@ GRAPH, INT8_GRAPH, WEIGHTS = "model.onnx", "model.int8.onnx", "model.safetensors
 REFERENCE = "reference.npz"  # what the graph gives for some of its training clips
 
 
-@dataclass(frozen=True)
-class Checkpoint:
+class Checkpoint(Struct, frozen=True):
     """A trained model on disk."""
 
     path: Path

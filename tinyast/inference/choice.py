@@ -13,10 +13,10 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from msgspec import Struct
 
 from tinyast.arrays import Float
 from tinyast.errors import CheckpointError
@@ -31,8 +31,7 @@ CPU_INFO = Path("/proc/cpuinfo")  # proc_cpuinfo(5)
 CPU_FIELDS = ("flags", "Features", "CPU implementer", "CPU part")  # x86 and aarch64
 
 
-@dataclass(frozen=True)
-class Conditions:
+class Conditions(Struct, frozen=True):
     """All that a timing depends on; with others it says nothing."""
 
     float32: str  # SHA-256 of each graph
@@ -51,8 +50,7 @@ class Conditions:
         return cls(float32, int8, processor(), str(load_onnxruntime().__version__))
 
 
-@dataclass(frozen=True)
-class Timing:
+class Timing(Struct, frozen=True):
     """Median milliseconds of the network for one window, on one thread."""
 
     float32_ms: float

@@ -7,11 +7,11 @@ that the model gives to the kinds that it knew share the first. `tinyast.learnin
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from tinyast.arrays import Float
@@ -24,8 +24,7 @@ AUDIOSET_WEIGHT = 0.5  # of log-odds beside embeddings, which have a spread of 1
 FAMILIAR = 4.0  # logits by which familiarity falls if the distance grows by one
 
 
-@dataclass(frozen=True, eq=False)
-class Head:
+class Head(Struct, frozen=True, eq=False):
     """A softmax regression of `kinds`, K of them, on d features of each window.
 
     The columns of the softmax are: known before, each of the kinds, and, if `has_none`, sounds of

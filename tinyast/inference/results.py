@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import Struct
 
 from tinyast.arrays import Float
 from tinyast.audio.windows import Window
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 PAUSE_DB = 20.0  # under the loudest window of its clip
 
 
-@dataclass(frozen=True, eq=False)
-class HeardWindow:
+class HeardWindow(Struct, frozen=True, eq=False):
     """The engine's outputs for one window."""
 
     window: Window
@@ -35,8 +34,7 @@ def loud(windows: Sequence[HeardWindow]) -> list[HeardWindow]:
     return [window for window in windows if window.rms_dbfs >= loudest - PAUSE_DB]
 
 
-@dataclass(frozen=True, repr=False)
-class WindowScores:
+class WindowScores(Struct, frozen=True):
     """The classification of one window."""
 
     index: int

@@ -13,7 +13,8 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from daemon.host.beneath import make_folder, open_beneath, opened_folder, relative
 from daemon.host.taking import Taken, restore
@@ -26,8 +27,7 @@ log = logging.getLogger(__name__)
 DONE, FAILED = map(os.fsencode, PUT_AWAY)
 
 
-@dataclass(frozen=True)
-class Disposed:
+class Disposed(Struct, frozen=True):
     """The result of disposing of a finished file."""
 
     done: bool = False  # it was moved or deleted

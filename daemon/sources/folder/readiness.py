@@ -10,7 +10,8 @@ import errno
 import fcntl
 import os
 import stat
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from daemon.errors import is_passing
 from daemon.host.files import opened
@@ -30,8 +31,7 @@ _HIDDEN_FOLDERS = frozenset(
 _LEASE_SAYS_WRITER = {errno.EAGAIN, errno.EBUSY}
 
 
-@dataclass(frozen=True)
-class Evidence:
+class Evidence(Struct, frozen=True):
     """Facts about a file before it is opened."""
 
     closed: bool = False  # its writer was seen to close it, or it was moved or linked in
@@ -41,8 +41,7 @@ class Evidence:
     remote: bool = False  # other machines may write it, and a lease cannot detect that
 
 
-@dataclass(frozen=True)
-class Whole:
+class Whole(Struct, frozen=True):
     """Ready to be read."""
 
     identity: Identity
@@ -50,8 +49,7 @@ class Whole:
     sure: bool = True  # it has no writer; False: no writer was noticed while it settled
 
 
-@dataclass(frozen=True)
-class Growing:
+class Growing(Struct, frozen=True):
     """Probably not complete; look again when it changes or has settled."""
 
     identity: Identity
@@ -63,15 +61,13 @@ class Growing:
         return self.identity.size == 0
 
 
-@dataclass(frozen=True)
-class Ignored:
+class Ignored(Struct, frozen=True):
     """Not a file that this daemon reads."""
 
     reason: str
 
 
-@dataclass(frozen=True)
-class Faulty:
+class Faulty(Struct, frozen=True):
     """The system refused to show it; try again later."""
 
     text: str

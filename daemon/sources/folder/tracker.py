@@ -13,8 +13,9 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
+
+from msgspec import Struct
 
 from daemon.errors import DAMAGED
 from daemon.journal.ledger import Identity
@@ -46,8 +47,7 @@ class State(Enum):
     HELD = "held"  # finished, but not moved or deleted yet, because it may have a writer
 
 
-@dataclass(frozen=True)
-class Look:
+class Look(Struct, frozen=True):
     """A file that is due, with the known facts about it."""
 
     path: bytes
@@ -61,8 +61,7 @@ class Look:
     last_try: bool = False  # one more error of its medium is the last
 
 
-@dataclass
-class _File:
+class _File(Struct):
     """The tracker's memory of one file."""
 
     due: float = math.inf  # clock time of the next look

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from running import Daemon, of_type, tinyastd
 from sounds import long_wav, write_wav
@@ -34,7 +35,7 @@ def settings(tmp_path: Path) -> Settings:
 
 def keep(state: Path, **changes: Any) -> None:
     """Write a timing of the default checkpoint on this machine, in which int8 is faster."""
-    conditions = vars(Conditions.here(read_checkpoint()))
+    conditions = msgspec.structs.asdict(Conditions.here(read_checkpoint()))
     values: dict[str, Any] = {
         "conditions": conditions,
         "timing": {"float32_ms": 3.0, "int8_ms": 2.0},

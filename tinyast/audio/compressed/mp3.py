@@ -6,7 +6,7 @@ ISO/IEC 11172-3, 2.4.1.3 and 2.4.2.3; ISO/IEC 13818-3 for the lower rates. The f
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from tinyast.audio.content import Content
 from tinyast.audio.wav.header import tag_bytes
@@ -18,8 +18,7 @@ _HZ = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_
 _BLOCK = 1 << 20  # bytes read at a time
 
 
-@dataclass(frozen=True)
-class Frames:
+class Frames(Struct, frozen=True):
     """The frames of a file, without the one that counts them."""
 
     samples: int  # of each channel

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from tinyast.audio.content import Content
 
@@ -10,8 +10,7 @@ _HEAD = 27  # bytes of a page before its table of segments
 _BEGINS = 0x02  # flag of the first page of a stream
 
 
-@dataclass(frozen=True)
-class Streams:
+class Streams(Struct, frozen=True):
     """Streams of a file, one after the other."""
 
     starts: tuple[int, ...]  # byte offsets

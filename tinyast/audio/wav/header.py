@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from tinyast.errors import AudioError
 
@@ -41,8 +42,7 @@ class Bytes(Protocol):
     def read(self, length: int, offset: int) -> bytes: ...
 
 
-@dataclass(frozen=True)
-class Chunk:
+class Chunk(Struct, frozen=True):
     """A chunk by its name and the place of its body."""
 
     name: bytes
@@ -54,8 +54,7 @@ class Chunk:
         return self.start + self.length
 
 
-@dataclass(frozen=True)
-class WavHeader:
+class WavHeader(Struct, frozen=True):
     """The format of a WAV file and where its samples lie."""
 
     big_endian: bool
@@ -76,8 +75,7 @@ class WavHeader:
         return max(0, self.data_start + self.data_bytes - size)
 
 
-@dataclass(frozen=True)
-class _Beginning:
+class _Beginning(Struct, frozen=True):
     """The first `size` bytes of a file."""
 
     file: Bytes
@@ -87,8 +85,7 @@ class _Beginning:
         return self.file.read(max(0, min(length, self.size - offset)), offset)
 
 
-@dataclass(frozen=True)
-class Extent:
+class Extent(Struct, frozen=True):
     """How far the samples of a WAV file reach."""
 
     data_bytes: int  # that are there

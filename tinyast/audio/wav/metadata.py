@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from tinyast.audio.wav.header import Bytes, Chunk
 
@@ -19,8 +20,7 @@ _WAMD_TEXTS = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Metadata:
+class Metadata(Struct, frozen=True):
     """Texts of a WAV file's chunks, as written there; empty without them."""
 
     bext_date: str = ""  # yyyy-mm-dd
