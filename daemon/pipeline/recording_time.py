@@ -20,11 +20,9 @@ _EARLIEST, _LATEST = -62_000_000_000.0, 253_000_000_000.0  # years 5 and 9987
 DOUBT_S = 60.0  # two sources that differ by more disagree
 AUTO = "auto"  # `time_pattern` for the table of names that recorders write
 # With or without seconds, tenths and an offset: GUANO, wamd and BEXT.
-_ISO = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d)(?::(\d\d)(?:\.\d+)?)? ?(Z|[+-]\d\d:?\d\d)?"
-)
+_ISO = r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d)(?::(\d\d)(?:\.\d+)?)? ?(Z|[+-]\d\d:?\d\d)?"
 # AudioMoth: "Recorded at 05:30:00 01/08/2023 (UTC+2) by AudioMoth …"
-_AUDIOMOTH = re.compile(
+_AUDIOMOTH = (
     r"Recorded at (\d\d):(\d\d):(\d\d)(?:\.\d+)? (\d\d)/(\d\d)/(\d{4})"
     r"(?: \(UTC(?:([+-])(\d{1,2})(?::(\d\d))?)?\))?"
 )
@@ -108,10 +106,10 @@ def _said(metadata: Metadata, local: tzinfo) -> Iterator[Said]:
         ("ixml", _ixml(metadata.ixml)),
     )
     for clock, text in texts:
-        if (match := _ISO.fullmatch(text.strip())) is not None:
+        if (match := re.fullmatch(_ISO, text.strip())) is not None:
             *parts, offset = match.groups()
             yield from _time(clock, [int(part or 0) for part in parts], _zone(offset), local)
-    if (match := _AUDIOMOTH.search(metadata.comment)) is not None:
+    if (match := re.search(_AUDIOMOTH, metadata.comment)) is not None:
         hour, minute, second, day, month, year, sign, hours, minutes = match.groups()
         offset = UTC if "(UTC" in match[0] else None
         if sign is not None:
