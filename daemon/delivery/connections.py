@@ -15,9 +15,9 @@ from collections import Counter, deque
 import zmq
 
 from daemon.delivery.authenticator import Authenticator
-from daemon.host.waking import Waker
 from daemon.monitoring.metrics import HANDSHAKES
 from daemon.monitoring.service_thread import ServiceThread
+from daemon.monitoring.waking import Waker
 
 IDLE_MS = 10_000  # between turns without a report: newcomers and `stop` wake the thread
 STALL_S = 60.0

@@ -28,8 +28,8 @@ from daemon.delivery.frames import SIGNATURE
 from daemon.delivery.listening import Inner, Listener
 from daemon.delivery.passage import Passage
 from daemon.host.tcp import is_loopback, tune_accepted
-from daemon.host.waking import Waker
 from daemon.monitoring.service_thread import ServiceThread
+from daemon.monitoring.waking import Waker
 
 log = logging.getLogger(__name__)
 

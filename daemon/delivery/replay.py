@@ -17,11 +17,11 @@ import msgspec
 import zmq
 
 from daemon.delivery.endpoint import MAX_MESSAGE, Endpoint, starting_zeromq
-from daemon.host.waking import Waker
 from daemon.journal.reader import READ_ERRORS, JournalReader, open_reader
 from daemon.journal.records import Page
 from daemon.monitoring.metrics import Tally
 from daemon.monitoring.service_thread import ServiceThread
+from daemon.monitoring.waking import Waker
 from daemon.protocol.messages import Error, to_json
 from daemon.protocol.replay import MAX_MESSAGES, PageHead, Refusal, Request
 from daemon.protocol.states import DaemonStatus

@@ -15,9 +15,9 @@ from itertools import count
 from pathlib import Path
 
 from daemon.host.clock import clock
-from daemon.host.waking import Waker
 from daemon.journal.records import Delivery, Record
 from daemon.monitoring.service_thread import ServiceThread
+from daemon.monitoring.waking import Waker
 from daemon.pipeline.clip_store import ClipStore
 from daemon.pipeline.job import JobContext
 from daemon.pipeline.live_job import LiveJob, LiveWindow

@@ -5,7 +5,7 @@ from __future__ import annotations
 import select
 import threading
 
-from daemon.host.waking import Waker
+from daemon.monitoring.waking import Waker
 
 LONG_S = 60.0
 
