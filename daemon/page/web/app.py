@@ -34,6 +34,8 @@ def build(page: Page) -> ASGIApp:
         return FileResponse(STATIC / "index.html", media_type="text/html")
 
     async def live(request: Request) -> Response:
+        if request.method == "HEAD":  # which a stream would never end
+            return Response(media_type="text/event-stream")
         stream = page.hub.listen()
         try:
             first = await anext(stream)

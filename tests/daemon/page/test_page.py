@@ -292,6 +292,7 @@ def test_the_live_stream_tells_of_a_new_file(page: PageProcess, listening: Daemo
         assert next(lines) == "event: hello"
         write_wav(listening.folder / "late.wav")
         told = [next(line for line in lines if "late.wav" in line) for _ in range(2)]
+    assert page.http.head("/api/v1/live", timeout=10).status_code == 200  # it ends
     shown, message = (json.loads(line.removeprefix("data: ")) for line in told)
     assert shown[0]["row"]["id"] == message["id"]  # the row first, so that a browser needs no more
 

@@ -79,7 +79,13 @@ def test_a_view_is_a_link_and_fits_a_phone(page: PageProcess, browser: object) -
     tab.goto(f"{page.url}/#/day?text=sound-2")
     tab.locator("tbody tr[data-number]").first.wait_for()
     assert tab.locator("tbody tr[data-number]").count() == 1
-    assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    fits = "document.documentElement.scrollWidth <= innerWidth"
+    assert tab.evaluate(fits)
+    tab.evaluate("document.documentElement.style.fontSize = '200%'")  # for weak eyes
+    assert tab.evaluate(fits)
+    tab.goto(f"{page.url}/#/now")
+    tab.locator(".top meter").first.wait_for()
+    assert tab.evaluate(fits)
     tab.close()
 
 
