@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import soundfile
 
 from daemon.commands.batch.classify_output import CSV_FIELDS, FAILED, ROWS, Result, shown
 from daemon.errors import SettingsError, words_for
+from daemon.monitoring.logging import printable
 from daemon.protocol.messages import Prediction
 from daemon.tables.annotations import WRITERS, Detection, Names, Recording, joined
 from daemon.tables.parquet import Embedded, EmbeddingWriter, TableWriter
@@ -27,6 +29,7 @@ KINDS = {  # by the suffix of the output's name
     ".parquet": "parquet",
     ".selections.txt": "raven",
 }
+MOST_STEM = 220  # bytes of a segment's name, which has 255 at most, for that of its file
 PLAIN = ("", ".txt", ".log")  # suffixes of a table for people
 
 
@@ -270,7 +273,8 @@ class Segments:
             if self._per_label is not None and cut[item.label] >= self._per_label:
                 continue
             cut[item.label] += 1
-            name = f"{score:.3f}_{Path(shown(path)).stem}_{item.window.start_s:09.2f}"
+            stem = Path(shown(path)).stem.encode()[:MOST_STEM].decode(errors="ignore")
+            name = f"{score:.3f}_{stem}_{item.window.start_s:09.2f}"
             kind = item.label.replace("/", "_")  # one from a CSV may hold anything
             self._cut(path, item, self._unused(self._folder / kind, name))
 
@@ -292,9 +296,11 @@ class Segments:
                 start, end = round(item.window.start_s * rate), round(item.window.end_s * rate)
                 samples = recording.read(start, min(end, recording.frames))
             target.parent.mkdir(exist_ok=True)
-            soundfile.write(target, samples, rate, subtype="PCM_16")
+            sound = io.BytesIO()  # libsndfile does not say why it cannot write a file
+            soundfile.write(sound, samples, rate, format="WAV", subtype="PCM_16")
+            target.write_bytes(sound.getvalue())
         except (AudioError, OSError) as error:
-            print(f"no segment {target}: {error}", file=sys.stderr)
+            print(f"no segment {printable(str(target))}: {error}", file=sys.stderr)
 
 
 class Summary:

@@ -19,7 +19,7 @@ from daemon.page.web.api.answers import answer, failure, not_found_or_bad
 from daemon.page.web.api.openapi import document
 from daemon.page.web.api.operations import Api
 from daemon.page.web.guard import Guard
-from daemon.page.web.live import TooManyListeners
+from daemon.page.web.live import Hub, TooManyListeners
 from daemon.page.web.shared import Page
 from daemon.page.web.sign_in import Doors
 
@@ -34,16 +34,7 @@ def build(page: Page) -> ASGIApp:
         return FileResponse(STATIC / "index.html", media_type="text/html")
 
     async def live(request: Request) -> Response:
-        if request.method == "HEAD":  # which a stream would never end
-            return Response(media_type="text/event-stream")
-        stream = page.hub.listen()
-        try:
-            first = await anext(stream)
-        except TooManyListeners as error:
-            return failure(503, "too_many_listeners", str(error))
-        headers = {"X-Accel-Buffering": "no"}  # nginx and others would hold messages back
-        chained = _chained(first, stream)
-        return StreamingResponse(chained, media_type="text/event-stream", headers=headers)
+        return await _live(request, page.hub)
 
     async def openapi(request: Request) -> Response:
         return answer(document(api))
@@ -78,6 +69,19 @@ def build(page: Page) -> ASGIApp:
     app = Starlette(routes=routes, lifespan=life, exception_handlers=handlers)
     app.router.redirect_slashes = False
     return Guard(app, page)
+
+
+async def _live(request: Request, hub: Hub) -> Response:
+    if request.method == "HEAD":  # which a stream would never end
+        return Response(media_type="text/event-stream")
+    stream = hub.listen()
+    try:
+        first = await anext(stream)
+    except TooManyListeners as error:
+        return failure(503, "too_many_listeners", str(error))
+    headers = {"X-Accel-Buffering": "no"}  # nginx and others would hold messages back
+    chained = _chained(first, stream)
+    return StreamingResponse(chained, media_type="text/event-stream", headers=headers)
 
 
 async def _explain(_: Request, error: Exception) -> Response:

@@ -170,9 +170,12 @@ def test_segments_of_files_with_one_name_do_not_replace_each_other(tmp_path: Pat
     for site in ("north", "south"):
         (tmp_path / site).mkdir()
         (tmp_path / site / "20240601_050000.wav").write_bytes(sound)
+    (tmp_path / f"{'ä' * 120}.wav").write_bytes(sound)  # as long as a name can be
     done = tinyastd("classify", tmp_path, "--segments", tmp_path / "cut", env=ACCEPT_ALL)
     assert done.returncode == 0, done.stderr
-    assert len(list((tmp_path / "cut").rglob("*.wav"))) == 2
+    cut = [path.name for path in (tmp_path / "cut").rglob("*.wav")]
+    assert len(cut) == 3
+    assert any("ä" * 100 in name for name in cut)
 
 
 def test_what_makes_no_sense_is_said(recordings: Path, tmp_path: Path) -> None:
