@@ -50,7 +50,7 @@ def only(folder: Path, ending: str) -> Path:
 
 
 def test_a_release_has_the_same_bytes_when_it_is_built_again(built: Path, tmp_path: Path) -> None:
-    again = build(tmp_path, 0o077)
+    again = build(tmp_path / "user's copy", 0o077)
     for ending in (".whl", ".tar.gz"):
         first, second = only(built, ending), only(again, ending)
         assert (first.name, first.read_bytes()) == (second.name, second.read_bytes())
@@ -133,7 +133,12 @@ def test_the_settings_of_each_package_can_be_used() -> None:
 
 @pytest.mark.parametrize(
     ("folder", "microphone"),
-    [("", True), ('/media/birds "n" bees', True), ("/media/birds", False)],
+    [
+        ("", True),
+        ('/media/birds "n" bees', True),
+        ("/media/birds", False),
+        ("birds \U0001f426\x7f\\\t", False),  # below /media
+    ],
 )
 def test_the_options_of_the_add_on_become_settings(
     tmp_path: Path, folder: str, microphone: bool
@@ -154,7 +159,9 @@ def test_the_options_of_the_add_on_become_settings(
     config = tmp_path / "tinyast.toml"
     config.write_text(start.settings(options, mqtt, tmp_path), encoding="utf-8")
     settings = load(config, {})
-    assert [each.path for each in settings.folder] == ([folder] if folder else [])
+    assert [each.path for each in settings.folder] == (
+        [f"/media/{folder.removeprefix('/media/')}"] if folder else []
+    )
     assert len(settings.microphone) == microphone
     assert settings.mqtt is not None
     assert (settings.mqtt.host, settings.mqtt.password) == ("core-mosquitto", "p\\q")

@@ -19,11 +19,16 @@ even_out() { # FOLDER: one time and one set of permissions for all files
   find "$1" -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
 }
 
+build() { # build_sdist|build_wheel FOLDER: of the project in the working folder
+  "$python" -c 'import sys, setuptools.build_meta as backend; getattr(backend, sys.argv[1])(sys.argv[2])' \
+    "$@" >&2
+}
+
 mkdir "$work/source" "$work/made"
 git ls-files -z --cached | xargs -0 cp --parents --target-directory "$work/source" 
 cd "$work/source"
 even_out .
-"$python" -c "from setuptools.build_meta import build_sdist; build_sdist('$work/made')" >&2
+build build_sdist "$work/made"
 
 # setuptools writes the present time and the user into the archive.
 cd "$work"
@@ -35,4 +40,4 @@ tar --sort=name --format=ustar --owner=0 --group=0 --numeric-owner -cf - "$name"
   >"$output/$sdist"
 
 cd "$name"
-"$python" -c "from setuptools.build_meta import build_wheel; print(build_wheel('$output'))" >&2
+build build_wheel "$output"

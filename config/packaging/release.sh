@@ -6,6 +6,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 version=$1
+umask 022
 # The section of this version, or of what is not released yet.
 awk -v version="$version" '
   /^## / { on = ($2 == version || ($2 == "Unreleased" && !seen)); seen = seen || on }

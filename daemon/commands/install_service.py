@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,23 +70,44 @@ def shipped(name: str) -> Path:
     return found
 
 
-def command() -> str:
-    """The command by which the unit starts this installation's daemon."""
+def command() -> list[str]:
+    """The words by which the unit starts this installation's daemon."""
     script = Path(sys.executable).with_name("tinyastd")
     if script.exists():
-        return str(script)
-    return shutil.which("tinyastd") or f"{sys.executable} -P -m daemon"
+        return [str(script)]
+    found = shutil.which("tinyastd")
+    return [os.path.abspath(found)] if found else [sys.executable, "-P", "-m", "daemon"]
+
+
+def _quoted(word: str, variables: bool = True) -> str:
+    """A word of ExecStart= (systemd.service(5), "Command lines") as it stands in the unit.
+
+    systemd puts no `variables` into the program's own path, so a `$` stays there.
+    """
+    for special, written in (("\\", "\\\\"), ('"', '\\"'), ("%", "%%")):
+        word = word.replace(special, written)
+    if variables:
+        word = word.replace("$", "$$")
+    return word if re.fullmatch(r"[\w/.,:@=+%$-]+", word, re.ASCII) else f'"{word}"'
 
 
 def target(user: bool) -> Path:
-    """The path of the unit, for the whole system or for this user."""
+    """The path of the unit, for the whole system or for this user, who needs a home."""
     if not user:
         return Path("/etc/systemd/system") / NAME
     return _configuration() / "systemd" / "user" / NAME
 
 
 def _configuration() -> Path:
-    return Path(os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config"))
+    given = os.environ.get("XDG_CONFIG_HOME")
+    return Path(given) if given else _home() / ".config"
+
+
+def _home() -> Path:
+    """This user's home. Raises SettingsError if there is none."""
+    if not os.path.isabs(home := os.path.expanduser("~")):
+        raise SettingsError("this user has no home for a service's settings; set HOME")
+    return Path(home)
 
 
 def usual_settings(user: bool) -> Path:
@@ -94,11 +117,11 @@ def usual_settings(user: bool) -> Path:
 
 def installed() -> Service | None:
     """The service of this user, else of the system; None without one."""
-    for user, unit in (
-        (True, target(True)),
-        (False, target(False)),
-        (False, Path("/lib/systemd/system") / NAME),  # of the Debian package
-    ):
+    packaged = Path("/lib/systemd/system") / NAME  # of the Debian package
+    units = [(False, target(False)), (False, packaged)]
+    with suppress(SettingsError):  # a user without a home has no service
+        units.insert(0, (True, target(True)))
+    for user, unit in units:
         if unit.is_file():
             return Service(unit, _systemctl(user), usual_settings(user))
     return None
@@ -111,7 +134,9 @@ def _systemctl(user: bool) -> str:
 def render(config: Path | None, user: bool) -> str:
     """The unit's text."""
     config = usual_settings(user) if config is None else config
-    start = f"ExecStart={command()} run --config {config.absolute()}"
+    program, *words = command()
+    words += ["run", "--config", str(config.absolute())]
+    start = " ".join(["ExecStart=" + _quoted(program, variables=False), *map(_quoted, words)])
     lines = list(_lines(shipped(NAME).read_text(encoding="utf-8"), start, user))
     return "\n".join(lines) + "\n"
 
@@ -135,7 +160,7 @@ def install(config: Path | None, user: bool, watch: Path | None = None) -> Servi
     daemon could not start: the settings do not fit a service, or its user cannot reach this
     installation.
     """
-    if not user and (place := unreachable(command().split()[0])) is not None:
+    if not user and (place := unreachable(command()[0])) is not None:
         raise SettingsError(
             f"the service runs as a user that cannot enter {place}, where this installation is; "
             "install tinyast into /opt/tinyast, or use --user"
@@ -165,7 +190,7 @@ def _folder(watch: Path | None, user: bool) -> Path:
         if not watch.is_dir():
             raise SettingsError(f"there is no folder {watch} to watch; make it first")
         return watch.absolute()
-    folder = Path(os.path.expanduser("~/tinyast-recordings")) if user else FOLDER
+    folder = _home() / "tinyast-recordings" if user else FOLDER
     folder.mkdir(mode=0o755, parents=True, exist_ok=True)
     return folder
 

@@ -15,7 +15,7 @@ import msgspec
 
 from daemon.errors import SettingsError, StartError, is_passing
 from daemon.settings.explaining import LISTS, TABLES, explain
-from daemon.settings.paths import resolved
+from daemon.settings.paths import expanded, resolved
 from daemon.settings.schema import PUT_AWAY, Events, Folder, Settings
 from daemon.settings.streams import check_streams, with_url
 
@@ -202,10 +202,8 @@ def _finish(settings: Settings) -> Settings:
         msgspec.structs.replace(
             folder,
             # Resolve links once: the system sends no events about a link's target.
-            path=resolved(os.path.expanduser(folder.path)),
-            name=folder.name
-            or Path(os.path.abspath(os.path.expanduser(folder.path))).name
-            or "root",
+            path=resolved(expanded(folder.path)),
+            name=folder.name or Path(os.path.abspath(expanded(folder.path))).name or "root",
         )
         for folder in settings.folder
     )
@@ -226,8 +224,8 @@ def _finish(settings: Settings) -> Settings:
         stream=streams,
         node=settings.node or platform.node() or "unknown",
         state=_state(settings),
-        keys=os.path.expanduser(settings.keys),
-        checkpoint=os.path.expanduser(settings.checkpoint),
+        keys=expanded(settings.keys),
+        checkpoint=expanded(settings.checkpoint),
     )
     try:
         msgspec.json.encode(finished)
@@ -241,7 +239,7 @@ def _finish(settings: Settings) -> Settings:
 def _state(settings: Settings) -> str:
     """The absolute state directory; empty for a user without a home: few commands need it."""
     try:
-        return os.path.abspath(os.path.expanduser(settings.state_path))
+        return os.path.abspath(expanded(str(settings.state_path)))
     except SettingsError:
         return ""
 

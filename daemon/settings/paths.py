@@ -10,11 +10,19 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-from daemon.errors import is_passing
+from daemon.errors import SettingsError, is_passing
 
 T = TypeVar("T")
 
 ANSWER_S = 3.0  # for a file system to answer; one that takes longer hangs
+
+
+def expanded(path: str) -> str:
+    """`path` with `~` as the home of the user. Raises SettingsError for a user without a home."""
+    found = os.path.expanduser(path)
+    if found == path and path.split("/")[0] == "~":
+        raise SettingsError(f"{path}: this user has no home; write an absolute path, or set HOME")
+    return found
 
 
 def resolved(path: str) -> str:

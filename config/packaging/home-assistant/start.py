@@ -30,11 +30,21 @@ def broker() -> dict[str, object]:
         return {}
 
 
+def toml(value: object) -> str:
+    """A string, number, flag or list as TOML: JSON, but no pairs of surrogates, and no bare DEL."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def watched(folder: str) -> str:
+    """The folder of the options, which may be named from /media on."""
+    return os.path.join("/media", folder)
+
+
 def settings(options: dict[str, object], mqtt: dict[str, object], data: Path) -> str:
-    """The daemon's settings, as TOML; JSON strings, numbers and lists are TOML too."""
-    lines = [f"state = {json.dumps(str(data / 'state'))}"]
+    """The daemon's settings, as TOML."""
+    lines = [f"state = {toml(str(data / 'state'))}"]
     if folder := options.get("folder"):
-        lines += ["[[folder]]", f"path = {json.dumps(folder)}", "recursive = true"]
+        lines += ["[[folder]]", f"path = {toml(watched(str(folder)))}", "recursive = true"]
     else:
         lines += ["folder = []"]
     if options.get("microphone"):
@@ -43,13 +53,13 @@ def settings(options: dict[str, object], mqtt: dict[str, object], data: Path) ->
         secret = data / "password"
         secret.touch(0o600)
         secret.write_text(f"{password}\n", encoding="utf-8")
-        lines += ["[page]", 'host = "0.0.0.0"', f"password_file = {json.dumps(str(secret))}"]
+        lines += ["[page]", 'host = "0.0.0.0"', f"password_file = {toml(str(secret))}"]
     if mqtt:
-        lines += ["[mqtt]", f"host = {json.dumps(mqtt['host'])}", f"port = {mqtt['port']}"]
-        lines += [f"user = {json.dumps(mqtt.get('username') or '')}"]
-        lines += [f"password = {json.dumps(mqtt.get('password') or '')}"]
-        lines += [f"tls = {json.dumps(bool(mqtt.get('ssl')))}"]
-        lines += ["[mqtt.home_assistant]", f"labels = {json.dumps(options.get('labels') or [])}"]
+        lines += ["[mqtt]", f"host = {toml(mqtt['host'])}", f"port = {mqtt['port']}"]
+        lines += [f"user = {toml(mqtt.get('username') or '')}"]
+        lines += [f"password = {toml(mqtt.get('password') or '')}"]
+        lines += [f"tls = {toml(bool(mqtt.get('ssl')))}"]
+        lines += ["[mqtt.home_assistant]", f"labels = {toml(options.get('labels') or [])}"]
     return "\n".join(lines) + "\n"
 
 

@@ -17,7 +17,8 @@ from conftest import ROOT, SHARED
 from running import free_port, tinyastd
 from sounds import long_wav
 
-from daemon.commands.install_service import render
+from daemon.commands.install_service import install, installed, render
+from daemon.errors import SettingsError
 from daemon.host.access import unreachable, unreadable
 from daemon.settings.loading import load
 
@@ -27,6 +28,45 @@ def test_the_unit_starts_this_installation(tmp_path: Path) -> None:
     (start,) = re.findall(r"^ExecStart=(.*)$", text, re.M)
     assert start.endswith(f"run --config {tmp_path / 'mine.toml'}")
     assert Path(start.split()[0]).exists()
+
+
+@pytest.mark.parametrize(
+    ("folder", "program", "settings"),
+    [
+        ("plain-1", "{}/bin/tinyastd", "{}/a.toml"),
+        ("my files", '"{}/bin/tinyastd"', '"{}/a.toml"'),
+        ("50% $x", '"{}/bin/tinyastd"', '"{}/a.toml"'),
+    ],
+)
+def test_the_unit_names_any_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str, program: str, settings: str
+) -> None:
+    place = tmp_path / folder
+    (place / "bin").mkdir(parents=True)
+    (place / "bin" / "tinyastd").touch()
+    monkeypatch.setattr(sys, "executable", str(place / "bin" / "python"))
+    (start,) = re.findall(r"^ExecStart=(.*)$", render(place / "a.toml", user=False), re.M)
+    # systemd puts variables into arguments, not into the program's path.
+    path = str(place).replace("%", "%%")
+    expected = f"{program.format(path)} run --config {settings.format(path.replace('$', '$$'))}"
+    assert start == expected
+
+
+def test_a_user_without_a_home_gets_no_folder_of_that_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 5)  # the system does not know it
+    with pytest.raises(SettingsError, match="no home for a service's settings; set HOME"):
+        install(None, user=True)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    with pytest.raises(SettingsError, match="no home"):
+        install(None, user=True)
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.delenv("XDG_CONFIG_HOME")
+    installed()  # looks for the system's alone
 
 
 def installing(base: Path, *options: object) -> subprocess.CompletedProcess[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -46,7 +47,7 @@ heard() { grep -m1 -o tone.wav < <("$@" listen --since 0 --json); }
 echo system
 alone /etc/systemd/system tinyastd /run/system.log
 alone /etc/systemd/system person /run/person.log
-$tinyastd install-service | head -3
+$tinyastd install-service --config "$SETTINGS" | head -3
 systemctl daemon-reload
 systemctl enable --now tinyastd 2>/dev/null || { cat /run/system.log; exit 1; }
 cp $SOUND /var/spool/tinyast/tone.wav
@@ -88,6 +89,7 @@ REFUSED = (
     "tinyastd: permission denied: a daemon's sockets are in /run/tinyast, and this user may not "
     "use them; try again with sudo, or as the daemon's user"
 )
+SETTINGS = """/etc/tinyast/50% of "my" $HOME's \\ ö.toml"""  # each letter means something in a unit
 NOW = "1 files: the daemon classifies them again now"
 
 
@@ -115,6 +117,7 @@ def test_a_new_user_installs_starts_and_finds_the_service(tmp_path: Path) -> Non
         "GIVEN": tmp_path / "tone.wav",
         "SOUND": "/run/tone.wav",  # where every user may read it
     }
+    names["SETTINGS"] = shlex.quote(SETTINGS)
     drive.write_text("".join(f"{key}={value}\n" for key, value in names.items()) + DRIVE)
     done = subprocess.run(
         ["bash", str(nest), str(unit), str(drive), "280"], capture_output=True, text=True
@@ -123,7 +126,7 @@ def test_a_new_user_installs_starts_and_finds_the_service(tmp_path: Path) -> Non
     assert done.stdout[done.stdout.index("system\n") :].splitlines() == [
         "system",
         "wrote /etc/systemd/system/tinyastd.service",
-        "wrote /etc/tinyast/tinyast.toml, watching /var/spool/tinyast",
+        f"wrote {SETTINGS}, watching /var/spool/tinyast",
         "Next:",
         "tone.wav",
         "watching, /var/spool/tinyast",

@@ -251,6 +251,11 @@ def test_a_user_without_a_home_needs_to_name_the_state_directory(
     with pytest.raises(SettingsError, match="--state"):
         _ = settings.state_path
     assert read('state = "/srv/state"').state_path == Path("/srv/state")
+    for text in ("[[folder]]\npath = '~/in'", "keys = '~/keys'", "checkpoint = '~'"):
+        with pytest.raises(SettingsError, match="no home; write an absolute path"):
+            read(text)
+    with pytest.raises(SettingsError, match="--state"):
+        _ = read("state = '~/state'").state_path
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
