@@ -30,7 +30,7 @@ pip=("$place/bin/python" -m pip --quiet --disable-pip-version-check install --no
 "$place/bin/python" -m pip --quiet uninstall --yes setuptools pip
 rm -f "$place"/bin/{activate*,Activate*,pip*}
 find "$place" -name __pycache__ -prune -exec rm -rf {} +
-grep -rlI --exclude-dir=site-packages "$place" "$place" | xargs sed -i "s|$place|/opt/tinyast|g"
+grep -rlIZ --exclude-dir=site-packages "$place" "$place" | xargs -0 sed -i "s|$place|/opt/tinyast|g"
 sed -i '/^command = /d' "$place/pyvenv.cfg"
 (cd "$place" && "$python" -m compileall -q -j 0 --invalidation-mode unchecked-hash -s "$stage" -p / \
   "lib/python$series/site-packages")
@@ -52,7 +52,7 @@ install -d "$stage/DEBIAN"
 sed -e "s/@VERSION@/$version/" -e "s/@ARCHITECTURE@/$architecture/" -e "s/@PYTHON@/$series/" \
   -e "s/@NEXT@/$next/" -e "s/@SIZE@/$(du -sk "$stage" | cut -f 1)/" "$here/debian/control" \
   >"$stage/DEBIAN/control"
-install -m 755 "$here"/debian/{postinst,prerm,postrm} "$stage/DEBIAN/"
+install -m 755 "$here"/debian/{preinst,postinst,prerm,postrm} "$stage/DEBIAN/"
 echo /etc/tinyast/tinyast.toml >"$stage/DEBIAN/conffiles"
 (cd "$stage" && find . -type f -not -path './DEBIAN/*' -printf '%P\0' | sort -z |
   xargs -0 md5sum >DEBIAN/md5sums)

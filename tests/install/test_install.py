@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
+import tomllib
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -95,6 +98,27 @@ def test_pip(wheel: Path, tmp_path: Path) -> None:
     check_installed(tmp_path / "env/bin/tinyastd", tmp_path)
 
 
+def test_the_oldest_versions_that_are_allowed(wheel: Path, tmp_path: Path) -> None:
+    """They give the scores of the newest ones too, in float32."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    oldest = tmp_path / "oldest.txt"
+    bounds = [re.fullmatch(r"([\w-]+)>=([\w.]+)(,<.*)?", each) for each in project["dependencies"]]
+    oldest.write_text("".join(f"{each[1]}=={each[2]}\n" for each in bounds if each is not None))
+    assert len(bounds) == len(oldest.read_text().splitlines())
+    run(sys.executable, "-m", "venv", tmp_path / "env")
+    python = tmp_path / "env/bin/python"
+    run(python, "-m", "pip", "install", "--quiet", "-r", oldest, wheel)
+    check_installed(tmp_path / "env/bin/tinyastd", tmp_path)
+    # The schema of the messages needs more of msgspec than reading them does.
+    run(python, "-c", "from daemon.protocol.schema import make; make()")
+    run(python, "-W", "error", "-c", "import typer, starlette, uvicorn, watchdog")
+    words = ["-m", "daemon", "classify", "--engine", "onnx", "--format", "csv", tmp_path / "in"]
+    (new,), (old,) = ([*csv.DictReader(run(each, *words).splitlines())]
+                      for each in (sys.executable, python))  # fmt: skip
+    assert (old["label"], old["start_s"]) == (new["label"], new["start_s"])
+    assert float(old["score"]) == pytest.approx(float(new["score"]), abs=1e-5)
+
+
 @pytest.mark.parametrize("tool", ["pipx", "uv"])
 def test_tools(wheel: Path, tmp_path: Path, tool: str) -> None:
     run(sys.executable, "-m", "venv", tmp_path / "tool")
@@ -133,17 +157,27 @@ def debian(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         run("umount", "--lazy", root / place)
 
 
+def check_spool(debian: Path) -> None:
+    """The service is enabled, and its group may drop files."""
+    wanted = debian / "etc/systemd/system/multi-user.target.wants/tinyastd.service"
+    assert wanted.is_symlink()
+    seen = run("chroot", debian, "stat", "-c", "%U:%G:%a", "/var/spool/tinyast")
+    assert seen == "root:tinyast:2775\n"
+
+
 def test_debian(wheel: Path, debian: Path, tmp_path: Path) -> None:
     """Install, hear a file, remove, install again, purge."""
     run(PACKAGING / "deb.sh", wheel, tmp_path)
     (package,) = tmp_path.glob("*.deb")
     shutil.copy(package, debian / "tinyast.deb")
     inside = ["chroot", debian]
+    run(*inside, "useradd", "--system", "--no-user-group", "tinyast")  # without its group
     install = ["apt-get", "install", "--yes", "--quiet", "--no-install-recommends", "./tinyast.deb"]
     run(*inside, *install, DEBIAN_FRONTEND="noninteractive")
     unit = (debian / "lib/systemd/system/tinyastd.service").read_text()
     (start,) = [line for line in unit.splitlines() if line.startswith("ExecStart=")]
     assert "User=tinyast" in unit
+    check_spool(debian)
     state = debian / "var/lib/tinyast"
     for folder, mode in ((state, 0o700), (debian / "run/tinyast", 0o700)):  # as systemd does
         folder.mkdir(mode=mode)
@@ -168,8 +202,20 @@ def test_debian(wheel: Path, debian: Path, tmp_path: Path) -> None:
     assert not (debian / "opt/tinyast/bin/tinyastd").exists()
     assert (state / "journal.sqlite3").exists()
     assert (debian / "etc/tinyast/tinyast.toml").exists()
+    # The same installation again, unless another one is in its place.
+    other = debian / "opt/tinyast/pyvenv.cfg"
+    other.parent.mkdir()
+    other.touch()
+    refused = subprocess.run([*map(str, inside), "dpkg", "--install", "tinyast.deb"], text=True,
+                             capture_output=True)  # fmt: skip
+    assert "another installation" in refused.stderr
+    shutil.rmtree(other.parent)
+    shutil.move(debian / "var/spool/tinyast/a.wav", debian / "a.wav")
+    (debian / "var/spool/tinyast").rmdir()
     run(*inside, *install, DEBIAN_FRONTEND="noninteractive")
     assert (state / "journal.sqlite3").exists()
+    check_spool(debian)
+    shutil.move(debian / "a.wav", debian / "var/spool/tinyast/a.wav")
     run(*inside, "apt-get", "purge", "--yes", "--quiet", "tinyast")
     assert not state.exists()
     assert not (debian / "etc/tinyast").exists()
