@@ -204,7 +204,7 @@ def test_debian(wheel: Path, debian: Path, tmp_path: Path) -> None:
     assert (debian / "etc/tinyast/tinyast.toml").exists()
     # The same installation again, unless another one is in its place.
     other = debian / "opt/tinyast/pyvenv.cfg"
-    other.parent.mkdir()
+    other.parent.mkdir(parents=True)
     other.touch()
     refused = subprocess.run([*map(str, inside), "dpkg", "--install", "tinyast.deb"], text=True,
                              capture_output=True)  # fmt: skip
