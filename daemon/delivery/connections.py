@@ -145,32 +145,35 @@ class ConnectionMonitor(ServiceThread):
 
     def work(self) -> None:
         monitors: dict[Socket, EndpointStats] = {}
+        try:
+            with self._waker:
+                self._answer(monitors)
+        finally:
+            for monitor in monitors:
+                monitor.close()
+
+    def _answer(self, monitors: dict[Socket, EndpointStats]) -> None:
         poller = zmq.Poller()
         poller.register(self._waker, zmq.POLLIN)
         if self._authenticator is not None:
             poller.register(self._authenticator.socket, zmq.POLLIN)
-        try:
-            # In this order: sockets may be added until it is asked to stop.
-            while not self._halt.is_set() or monitors or not self._new.empty():
-                self.liveness.progress()
-                while not self._new.empty():
-                    monitor, stats = self._new.get()
-                    monitors[monitor] = stats
-                    poller.register(monitor, zmq.POLLIN)
-                for socket, _ in poller.poll(IDLE_MS):
-                    if not isinstance(socket, zmq.Socket):
-                        self._waker.clear()
-                    elif socket not in monitors:
-                        assert self._authenticator is not None
-                        self._authenticator.answer()
-                    elif not _read(socket, monitors[socket]):
-                        poller.unregister(socket)
-                        del monitors[socket]
-                        socket.close()
-        finally:
-            for monitor in monitors:
-                monitor.close()
-            self._waker.close()
+        # In this order: sockets may be added until it is asked to stop.
+        while not self._halt.is_set() or monitors or not self._new.empty():
+            self.liveness.progress()
+            while not self._new.empty():
+                monitor, stats = self._new.get()
+                monitors[monitor] = stats
+                poller.register(monitor, zmq.POLLIN)
+            for socket, _ in poller.poll(IDLE_MS):
+                if not isinstance(socket, zmq.Socket):
+                    self._waker.clear()
+                elif socket not in monitors:
+                    assert self._authenticator is not None
+                    self._authenticator.answer()
+                elif not _read(socket, monitors[socket]):
+                    poller.unregister(socket)
+                    del monitors[socket]
+                    socket.close()
 
 
 def _read(monitor: Socket, stats: EndpointStats) -> bool:

@@ -90,7 +90,6 @@ class Door(ServiceThread):
         self._orders: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[tuple[Gate, bytes, int]] = queue.SimpleQueue()
         self._waker = Waker()
-        self._selector.register(self._waker, EVENT_READ)
         self._gates: list[Gate] = []
         self._of_address: Counter[str] = Counter()  # connections
         self._descriptors = 0
@@ -134,13 +133,9 @@ class Door(ServiceThread):
 
     def work(self) -> None:
         try:
-            while not self._halt.is_set():
-                self._turn()
-            until = time.monotonic() + LAST_S
-            for gate in self._gates:
-                self._shut(gate)
-            while any(gate.open for gate in self._gates) and time.monotonic() < until:
-                self._turn()
+            with self._waker:
+                self._selector.register(self._waker, EVENT_READ)
+                self._work()
         finally:
             self._take_orders()
             for gate in self._gates:
@@ -149,7 +144,15 @@ class Door(ServiceThread):
                 for passage in gate.open:
                     passage.close()
             self._selector.close()
-            self._waker.close()
+
+    def _work(self) -> None:
+        while not self._halt.is_set():
+            self._turn()
+        until = time.monotonic() + LAST_S
+        for gate in self._gates:
+            self._shut(gate)
+        while any(gate.open for gate in self._gates) and time.monotonic() < until:
+            self._turn()
 
     def _turn(self) -> None:
         self.liveness.progress()

@@ -70,20 +70,23 @@ class ReplayThread(ServiceThread):
         if reader is None:
             self._endpoint.close()
             return
-        poller = zmq.Poller()
-        for each in (self._waker, self._endpoint.socket):
-            poller.register(each, zmq.POLLIN)
         try:
-            while not self._halt.is_set():
-                self.liveness.progress()
-                if self._endpoint.socket in dict(poller.poll(IDLE_MS)):
-                    request = self._endpoint.take()
-                    with self._tally.stage("replay"):
-                        self._answer(reader, request)
+            with self._waker:
+                self._serve(reader)
         finally:
             reader.close()
             self._endpoint.close()
-            self._waker.close()
+
+    def _serve(self, reader: JournalReader) -> None:
+        poller = zmq.Poller()
+        for each in (self._waker, self._endpoint.socket):
+            poller.register(each, zmq.POLLIN)
+        while not self._halt.is_set():
+            self.liveness.progress()
+            if self._endpoint.socket in dict(poller.poll(IDLE_MS)):
+                request = self._endpoint.take()
+                with self._tally.stage("replay"):
+                    self._answer(reader, request)
 
     def _answer(self, reader: JournalReader, frames: list[bytes]) -> None:
         self._unsent = deque(item for item in self._unsent if not item[0].done)

@@ -103,25 +103,27 @@ class MicrophoneSource(ServiceThread):
     # -- this thread ---------------------------------------------------------------------------
 
     def work(self) -> None:
-        pause = BACKOFF_S[0]
-        try:
-            while not self._halt.is_set():
-                self.liveness.progress()
-                began = time.monotonic()
-                try:
-                    self._listen()
-                except CaptureFailed as failure:
-                    self._break_off(mine=failure.code != "moved")
-                    self._lose(failure)
-                self.ready.set()
-                if time.monotonic() - began > BACKOFF_S[1]:
-                    pause = BACKOFF_S[0]
-                self._halt.wait(pause)
-                pause = min(2 * pause, BACKOFF_S[1])
+        with self._waker:
+            self._listen_on()
             self._break_off()
             self._end_events("stopped")
-        finally:
-            self._waker.close()
+
+    def _listen_on(self) -> None:
+        """Listen, and after each failure again, until the daemon stops."""
+        pause = BACKOFF_S[0]
+        while not self._halt.is_set():
+            self.liveness.progress()
+            began = time.monotonic()
+            try:
+                self._listen()
+            except CaptureFailed as failure:
+                self._break_off(mine=failure.code != "moved")
+                self._lose(failure)
+            self.ready.set()
+            if time.monotonic() - began > BACKOFF_S[1]:
+                pause = BACKOFF_S[0]
+            self._halt.wait(pause)
+            pause = min(2 * pause, BACKOFF_S[1])
 
     def _listen(self) -> None:
         """Run one capture process until the daemon stops. Raises CaptureFailed."""

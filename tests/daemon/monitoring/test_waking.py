@@ -14,28 +14,33 @@ def test_a_waiting_thread_wakes_once_for_many_calls() -> None:
     waker, woken = Waker(), []
 
     def wait() -> None:
-        woken.append(select.select([waker], [], [], LONG_S)[0])
+        with waker:
+            woken.append(select.select([waker], [], [], LONG_S)[0])
+            while select.select([waker], [], [], 0)[0]:
+                waker.clear()
+            waker.clear()  # with nothing to clear, it does not wait
 
     thread = threading.Thread(target=wait)
     thread.start()
-    for _ in range(5_000):  # more than the descriptor holds
+    for _ in range(5_000):  # more than the descriptor holds, some of them before the thread waits
         waker.wake()
     thread.join(LONG_S)
     assert woken == [[waker]]
-    while select.select([waker], [], [], 0)[0]:
-        waker.clear()
-    waker.clear()  # with nothing to clear, it does not wait
+
+
+def test_a_call_before_the_thread_waits_is_not_lost() -> None:
+    waker = Waker()
     waker.wake()
-    assert select.select([waker], [], [], 0)[0] == [waker]
-    waker.close()
+    with waker:
+        assert select.select([waker], [], [], LONG_S)[0] == [waker]
 
 
 def test_a_call_after_the_end_reaches_no_other_descriptor() -> None:
-    waker = Waker()
-    waker.close()
-    others = [Waker() for _ in range(4)]  # they get the numbers that it had
-    waker.wake()
-    assert waker.fileno() == -1
-    assert select.select(others, [], [], 0)[0] == []
-    for other in others:
-        other.close()
+    waker, other = Waker(), Waker()
+    with waker:
+        pass
+    with other:  # it gets the numbers that the first one had
+        waker.wake()
+        waker.clear()
+        assert waker.fileno() == -1
+        assert select.select([other], [], [], 0)[0] == []
