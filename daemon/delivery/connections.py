@@ -146,7 +146,7 @@ class ConnectionMonitor(ServiceThread):
     def work(self) -> None:
         monitors: dict[Socket, EndpointStats] = {}
         try:
-            with self._waker:
+            with self._waker.waiting():
                 self._answer(monitors)
         finally:
             for monitor in monitors:

@@ -133,7 +133,7 @@ class Door(ServiceThread):
 
     def work(self) -> None:
         try:
-            with self._waker:
+            with self._waker.waiting():
                 self._selector.register(self._waker, EVENT_READ)
                 self._work()
         finally:

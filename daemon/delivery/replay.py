@@ -71,7 +71,7 @@ class ReplayThread(ServiceThread):
             self._endpoint.close()
             return
         try:
-            with self._waker:
+            with self._waker.waiting():
                 self._serve(reader)
         finally:
             reader.close()

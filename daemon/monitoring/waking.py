@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import socket
 import threading
-from contextlib import suppress
-from types import TracebackType
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 
 class Waker:
     """Its descriptor becomes readable when any thread calls `wake`.
 
-    The waiting thread has the descriptor in a `with` block. A call before it is not lost.
+    The waiting thread has the descriptor while it is `waiting`. A call before that is not lost.
     """
 
     def __init__(self) -> None:
@@ -19,28 +19,23 @@ class Waker:
         self._called = False
         self._ends: tuple[socket.socket, socket.socket] | None = None
 
-    def __enter__(self) -> Waker:
-        """Raises OSError if the system has no descriptors left."""
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Have the descriptor. Raises OSError if the system has none left."""
         inlet, outlet = socket.socketpair()
-        for end in (inlet, outlet):
-            end.setblocking(False)
-        with self._lock:
-            self._ends = inlet, outlet
-            called = self._called
-        if called:
-            self.wake()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
-        with self._lock:
-            ends, self._ends = self._ends, None
-        for end in ends or ():
-            end.close()
+        with inlet, outlet:
+            for end in (inlet, outlet):
+                end.setblocking(False)
+            with self._lock:
+                self._ends = inlet, outlet
+                called = self._called
+            try:
+                if called:
+                    self.wake()
+                yield
+            finally:
+                with self._lock:
+                    self._ends = None
 
     def wake(self) -> None:
         with self._lock:
@@ -50,7 +45,7 @@ class Waker:
                     self._ends[0].send(b"\0")
 
     def fileno(self) -> int:
-        """What the thread waits for; -1 outside the block."""
+        """What the thread waits for; -1 while it is not `waiting`."""
         return -1 if self._ends is None else self._ends[1].fileno()
 
     def clear(self) -> None:

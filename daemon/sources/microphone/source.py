@@ -103,7 +103,7 @@ class MicrophoneSource(ServiceThread):
     # -- this thread ---------------------------------------------------------------------------
 
     def work(self) -> None:
-        with self._waker:
+        with self._waker.waiting():
             self._listen_on()
             self._break_off()
             self._end_events("stopped")

@@ -14,7 +14,7 @@ def test_a_waiting_thread_wakes_once_for_many_calls() -> None:
     waker, woken = Waker(), []
 
     def wait() -> None:
-        with waker:
+        with waker.waiting():
             woken.append(select.select([waker], [], [], LONG_S)[0])
             while select.select([waker], [], [], 0)[0]:
                 waker.clear()
@@ -31,15 +31,15 @@ def test_a_waiting_thread_wakes_once_for_many_calls() -> None:
 def test_a_call_before_the_thread_waits_is_not_lost() -> None:
     waker = Waker()
     waker.wake()
-    with waker:
+    with waker.waiting():
         assert select.select([waker], [], [], LONG_S)[0] == [waker]
 
 
 def test_a_call_after_the_end_reaches_no_other_descriptor() -> None:
     waker, other = Waker(), Waker()
-    with waker:
+    with waker.waiting():
         pass
-    with other:  # it gets the numbers that the first one had
+    with other.waiting():  # it gets the numbers that the first one had
         waker.wake()
         waker.clear()
         assert waker.fileno() == -1
