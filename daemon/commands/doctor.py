@@ -63,7 +63,7 @@ def examine(settings: Settings, config: Path | None = None) -> Iterator[Check]:
     if settings.page is not None:
         yield from check_page(settings.page, settings)
     if settings.mqtt is not None:
-        yield from check_mqtt(settings.mqtt)
+        yield from check_mqtt(settings.mqtt, settings)
     for number, rule in enumerate(settings.notify, 1):
         yield from check_notify(rule, number)
 

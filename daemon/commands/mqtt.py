@@ -57,12 +57,14 @@ def mqtt(
     from daemon.monitoring import logging as logs
     from daemon.mqtt import broker
     from daemon.mqtt.bridge import Bridge
+    from daemon.mqtt.topics import check_names
     from daemon.settings.subscribers import Mqtt
 
     logs.configure(settings.log)
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     table = msgspec.structs.replace(settings.mqtt or Mqtt(), **given)
     daemon = followed(settings, "mqtt", "`mqtt`", client_keys(server_key, own_key))
+    check_names(settings)
     if check:
         broker.check(table)
         return

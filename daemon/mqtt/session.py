@@ -42,6 +42,7 @@ class Session:
         self._published: dict[str, bytes] = {}  # retained by the broker so far
         self._described: list[tuple[str, str, bool]] | None = None  # sources of `_entities`
         self._entities: dict[str, bytes] = {}
+        self._clash: str | None = None  # of two sources, as logged
         self._updated_at = 0.0  # time.monotonic() of the last update of states
 
     def run(self, halt: threading.Event) -> None:
@@ -94,6 +95,9 @@ class Session:
             return
         if beat.node != self._node:
             raise BrokerAway(f"the daemon is called {beat.node} by now")
+        if (words := topics.clash(map(named, beat.sources))) not in (None, self._clash):
+            self._clash = words  # a daemon elsewhere, whose settings this bridge could not check
+            log.warning("%s", words)
         wanted = self._wanted_states()
         self._remember(self._memory.retained | wanted.keys())
         for topic, content in wanted.items():

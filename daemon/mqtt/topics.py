@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 
+from daemon.errors import SettingsError
 from daemon.protocol.messages import PREFIX
+from daemon.settings.schema import Settings
 
 ROOT = "tinyast"
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]")  # in an id of Home Assistant
@@ -24,6 +27,26 @@ def forwarded(topic: str, node: str) -> str:
 def state(node: str, *levels: str) -> str:
     """The topic of a retained state of the daemon `node` or one of its sources."""
     return "/".join((ROOT, level(node), *map(level, levels)))
+
+
+def clash(sources: Iterable[tuple[str, str]]) -> str | None:
+    """What is wrong if two sources, each a kind and a name, have the same topics."""
+    first: dict[tuple[str, str], str] = {}
+    for kind, name in sources:
+        other = first.setdefault((kind, level(name)), name)
+        if other != name:
+            return (
+                f"the sources `{other}` and `{name}` are both `{level(name)}` in MQTT topics, so "
+                "each would overwrite the states of the other; give one another `name`"
+            )
+    return None
+
+
+def check_names(settings: Settings) -> None:
+    """Raises SettingsError for two sources with the same topics."""
+    sources = [("file", folder.name) for folder in settings.folder]
+    if words := clash([*sources, *(("mic", live.name) for live in settings.live)]):
+        raise SettingsError(f"[mqtt]: {words}")
 
 
 def is_state(topic: str) -> bool:

@@ -29,15 +29,16 @@ def check_page(settings: Page, everything: Settings) -> Iterator[Check]:
         yield Check("page", OK, f"it can be served at {settings.host}:{settings.port}")
 
 
-def check_mqtt(settings: Mqtt) -> Iterator[Check]:
+def check_mqtt(settings: Mqtt, everything: Settings) -> Iterator[Check]:
     """Connect to the broker as the bridge does, with another client ID."""
     try:
         from daemon.mqtt.broker import Broker, BrokerAway, BrokerRefuses, check, password_file
-        from daemon.mqtt.topics import availability
+        from daemon.mqtt.topics import availability, check_names
 
         if settings.password_file:
             yield from _check_secret("mqtt", password_file(settings))
         check(settings)
+        check_names(everything)
         own = f"tinyast-doctor-{os.getpid()}"
         with closing(Broker(settings, own, availability(own))) as broker:
             try:

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:'imghdr':DeprecationWarning")
 def asked(broker: Mosquitto, **changes: Any) -> list[tuple[str, str]]:
     """State and words of each check of [mqtt]."""
     settings = msgspec.convert({**broker.settings, **changes}, Mqtt)
-    found = list(check_mqtt(settings))
+    found = list(check_mqtt(settings, Settings()))
     assert all(each.fix for each in found if each.state != "ok")
     return [(each.state, each.text) for each in found]
 

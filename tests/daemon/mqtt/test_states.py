@@ -352,6 +352,31 @@ def test_the_daemon_runs_the_bridge_that_its_settings_ask_for(
         daemon.clean_up()
 
 
+def test_sources_that_would_share_their_states_are_named(
+    station: Station, bridged: Callable[..., BridgeProcess], tmp_path: Path
+) -> None:
+    words = "the sources `front yard` and `front.yard` are both `front_yard` in MQTT topics"
+    names = ("front yard", "front.yard", "front_yard")
+    # Of a daemon elsewhere, the bridge hears the names.
+    station.sources = [msgspec.structs.replace(FOLDER, name=name) for name in names[:2]]
+    bridge = bridged().start()
+    beat_until(station, lambda: words in bridge.text, "named")
+    station.beat()
+    assert bridge.stop() == 0
+    assert bridge.text.count(words) == 1
+    # Settings that hold them are refused; a folder and a microphone have topics of their own.
+    config = tmp_path / "tinyast.toml"
+    lines = [f"[[folder]]\npath = '{tmp_path}/{name}'" for name in names[:2]]
+    lines += [f"[[microphone]]\nname = '{name}'" for name in names[2:]]
+    config.write_text("\n".join([*lines, "[mqtt]"]))
+    for name in names[:2]:
+        (tmp_path / name).mkdir()
+    done = tinyastd("run", "--config", config, "--state", tmp_path / "state")
+    assert (done.returncode, words in done.stderr) == (2, True), done.stderr
+    config.write_text("\n".join([*lines[1:], "[mqtt]"]))
+    assert tinyastd("mqtt", "--check", "--config", config).returncode == 0
+
+
 def test_without_its_package_the_command_names_the_extra(tmp_path: Path) -> None:
     (tmp_path / "paho").mkdir()
     (tmp_path / "paho" / "__init__.py").write_text("raise ImportError('none')")

@@ -149,7 +149,7 @@ def test_the_doctor_says_what_a_start_says(file: Path, tmp_path: Path) -> None:
     path = str(file)
     checks = [
         *check_page(Page(password_file=path), everything),
-        *check_mqtt(Mqtt(user="me", password_file=path)),
+        *check_mqtt(Mqtt(user="me", password_file=path), Settings()),
         *check_notify(Notify(name="door", urls_file=path), 1),
     ]
     checks = [check for check in checks if check.state != "warn"]
