@@ -31,6 +31,7 @@ class Written(NamedTuple):
     """When a row of the ledger was written."""
 
     path: bytes
+    file_id: str
     at: int | None  # s since 1970, as it stands in the row
     since: int  # the same, or when the ledger began to note it
 
@@ -100,15 +101,21 @@ class JournalReader:
     def written(self, after: bytes, before: bytes, limit: int) -> list[Written]:
         """Finished rows of paths between `after` and `before`, in their order."""
         query = (
-            "SELECT path, at, ifnull(at, (SELECT value FROM meta WHERE key = 'ledger_from')) "
+            "SELECT path, file_id, at, "
+            "ifnull(at, (SELECT value FROM meta WHERE key = 'ledger_from')) "
             "FROM files WHERE path > ? AND path < ? AND state != 'open' ORDER BY path LIMIT ?"
         )
         return self._read(
             lambda: [
-                Written(path, at, whole_number(since))
-                for path, at, since in self._db.execute(query, (after, before, limit))
+                Written(path, file_id, at, whole_number(since))
+                for path, file_id, at, since in self._db.execute(query, (after, before, limit))
             ]
         )
+
+    def has_message(self, message_id: str) -> bool:
+        """Whether a message of this `id` is kept."""
+        query = "SELECT 1 FROM messages WHERE id = ?"
+        return bool(self._all(query, (bytes.fromhex(message_id),)))
 
     def open_rows(self, source: str) -> list[LedgerRow]:
         """Files of a source with windows published and no end state yet."""

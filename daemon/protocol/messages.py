@@ -289,6 +289,11 @@ def end_state(error: Error) -> str:
     return "incomplete" if error.code in ("cut_short", "unread_data") else "failed"
 
 
+def end_id(file_id: str) -> str:
+    """The `id` of the end state of a version of a file."""
+    return digest(file_id, "end", "file")
+
+
 def file_end(
     source: Source,
     file_id: str,
@@ -300,7 +305,7 @@ def file_end(
 ) -> FileEnd:
     """The one end state of a file version."""
     return FileEnd(
-        id=digest(file_id, "end", "file"),
+        id=end_id(file_id),
         source=source,
         file_id=file_id,
         state=state,

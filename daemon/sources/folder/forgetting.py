@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from daemon.errors import GONE
 from daemon.host.clock import SteadyClock
 from daemon.journal.reader import JournalReader, Written
+from daemon.protocol.messages import end_id
 from daemon.settings.schema import JournalLimits
 
 EVERY_S = 1.0
@@ -20,7 +21,8 @@ class LedgerSweep:
     """Goes round and round through the ledger rows of one folder, a few at a time.
 
     A file that comes back after its row is gone is classified again, so rows stay for some time;
-    while there are very many, they go at once.
+    while there are very many, they go at once. But a row stays as long as the end state of its file
+    is kept: the file would otherwise come back under the same ids, and each message has its own.
     """
 
     def __init__(self, reader: JournalReader, root: bytes, limits: JournalLimits) -> None:
@@ -53,5 +55,5 @@ class LedgerSweep:
                 try:
                     os.lstat(row.path)
                 except OSError as error:
-                    if error.errno in GONE:
+                    if error.errno in GONE and not self._reader.has_message(end_id(row.file_id)):
                         yield row

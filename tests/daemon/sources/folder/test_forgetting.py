@@ -18,6 +18,7 @@ from daemon.journal.ledger import Identity, LedgerRow
 from daemon.journal.reader import JournalReader
 from daemon.journal.records import Record
 from daemon.journal.writer import Journal
+from daemon.protocol.messages import file_end, file_source
 from daemon.settings.schema import JournalLimits
 from daemon.sources.folder import forgetting
 from daemon.sources.folder.forgetting import LedgerSweep
@@ -69,6 +70,23 @@ def test_files_that_are_gone_are_forgotten(
     gone = [path for path in paths[1:] if not path.exists()]
     assert len(paths) - len(left) == (len(gone) if forgotten else 0)
     assert set(left) >= {path for path in paths if path.exists()} | {paths[0]}
+    reader.close()
+    journal.close()
+
+
+def test_a_file_stays_known_as_long_as_its_end_state_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If it came back after its row is gone, it would have the ids of messages in the journal."""
+    monkeypatch.setattr(forgetting, "EVERY_S", 0.0)
+    journal, path = Journal(tmp_path, "node", "run"), b"/nowhere/a.wav"
+    row = LedgerRow(path, "in", Identity(1, 2, 3, 4), 1, "id", "done", 0, None)
+    journal.commit([Record([file_end(file_source("in", path), "id", "done", 0)], row)])
+    reader = JournalReader(tmp_path)
+    sweep = LedgerSweep(reader, b"/nowhere", JournalLimits(ledger_rows=1, ledger_days=1e-9))
+    assert sweep.step() == sweep.step() == []
+    assert journal.prune(0, 1e9, 100) == 1
+    assert [gone.path for gone in sweep.step()] == [path]
     reader.close()
     journal.close()
 
