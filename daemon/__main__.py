@@ -1,5 +1,6 @@
 """The program: `tinyastd`, or `python -m daemon`."""
 
+import gc
 import os
 import signal
 import sys
@@ -21,6 +22,7 @@ def main() -> None:
         # Until the service takes over. No exception: one in an import becomes an ImportError.
         for number in (signal.SIGTERM, *[signal.SIGINT] * ours):
             signal.signal(number, lambda *_: os._exit(0))
+        gc.disable()  # until the service is ready: what a start makes stays
     from daemon.cli import app
 
     if ours and not runs:

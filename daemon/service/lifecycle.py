@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import threading
@@ -123,6 +124,8 @@ class Service:
         self._say_journal(components)
         components.post("started", "ready")
         self._beat()
+        gc.freeze()  # so that no later collection goes through all that stays
+        gc.enable()
         ready(self.settings, components.identity)
         notify("READY=1", f"STATUS=journal at seq {max(components.delivery.newest.values())}")
 

@@ -23,6 +23,9 @@ from tinyast.errors import AudioError, CheckpointError
 from tinyast.features.offset import without_offset
 from tinyast.inference.checkpoint import (
     GRAPH,
+    INT8_GRAPH,
+    REFERENCE,
+    WEIGHTS,
     damaged_files,
     default_path,
     find_checkpoint,
@@ -450,6 +453,26 @@ def test_a_changed_file_is_found_by_its_sum(broken: Path) -> None:
     with (broken / GRAPH).open("ab") as graph:
         graph.write(b"\0")
     assert damaged_files(broken) == [GRAPH]
+
+
+@pytest.mark.parametrize(
+    ("name", "engine"),
+    [("config.json", "onnx"), ("features-48000.onnx", "int8"), (GRAPH, "onnx"),
+     (INT8_GRAPH, "int8"), (WEIGHTS, "torch")],
+)  # fmt: skip
+def test_a_file_that_an_engine_needs_and_that_was_changed_is_refused(
+    broken: Path, name: str, engine: str
+) -> None:
+    data = (broken / name).read_bytes()
+    (broken / name).write_bytes(data.replace(b"0", b"1", 1))
+    with pytest.raises(CheckpointError, match=f"{name} differs from SHA256SUMS"):
+        tinyast.Classifier.load(broken, engine)
+
+
+@pytest.mark.parametrize("name", [INT8_GRAPH, WEIGHTS, REFERENCE])
+def test_a_large_file_that_an_engine_does_not_need_is_not_read(broken: Path, name: str) -> None:
+    (broken / name).write_bytes(b"another")
+    assert tinyast.Classifier.load(broken).engine.name == "onnx"
 
 
 @pytest.mark.parametrize("name", ENGINES)

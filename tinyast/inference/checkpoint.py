@@ -20,6 +20,8 @@ CONFIG, FEATURES, SUMS = "config.json", "preprocessor_config.json", "SHA256SUMS"
 DEFAULT = "esc50"  # of the shipped checkpoints
 GRAPH, INT8_GRAPH, WEIGHTS = "model.onnx", "model.int8.onnx", "model.safetensors"
 REFERENCE = "reference.npz"  # what the graph gives for some of its training clips
+# What takes long to digest, and of which only a part is used: `Checkpoint.checked` before that.
+LARGE = GRAPH, INT8_GRAPH, WEIGHTS, REFERENCE
 
 
 class Checkpoint(Struct, frozen=True):
@@ -58,6 +60,20 @@ class Checkpoint(Struct, frozen=True):
                 f"`python -m scripts.export{how}`"
             )
         return path
+
+    def checked(self, name: str) -> str:
+        """The SHA-256 of one of its files.
+
+        Raises CheckpointError if the file is missing or has another content than SHA256SUMS says.
+        """
+        digest = sha256(self.file(name))
+        if _listed(self.path).get(name, digest) != digest:
+            raise _changed(self.path, [name])
+        return digest
+
+    def listed(self, name: str) -> str:
+        """The SHA-256 that SHA256SUMS gives for a file; that of its content if it gives none."""
+        return _listed(self.path).get(name) or sha256(self.file(name))
 
 
 def shipped() -> dict[str, Path]:
@@ -191,15 +207,13 @@ def sums_of(folder: Path, names: Iterable[str]) -> str:
 def check_sums(folder: Path) -> None:
     """Raise CheckpointError if a file has another content than SHA256SUMS, if there is one, says.
 
-    A file that is missing is not missed until something needs it.
+    A file that is missing is not missed until something needs it, and a `LARGE` one is checked
+    when something does.
     """
-    if not (folder / SUMS).exists():
-        return
-    if damaged := [name for name in damaged_files(folder) if (folder / name).exists()]:
-        raise CheckpointError(
-            f"{folder}: {', '.join(damaged)} differs from {SUMS}: the files are damaged or were "
-            "changed; copy the checkpoint again, or export it again"
-        )
+    listed = _listed(folder)
+    here = (name for name in listed if name not in LARGE and (folder / name).is_file())
+    if damaged := [name for name in here if sha256(folder / name) != listed[name]]:
+        raise _changed(folder, damaged)
 
 
 def damaged_files(folder: Path) -> list[str]:
@@ -207,14 +221,32 @@ def damaged_files(folder: Path) -> list[str]:
 
     Raises CheckpointError if the folder has no SHA256SUMS.
     """
+    if not (folder / SUMS).exists():
+        raise CheckpointError(f"{folder} has no {SUMS}")
+    return [
+        name
+        for name, digest in _listed(folder).items()
+        if not (folder / name).is_file() or sha256(folder / name) != digest
+    ]
+
+
+def _listed(folder: Path) -> dict[str, str]:
+    """The SHA-256 of files by name, as SHA256SUMS lists them; empty without one.
+
+    Raises CheckpointError if it cannot be read.
+    """
     try:
-        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
-    except OSError as error:
+        text = (folder / SUMS).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"{folder} has no readable {SUMS}: {error}") from error
-    wrong = []
-    for line in lines:
-        expected, _, name = line.partition("  ")
-        path = folder / name
-        if not path.is_file() or sha256(path) != expected:
-            wrong.append(name)
-    return wrong
+    pairs = (line.partition("  ") for line in text.splitlines())
+    return {name: digest for digest, _, name in pairs}
+
+
+def _changed(folder: Path, names: list[str]) -> CheckpointError:
+    return CheckpointError(
+        f"{folder}: {', '.join(names)} differs from {SUMS}: the files are damaged or were "
+        "changed; copy the checkpoint again, or export it again"
+    )

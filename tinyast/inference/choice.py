@@ -10,7 +10,6 @@ import hashlib
 import math
 import os
 import platform
-import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +19,7 @@ from msgspec import Struct
 
 from tinyast.arrays import Float
 from tinyast.errors import CheckpointError
-from tinyast.inference.checkpoint import GRAPH, INT8_GRAPH, Checkpoint, sha256
+from tinyast.inference.checkpoint import GRAPH, INT8_GRAPH, Checkpoint
 from tinyast.inference.engine import Engine, load_engine
 from tinyast.onnx_session import load_onnxruntime
 
@@ -42,7 +41,7 @@ class Conditions(Struct, frozen=True):
     @classmethod
     def here(cls, checkpoint: Checkpoint) -> Conditions:
         """Those of `checkpoint` on this machine. Raises CheckpointError if a graph is missing."""
-        return cls.of(*(sha256(checkpoint.file(name)) for name in (GRAPH, INT8_GRAPH)))
+        return cls.of(*map(checkpoint.listed, (GRAPH, INT8_GRAPH)))
 
     @classmethod
     def of(cls, float32: str, int8: str) -> Conditions:
@@ -105,7 +104,7 @@ def time_engines(
             if not go_on():
                 return None
             times.append(_milliseconds(engine, picture))
-    timing = Timing(*(statistics.median(times[WARM_UP:]) for times in spent))
+    timing = Timing(*(float(np.median(times[WARM_UP:])) for times in spent))
     return Conditions.of(*(engine.sha256 for engine in engines)), timing
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from tinyast.arrays import Float
 from tinyast.errors import CheckpointError
-from tinyast.inference.checkpoint import GRAPH, INT8_GRAPH, WEIGHTS, Checkpoint, sha256
+from tinyast.inference.checkpoint import GRAPH, INT8_GRAPH, WEIGHTS, Checkpoint
 from tinyast.inference.engine_names import AUDIOSET, EMBEDDING, ENGINES, LOGITS
 from tinyast.inference.head import HEAD, Head
 from tinyast.onnx_session import open_session
@@ -56,7 +56,7 @@ def load_graph(checkpoint: Checkpoint, name: str = "onnx") -> Engine:
                 f"the torch engine needs the extra `train` ({error}); install `tinyast[train]`, "
                 "or use the onnx engine"
             ) from error
-        return TorchEngine(checkpoint, sha256(checkpoint.file(WEIGHTS)))
+        return TorchEngine(checkpoint, checkpoint.checked(WEIGHTS))
     raise ValueError(f"unknown engine {name!r}; choose one of {', '.join(ENGINES)}")
 
 
@@ -66,7 +66,7 @@ class OnnxEngine:
     def __init__(self, checkpoint: Checkpoint, file: str, name: str) -> None:
         self.name = name
         graph = checkpoint.file(file)
-        self.sha256 = sha256(graph)
+        self.sha256 = checkpoint.checked(file)
         try:
             self._session = open_session(str(graph))
         except Exception as error:  # ONNX Runtime's exceptions share no base but this one
@@ -90,7 +90,7 @@ class TaughtEngine:
                 f"{checkpoint.path} has a {HEAD}, and its graph gives no embeddings for it"
             )
         self.name, self.outputs = graph.name, graph.outputs
-        both = graph.sha256 + sha256(checkpoint.file(HEAD))
+        both = graph.sha256 + checkpoint.checked(HEAD)
         self.sha256 = hashlib.sha256(both.encode()).hexdigest()
         self._graph, self._head = graph, head
         self._labels, self._unknown_below = checkpoint.graph_labels, checkpoint.unknown_below

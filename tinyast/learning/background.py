@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from tinyast.arrays import Float
 from tinyast.errors import CheckpointError
-from tinyast.inference.checkpoint import GRAPH, REFERENCE, WEIGHTS, Checkpoint, sha256
+from tinyast.inference.checkpoint import GRAPH, REFERENCE, WEIGHTS, Checkpoint
 
 OF_NO_KIND = -1  # a target
 DRAWN = 12  # embeddings of each kind
@@ -40,13 +40,14 @@ class Background:
 def read_background(checkpoint: Checkpoint) -> Background:
     """The background that `checkpoint` keeps, or one drawn from its statistics.
 
-    Raises CheckpointError if it has neither.
+    Raises CheckpointError if it has neither, or the one kept is damaged.
     """
     path = checkpoint.path / REFERENCE
     if path.is_file():
+        checkpoint.checked(REFERENCE)
         try:
             with path.open("rb") as data, np.load(data, allow_pickle=False) as file:
-                if str(file["graph"]) == sha256(checkpoint.file(GRAPH)):
+                if str(file["graph"]) == checkpoint.listed(GRAPH):
                     embedding = file["embedding"].astype(np.float32)
                     targets = file["targets"].astype(np.int64)
                     within = spread_within(embedding, targets)

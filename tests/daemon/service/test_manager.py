@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -216,5 +217,34 @@ def test_closed_standard_streams_are_no_other_file(tmp_path: Path) -> None:
         fds = [f"/proc/{listening.process.pid}/fd/{fd}" for fd in range(3)]
         assert {os.readlink(fd) for fd in fds} == {os.devnull}
         assert listening.stop() == 0
+    finally:
+        listening.clean_up()
+
+
+class Watched(Daemon):
+    """A daemon that says when it is ready how it looks for garbage."""
+
+    CODE = """
+import gc, sys
+from daemon.__main__ import main
+from daemon.commands import run
+said = run.announce
+def announce(*given):
+    print("collects:", gc.isenabled(), "left alone:", gc.get_freeze_count() > 0, file=sys.stderr)
+    said(*given)
+run.announce = announce
+main()
+"""
+
+    def command(self) -> list[str]:
+        whole = super().command()
+        return [sys.executable, "-c", self.CODE, *whole[whole.index("run") :]]
+
+
+def test_garbage_is_looked_for_once_the_daemon_is_ready(tmp_path: Path) -> None:
+    listening = Watched(tmp_path)
+    listening.start()
+    try:
+        assert "collects: True left alone: True" in listening.tail()
     finally:
         listening.clean_up()
