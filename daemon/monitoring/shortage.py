@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from daemon.errors import StartError
 
 FREE = 64  # descriptors: a start takes some 45, and files in work need a few
+LONGEST_S = 10  # to explain a crash
 _CRASHES = (signal.SIGABRT, signal.SIGSEGV)
 _Handler = ctypes.CFUNCTYPE(None, ctypes.c_int)
 
@@ -66,6 +67,7 @@ def crash_explained(what: str) -> Iterator[None]:
     library.signal.argtypes = (ctypes.c_int, ctypes.c_void_p)
 
     def explain(number: int) -> None:
+        signal.alarm(LONGEST_S)  # ends this process if a lock that the crash left shut is in the way
         text = f"tinyastd: {what} ({signal.Signals(number).name}); {_missing()}\n"
         os.write(2, text.encode())
         os._exit(StartError.exit_code)
