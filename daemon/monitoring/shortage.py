@@ -67,7 +67,7 @@ def crash_explained(what: str) -> Iterator[None]:
     library.signal.argtypes = (ctypes.c_int, ctypes.c_void_p)
 
     def explain(number: int) -> None:
-        signal.alarm(LONGEST_S)  # ends this process if a lock that the crash left shut is in the way
+        signal.alarm(LONGEST_S)  # the crash may have left a lock shut that is needed here
         text = f"tinyastd: {what} ({signal.Signals(number).name}); {_missing()}\n"
         os.write(2, text.encode())
         os._exit(StartError.exit_code)
