@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -47,6 +48,7 @@ log = logging.getLogger(__name__)
 
 PUBLISH = "tcp://127.0.0.1:5755"
 REPLAY = "tcp://127.0.0.1:5756"
+WAIT_S = 0.5  # between looks whether another thread has closed the client
 REPLY_S = 5.0  # after this long without an answer, the client asks again
 SILENT_S = 15.0  # without a sign of life; a daemon beats every 5 s
 AWAY_S = 5.0  # after this long without receive(), a missing heartbeat is no proof
@@ -83,7 +85,7 @@ class _Status(msgspec.Struct):
 
 
 class Client:
-    """An endless iterator over a daemon's messages in the order of their `seq`, each once.
+    """Iterate over a daemon's messages in the order of their `seq`, each once, until closed.
 
     `since`: begin after this `seq`; 0 for everything stored, None for new messages only. `journal`
     and `last_id`: the `journal` and `id` of the message `since`, if known; if the daemon has
@@ -93,7 +95,7 @@ class Client:
     a daemon with keys; made by `tinyastd keygen`. `pictures`: how many of the newest pictures
     wait in `self.pictures` until the program takes them; with 0, the client does not ask for them.
 
-    For one thread.
+    For one thread, but any may `close` it.
     """
 
     def __init__(
@@ -120,6 +122,8 @@ class Client:
         self._topics = (topics,) if isinstance(topics, str) else tuple(topics)
         self._prefix = os.path.commonprefix(self._topics)  # noqa: RUF071 - replay filters by it
         self._cursor = Cursor(since, journal, last_id, self._prefix)
+        self._closed = False
+        self._sockets = threading.Lock()  # held by the thread that uses them
         self._context = zmq.Context()
         self._sub = self._context.socket(zmq.SUB)
         self._sub.rcvhwm = buffered
@@ -157,16 +161,26 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        self._context.destroy(linger=0)
+        """End iteration and a call of `receive` too, if another thread waits in one."""
+        self._closed = True
+        self._close_sockets()
+
+    def _close_sockets(self) -> None:
+        """Now, or when the thread that uses them is done with them."""
+        if self._sockets.acquire(blocking=False):
+            try:
+                self._context.destroy(linger=0)
+            finally:
+                self._sockets.release()
 
     def __iter__(self) -> Iterator[Received]:
-        while True:
-            received = self.receive()
-            if received is not None:
-                yield received
+        """Raises as `receive` does, but ends if the client is closed meanwhile."""
+        self._check_open()
+        while (received := self._next(None)) is not None:
+            yield received
 
     def receive(self, timeout: float | None = None) -> Received | None:
-        """The next message; None if `timeout` seconds pass without one.
+        """The next message; None if `timeout` seconds pass without one, or it is closed by then.
 
         After 15 s of waiting without a sign of the daemon, it logs that and sets `silent` until
         there is one. It keeps trying all the while.
@@ -174,27 +188,36 @@ class Client:
         Raises Refused (daemon.protocol.decoding) if the daemon refuses the replay request, and
         ValueError after `close`.
         """
-        if self._context.closed:
+        self._check_open()
+        return self._next(timeout)
+
+    def _check_open(self) -> None:
+        if self._closed:
             raise ValueError("the client is closed; make another one")
+
+    def _next(self, timeout: float | None) -> Received | None:
         now = time.monotonic()
         if self._ready or now - self._left_at > AWAY_S:  # the program did not wait for it
             self._heard_at = now
         try:
-            return self._receive(None if timeout is None else now + timeout)
+            with self._sockets:
+                return self._receive(None if timeout is None else now + timeout)
         finally:
             self._left_at = time.monotonic()
+            if self._closed:
+                self._close_sockets()
 
     def _receive(self, deadline: float | None) -> Received | None:
-        while not self._ready:
-            left = REPLY_S if deadline is None else max(0.0, deadline - time.monotonic())
+        while not self._ready and not self._closed:
+            left = WAIT_S if deadline is None else max(0.0, deadline - time.monotonic())
             if self._cursor.behind:
-                self._replay_page(min(left, REPLY_S))
-            elif self._sub.poll(milliseconds(min(left, REPLY_S))):
+                self._replay_page(min(left, WAIT_S))
+            elif self._sub.poll(milliseconds(min(left, WAIT_S))):
                 self._take_live(self._sub.recv_multipart())
             self._watch_silence()
             if left == 0 and not self._ready:
                 return None
-        return self._ready.popleft()
+        return None if self._closed else self._ready.popleft()
 
     @property
     def journal(self) -> str | None:

@@ -8,11 +8,13 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+import zmq
 from running import Daemon, of_type, stress
 from saying import Station, ends, fill, predictions, started
 from sounds import write_wav
@@ -296,15 +298,15 @@ def test_endpoints_of_two_daemons_are_named(
     with (
         Station(tmp_path / "a") as one,
         Station(tmp_path / "b") as other,
-        Client(one.publish, other.replay, since=0) as client,
     ):
         other.say(predictions(2))
-        assert seqs(take(client, 2)) == [1, 2]
-        deadline = time.monotonic() + 60
-        while "belong to two daemons" not in caplog.text:
-            assert time.monotonic() < deadline
-            one.beat()
-            client.receive(0.02)
+        while other.delivery.newest["prediction"] < 2:  # no publisher tells the client of them
+            time.sleep(0.001)
+        with Client(one.publish, other.replay, since=0) as client:
+            assert seqs(take(client, 2)) == [1, 2]
+            while "belong to two daemons" not in caplog.text:
+                one.beat()
+                client.receive(0.02)
         assert f"{one.publish} and {other.replay} belong" in caplog.text
 
 
@@ -312,5 +314,37 @@ def test_a_closed_client_says_so(tmp_path: Path) -> None:
     nobody = f"ipc://{tmp_path}/nobody"
     with Client(nobody, nobody) as client:
         client.close()  # a second time is no error
+    with pytest.raises(ValueError, match="the client is closed"):
+        client.receive(0)
+
+
+def test_another_thread_may_close_it_while_it_waits_for_messages(tmp_path: Path) -> None:
+    with Station(tmp_path) as station, ThreadPoolExecutor(1) as pool:
+        station.say(predictions(100))
+        client = Client(station.publish, station.replay, since=0)
+        heard: list[Received] = []
+        waiting = pool.submit(heard.extend, client)
+        while len(heard) < 100:
+            time.sleep(0.001)
+        client.close()
+        waiting.result(60)  # it has ended, and raised nothing
+        assert seqs(heard) == list(range(1, 101))
+    with pytest.raises(ValueError, match="the client is closed"):
+        list(client)
+
+
+def test_another_thread_may_close_it_while_it_waits_for_an_answer(tmp_path: Path) -> None:
+    nobody, mute = f"ipc://{tmp_path}/nobody", f"ipc://{tmp_path}/mute"
+    with (
+        zmq.Context() as context,
+        context.socket(zmq.ROUTER) as router,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        router.bind(mute)
+        client = Client(nobody, mute, since=0)
+        waiting = pool.submit(client.receive)
+        router.recv_multipart()
+        client.close()
+        assert waiting.result(60) is None
     with pytest.raises(ValueError, match="the client is closed"):
         client.receive(0)
