@@ -8,7 +8,7 @@ from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Mount, Route, Router
 from starlette.staticfiles import StaticFiles
@@ -64,6 +64,7 @@ def build(page: Page) -> ASGIApp:
 
     handlers: dict[int | type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
         DaemonError: _explain,
+        ClientDisconnect: _gone,
         HTTPException: _unknown,
     }
     app = Starlette(routes=routes, lifespan=life, exception_handlers=handlers)
@@ -87,6 +88,11 @@ async def _live(request: Request, hub: Hub) -> Response:
 async def _explain(_: Request, error: Exception) -> Response:
     assert isinstance(error, DaemonError)
     return not_found_or_bad(error)
+
+
+async def _gone(_: Request, error: Exception) -> Response:
+    """The client left before its request was whole; nobody hears this answer."""
+    return failure(400, "cut_short", "the request was not whole")
 
 
 async def _unknown(_: Request, error: Exception) -> Response:

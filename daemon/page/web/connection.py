@@ -1,4 +1,7 @@
-"""HTTP connections that make room for each other, and that no slow client holds for long."""
+"""HTTP connections that make room for each other, and that no slow client holds for long.
+
+A client waits for its answer before it sends more, and reads it: else it costs memory.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +12,24 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 MOST_CONNECTIONS = 500
 REQUEST_S = 10.0  # within which a request has to come in whole
+MOST_WAITING = 65_536  # bytes of further requests that a client may send before it has its answer
+UNREAD_S = 60.0  # after which a client is gone that reads nothing more of an answer
 
 
 class Connection(H11Protocol):
-    """uvicorn's, with a limit of time for each request.
+    """uvicorn's, with limits of time and memory for each request.
 
-    If there are too many connections, the one that has waited longest for a request is closed for
+    If there are too many connections, the one that has waited longest for its client is closed for
     a new one: ten thousand idle connections keep no browser out.
     """
 
-    _idle: ClassVar[dict[Connection, None]] = {}  # connections without a request, oldest first
+    _idle: ClassVar[dict[Connection, None]] = {}  # those that wait for their clients, oldest first
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._limit: asyncio.TimerHandle | None = None
+        self._reading: asyncio.TimerHandle | None = None  # while some of an answer is not sent
         super().connection_made(transport)
+        transport.set_write_buffer_limits(0)  # `pause_writing` and `resume_writing` for each byte
         self._note()
         if len(self.connections) > MOST_CONNECTIONS:
             oldest = next(iter(self._idle))
@@ -31,27 +38,58 @@ class Connection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
+        waiting, _ = self.conn.trailing_data
+        if len(waiting) > MOST_WAITING:
+            self.transport.abort()
         self._note()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
         self._note()
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._check_reading()
+        self._note()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        _cancel(self._reading)
+        self._reading = None
+        self._note()
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._idle.pop(self, None)
-        if self._limit is not None:
-            self._limit.cancel()
+        for timer in (self._limit, self._reading):
+            _cancel(timer)
         super().connection_lost(exc)
 
-    def _note(self) -> None:
-        """Start the time limit, or end it if a whole request is here."""
-        cycle = self.cycle
-        if cycle is None or cycle.response_complete or cycle.more_body:
-            self._idle.setdefault(self)
-            if self._limit is None:
-                self._limit = self.loop.call_later(REQUEST_S, self.transport.abort)
+    def _check_reading(self, before: int | None = None) -> None:
+        """Close it if the client has read nothing since there were `before` bytes to be sent."""
+        left = self.transport.get_write_buffer_size()
+        if left == before:
+            self.transport.abort()
         else:
+            self._reading = self.loop.call_later(UNREAD_S, self._check_reading, left)
+
+    def _note(self) -> None:
+        """Start the time limit of a request, or end it if the client owes none."""
+        cycle = self.cycle
+        asked = cycle is not None and not (cycle.response_complete or cycle.more_body)
+        if asked and self._reading is None:
             self._idle.pop(self, None)
-            if self._limit is not None:
-                self._limit.cancel()
-                self._limit = None
+        else:
+            self._idle.setdefault(self)
+        if asked or self._reading is not None:
+            _cancel(self._limit)
+            self._limit = None
+        elif self._limit is None:
+            self._limit = self.loop.call_later(REQUEST_S, self.transport.abort)
+
+    def _should_upgrade(self) -> bool:
+        return False  # there are no web sockets, and whoever asks for one writes nothing to the log
+
+
+def _cancel(timer: asyncio.TimerHandle | None) -> None:
+    if timer is not None:
+        timer.cancel()

@@ -179,6 +179,34 @@ def test_slow_clients_are_closed(page: PageProcess) -> None:
                 assert each.recv(1) == b""
 
 
+def test_requests_without_end_cost_no_memory(page: PageProcess) -> None:
+    """A client that asks again and again, and reads no answer."""
+    some = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * 10_000
+    with socket.create_connection(("127.0.0.1", page.port), timeout=5) as one:
+        sent = 0
+        with suppress(ConnectionResetError, BrokenPipeError):
+            while sent < 200:  # 72 MB
+                one.sendall(some)
+                sent += 1
+    assert sent < 40, "it took whatever came"
+    page.get("daemons")
+
+
+def test_a_stranger_writes_no_faults_into_the_log(page: PageProcess) -> None:
+    before = page.log.read_text()
+    for head in (
+        b"POST /api/v1/sign-in HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\n{",
+        b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+    ):
+        with socket.create_connection(("127.0.0.1", page.port), timeout=30) as one:
+            one.sendall(head)
+            one.shutdown(socket.SHUT_WR)
+            while one.recv(1 << 16):
+                pass
+    page.get("daemons")
+    assert page.log.read_text() == before
+
+
 def test_a_message_id_opens_no_other_file(page: PageProcess) -> None:
     """Only numbers of stored rows open sounds."""
     for number in ("../../etc/passwd", "1%2f..%2f..", "-1", "0", "1e3", str(2**64)):
