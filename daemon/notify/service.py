@@ -52,7 +52,10 @@ class Service:
 
     def __init__(self, url: str, rule: str) -> None:
         bound_answers()
-        self._apprise = apprise.Apprise()
+        asset = apprise.AppriseAsset()
+        # With a limit of its own, Apprise 2 delivers in another thread, and its reasons are lost.
+        asset._service_timeout = 0.0
+        self._apprise = apprise.Apprise(asset=asset)
         if not self._apprise.add(url):
             scheme = url.partition("://")[0]
             raise SettingsError(
@@ -65,9 +68,19 @@ class Service:
         self.name = str(shown).partition("?")[0]
         self.address = _address(service)
         self.takes_files = bool(getattr(service, "attachment_support", False))
+        self._cuts = "overflow_mode" not in vars(service)  # `?overflow=` of the URL does otherwise
+        self._most = int(service.body_maxlen)  # characters of a text
+        # Services without a title get it before the text.
+        self._most_title = min(int(service.title_maxlen) or self._most, self._most // 2)
 
     def send(self, title: str, text: str, attachments: Sequence[Attachment] = ()) -> str | None:
-        """Deliver; None, or the reason if it was not possible. From any thread."""
+        """Deliver; None, or the reason if it was not possible. From any thread.
+
+        Apprise's own way to cut what is too long would leave out the second attachment.
+        """
+        if self._cuts:
+            title = title[: self._most_title]
+            text = text[: self._most - len(title) - len("\r\n")]
         with ExitStack() as stack:
             files = None
             if self.takes_files and attachments:

@@ -287,6 +287,23 @@ def test_the_test_message_goes_to_each_service(inbox: Inbox, tmp_path: Path) -> 
     assert "s3cret" not in done.stdout + done.stderr
 
 
+@pytest.mark.filterwarnings("ignore:'imghdr':DeprecationWarning")
+def test_a_long_title_and_text_are_cut_to_what_the_service_takes(inbox: Inbox) -> None:
+    topic = f"ntfy://127.0.0.1:{inbox.port}/ears"
+    for url in (inbox.url, topic, f"{inbox.url}?overflow=upstream"):
+        assert Service(url, "all").send("t" * 5_000, "m" * 50_000) is None
+    cut, at_ntfy, whole = ((len(each["title"]), len(each["message"])) for each in inbox.got)
+    assert cut == (250, 32_768 - 252)
+    assert at_ntfy == (200, 7_800 - 202)
+    assert whole == (5_000, 50_000)
+
+
+@pytest.mark.filterwarnings("ignore:'imghdr':DeprecationWarning")
+def test_a_failure_has_the_reason_that_the_service_gives() -> None:
+    why = Service(f"json://127.0.0.1:{free_port()}", "all").send("a", "b")
+    assert why == "A Connection error occurred sending JSON notification to 127.0.0.1."
+
+
 # A plugin of Apprise imports it when all of them are asked for a URL.
 @pytest.mark.filterwarnings("ignore:'imghdr':DeprecationWarning")
 @pytest.mark.parametrize(
