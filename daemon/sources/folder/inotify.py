@@ -128,6 +128,8 @@ class _Events(InotifyFD):
         super().__init__()
         self._listener, self._unwatched = listener, unwatched
         self._directories: dict[WatchDescriptor, bytes] = {}
+        self._watches: dict[bytes, WatchDescriptor] = {}  # the same the other way round
+        self._replaced: list[WatchDescriptor] = []  # directories that were moved out
         self._unread: set[bytes] = set()  # directories that this user may not watch
         self.unmounted = threading.Event()  # a watched file system is gone
         self.written = _Written()
@@ -146,7 +148,7 @@ class _Events(InotifyFD):
         if event.mask & InotifyConstants.IN_UNMOUNT:
             self.unmounted.set()
         if event.is_ignored:  # the directory is watched no more
-            self._directories.pop(event.wd, None)
+            self._forget(event.wd)
         if event.is_directory or not event.name:
             self._handle_directory(event)
         elif directory := self._directories.get(event.wd):
@@ -164,6 +166,8 @@ class _Events(InotifyFD):
                 self._watch_again(event.wd, event.name)
         if not event.mask & _OF_FILES:
             super().handle_event(event)
+        while self._replaced:
+            self._leave(self._replaced.pop())
 
     def _watch_again(self, parent: WatchDescriptor, name: bytes) -> None:
         super().handle_event(InotifyEvent(parent, _APPEARED, 0, name))
@@ -178,8 +182,8 @@ class _Events(InotifyFD):
             self._watch_again(wd, name)
 
     def _leave(self, wd: WatchDescriptor) -> None:
-        """Watch a directory no more, because another is mounted in its place."""
-        self._directories.pop(wd, None)
+        """Watch a directory no more, because another is in its place."""
+        self._forget(wd)
         watch = self._watch_for_wd.get(wd)
         for group in [] if watch is None else list(watch.callbacks.values()):
             if isinstance(group, InotifyWatchGroup):
@@ -202,8 +206,16 @@ class _Events(InotifyFD):
             raise
         # A moved directory keeps its descriptor and stays watched.
         watch.callbacks[id_] = callback
-        self._directories[watch.wd] = path
+        self._forget(watch.wd)
+        if (other := self._watches.get(path)) is not None:
+            self._replaced.append(other)
+        self._directories[watch.wd], self._watches[path] = path, watch.wd
         return watch.wd
+
+    def _forget(self, wd: WatchDescriptor) -> None:
+        path = self._directories.pop(wd, None)
+        if path is not None and self._watches.get(path) == wd:
+            del self._watches[path]
 
 
 _UNREAD_BY_SCANS = (errno.ENOENT, errno.ENAMETOOLONG, errno.EACCES)
@@ -224,6 +236,14 @@ class _Emitter(InotifyEmitter):
             | InotifyConstants.IN_DELETE_SELF
             | _OF_FILES
         )
+
+    def on_thread_stop(self) -> None:
+        # Not watchdog's way, which removes each watch, and if that fails waits for its thread for
+        # ever. All watches end with the inotify instance.
+        group, self._inotify = self._inotify, None
+        if group is not None:
+            group._is_active = False
+            group._move_event_grouper.close()
 
 
 class _Observer(BaseObserver):

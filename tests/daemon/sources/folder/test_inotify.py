@@ -197,6 +197,40 @@ def test_a_directory_that_is_moved_takes_its_files_along(
     assert watch.is_alive()
 
 
+def test_directories_that_take_each_others_places(
+    tmp_path: Path, heard: Heard, watched: Callable[..., Watch]
+) -> None:
+    folder, one, other = tmp_path / "in" / "sub", tmp_path / "one", tmp_path / "other"
+    folder.mkdir(parents=True)
+    (other / "deep").mkdir(parents=True)
+    watch = watched(tmp_path / "in", recursive=True)
+
+    def is_reported(number: int) -> bool:
+        path = folder / f"{number}.wav"
+        path.write_bytes(b"x")
+        try:
+            return bool(heard.next_of(path, 1))
+        except queue.Empty:
+            return False
+
+    for number in range(4):  # the first one is back at the end, and so is the other
+        folder.rename(one)
+        other.rename(folder)
+        one.rename(other)
+        assert any(is_reported(100 * number + n) for n in range(100))
+    (other / "outside.wav").write_bytes(b"x")
+    (folder / "last.wav").write_bytes(b"x")
+    reported: list[bytes] = []
+    while not reported or not reported[-1].endswith(b"last.wav"):
+        reported.append(heard.changes.get(timeout=SOON_S)[0])
+    assert os.fsencode(folder / "outside.wav") not in reported
+    assert not [reason for reason in heard.scans if "could not be handled" in reason]
+    closing = threading.Thread(target=watch.close, daemon=True)
+    closing.start()
+    closing.join(SOON_S)
+    assert not closing.is_alive()
+
+
 def test_no_thread_of_a_watch_is_left(tmp_path: Path, heard: Heard) -> None:
     before = set(threading.enumerate())
     Watch(os.fsencode(tmp_path), True, heard, lambda reason: None).close()
