@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from tinyast.errors import CheckpointError
@@ -43,36 +46,58 @@ def _is_learnt(folder: Path) -> bool:
         return False
 
 
-def put_in_place(made: Path, output: Path, beside: Path) -> None:
-    """Make the folder `made` the one at `output`, in place of an earlier result there.
+@contextmanager
+def replacing(output: Path) -> Iterator[Path]:
+    """Where to make the folder that takes the place of `output`, or of an earlier result there.
 
-    All three are on one file system, so a daemon never reads half of it; what was at `output` goes
-    `beside`. Raises OSError.
+    It is beside it, and the two change places at the end, so a daemon never reads half of it. What
+    runs that were killed left there is removed. Raises OSError.
     """
-    if output.exists():
-        os.replace(output, beside)
-    os.replace(made, output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    prefix = f".learn-{output.name}-"
+    for path in output.parent.iterdir():
+        if re.fullmatch(re.escape(prefix) + "[a-z0-9_]{8}", path.name):  # as tempfile names them
+            with suppress(OSError), _lock(path):
+                shutil.rmtree(path)
+    with (
+        tempfile.TemporaryDirectory(dir=output.parent, prefix=prefix) as name,
+        ExitStack() as stack,
+    ):
+        with suppress(OSError):  # a file system without locks, where nothing is removed
+            stack.enter_context(_lock(Path(name)))
+        made = Path(name, output.name)
+        yield made
+        if output.exists():
+            os.replace(output, Path(name, f"{output.name}.old"))
+        os.replace(made, output)
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """Until the end, or that of this process. Raises OSError if another has it."""
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(fd)
 
 
 def write_checkpoint(base: Checkpoint, head: Head, output: Path, texts: Mapping[str, str]) -> None:
     """Make the folder `output` a checkpoint, in place of an earlier result there.
 
-    `texts` are further files by name. All is made in a folder beside it first, and the two change
-    places at the end, so a daemon never reads half of it. Raises CheckpointError.
+    `texts` are further files by name. Raises CheckpointError.
     """
     check_base(base)
     check_output(output)
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=output.parent, prefix=".learn-") as name:
-            made = Path(name, "new")
+        with replacing(output) as made:
             _copy(base.path, made)
             head.save(made / HEAD)
             _rename(base, made, output.name)
             for file, text in texts.items():
                 (made / file).write_text(text, encoding="utf-8")
             _write_sums(made)
-            put_in_place(made, output, Path(name, "old"))
     except OSError as error:
         raise CheckpointError(f"cannot write {output}: {error.strerror or error}") from error
 

@@ -29,7 +29,7 @@ from tinyast.export.checkpoint import export
 from tinyast.inference.checkpoint import Checkpoint
 from tinyast.inference.engine import softmax
 from tinyast.inference.results import HeardWindow, loud
-from tinyast.learning.checkpoint import CARD, check_base, check_output, put_in_place
+from tinyast.learning.checkpoint import CARD, check_base, check_output, replacing
 from tinyast.learning.clips import Clip, check_read, read_clips
 from tinyast.learning.examples import NONE, share_out
 from tinyast.model.modeling import TinyASTForAudioClassification
@@ -98,12 +98,9 @@ def _write(
     output = Path(task.output)
     card = [f"# {output.name}", f"Fine-tuned from {base.model}{kept}.", *lines]
     model.config.learnt_from = base.model
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".learn-") as name:
-        made = Path(name, output.name)
+    with replacing(output) as made:
         export(model, extension.begin.settings, made, f"{base.version}+fine")
         (made / CARD).write_text("\n\n".join(card) + "\n", encoding="utf-8")
-        put_in_place(made, output, Path(name, "old"))
 
 
 def usual_recipe() -> Path:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from tinyast.errors import CheckpointError
 from tinyast.inference.engine import softmax
 from tinyast.inference.head import Head, read_head
 from tinyast.learning.background import Background, spread_within
+from tinyast.learning.checkpoint import replacing
 from tinyast.learning.clips import Clip
 from tinyast.learning.examples import Examples, Known, share_out
 from tinyast.learning.page import page, summary
@@ -175,3 +179,39 @@ def test_the_page_names_what_is_wrong(lesson: Lesson) -> None:
         assert words in text
     assert any("mislabelled? 0.wav" in line for line in summary(found))
     assert isinstance(lesson.head, Head)
+
+
+MAKING = """
+import sys
+from pathlib import Path
+from tinyast.learning.checkpoint import replacing
+with replacing(Path(sys.argv[1])) as made:
+    made.mkdir()
+    (made / "model").write_text("half of it")
+    print(flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next_one(tmp_path: Path) -> None:
+    output, foreign = tmp_path / "mine", tmp_path / ".learn-mine-other"
+    foreign.mkdir()
+    command = [sys.executable, "-c", MAKING, str(output)]
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes) as killed, subprocess.Popen(command, **pipes) as alive:
+        assert killed.stdout
+        assert alive.stdout
+        assert alive.stdin
+        for each in (killed.stdout, alive.stdout):
+            assert each.readline() == b"\n"
+        places = {path for path in tmp_path.iterdir() if path != foreign}
+        assert len(places) == 2
+        killed.kill()
+        killed.wait()
+        with replacing(output) as made:
+            made.mkdir()
+            assert len(places & set(tmp_path.iterdir())) == 1
+        alive.stdin.close()  # it goes on, and ends
+        assert alive.wait() == 0
+    assert set(tmp_path.iterdir()) == {foreign, output}
+    assert (output / "model").read_text() == "half of it"
