@@ -162,7 +162,7 @@ def run_batch(
     there.check(paths)
     found, missing = there.files, there.missing
     batch = Batch.load(settings, folder, extras.embeddings is not None)
-    finished = set() if overwrite else _finished(batch, output, kind)
+    finished = set() if overwrite else _finished(batch, output, kind, found)
     if finished and (extras.embeddings or extras.segments):
         raise SettingsError(
             f"{output} holds {len(finished)} files already, and --embeddings and --segments would "
@@ -202,13 +202,18 @@ def _pass_on(results: Iterable[Result], sinks: Sequence[Sink], advance: Callable
     return failed
 
 
-def _finished(batch: Batch, output: Path | None, kind: str) -> set[str]:
+def _finished(batch: Batch, output: Path | None, kind: str, found: Sequence[bytes]) -> set[str]:
     """Paths whose results an earlier call wrote to `output`. Raises SettingsError for a table."""
     if output is None or output.is_dir() or not output.exists() or not output.stat().st_size:
         return set()
     if kind not in ("csv", "jsonl"):
         raise SettingsError(f"{output} exists; use --overwrite, or csv or jsonl to resume")
-    finished = finished_in(output, kind, batch.windows_of)
+
+    def windows_of(name: str) -> int:
+        path = next((path for path in found if shown(path) == name), os.fsencode(name))
+        return batch.windows_of(path)
+
+    finished = finished_in(output, kind, windows_of)
     print(f"resuming: {len(finished)} files already in {output}", file=sys.stderr)
     return finished
 

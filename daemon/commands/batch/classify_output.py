@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,11 +96,11 @@ def table_rows(result: Result) -> str:
 ROWS = {"csv": csv_rows, "jsonl": jsonl_rows, "table": table_rows}
 
 
-def finished_in(output: Path, kind: str, windows_of: Callable[[bytes], int]) -> set[str]:
+def finished_in(output: Path, kind: str, windows_of: Callable[[str], int]) -> set[str]:
     """Paths that are complete in the `output` of an earlier run; removes other lines.
 
     Each file's lines are written at once and in order, so only the last file can be cut short.
-    `windows_of` returns the number of lines of a complete file.
+    `windows_of` returns the number of lines of a complete file, whose path is as results show it.
     """
     data = output.read_bytes()
     rows = _whole_rows(data, kind)
@@ -112,9 +111,7 @@ def finished_in(output: Path, kind: str, windows_of: Callable[[bytes], int]) -> 
     paths = [_path_of(row, kind) for row in rows[first:]]
     if paths:
         last = paths[-1]
-        if not _ends_with_error(rows[-1], kind) and paths.count(last) != windows_of(
-            os.fsencode(last)
-        ):
+        if not _ends_with_error(rows[-1], kind) and paths.count(last) != windows_of(last):
             keep = paths.index(last)
             paths, rows = paths[:keep], rows[: first + keep]
     with output.open("r+b") as handle:

@@ -392,6 +392,18 @@ def test_an_output_cut_off_anywhere_is_gone_on_with(
         assert "resuming: 3 files already in" in said
 
 
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_a_last_file_whose_name_is_not_utf_8_is_done_once(tmp_path: Path, kind: str) -> None:
+    output, folder = tmp_path / "out", tmp_path / "in"
+    folder.mkdir()
+    for name in (b"a.wav", b"z\xe9.wav"):
+        write_wav(Path(os.fsdecode(os.fsencode(folder) + b"/" + name)), 1)
+    output_of(folder, output, kind)
+    whole = output.read_bytes()
+    assert "resuming: 2 files already in" in output_of(folder, output, kind)
+    assert output.read_bytes() == whole
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_run_that_was_ended_midway_is_gone_on_with(tmp_path: Path, number: int) -> None:
     folder, output, whole = tmp_path / "many", tmp_path / "out.csv", tmp_path / "whole.csv"
@@ -474,7 +486,7 @@ def test_whatever_a_file_is_called_an_output_cut_at_any_byte_loses_and_repeats_n
     near = {end + offset for end in ends for offset in (-1, 0, 1, 2)}
     for length in sorted({*range(0, len(whole), 11), *near} & {*range(len(whole) + 1)}):
         output.write_bytes(whole[:length])
-        finished = finished_in(output, kind, lambda path: windows[path.decode()])
+        finished = finished_in(output, kind, lambda path: windows[path])
         kept = output.read_bytes()
         todo = [ROWS[kind](result(p, n)) for p, n in windows.items() if p not in finished]
         begun = kept or begin.encode()
