@@ -14,6 +14,7 @@ from pathlib import Path
 from daemon.errors import SettingsError
 from daemon.host.access import unreachable, unreadable
 from daemon.settings.loading import load, read_file
+from daemon.settings.paths import expanded
 from tinyast.shipped import find_shipped
 
 NAME = "tinyastd.service"
@@ -100,14 +101,7 @@ def target(user: bool) -> Path:
 
 def _configuration() -> Path:
     given = os.environ.get("XDG_CONFIG_HOME")
-    return Path(given) if given else _home() / ".config"
-
-
-def _home() -> Path:
-    """This user's home. Raises SettingsError if there is none."""
-    if not os.path.isabs(home := os.path.expanduser("~")):
-        raise SettingsError("this user has no home for a service's settings; set HOME")
-    return Path(home)
+    return Path(given or expanded("~/.config", "name a folder in XDG_CONFIG_HOME"))
 
 
 def usual_settings(user: bool) -> Path:
@@ -190,7 +184,8 @@ def _folder(watch: Path | None, user: bool) -> Path:
         if not watch.is_dir():
             raise SettingsError(f"there is no folder {watch} to watch; make it first")
         return watch.absolute()
-    folder = _home() / "tinyast-recordings" if user else FOLDER
+    own = "~/tinyast-recordings"
+    folder = Path(expanded(own, "name a folder with --watch")) if user else FOLDER
     folder.mkdir(mode=0o755, parents=True, exist_ok=True)
     return folder
 

@@ -17,11 +17,14 @@ T = TypeVar("T")
 ANSWER_S = 3.0  # for a file system to answer; one that takes longer hangs
 
 
-def expanded(path: str) -> str:
-    """`path` with `~` as the home of the user. Raises SettingsError for a user without a home."""
+def expanded(path: str, instead: str = "write an absolute path") -> str:
+    """`path` with `~` as the home of the user.
+
+    Raises SettingsError for a user without one, as containers run programs; it advises `instead`.
+    """
     found = os.path.expanduser(path)
-    if found == path and path.split("/")[0] == "~":
-        raise SettingsError(f"{path}: this user has no home; write an absolute path, or set HOME")
+    if path.split("/")[0] == "~" and not os.path.isabs(found):
+        raise SettingsError(f"{path}: this user has no home; set HOME, or {instead}")
     return found
 
 

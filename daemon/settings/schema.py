@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from daemon.errors import SettingsError
+from daemon.settings.paths import expanded
 from daemon.settings.subscribers import Mqtt, Notify
 from daemon.settings.urls import without_secrets
 from tinyast.inference.engine_names import EngineChoice
@@ -263,13 +263,11 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 def default_state() -> Path:
     """$STATE_DIRECTORY of systemd, else the user's state directory (XDG Base Directory 0.8).
 
-    Raises SettingsError for a user without a home, as containers run programs.
+    Raises SettingsError for a user without a home.
     """
     if given := os.environ.get("STATE_DIRECTORY"):
         return Path(given.split(":")[0])
-    base = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
-    if base.startswith("~"):
-        raise SettingsError(
-            "this user has no home to keep the state in; name a directory with --state or `state`"
-        )
+    base = os.environ.get("XDG_STATE_HOME") or expanded(
+        "~/.local/state", "name a directory with --state or `state`"
+    )
     return Path(base) / "tinyast"

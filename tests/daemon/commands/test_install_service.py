@@ -59,10 +59,12 @@ def test_a_user_without_a_home_gets_no_folder_of_that_name(
     for name in ("HOME", "XDG_CONFIG_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(os, "getuid", lambda: 2**31 - 5)  # the system does not know it
-    with pytest.raises(SettingsError, match="no home for a service's settings; set HOME"):
+    with pytest.raises(
+        SettingsError, match="no home; set HOME, or name a folder in XDG_CONFIG_HOME"
+    ):
         install(None, user=True)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    with pytest.raises(SettingsError, match="no home"):
+    with pytest.raises(SettingsError, match="no home; set HOME, or name a folder with --watch"):
         install(None, user=True)
     assert list(tmp_path.iterdir()) == []
     monkeypatch.delenv("XDG_CONFIG_HOME")

@@ -252,7 +252,7 @@ def test_a_user_without_a_home_needs_to_name_the_state_directory(
         _ = settings.state_path
     assert read('state = "/srv/state"').state_path == Path("/srv/state")
     for text in ("[[folder]]\npath = '~/in'", "keys = '~/keys'", "checkpoint = '~'"):
-        with pytest.raises(SettingsError, match="no home; write an absolute path"):
+        with pytest.raises(SettingsError, match="no home; set HOME, or write an absolute path"):
             read(text)
     with pytest.raises(SettingsError, match="--state"):
         _ = read("state = '~/state'").state_path
