@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
-import queue
 import stat
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import TypeVar
 
 from daemon.errors import SettingsError, is_passing
@@ -49,23 +49,28 @@ def may_be_folder(path: str) -> bool:
 
 
 def within(ask: Callable[[], T], otherwise: T, seconds: float = ANSWER_S) -> T:
-    """What `ask` returns, or `otherwise` if it takes longer; it then continues in a thread.
+    """What `ask` returns, or `otherwise` if it takes longer.
 
-    Raises the OSError or ValueError that `ask` raises.
+    Raises what `ask` raises, but for a TimeoutError of the file system.
     """
-    answers: queue.SimpleQueue[T | OSError | ValueError] = queue.SimpleQueue()
+    try:
+        return asked(ask).result(seconds)
+    except (TimeoutError, RuntimeError):  # RuntimeError: no thread can be started now
+        return otherwise
+
+
+def asked(ask: Callable[[], T]) -> Future[T]:
+    """What `ask` returns or raises, called in a thread of its own: one that hangs holds up nobody.
+
+    Raises RuntimeError if no thread can be started.
+    """
+    answer: Future[T] = Future()
 
     def run() -> None:
         try:
-            answers.put(ask())
-        except (OSError, ValueError) as error:
-            answers.put(error)
+            answer.set_result(ask())
+        except Exception as error:  # noqa: BLE001 - whoever takes the answer gets it
+            answer.set_exception(error)
 
-    try:
-        threading.Thread(target=run, name="asking", daemon=True).start()
-        answer = answers.get(timeout=seconds)
-    except (queue.Empty, RuntimeError):  # RuntimeError: no thread can be started now
-        return otherwise
-    if isinstance(answer, OSError | ValueError):
-        raise answer
+    threading.Thread(target=run, name="asking", daemon=True).start()
     return answer

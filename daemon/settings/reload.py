@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import threading
 import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -12,9 +10,9 @@ import msgspec
 from msgspec import Struct
 
 from daemon.errors import StartError
+from daemon.settings.paths import asked
 from daemon.settings.schema import Settings
 
-log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 HANGS_S = 60.0  # for the settings, a new model and the helpers' checks
@@ -67,39 +65,28 @@ def replace_live(old: Settings, new: Settings) -> Settings:
 
 
 class Rereading(Generic[T]):
-    """One call of `read` in a thread of its own: a file that it opens may hang, a model take long.
+    """One call of `read` in the background: a file that it opens may hang, a model take long.
 
     Raises RuntimeError if no thread can be started.
     """
 
     def __init__(self, read: Callable[[], T], limit_s: float = HANGS_S) -> None:
-        self._read, self._limit_s = read, limit_s
-        self._began = time.monotonic()
-        self._done = threading.Event()
-        self._found: T | None = None
-        self._error: Exception | None = None
-        threading.Thread(target=self._run, name="reload", daemon=True).start()
-
-    def _run(self) -> None:
-        try:
-            self._found = self._read()
-        except Exception as error:
-            log.debug("what was read again is refused", exc_info=True)
-            self._error = error  # `result` raises it
-        self._done.set()
+        self._limit_s, self._began = limit_s, time.monotonic()
+        self._answer = asked(read)
 
     def result(self, wait_s: float) -> T | None:
         """What `read` returned; None if it has not within `wait_s`.
 
         Raises what it raised, and StartError once it hangs.
         """
-        if not self._done.wait(wait_s):
+        try:
+            return self._answer.result(wait_s)
+        except TimeoutError:
+            if self._answer.done():  # by now, or `read` raised it
+                return self._answer.result()
             if time.monotonic() > self._began + self._limit_s:
                 raise StartError(
                     f"reading them takes over {self._limit_s:g} s; a pipe in place of a file, or a "
                     "mount without its server, hangs"
-                )
+                ) from None
             return None
-        if self._error is not None:
-            raise self._error
-        return self._found
