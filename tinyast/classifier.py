@@ -84,6 +84,13 @@ class Classifier:
             raise AudioError("not_finite", "its samples are not finite")
         return picture, 20 * math.log10(max(math.sqrt(max(power, 0.0)), SILENT))
 
+    def give_back_memory(self) -> None:
+        """Return to the C library the memory that earlier windows needed; the next takes it again.
+
+        Raises CheckpointError.
+        """
+        self._features.give_back_memory()
+
     @staticmethod
     def checked(logits: Float) -> Float:
         """The second half: the engine's logits for that picture, (labels,), if finite."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import cache
 from types import ModuleType
 from typing import Protocol
 
@@ -30,8 +31,8 @@ class Session(Protocol):
     """ONNX Runtime's `InferenceSession`, which has no types, for graphs of float32."""
 
     def run(
-        self, outputs: Sequence[str] | None, inputs: Mapping[str, Float]
-    ) -> list[Float]: ...  # None: all outputs
+        self, outputs: Sequence[str] | None, inputs: Mapping[str, Float], options: object = None
+    ) -> list[Float]: ...  # outputs None: all of them
 
     def get_inputs(self) -> Sequence[Named]: ...
 
@@ -40,8 +41,9 @@ class Session(Protocol):
     def get_modelmeta(self) -> Notes: ...
 
 
+@cache
 def load_onnxruntime() -> ModuleType:
-    """Import ONNX Runtime, without its telemetry.
+    """Import ONNX Runtime, without its telemetry, and let all sessions share their memory.
 
     Since 1.29 its Linux builds report sessions and hashes of models to their maker unless this
     variable is set before the library is loaded. A daemon with a microphone must not report to
@@ -51,6 +53,11 @@ def load_onnxruntime() -> ModuleType:
     import onnxruntime
 
     onnxruntime.disable_telemetry_events()
+    # A thread runs one graph at a time: what one needs meanwhile serves the others as well.
+    memory = onnxruntime.OrtMemoryInfo(
+        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+    )
+    onnxruntime.create_and_register_allocator(memory, onnxruntime.OrtArenaCfg(0, -1, -1, -1))
     module: ModuleType = onnxruntime
     return module
 
@@ -66,8 +73,16 @@ def open_session(model: str | bytes) -> Session:
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    options.add_session_config_entry("session.use_env_allocators", "1")
     options.log_severity_level = 3
     session: Session = onnxruntime.InferenceSession(
         model, options, providers=["CPUExecutionProvider"]
     )
     return session
+
+
+def run_and_give_back(session: Session, inputs: Mapping[str, Float]) -> None:
+    """Run `session`; then the memory that runs of all sessions needed goes to the C library."""
+    options = load_onnxruntime().RunOptions()
+    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    session.run(None, inputs, options)

@@ -66,6 +66,11 @@ class Tally:
                 self.latency.add(time.monotonic() - noticed)
         self.progress = time.time()
 
+    @property
+    def steps(self) -> int:
+        """How many steps the workers took."""
+        return sum(self.stages["step"].buckets)
+
     def stage(self, name: str) -> AbstractContextManager[None]:
         """Time a stage of the work, whichever way it ends. From any thread."""
         return _Timed(self._add, name)

@@ -32,6 +32,7 @@ from daemon.service.helpers import Helpers, wanted
 from daemon.service.inbox import Inbox
 from daemon.service.loaded_model import LoadedModel, check_suits, load_model
 from daemon.service.resources import Held, OnFault, hold
+from daemon.service.resting import Rest
 from daemon.service.table_checks import RELOAD_S, TableChecks
 from daemon.service.worker_pool import WorkerPool
 from daemon.settings.schema import Settings
@@ -88,6 +89,7 @@ class Components:
         self._model = held.model
         self._fixed = {"engine": settings.engine, "state": settings.state}
         self._timer = EngineTimer(held.state, held.model.classifier, self._is_idle)
+        self.rest = Rest(self.context, self.tally, self._is_idle)
         self.replay: ReplayThread
         self.web: Web | None = None
 

@@ -152,6 +152,7 @@ class Service:
                 next_beat = time.monotonic() + HEARTBEAT_S
                 self._check_clock()
                 self._beat()
+                self._components.rest.look()
 
     def _pass_on_notices(self) -> None:
         notices = self._components.delivery.notices

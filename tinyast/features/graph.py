@@ -18,7 +18,7 @@ from tinyast.audio.resampling import FITTED, fitted, resample
 from tinyast.errors import CheckpointError
 from tinyast.features.log_mel import FeatureSettings
 from tinyast.features.offset import without_offset
-from tinyast.onnx_session import Session, open_session
+from tinyast.onnx_session import Session, open_session, run_and_give_back
 
 SETTINGS = "settings"  # key of a graph's metadata: the feature settings it was made for, as JSON
 
@@ -95,6 +95,15 @@ class FeatureGraph:
         given = {name: padded[start:end] for name, start, end in inputs}
         picture, energy = session.run(None, given)
         return picture, float(energy) / heard if heard else 0.0
+
+    def give_back_memory(self) -> None:
+        """Return to the C library what runs of these and of all other graphs needed.
+
+        Raises CheckpointError if the graph for the model's rate cannot be loaded.
+        """
+        session, inputs = self._loaded(self._settings.sampling_rate)
+        silence = np.zeros(self._settings.n_samples, np.float32)
+        run_and_give_back(session, {each.name: silence for each in inputs})
 
     def _loaded(self, rate: int) -> _Loaded:
         loaded = self._graphs.get(rate)

@@ -21,6 +21,7 @@ from scripts.benchmark.sound import recording
 
 KINDS = 50  # different recordings; the others are copies
 BARE_S = 5.0
+QUIET_S = 15.0  # after which a daemon has given memory back
 FEW = 3  # floods of a daemon with fewer workers than cores
 
 
@@ -42,7 +43,9 @@ def measure(bed: Bed, counts: Counts) -> list[Figure]:
                     held.append((memory_mb(served.pid), memory_mb(served.pid, "VmHWM")))
                     staging.take_back(served)
                     bare.append(_bare(bed, staging.path, seconds, cores))
-            runs.append(Run(workers, counts.flood, took, held, bare))
+                time.sleep(QUIET_S)
+                quiet = memory_mb(served.pid)
+            runs.append(Run(workers, counts.flood, took, held, quiet, bare))
         bare_rates = {len(cores): [rate for run in runs for rate in run.bare]}
         if len(cores) > 1:
             bare_rates[1] = [_bare(bed, staging.path, seconds, cores[:1]) for _ in range(FEW)]
@@ -70,6 +73,7 @@ class Run:
     files: int  # in each flood
     took: list[float]  # s, of each flood
     held: list[tuple[float, float]]  # MB after each flood: resident, and the peak so far
+    quiet: float  # MB resident once there was no work for a while
     bare: list[float]  # files a second by bare classification, before and after each
 
     @property
@@ -95,6 +99,7 @@ def _whole(run: Run) -> list[Figure]:
         Figure(f"memory after {run.files} files, resident", "MB", (run.held[0][0],)),
         Figure(f"memory after {run.files} files, peak", "MB", (run.held[0][1],)),
         Figure(f"memory after {total} files, resident", "MB", (run.held[-1][0],)),
+        Figure(f"memory after {total} files, once quiet", "MB", (run.quiet,)),
         Figure(f"cost of a file, first {run.files}", "ms", (costs[0],)),
         Figure(f"cost of a file, last {run.files} of {total}", "ms", (costs[-1],)),
         Figure("cost of a file, flood by flood", "ms", costs),

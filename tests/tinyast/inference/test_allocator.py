@@ -55,6 +55,38 @@ print(before - resident())
 """
 
 
+# What windows in four threads took, and the share of it that is left when they are done.
+WINDOWS = """
+import threading
+import numpy as np
+from tinyast import Classifier
+from tinyast.inference.allocator import give_back_freed_memory, keep_freed_memory
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096
+keep_freed_memory(4)
+classifier = Classifier.load()
+classifier.give_back_memory()
+give_back_freed_memory()
+loaded = resident()
+window = np.random.default_rng(0).standard_normal(220_500).astype(np.float32) / 10
+before = classifier.scores(window, 44_100)[0]
+def work():
+    for _ in range(5):
+        classifier.scores(window, 44_100)
+threads = [threading.Thread(target=work) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+worked = resident()
+classifier.give_back_memory()
+give_back_freed_memory()
+print((resident() - loaded) / (worked - loaded))
+assert (classifier.scores(window, 44_100)[0] == before).all()
+"""
+
+
 @pytest.fixture(autouse=True)
 def glibc() -> None:
     if "glibc" not in run_text("import platform; print(platform.libc_ver()[0] or 'none')"):
@@ -73,3 +105,7 @@ def test_windows_reuse_the_pages_of_the_windows_before() -> None:
 
 def test_what_loading_freed_is_given_back() -> None:
     assert run(FREED) > 40e6
+
+
+def test_what_windows_took_is_given_back() -> None:
+    assert run(WINDOWS) < 0.5
