@@ -288,6 +288,7 @@ def test_a_spreadsheet_runs_nothing() -> None:
 
 def test_the_live_stream_tells_of_a_new_file(page: PageProcess, listening: Daemon) -> None:
     with page.http.stream("GET", "/api/v1/live") as stream:
+        assert stream.headers["x-accel-buffering"] == "no"  # for proxies to pass it on at once
         lines = stream.iter_lines()
         assert next(lines) == "event: hello"
         write_wav(listening.folder / "late.wav")

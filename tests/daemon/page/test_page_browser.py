@@ -111,6 +111,18 @@ def test_a_name_that_is_code_is_shown_as_text(page: PageProcess, browser: object
     tab.close()
 
 
+def test_a_picture_is_kept_for_its_message_alone(page: PageProcess, browser: object) -> None:
+    """A browser keeps it for a day, in which another store may give the number to another one."""
+    tab = browser.new_page()  # type: ignore[attr-defined]
+    with tab.expect_response("**/picture.png*") as asked:
+        tab.goto(f"{page.url}/#/review")
+    address = asked.value.url
+    assert "max-age" in asked.value.headers["cache-control"]
+    number = address.split("/")[-2]
+    assert address.endswith(f"/picture.png?of={page.get(f'predictions/{number}')['id']}")
+    tab.close()
+
+
 def test_reviewing_by_keyboard_alone(page: PageProcess, browser: object) -> None:
     tab = browser.new_page()  # type: ignore[attr-defined]
     tab.goto(f"{page.url}/#/review")

@@ -215,11 +215,29 @@ def test_old_predictions_go_and_counts_and_reviews_stay(tmp_path: Path) -> None:
     assert store.prune() == 1
     assert reader.predictions(Filter()) == []
     assert sum(reader.heatmap(date(2020, 5, 1), ZoneInfo("UTC"), None, None)["dog"]) == 1
-    (kept,) = reader.table("SELECT label, file FROM reviews")
+    (kept,) = reader.table("SELECT number, label, file FROM reviews")
     assert kept["label"] == "fox"
     assert len(reader.table("SELECT path FROM files WHERE number = ?", [kept["file"]])) == 1
+    assert reviews.take_back_number(store, kept["number"])
+    assert not reviews.take_back_number(store, kept["number"])
+    assert reader.table("SELECT number FROM reviews") == []
     db.close()
     store.close()
+
+
+def test_a_review_is_taken_back_of_one_daemon_alone(store: Store, reader: Reader) -> None:
+    """Two have the same messages if one of them began with a copy of the other's journal."""
+    for endpoint in ("ipc://a", "ipc://b"):
+        number, *_ = store.daemon(endpoint)
+        store.add(number, [window_at(1, datetime(2026, 5, 1, 12, tzinfo=UTC))])
+    one, other = reader.predictions(Filter())
+    assert one.id == other.id
+    for row in (one, other):
+        reviews.add(store, row, reviews.Review("wrong"))
+    assert reviews.take_back(store, one)
+    assert not reviews.take_back(store, one)
+    verdicts = {row.number: row.verdict for row in reader.predictions(Filter())}
+    assert verdicts == {one.number: None, other.number: "wrong"}
 
 
 def test_what_a_threshold_would_have_given(store: Store, reader: Reader) -> None:
