@@ -24,14 +24,6 @@ from daemon.monitoring.output import discard_output, flush_output, is_full, open
 from tinyast.errors import TinyASTError
 from tinyast.threads import one_maths_thread
 
-app = typer.Typer(
-    help="Listen to folders and microphones, classify sounds, publish the results over ZeroMQ.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",  # the other mode takes `[page]` for a colour and leaves it out
-)
-
 
 def _version(wanted: bool) -> None:
     if wanted:
@@ -41,7 +33,6 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _root(
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
@@ -59,14 +50,23 @@ COMMANDS = {
 }  # fmt: skip
 
 
-def _register(arguments: Sequence[str]) -> None:
-    """Give the app the command that `arguments` begin with; all, if they begin otherwise.
+def command_line(arguments: Sequence[str] = ()) -> typer.Typer:
+    """`tinyastd` with the command that `arguments` begin with; with all, if they begin otherwise.
 
     To describe all of them takes a tenth of a daemon's start.
     """
+    app = typer.Typer(
+        help="Listen to folders and microphones, classify sounds, publish the results over ZeroMQ.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="markdown",  # the other mode takes `[page]` for a colour and leaves it out
+        callback=_root,
+    )
     named = [name for name in arguments[:1] if name in COMMANDS]
     for name in named or COMMANDS:
         app.command(name, cls=Command)(COMMANDS[name])
+    return app
 
 
 def main() -> None:
@@ -76,8 +76,7 @@ def main() -> None:
     serve_parent()
     try:
         try:
-            _register(sys.argv[1:])
-            app()
+            command_line(sys.argv[1:])()
         finally:
             flush_output()
     except (DaemonError, TinyASTError) as error:

@@ -14,7 +14,7 @@ from pathlib import Path
 import typer.main
 from conftest import ROOT
 
-from daemon.cli.app import app
+from daemon.cli.app import command_line
 from tinyast.training.recipe import Recipe
 
 PAGES = [
@@ -139,7 +139,7 @@ def _problem_of_tinyastd(words: list[str]) -> str | None:
 @cache
 def _options() -> dict[str, set[str]]:
     """The options of each command of `tinyastd`."""
-    found = typer.main.get_group(app).commands
+    found = typer.main.get_group(command_line()).commands
     return {
         name: {"--help"} | {option for each in command.params for option in each.opts}
         for name, command in found.items()

@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT
 from test_layers import LAYERS
 
-from daemon.cli.app import app
+from daemon.cli.app import command_line
 from tinyast import __version__
 
 PAGES = [
@@ -61,7 +61,7 @@ def test_named_files_exist(page: Path) -> None:
 def test_the_readme_lists_every_command() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     table = "\n".join(line for line in text.splitlines() if line.startswith("| `"))
-    for command in app.registered_commands:
+    for command in command_line().registered_commands:
         name = str(command.name or getattr(command.callback, "__name__", ""))
         assert re.search(rf"[`, ]{re.escape(name)}\b", table), f"README does not list {name}"
 

@@ -11,7 +11,7 @@ import soundfile
 from conftest import ROOT
 from typer.testing import CliRunner
 
-from daemon.cli.app import app
+from daemon.cli.app import command_line
 
 SOUNDS = ROOT / "examples" / "sounds"
 
@@ -40,7 +40,7 @@ def test_they_are_what_the_script_makes(make: ModuleType) -> None:
 @pytest.mark.parametrize("engine", ["onnx", "int8"])
 def test_the_model_that_ships_accepts_them(engine: str) -> None:
     words = ["classify", str(SOUNDS), "--format", "csv", "--engine", engine]
-    out = CliRunner().invoke(app, words)
+    out = CliRunner().invoke(command_line(), words)
     assert out.exit_code == 0, out.output
     header, *rows = [line.split(",") for line in out.output.splitlines()]
     label, decision = header.index("label"), header.index("decision")

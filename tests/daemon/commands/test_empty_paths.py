@@ -8,14 +8,14 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from daemon.cli.app import app
+from daemon.cli.app import command_line
 from daemon.cli.command import Command, is_path, name_of
 from daemon.errors import SettingsError
 
 
 def words() -> Iterator[tuple[str, ...]]:
     """For each path of each command, a command line that leaves this one empty."""
-    group = typer.main.get_command(app)
+    group = typer.main.get_command(command_line())
     for name, command in group.commands.items():  # type: ignore[attr-defined]
         assert isinstance(command, Command), name
         needed = [each for each in command.params if each.param_type_name == "argument"]
@@ -30,7 +30,7 @@ def words() -> Iterator[tuple[str, ...]]:
 
 @pytest.mark.parametrize("line", list(words()), ids=" ".join)
 def test_an_empty_path_is_refused(line: tuple[str, ...]) -> None:
-    done = CliRunner().invoke(app, line[:-1])
+    done = CliRunner().invoke(command_line(), line[:-1])
     assert isinstance(done.exception, SettingsError), done.output
     assert str(done.exception) == f"{line[-1]} is empty; name a path (. is the current folder)"
 
