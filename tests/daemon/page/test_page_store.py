@@ -218,8 +218,9 @@ def test_old_predictions_go_and_counts_and_reviews_stay(tmp_path: Path) -> None:
     (kept,) = reader.table("SELECT number, label, file FROM reviews")
     assert kept["label"] == "fox"
     assert len(reader.table("SELECT path FROM files WHERE number = ?", [kept["file"]])) == 1
-    assert reviews.take_back_number(store, kept["number"])
-    assert not reviews.take_back_number(store, kept["number"])
+    number = int(str(kept["number"]))
+    assert reviews.take_back_number(store, number)
+    assert not reviews.take_back_number(store, number)
     assert reader.table("SELECT number FROM reviews") == []
     db.close()
     store.close()
