@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -11,10 +12,11 @@ from contextlib import suppress
 import msgspec
 
 from daemon.client import Client, Endpoints, NoAnswer
+from daemon.errors import DaemonError
 from daemon.page.showing import Shower
 from daemon.page.store.pictures import Pictures
 from daemon.page.store.units import known
-from daemon.page.store.writer import Store
+from daemon.page.store.writer import CannotStore, Store
 from daemon.page.web.live import Hub
 from daemon.protocol.decoding import Received, Refused
 from daemon.protocol.messages import Message, Prediction, Status
@@ -55,6 +57,7 @@ class Follower(threading.Thread):
         self._ended = False  # it said that it stops
         self._shown = self.state  # what browsers were last sent
         self._pruned = -PRUNE_S
+        self._waits = False  # for a disk that refuses
         self.lost = 0  # messages that the daemon no longer had
         self.roots: list[bytes] = []  # the folders that the daemon named
         self.events = Events()  # the rules of its events
@@ -92,10 +95,16 @@ class Follower(threading.Thread):
                 except Refused as error:
                     log.error("the daemon at %s: %s", self._connection.replay, error)
                     self._halt.wait(RETRY_S)
+                except (CannotStore, sqlite3.OperationalError, OSError) as error:
+                    if not self._waits:
+                        log.error("%s; the page waits, and nothing is lost", error)
+                    self._waits = True
+                    self._halt.wait(RETRY_S)
         except BaseException as error:  # a page that no longer follows would look alive
             self.fault = error
             self.on_fault()
-            raise
+            if not isinstance(error, DaemonError):  # that one is said at the end of the page
+                raise
 
     def _follow(self) -> None:
         where = self._connection
@@ -146,6 +155,9 @@ class Follower(threading.Thread):
 
     def _keep(self, batch: list[Received]) -> None:
         new = self._store.add(self.number, batch)
+        if self._waits:
+            log.info("the page's store can be written again")
+            self._waits = False
         head = batch[-1].head
         self._journal, self._seq, self._last_id = head.journal, head.seq, head.id
         self._note_stops(new)

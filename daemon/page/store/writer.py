@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import astuple
 
-from daemon.errors import StartError, words_for
+from daemon.errors import DaemonError, StartError, words_for
 from daemon.page.store.inserting import Inserter
 from daemon.page.store.pruning import Limits, prune
 from daemon.page.store.schema import FILE, MIGRATIONS, VERSION
@@ -24,6 +24,10 @@ from daemon.protocol.messages import Message
 from daemon.protocol.states import Heartbeat
 
 log = logging.getLogger(__name__)
+
+
+class CannotStore(DaemonError):
+    """The disk does not take rows now; it may later."""
 
 
 class Store:
@@ -39,6 +43,7 @@ class Store:
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             fd = os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            self._file = os.fstat(fd)
             os.close(fd)
             self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode = WAL")
@@ -74,16 +79,35 @@ class Store:
 
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
-        """One transaction, undone on an error."""
+        """One transaction, undone on an error.
+
+        Raises CannotStore while the disk refuses, StartError if the file was deleted or replaced.
+        """
         with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
+            self._check_place()
             try:
+                self._db.execute("BEGIN IMMEDIATE")
                 yield self._db
-            except BaseException:
-                self._db.execute("ROLLBACK")
+                self._db.execute("COMMIT")
+            except BaseException as error:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
                 self._inserter.forget()
+                if isinstance(error, sqlite3.OperationalError):
+                    text = f"the page's store {self.path} cannot be written now ({error})"
+                    raise CannotStore(text) from error
                 raise
-            self._db.execute("COMMIT")
+
+    def _check_place(self) -> None:
+        try:
+            same = os.path.samestat(self.path.stat(), self._file)
+        except FileNotFoundError:
+            same = False
+        if not same:
+            raise StartError(
+                f"the page's store {self.path} was deleted or replaced; start the page again, and "
+                "it asks the daemon for what that still has"
+            )
 
     # -- daemons -------------------------------------------------------------------------------
 

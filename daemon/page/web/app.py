@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -65,6 +66,7 @@ def build(page: Page) -> ASGIApp:
     handlers: dict[int | type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
         DaemonError: _explain,
         ClientDisconnect: _gone,
+        sqlite3.OperationalError: _cannot_read,
         HTTPException: _unknown,
     }
     app = Starlette(routes=routes, lifespan=life, exception_handlers=handlers)
@@ -88,6 +90,11 @@ async def _live(request: Request, hub: Hub) -> Response:
 async def _explain(_: Request, error: Exception) -> Response:
     assert isinstance(error, DaemonError)
     return not_found_or_bad(error)
+
+
+async def _cannot_read(_: Request, error: Exception) -> Response:
+    """The disk, or what another program does to it."""
+    return failure(503, "unavailable", f"the page's store cannot be read now ({error})")
 
 
 async def _gone(_: Request, error: Exception) -> Response:

@@ -1,0 +1,69 @@
+"""The page's store on a disk that is full, and a store that somebody deletes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from disks import mounted
+from pages import PageProcess
+from running import Daemon
+from sounds import write_wav
+
+from daemon.page.store.schema import FILE
+
+MakeDaemon = Callable[..., Daemon]
+
+
+@pytest.fixture
+def listening(daemon: MakeDaemon) -> Daemon:
+    return daemon().start()
+
+
+@pytest.fixture
+def page(tmp_path: Path, listening: Daemon) -> Iterator[PageProcess]:
+    made = PageProcess(tmp_path, listening)
+    yield made
+    made.clean_up()
+
+
+def test_a_full_disk_is_waited_for(tmp_path: Path, listening: Daemon, page: PageProcess) -> None:
+    with mounted(page.store, "size=8m,mode=700"):
+        page.start()
+        write_wav(listening.folder / "0.wav", seconds=0.5)
+        page.predictions(1)
+        fill = page.store / "fill"
+        with fill.open("wb", buffering=0) as rest, suppress(OSError):
+            while True:
+                rest.write(bytes(4_096))
+        for number in range(1, 200):
+            write_wav(listening.folder / f"{number}.wav", seconds=0.5, seed=number)
+        page.wait_for(lambda: "the page waits" in page.log.read_text(), "waiting")
+        assert page.predictions(1)
+        refused = page.http.put(
+            "/api/v1/predictions/1/review", headers=page.token, json={"verdict": "right"}
+        )
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "unavailable")
+        fill.unlink()
+        assert len(page.predictions(200)) == 200
+        page.catch_up(listening)
+        page.wait_for(lambda: "written again" in page.log.read_text(), "going on")
+        assert "Traceback" not in page.log.read_text()
+        page.clean_up()
+
+
+def test_a_deleted_store_ends_the_page_in_a_line(listening: Daemon, page: PageProcess) -> None:
+    page.start()
+    write_wav(listening.folder / "0.wav", seconds=0.5)
+    page.predictions(1)
+    for file in page.store.glob(f"{FILE}*"):
+        file.unlink()
+    write_wav(listening.folder / "1.wav", seconds=0.5)
+    assert page.process.wait(60) == 3
+    said = page.log.read_text()
+    assert "was deleted or replaced; start the page again" in said.splitlines()[-1]
+    assert "Traceback" not in said
+    page.start()
+    assert len(page.predictions(2)) == 2
