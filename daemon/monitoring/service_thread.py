@@ -18,8 +18,11 @@ STOP_S = 10.0  # for threads to end once they were asked to; a file system that 
 HELD_S = 1.0  # for one that makes no progress
 
 
-class ServiceThread(threading.Thread):
+class ServiceThread:
     """A thread that does `work` until it is done or `stop` is called.
+
+    It has a `threading.Thread` and is none: in each version of Python that class takes other
+    names, such as `_context`.
 
     `liveness` tells whether it makes progress within `limit_s`. If `work` raises, the error is
     logged and given to `on_fault`, which the owner sets before `start`. It is a daemon thread: one
@@ -27,7 +30,8 @@ class ServiceThread(threading.Thread):
     """
 
     def __init__(self, name: str, limit_s: float) -> None:
-        super().__init__(name=name, daemon=True)
+        self.name = name
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self.liveness = Liveness(limit_s)
         self.on_fault: Callable[[BaseException], None] | None = None
         self._halt = threading.Event()  # set by `stop`
@@ -40,7 +44,7 @@ class ServiceThread(threading.Thread):
         """Start the thread; try again if the system starts none. Raises RuntimeError in the end."""
         for tried in range(1, START_TRIES + 1):
             try:
-                super().start()
+                self._thread.start()
                 return
             except RuntimeError:
                 if tried == START_TRIES:
@@ -51,7 +55,13 @@ class ServiceThread(threading.Thread):
         """Ask the thread to end. From any thread."""
         self._halt.set()
 
-    def run(self) -> None:
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def join(self, timeout: float | None = None) -> None:
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
         try:
             self.work()
         except Abandoned:

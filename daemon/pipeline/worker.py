@@ -61,9 +61,9 @@ class Worker(ServiceThread):
 
     def _used_s(self) -> float | None:
         """Processor time so far; None if it does not run."""
-        if self.ident is None or not self.is_alive():
+        if (ident := self._thread.ident) is None or not self.is_alive():
             return None
-        return time.clock_gettime(time.pthread_getcpuclockid(self.ident))
+        return time.clock_gettime(time.pthread_getcpuclockid(ident))
 
     def work(self) -> None:
         self._used_before = time.thread_time()

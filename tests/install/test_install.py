@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import tomllib
 import urllib.request
@@ -43,13 +44,20 @@ def wait_for(true: Callable[[], object], what: str) -> None:
 
 @contextmanager
 def running(*command: object, **environment: str) -> Iterator[None]:
-    with subprocess.Popen(list(map(str, command)), env={**os.environ, **environment}) as process:
-        try:
-            yield
-            assert process.poll() is None
-        finally:
-            process.terminate()
-            process.wait(60)
+    """A program that runs meanwhile and says nothing of an error."""
+    with tempfile.TemporaryFile("w+") as said:
+        with subprocess.Popen(
+            list(map(str, command)), env={**os.environ, **environment}, stderr=said
+        ) as process:
+            try:
+                yield
+                assert process.poll() is None
+            finally:
+                process.terminate()
+                process.wait(60)
+        said.seek(0)
+        log = said.read()
+    assert not re.search('"level": "error"|Traceback', log), log
 
 
 def labels(listen: list[object]) -> list[str]:
@@ -117,6 +125,17 @@ def test_the_oldest_versions_that_are_allowed(wheel: Path, tmp_path: Path) -> No
                       for each in (sys.executable, python))  # fmt: skip
     assert (old["label"], old["start_s"]) == (new["label"], new["start_s"])
     assert float(old["score"]) == pytest.approx(float(new["score"]), abs=1e-5)
+
+
+@pytest.mark.parametrize("version", ["3.12", "3.13", "3.14"])
+def test_newer_pythons(wheel: Path, tmp_path: Path, version: str) -> None:
+    python = f"python{version}"
+    try:
+        run(python, "-m", "venv", tmp_path / "env")
+    except (OSError, AssertionError):
+        pytest.skip(f"{python} with venv is not on PATH")
+    run(tmp_path / "env/bin/pip", "install", "--quiet", wheel)
+    check_installed(tmp_path / "env/bin/tinyastd", tmp_path)
 
 
 @pytest.mark.parametrize("tool", ["pipx", "uv"])

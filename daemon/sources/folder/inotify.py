@@ -136,12 +136,12 @@ class _Events(InotifyFD):
 
     def handle_event(self, event: InotifyEvent) -> None:
         try:
-            self._handle(event)
+            self._take(event)
         except Exception:  # without this thread, no more events would arrive
             log.exception("a file event could not be handled")
             self._listener.scan("a file event could not be handled")
 
-    def _handle(self, event: InotifyEvent) -> None:
+    def _take(self, event: InotifyEvent) -> None:
         if event.is_queue_overflow:
             self.written.clear()
             self._listener.scan("the system dropped file events")
@@ -150,7 +150,7 @@ class _Events(InotifyFD):
         if event.is_ignored:  # the directory is watched no more
             self._forget(event.wd)
         if event.is_directory or not event.name:
-            self._handle_directory(event)
+            self._take_directory(event)
         elif directory := self._directories.get(event.wd):
             path = os.path.join(directory, event.name)
             if (change := self.written.take(path, event)) is not None:
@@ -158,7 +158,7 @@ class _Events(InotifyFD):
         else:  # the directory is watched no more
             self._listener.scan("a file changed in an unknown directory")
 
-    def _handle_directory(self, event: InotifyEvent) -> None:
+    def _take_directory(self, event: InotifyEvent) -> None:
         path = os.path.join(self._directories.get(event.wd, b""), event.name)
         if path in self._unread:
             self._unread.discard(path)
