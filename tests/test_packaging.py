@@ -69,11 +69,12 @@ def test_the_wheel_has_both_packages_and_the_checkpoint(built: Path) -> None:
     assert {name for name in top if not re.match(r"tinyast-", name)} == {"daemon", "tinyast"}
 
 
-def test_the_sdist_has_the_checkpoint(built: Path) -> None:
+def test_the_sdist_has_the_checkpoint_and_the_locked_versions(built: Path) -> None:
     with tarfile.open(only(built, ".tar.gz")) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     for name in CHECKPOINT:
         assert f"tinyast/checkpoints/esc50/{name}" in names
+    assert "config/locks/base.txt" in names
 
 
 def test_the_base_install_asks_for_nothing_heavy() -> None:
