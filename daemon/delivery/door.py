@@ -15,17 +15,14 @@ import selectors
 import socket
 import struct
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from selectors import EVENT_READ, EVENT_WRITE
 
-from msgspec import Struct, field
-
-from daemon.delivery.budgets import Ledger
-from daemon.delivery.connections import HANDSHAKE_S, EndpointStats
+from daemon.delivery.connections import HANDSHAKE_S
 from daemon.delivery.frames import SIGNATURE
-from daemon.delivery.listening import Inner, Listener
+from daemon.delivery.gate import Gate
 from daemon.delivery.passage import Passage
 from daemon.host.tcp import is_loopback, tune_accepted
 from daemon.monitoring.service_thread import ServiceThread
@@ -37,9 +34,6 @@ STALL_S = 60.0
 IDLE_S = 10.0  # between turns without a client: orders and newcomers wake the thread
 SWEEP_S = 1.0  # between looks for silent clients and those that do not read
 UNREAD_S = 60.0  # without reading, after which a client is disconnected
-CLEAR_S, CLEARED = 0.02, 3  # between turns of freeing memory, and how many it takes
-MOST_LEFT = 256  # connections whose memory is not freed yet, of 10 kB or more
-REPORT_S = 10.0  # for libzmq to report that it has closed a connection
 REST_S = 0.02  # after a failed attempt to accept or to connect
 AT_ONCE = 64  # connections accepted in a row
 CHUNK, LEAST = 65_536, 2_048  # bytes read from libzmq at once, and the fewest
@@ -49,33 +43,6 @@ RESERVE = 256  # descriptors for everything but connections: files in work, the 
 _NEEDS = 3  # descriptors of a connection that libzmq has: the client's, ours to libzmq, and its own
 _NO_LINGER = struct.pack("ii", 1, 0)
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
-
-
-class Gate(Struct, eq=False):
-    """An endpoint, as its clients find it."""
-
-    name: str
-    listener: Listener
-    inner: Inner
-    ledger: Ledger
-    stats: EndpointStats
-    has_keys: bool
-    open: set[Passage] = field(default_factory=set)
-    names: dict[bytes, Passage] = field(default_factory=dict)
-    queue: deque[Passage] = field(default_factory=deque)  # spoke; libzmq does not have them yet
-    # Libzmq frees the memory of those that left when the thread that owns the socket uses it.
-    ask_to_clear: Callable[[], object] | None = None  # of that thread; None if it always does
-    left: deque[Passage] = field(default_factory=deque)
-    ended: int = 0  # passages in all
-    missed: int = 0  # reports of their end that did not come
-    ask_at: float = 0.0
-
-    def may_open(self) -> bool:
-        return len(self.left) < MOST_LEFT and self.ledger.may_open()
-
-    def has_reported(self, passage: Passage) -> bool:
-        """Whether libzmq has closed its side of a passage that has left."""
-        return self.stats.left + self.missed >= passage.number
 
 
 class Door(ServiceThread):
@@ -119,7 +86,7 @@ class Door(ServiceThread):
 
     def cleared(self, gate: Gate) -> None:
         """The thread that owns libzmq's socket has used it."""
-        self._order(lambda: self._forget(gate))
+        self._order(gate.forget)
 
     def _order(self, order: Callable[[], None]) -> None:
         self._orders.put(order)
@@ -165,7 +132,8 @@ class Door(ServiceThread):
             else:
                 gate, passage = key.data
                 self._serve(gate, passage, key.fileobj is passage.inner, events)
-        self._ask_to_clear()
+        for gate in self._gates:
+            gate.free_memory()
         self._let_in()
         self._sweep()
 
@@ -215,9 +183,7 @@ class Door(ServiceThread):
             if address:
                 tune_accepted(outer)
             passage = Passage(outer, address, time.monotonic(), gate.has_keys)
-            gate.stats.accepted += 1
-            gate.open.add(passage)
-            gate.stats.connections = len(gate.open)
+            gate.enter(passage)
             self._of_address[address] += 1
             self._descriptors += 1
             self._go_on(gate, passage, lambda: None)
@@ -344,25 +310,6 @@ class Door(ServiceThread):
         if passage.inner is not None:
             self._wait_for(passage.inner, inner, gate, passage)
 
-    def _ask_to_clear(self) -> None:
-        now = time.monotonic()
-        for gate in self._gates:
-            if gate.left and gate.ask_to_clear is not None and now >= gate.ask_at:
-                gate.ask_at = now + CLEAR_S
-                gate.ask_to_clear()
-
-    def _forget(self, gate: Gate) -> None:
-        """Release what those have left behind whose memory libzmq has freed.
-
-        It passes a few commands to and fro for that, so it takes more than one turn.
-        """
-        now = time.monotonic()
-        for passage in gate.left:
-            gate.missed += not gate.has_reported(passage) and now - passage.left_at > REPORT_S
-            passage.cleared += gate.has_reported(passage)
-        while gate.left and gate.left[0].cleared >= CLEARED:
-            gate.ledger.forget(gate.left.popleft().account)
-
     def _wait_for(self, end: socket.socket, events: int, gate: Gate, passage: Passage) -> None:
         known = self._selector.get_map().get(end)
         if known is None and events:
@@ -373,21 +320,11 @@ class Door(ServiceThread):
             self._selector.modify(end, events, (gate, passage))
 
     def _end(self, gate: Gate, passage: Passage, reset: bool = False) -> None:
-        gate.open.discard(passage)
-        gate.names.pop(passage.name, None)
-        gate.ledger.leave(passage.account)
-        gate.stats.connections = len(gate.open)
+        gate.leave(passage)
         self._of_address[passage.address] -= 1
         if not self._of_address[passage.address]:
             del self._of_address[passage.address]
         self._descriptors -= 1 if passage.inner is None else _NEEDS
-        if passage.inner is None or gate.ask_to_clear is None:
-            gate.ledger.forget(passage.account)
-        if passage.inner is not None:
-            gate.ended += 1
-            passage.number, passage.left_at = gate.ended, time.monotonic()
-            if gate.ask_to_clear is not None:
-                gate.left.append(passage)
         for end in (passage.outer, passage.inner):
             if end is not None:
                 with suppress(KeyError):

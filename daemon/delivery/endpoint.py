@@ -13,7 +13,8 @@ import zmq
 from daemon.delivery.authenticator import secure
 from daemon.delivery.budgets import REQUESTS, SUBSCRIPTIONS, Ledger
 from daemon.delivery.connections import HANDSHAKE_S, ConnectionMonitor
-from daemon.delivery.door import Door, Gate
+from daemon.delivery.door import Door
+from daemon.delivery.gate import Gate
 from daemon.delivery.listening import Inner, listen, name_of_peer
 from daemon.errors import StartError
 from daemon.host.locks import Lock
