@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from math import isfinite
 
 from msgspec import UNSET, UnsetType
 
 from daemon.protocol.messages import Recorder
 from tinyast.audio.wav.metadata import Metadata
 
+_LONGEST = 100  # characters of a text, which every prediction of the file holds
 _NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
 _AUDIOMOTH = re.compile(r"by (AudioMoth) ([0-9A-F]+)")
 _TEMPERATURE = re.compile(r"temperature was (-?\d+(?:\.\d+)?) ?C")
@@ -39,14 +41,15 @@ def recorder(metadata: Metadata) -> Recorder | UnsetType:
 
 
 def _text(*texts: str | None) -> str | UnsetType:
-    """The first text that says something."""
-    return next((text for text in texts if text), UNSET)
+    """The first text that says something, or its beginning."""
+    return next((text[:_LONGEST] for text in texts if text), UNSET)
 
 
 def _number(*texts: str | None) -> float | UnsetType:
-    """The number at the beginning of the first text that has one."""
+    """The number at the beginning of the first text that has one that JSON can hold."""
     matches = (_NUMBER.match(text.strip()) for text in texts if text)
-    return next((float(match[0]) for match in matches if match), UNSET)
+    numbers = (float(match[0]) for match in matches if match)
+    return next((number for number in numbers if isfinite(number)), UNSET)
 
 
 def _place(text: str) -> tuple[float, float] | None:

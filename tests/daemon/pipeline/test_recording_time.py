@@ -290,3 +290,18 @@ def test_known_zones(name: str) -> None:
 )  # fmt: skip
 def test_device_place_and_temperature(metadata: Metadata, wanted: Recorder | UnsetType) -> None:
     assert recorder(metadata) == wanted
+
+
+def test_texts_and_numbers_of_any_size_fit_into_a_message() -> None:
+    """A text is in every prediction of the file, and JSON has no infinity."""
+    guano = {
+        "Make": "M" * 60_000,
+        "Serial": "7" * 60_000,
+        "Temperature Ext": "9" * 400,
+        "Temperature Int": "21.5",
+        "Loc Elevation": "-" + "9" * 400,
+        "Loc Position": "9" * 400 + " 5",
+    }
+    assert recorder(Metadata(guano=guano)) == Recorder(
+        device="M" * 100, serial="7" * 100, temperature_c=21.5
+    )
