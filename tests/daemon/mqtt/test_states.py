@@ -371,7 +371,8 @@ def test_sources_that_would_share_their_states_are_named(
     config.write_text("\n".join([*lines, "[mqtt]"]))
     for name in names[:2]:
         (tmp_path / name).mkdir()
-    done = tinyastd("run", "--config", config, "--state", tmp_path / "state")
+    ends = ("--publish", f"ipc://{tmp_path}/one", "--replay", f"ipc://{tmp_path}/two")
+    done = tinyastd("run", "--config", config, "--state", tmp_path / "state", *ends)
     assert (done.returncode, words in done.stderr) == (2, True), done.stderr
     config.write_text("\n".join([*lines[1:], "[mqtt]"]))
     assert tinyastd("mqtt", "--check", "--config", config).returncode == 0
