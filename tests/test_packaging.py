@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import itertools
+import os
 import re
 import subprocess
 import sys
@@ -168,6 +170,27 @@ def test_the_options_of_the_add_on_become_settings(
     assert (settings.mqtt.host, settings.mqtt.password) == ("core-mosquitto", "p\\q")
     assert (tmp_path / "password").read_text(encoding="utf-8") == "äöü\n"
     assert (tmp_path / "password").stat().st_mode & 0o777 == 0o600
+
+
+def test_the_add_on_keeps_its_state_in_its_data_whatever_the_image_says(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "options.json").write_text(f'{{"folder": "{tmp_path}"}}')
+    code = (
+        "import pathlib, runpy, sys; runpy.run_path(sys.argv[1])['main'](pathlib.Path(sys.argv[2]))"
+    )
+    places = {"PYTHONPATH": str(ROOT), "TINYAST_STATE": str(tmp_path / "image")}
+    places |= {f"TINYAST_{name}": f"ipc://{tmp_path}/{name}" for name in ("PUBLISH", "REPLAY")}
+    command = [sys.executable, "-c", code, str(PACKAGING / "home-assistant/start.py"), str(data)]
+    with subprocess.Popen(
+        command, env=os.environ | places, stderr=subprocess.PIPE, text=True
+    ) as daemon:
+        assert daemon.stderr is not None
+        (ready,) = itertools.islice((line for line in daemon.stderr if "ready" in line), 1)
+        daemon.terminate()
+        daemon.stderr.read()
+    assert f"journal in {data}/state" in ready
+    assert not (tmp_path / "image").exists()
 
 
 def test_the_add_on_has_this_version_and_the_container_copies_what_is_there() -> None:

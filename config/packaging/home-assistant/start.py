@@ -42,7 +42,7 @@ def watched(folder: str) -> str:
 
 def settings(options: dict[str, object], mqtt: dict[str, object], data: Path) -> str:
     """The daemon's settings, as TOML."""
-    lines = [f"state = {toml(str(data / 'state'))}"]
+    lines: list[str] = []
     if folder := options.get("folder"):
         lines += ["[[folder]]", f"path = {toml(watched(str(folder)))}", "recursive = true"]
     else:
@@ -68,8 +68,9 @@ def main(data: Path = Path("/data")) -> None:
     config = data / "tinyast.toml"
     config.touch(0o600)
     config.write_text(settings(options, broker(), data), encoding="utf-8")
-    python = sys.executable
-    os.execv(python, [python, "-P", "-m", "daemon", "run", "--config", str(config)])
+    # The image's TINYAST_STATE, which belongs to another user, overrides a setting.
+    words = ["-m", "daemon", "run", "--config", str(config), "--state", str(data / "state")]
+    os.execv(sys.executable, [sys.executable, "-P", *words])
 
 
 if __name__ == "__main__":
