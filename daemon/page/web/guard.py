@@ -55,10 +55,10 @@ class Guard:
         ):
             return failure(413, "too_large", f"a request has at most {MOST_BODY} bytes")
         path = request.url.path
-        if (path in OPEN_PATHS and path != "/api/v1/sign-in") or path.startswith("/static/"):
+        if path.startswith("/api/") and _is_from_other_site(request):
+            return failure(403, "other_site", "ask from the page itself")
+        if path in OPEN_PATHS or path.startswith("/static/"):
             return None
-        if path == "/api/v1/sign-in":  # it has a password, and no session yet
-            return self._check_origin(request)
         bearer = request.headers.get("authorization", "").partition("Bearer ")[2]
         if bearer:
             known = await run_in_threadpool(self._page.knows_token, bearer)
@@ -71,11 +71,16 @@ class Guard:
             return failure(403, "no_token", "a write needs the header X-Token; see /api/v1/session")
         return None
 
-    @staticmethod
-    def _check_origin(request: Request) -> Response | None:
-        if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-            return failure(403, "other_site", "sign in from the page itself")
-        return None
+
+def _is_from_other_site(request: Request) -> bool:
+    """Whether a page of another site has a browser ask. A link there may lead here all the same.
+
+    It could read no answer, but have this page work for it, or sign the browser in.
+    """
+    site = request.headers.get("sec-fetch-site", "same-origin")
+    mode = request.headers.get("sec-fetch-mode")
+    is_link = request.method in ("GET", "HEAD") and mode == "navigate"
+    return site not in ("same-origin", "none") and not is_link
 
 
 def _has_token(request: Request, session: Session) -> bool:

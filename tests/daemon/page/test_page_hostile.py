@@ -179,6 +179,19 @@ def test_slow_clients_are_closed(page: PageProcess) -> None:
                 assert each.recv(1) == b""
 
 
+def test_a_page_of_another_site_has_nothing_done(page: PageProcess) -> None:
+    def ask(site: str, mode: str, path: str = "live", method: str = "HEAD") -> int:
+        headers = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": mode}
+        return page.http.request(method, f"/api/v1/{path}", headers=headers).status_code
+
+    assert ask("same-origin", "cors") == ask("none", "navigate") == 200
+    assert ask("cross-site", "navigate") == 200, "a link to it"
+    assert ask("cross-site", "cors") == ask("same-site", "no-cors") == 403
+    assert ask("cross-site", "no-cors", "session", "GET") == 403
+    assert ask("cross-site", "navigate", "sign-in", "POST") == 403, "a form"
+    assert page.http.get("/", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 200
+
+
 def test_requests_without_end_cost_no_memory(page: PageProcess) -> None:
     """A client that asks again and again, and reads no answer."""
     some = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * 10_000
