@@ -30,6 +30,11 @@ class CannotStore(DaemonError):
     """The disk does not take rows now; it may later."""
 
 
+def _is_damage(error: BaseException) -> bool:
+    """Whether SQLite found wrong content: its other errors are of subclasses."""
+    return type(error) is sqlite3.DatabaseError
+
+
 class Store:
     """The writing connection, shared by all followers under a lock.
 
@@ -51,6 +56,8 @@ class Store:
             self._migrate()
             self._inserter = Inserter(self._db)
         except (OSError, sqlite3.DatabaseError) as error:
+            if _is_damage(error):
+                raise self._damaged(error) from error
             words = words_for(error, folder) if isinstance(error, OSError) else str(error)
             raise StartError(
                 f"the page's store {self.path} cannot be opened: {words}; see --store"
@@ -81,7 +88,8 @@ class Store:
     def write(self) -> Iterator[sqlite3.Connection]:
         """One transaction, undone on an error.
 
-        Raises CannotStore while the disk refuses, StartError if the file was deleted or replaced.
+        Raises CannotStore while the disk refuses, StartError if the file was deleted, replaced or
+        damaged.
         """
         with self._lock:
             self._check_place()
@@ -96,6 +104,8 @@ class Store:
                 if isinstance(error, sqlite3.OperationalError):
                     text = f"the page's store {self.path} cannot be written now ({error})"
                     raise CannotStore(text) from error
+                if _is_damage(error):
+                    raise self._damaged(error) from error
                 raise
 
     def _check_place(self) -> None:
@@ -108,6 +118,13 @@ class Store:
                 f"the page's store {self.path} was deleted or replaced; start the page again, and "
                 "it asks the daemon for what that still has"
             )
+
+    def _damaged(self, error: BaseException) -> StartError:
+        return StartError(
+            f"the page's store {self.path} is damaged ({error}). Move it away and start the page "
+            "again: it asks the daemon for what that still has. Reviews are lost with it, unless "
+            f"you have a copy (`--backup`) or `sqlite3 {self.path} .recover` finds them"
+        )
 
     # -- daemons -------------------------------------------------------------------------------
 

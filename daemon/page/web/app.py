@@ -66,7 +66,7 @@ def build(page: Page) -> ASGIApp:
     handlers: dict[int | type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
         DaemonError: _explain,
         ClientDisconnect: _gone,
-        sqlite3.OperationalError: _cannot_read,
+        sqlite3.DatabaseError: _cannot_read,
         HTTPException: _unknown,
     }
     app = Starlette(routes=routes, lifespan=life, exception_handlers=handlers)
@@ -93,7 +93,7 @@ async def _explain(_: Request, error: Exception) -> Response:
 
 
 async def _cannot_read(_: Request, error: Exception) -> Response:
-    """The disk, or what another program does to it."""
+    """The disk, what another program does to it, or damage, with which the next write ends."""
     return failure(503, "unavailable", f"the page's store cannot be read now ({error})")
 
 

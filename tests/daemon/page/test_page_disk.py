@@ -1,7 +1,8 @@
-"""The page's store on a disk that is full, and a store that somebody deletes."""
+"""The page's store on a disk that is full, and a store that is deleted or damaged."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 from disks import mounted
 from pages import PageProcess
-from running import Daemon
+from running import SOON_S, Daemon
 from sounds import write_wav
 
 from daemon.page.store.schema import FILE
@@ -67,3 +68,29 @@ def test_a_deleted_store_ends_the_page_in_a_line(listening: Daemon, page: PagePr
     assert "Traceback" not in said
     page.start()
     assert len(page.predictions(2)) == 2
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_a_damaged_store_ends_the_page_in_a_line(
+    listening: Daemon, page: PageProcess, running: bool
+) -> None:
+    page.start()
+    write_wav(listening.folder / "0.wav", seconds=0.5)
+    page.predictions(1)
+    page.process.terminate()
+    page.process.wait(SOON_S)  # with nothing left in the WAL
+    if running:
+        page.start()
+    with (page.store / FILE).open("r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(4_096)  # the header, and the list of tables, stay
+        file.write(b"\xff" * (size - 4_096))
+    if running:
+        for number in range(1, 4):
+            write_wav(listening.folder / f"{number}.wav", seconds=0.5, seed=number)
+    else:
+        page.spawn()
+    assert page.process.wait(60) == 3
+    said = page.log.read_text()
+    assert f"{FILE} is damaged (database disk image is malformed). Move it away" in said
+    assert "Traceback" not in said
