@@ -15,6 +15,7 @@ import pytest
 from conftest import ROOT
 
 from tinyast.audio.decoding import read_file
+from tinyast.inference.checkpoint import read_checkpoint
 
 PARTS = ("stages", "floor", "start", "idle", "latency", "workers", "growth", "page")
 
@@ -165,3 +166,11 @@ def test_multiply_adds_are_counted_as_by_hand(module: Any, tmp_path: Path) -> No
     assert (
         module("parts.floor").multiply_adds(str(tmp_path / "a.onnx")) == 64 * 4 * 2 * 9 + 256 * 10
     )
+
+
+def test_the_floor_of_features_counts_every_frame(module: Any) -> None:
+    settings = read_checkpoint().features
+    assert settings.n_hops > settings.n_frames  # columns of a picture are means of several
+    fft = 2.5 * settings.n_fft * math.log2(settings.n_fft)
+    operations = module("parts.floor").transforming(settings)
+    assert 1 < operations / (settings.n_hops * settings.pool * fft) < 1.5

@@ -63,8 +63,8 @@ def resampling(settings: FeatureSettings) -> float:
 
 def transforming(settings: FeatureSettings) -> float:
     """Operations of one picture."""
-    frames, length = settings.n_frames * settings.pool, settings.n_fft
-    filters = np.count_nonzero(mel_filterbank(settings)) * settings.n_frames
+    frames, length = settings.n_hops * settings.pool, settings.n_fft
+    filters = np.count_nonzero(mel_filterbank(settings)) * settings.n_hops
     return float(frames * 2.5 * length * math.log2(length) + 2 * filters)
 
 
