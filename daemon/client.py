@@ -209,10 +209,11 @@ class Client:
 
     def _receive(self, deadline: float | None) -> Received | None:
         while not self._ready and not self._closed:
-            left = WAIT_S if deadline is None else max(0.0, deadline - time.monotonic())
+            left = WAIT_S if deadline is None else deadline - time.monotonic()
+            left = min(max(left, 0.0), WAIT_S)
             if self._cursor.behind:
-                self._replay_page(min(left, WAIT_S))
-            elif self._sub.poll(milliseconds(min(left, WAIT_S))):
+                self._replay_page(left)
+            elif self._sub.poll(milliseconds(left)):
                 self._take_live(self._sub.recv_multipart())
             self._watch_silence()
             if left == 0 and not self._ready:

@@ -21,8 +21,8 @@ HELD_S = 1.0  # for one that makes no progress
 class ServiceThread:
     """A thread that does `work` until it is done or `stop` is called.
 
-    It has a `threading.Thread` and is none: in each version of Python that class takes other
-    names, such as `_context`.
+    It holds a `threading.Thread` and is not a subclass: newer versions of Python give that class
+    more attributes, such as `_context`, which a subclass may overwrite.
 
     `liveness` tells whether it makes progress within `limit_s`. If `work` raises, the error is
     logged and given to `on_fault`, which the owner sets before `start`. It is a daemon thread: one

@@ -46,7 +46,7 @@ def check_names(settings: Settings) -> None:
     """Raises SettingsError for two sources with the same topics."""
     sources = [("file", folder.name) for folder in settings.folder]
     if words := clash([*sources, *(("mic", live.name) for live in settings.live)]):
-        raise SettingsError(f"[mqtt]: {words}")
+        raise SettingsError(words)
 
 
 def is_state(topic: str) -> bool:

@@ -53,7 +53,7 @@ class Service:
     def __init__(self, url: str, rule: str) -> None:
         bound_answers()
         asset = apprise.AppriseAsset()
-        # With a limit of its own, Apprise 2 delivers in another thread, and its reasons are lost.
+        # With a time limit, Apprise 2 delivers in another thread, and reasons of failures are lost.
         asset._service_timeout = 0.0
         self._apprise = apprise.Apprise(asset=asset)
         if not self._apprise.add(url):

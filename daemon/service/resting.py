@@ -1,4 +1,4 @@
-"""Give memory back once a daemon that had work has none.
+"""Give memory back when a busy daemon becomes idle.
 
 Each worker's window needs some 10 MB, which the next one would need again, so it is kept while
 there is work.

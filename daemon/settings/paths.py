@@ -60,7 +60,7 @@ def within(ask: Callable[[], T], otherwise: T, seconds: float = ANSWER_S) -> T:
 
 
 def asked(ask: Callable[[], T]) -> Future[T]:
-    """What `ask` returns or raises, called in a thread of its own: one that hangs holds up nobody.
+    """What `ask` returns or raises. It runs in a separate thread, so that it may hang.
 
     Raises RuntimeError if no thread can be started.
     """

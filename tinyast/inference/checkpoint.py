@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ CONFIG, FEATURES, SUMS = "config.json", "preprocessor_config.json", "SHA256SUMS"
 DEFAULT = "esc50"  # of the shipped checkpoints
 GRAPH, INT8_GRAPH, WEIGHTS = "model.onnx", "model.int8.onnx", "model.safetensors"
 REFERENCE = "reference.npz"  # what the graph gives for some of its training clips
-# What takes long to digest, and of which only a part is used: `Checkpoint.checked` before that.
+# Files that take long to digest. Few are used at a time; `Checkpoint.checked` checks those.
 LARGE = GRAPH, INT8_GRAPH, WEIGHTS, REFERENCE
 
 
@@ -210,9 +210,8 @@ def check_sums(folder: Path) -> None:
     A file that is missing is not missed until something needs it, and a `LARGE` one is checked
     when something does.
     """
-    listed = _listed(folder)
-    here = (name for name in listed if name not in LARGE and (folder / name).is_file())
-    if damaged := [name for name in here if sha256(folder / name) != listed[name]]:
+    small = {name: digest for name, digest in _listed(folder).items() if name not in LARGE}
+    if damaged := [name for name in _wrong(folder, small) if (folder / name).exists()]:
         raise _changed(folder, damaged)
 
 
@@ -223,11 +222,13 @@ def damaged_files(folder: Path) -> list[str]:
     """
     if not (folder / SUMS).exists():
         raise CheckpointError(f"{folder} has no {SUMS}")
-    return [
-        name
-        for name, digest in _listed(folder).items()
-        if not (folder / name).is_file() or sha256(folder / name) != digest
-    ]
+    return _wrong(folder, _listed(folder))
+
+
+def _wrong(folder: Path, listed: Mapping[str, str]) -> list[str]:
+    """Names of files that are missing or do not have the SHA-256 `listed` for them."""
+    paths = ((name, folder / name, digest) for name, digest in listed.items())
+    return [name for name, path, digest in paths if not path.is_file() or sha256(path) != digest]
 
 
 def _listed(folder: Path) -> dict[str, str]:

@@ -98,7 +98,7 @@ async def _cannot_read(_: Request, error: Exception) -> Response:
 
 
 async def _gone(_: Request, error: Exception) -> Response:
-    """The client left before its request was whole; nobody hears this answer."""
+    """The client left before its request was whole, and does not see this answer."""
     return failure(400, "cut_short", "the request was not whole")
 
 

@@ -87,7 +87,7 @@ class Connection(H11Protocol):
             self._limit = self.loop.call_later(REQUEST_S, self.transport.abort)
 
     def _should_upgrade(self) -> bool:
-        return False  # there are no web sockets, and whoever asks for one writes nothing to the log
+        return False  # there are no web sockets, and uvicorn would log advice for each request
 
 
 def _cancel(timer: asyncio.TimerHandle | None) -> None:

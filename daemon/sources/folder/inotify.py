@@ -238,8 +238,8 @@ class _Emitter(InotifyEmitter):
         )
 
     def on_thread_stop(self) -> None:
-        # Not watchdog's way, which removes each watch, and if that fails waits for its thread for
-        # ever. All watches end with the inotify instance.
+        # Watchdog removes each watch, and hangs if that fails. All watches end with the inotify
+        # instance.
         group, self._inotify = self._inotify, None
         if group is not None:
             group._is_active = False

@@ -43,7 +43,8 @@ def measure(bed: Bed, counts: Counts) -> list[Figure]:
                     held.append((memory_mb(served.pid), memory_mb(served.pid, "VmHWM")))
                     staging.take_back(served)
                     bare.append(_bare(bed, staging.path, seconds, cores))
-                time.sleep(QUIET_S)
+                if workers == len(cores):  # only this one is asked about its memory
+                    time.sleep(min(QUIET_S, counts.idle_s))
                 quiet = memory_mb(served.pid)
             runs.append(Run(workers, counts.flood, took, held, quiet, bare))
         bare_rates = {len(cores): [rate for run in runs for rate in run.bare]}

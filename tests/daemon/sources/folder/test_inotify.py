@@ -38,6 +38,14 @@ class Heard:
             pass
         return found[1]
 
+    def hears_of(self, path: Path) -> bool:
+        """Whether a file that is made at `path` now is reported: its directory may be unwatched."""
+        path.write_bytes(b"x")
+        try:
+            return bool(self.next_of(path, 1))
+        except queue.Empty:
+            return False
+
 
 @pytest.fixture
 def heard() -> Heard:
@@ -178,22 +186,14 @@ def test_a_directory_that_is_moved_takes_its_files_along(
     (tmp_path / "before").mkdir()
     watch = watched(recursive=True)
 
-    def reported(directory: Path, number: int) -> bool:
-        """Whether a file closed in it is reported, now or, while it is not watched yet, not."""
-        path = directory / f"{number}.wav"
-        path.write_bytes(b"x")
-        try:
-            return bool(heard.next_of(path, 1))
-        except queue.Empty:
-            return False
-
     for directory in (tmp_path / "before", tmp_path / "behind", tmp_path / "beyond"):
         if not directory.exists():
             (tmp_path / "before").rename(directory)
             (tmp_path / "before").mkdir()
-        assert any(reported(directory, number) for number in range(100))
+        assert any(heard.hears_of(directory / f"{number}.wav") for number in range(100))
     shutil.rmtree(tmp_path / "behind")
-    assert any(reported(tmp_path / "beyond", number) for number in range(100, 200))
+    beyond = tmp_path / "beyond"
+    assert any(heard.hears_of(beyond / f"{number}.wav") for number in range(100, 200))
     assert watch.is_alive()
 
 
@@ -205,19 +205,12 @@ def test_directories_that_take_each_others_places(
     (other / "deep").mkdir(parents=True)
     watch = watched(tmp_path / "in", recursive=True)
 
-    def is_reported(number: int) -> bool:
-        path = folder / f"{number}.wav"
-        path.write_bytes(b"x")
-        try:
-            return bool(heard.next_of(path, 1))
-        except queue.Empty:
-            return False
-
     for number in range(4):  # the first one is back at the end, and so is the other
         folder.rename(one)
         other.rename(folder)
         one.rename(other)
-        assert any(is_reported(100 * number + n) for n in range(100))
+        names = [f"{100 * number + n}.wav" for n in range(100)]
+        assert any(heard.hears_of(folder / name) for name in names)
     (other / "outside.wav").write_bytes(b"x")
     (folder / "last.wav").write_bytes(b"x")
     reported: list[bytes] = []
