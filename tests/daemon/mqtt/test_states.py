@@ -374,6 +374,7 @@ def test_sources_that_would_share_their_states_are_named(
     ends = ("--publish", f"ipc://{tmp_path}/one", "--replay", f"ipc://{tmp_path}/two")
     done = tinyastd("run", "--config", config, "--state", tmp_path / "state", *ends)
     assert (done.returncode, words in done.stderr) == (2, True), done.stderr
+    assert done.stderr.count("[mqtt]") == 1
     config.write_text("\n".join([*lines[1:], "[mqtt]"]))
     assert tinyastd("mqtt", "--check", "--config", config).returncode == 0
 
