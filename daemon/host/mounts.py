@@ -8,9 +8,12 @@ import select
 from contextlib import suppress
 from pathlib import Path
 
-# File systems that other machines write to (inotify(7), "Limitations and caveats").
+# File systems that other machines, or the host of this virtual one, write to (inotify(7),
+# "Limitations and caveats"). FUSE shows what others write too (sshfs, davfs2, bindfs), except on a
+# disk of this machine ("fuseblk").
 REMOTE = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "virtiofs"}
-
+REMOTE |= {"fuse", "vboxsf", "vmhgfs", "prl_fs", "lustre", "gpfs", "gfs2", "ocfs2"}
+)
 
 _TABLE = Path("/proc/self/mountinfo")
 _ESCAPE = re.compile(rb"\\([0-7]{3})")  # of a blank, tab, newline or backslash

@@ -27,10 +27,10 @@ def disk(tmp_path: Path) -> Iterator[FailingDisk]:
         yield disk
 
 
-def config(base: Path, more: str = "") -> str:
+def config(base: Path, more: str = "", watch: str = "poll") -> str:
     file = base / "settings.toml"
     folder = f'[[folder]]\npath = "{base}/in"\nname = "in"\nsettle = 0.5\npoll = 0.2\n'
-    file.write_text(f'workers = 1\n{folder}watch = "poll"\n{more}')
+    file.write_text(f'workers = 1\n{folder}watch = "{watch}"\n{more}')
     return str(file)
 
 
@@ -167,6 +167,16 @@ def test_other_inodes_make_no_new_version_and_other_content_does(
     ends = listening.quiet(disk.mount / "marker.wav")
     again = [m for m in ends if m["type"] == "file"][len(first) :]
     assert sorted(by_name(again)) == [changed.name, "marker.wav"]
+
+
+def test_what_is_written_behind_a_mount_is_found(
+    daemon: MakeDaemon, disk: FailingDisk, tmp_path: Path
+) -> None:
+    listening = daemon("--config", config(tmp_path, watch="auto")).start()
+    assert source(listening)["state"] == "polling"
+    write_wav(disk.source / "a.wav")
+    (end,) = listening.ends(1)
+    assert end["state"] == "done"
 
 
 def test_a_hung_mount_is_reported_and_holds_up_nothing_else(

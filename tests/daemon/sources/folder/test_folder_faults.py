@@ -233,7 +233,14 @@ def test_file_systems_that_send_no_events_are_told_by_their_mount() -> None:
     mounts = b"".join(
         b"%d 1 0:1 / %s rw,relatime shared:1 - %s source rw\n" % (number, point, kind)
         for number, (point, kind) in enumerate(
-            [(b"/", b"ext4"), (b"/mnt/nas", b"nfs4"), (b"/mnt/a\\040b", b"fuse.sshfs")]
+            [
+                (b"/", b"ext4"),
+                (b"/mnt/nas", b"nfs4"),
+                (b"/mnt/a\\040b", b"fuse.sshfs"),
+                (b"/mnt/dav", b"fuse"),
+                (b"/media/card", b"fuseblk"),
+                (b"/media/sf_host", b"vboxsf"),
+            ]
         )
     )
     assert is_remote(b"/mnt/nas/in", mounts)
@@ -241,6 +248,9 @@ def test_file_systems_that_send_no_events_are_told_by_their_mount() -> None:
     assert is_remote(b"/mnt/a b/in", mounts)
     assert not is_remote(b"/mnt/nasty", mounts)
     assert not is_remote(b"/home/in", mounts)
+    assert is_remote(b"/mnt/dav/in", mounts)
+    assert is_remote(b"/media/sf_host", mounts)
+    assert not is_remote(b"/media/card", mounts)
 
 
 def test_a_file_system_mounted_beneath_the_folder_is_watched(
