@@ -8,6 +8,7 @@ environment holds no secret either.
 from __future__ import annotations
 
 import os
+import resource
 import select
 import shutil
 import struct
@@ -34,6 +35,8 @@ OPEN_S = 15.0  # for the first samples; some cameras wait for a key frame
 STALL_S = 10.0  # without samples until the server counts as hung
 NO_SOUND = ("Input/output error", "Invalid data found when processing input")  # ffmpeg's words
 ENDED_S = 5.0  # for a killed process to end
+# A server can name pictures and playlists without end, which ffmpeg would keep. It needs 60 MB.
+MOST_MEMORY = 512 << 20
 
 
 class StreamFailed(Exception):
@@ -47,6 +50,7 @@ class StreamFailed(Exception):
 def command(ffmpeg: str, request: StreamRequest) -> list[str]:
     """ffmpeg's command line. It writes AU: a header, then 32-bit floats."""
     line = [ffmpeg, "-nostdin", "-hide_banner", "-loglevel", "error"]
+    line += ["-threads", "1", "-filter_threads", "1"]  # else a stack for each core
     line += ["-protocol_whitelist", PROTOCOLS]
     if scheme(request.url) in ("http", "https", "tcp"):
         # A server may send faster than the sound plays: a buffer at first, a segment at a time.
@@ -80,6 +84,14 @@ def _explained(words: str, url: str) -> str:
     return "; the server answers with no sound that ffmpeg knows" if words in NO_SOUND else ""
 
 
+def _before(parent: int) -> None:
+    """In the child, before it becomes ffmpeg."""
+    die_with_parent(parent)
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    if hard == resource.RLIM_INFINITY or hard > MOST_MEMORY:
+        resource.setrlimit(resource.RLIMIT_DATA, (MOST_MEMORY, hard))
+
+
 class FFmpegInput:
     """One run of ffmpeg. Use it as a context manager: leaving kills it.
 
@@ -104,7 +116,7 @@ class FFmpegInput:
                 stdin=pipe,
                 stdout=pipe,
                 stderr=pipe,
-                preexec_fn=partial(die_with_parent, os.getpid()),  # this process has one thread
+                preexec_fn=partial(_before, os.getpid()),  # this process has one thread
             )
         except (OSError, subprocess.SubprocessError) as error:
             raise StreamFailed("cannot_start", f"ffmpeg cannot be started: {error}") from error

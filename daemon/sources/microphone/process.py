@@ -17,7 +17,8 @@ from daemon.settings.schema import Microphone, Stream
 from daemon.settings.urls import RAW, scheme
 from daemon.sources.microphone.framing import Block, Hello, Item, Parser, StreamRequest
 from tinyast.audio.channels import LiveChannel
-from tinyast.errors import CodedError
+from tinyast.audio.samples import check_rate
+from tinyast.errors import AudioError, CodedError
 
 # -P keeps the working folder off the module path: it may hold a stranger's numpy.py.
 COMMAND = (sys.executable, "-P", "-m", "daemon.sources.microphone.capture")
@@ -139,10 +140,14 @@ class CaptureProcess:
         raise CaptureFailed("stalled", "no sound came from the device; it or its server hangs")
 
     def _one_channel(self, item: Item) -> Item:
-        """Blocks as the setting `channel` says."""
+        """Blocks as the setting `channel` says. Raises CaptureFailed."""
         if isinstance(item, Hello):
+            try:
+                check_rate(item.rate)
+                self._select = LiveChannel(self._channel, item.channels, item.rate)
+            except AudioError as error:
+                raise CaptureFailed(error.code, str(error)) from error
             self._channels = item.channels
-            self._select = LiveChannel(self._channel, item.channels, item.rate)
         elif isinstance(item, Block) and self._select is not None:
             frames = item.samples.reshape(-1, self._channels)
             return Block(item.at, item.overflow, self._select(frames))

@@ -98,6 +98,32 @@ class Listener(BaseHTTPRequestHandler):
 
 
 @contextmanager
+def endless(head: bytes, more: bytes) -> Iterator[str]:
+    """A server that answers with `head`, and then `more` without end; gives its URL."""
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = listening.accept()
+                client.settimeout(30)
+                with client, suppress(OSError):
+                    client.recv(4096)
+                    client.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + head)
+                    while True:
+                        client.sendall(more)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
+    finally:
+        listening.shutdown(socket.SHUT_RDWR)
+        listening.close()
+        thread.join()
+
+
+@contextmanager
 def raw_over_tcp(content: bytes, rate: int) -> Iterator[int]:
     """A server of raw samples, from the start for each client; gives its port."""
     stop = threading.Event()

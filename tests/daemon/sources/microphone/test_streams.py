@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import socket
+import struct
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -17,7 +18,17 @@ import pytest
 import soundfile
 from live import Message, Streams, is_live, is_status
 from running import SOON_S, Daemon, free_port
-from stations import PASSWORD, TOKEN, USER, Station, camera, encode, raw_over_tcp, raw_over_udp
+from stations import (
+    PASSWORD,
+    TOKEN,
+    USER,
+    Station,
+    camera,
+    encode,
+    endless,
+    raw_over_tcp,
+    raw_over_udp,
+)
 
 from daemon.commands.doctor import check_live
 from daemon.settings.schema import Stream
@@ -232,6 +243,31 @@ def test_an_answer_that_is_no_sound_is_explained(tmp_path: Path, name: str, word
     finally:
         station.end()
     assert words in told
+
+
+def flac_pictures() -> tuple[bytes, bytes]:
+    """The head of a FLAC file, and a picture of 16 MB, of which it may have any number."""
+    rate = (RATE << 44 | 1 << 41 | 15 << 36).to_bytes(8, "big")  # mono, 16 bits
+    head = b"fLaC\0\0\0\x22" + struct.pack(">HH", 4096, 4096) + bytes(6) + rate + bytes(16)
+    size = (1 << 24) - 1
+    about = struct.pack(">II9sIIIIII", 3, 9, b"image/png", 0, 1, 1, 1, 0, size - 41)
+    picture = (b"\x89PNG\r\n\x1a\n" + bytes(size))[: size - len(about)]
+    return head, b"\x06" + size.to_bytes(3, "big") + about + picture
+
+
+def test_a_server_that_sends_pictures_without_end_takes_no_endless_memory() -> None:
+    with endless(*flac_pictures()) as url:
+        told = check_live(Stream(url=url)).text
+    assert "Cannot allocate memory" in told
+
+
+@pytest.mark.parametrize("rate", [1, 2_147_483_647])
+def test_a_rate_that_no_recorder_uses_is_refused(rate: int) -> None:
+    sound = struct.pack("<IHHIIHH", 16, 1, 1, rate, 2 * rate % 2**32, 2, 16)
+    head = b"RIFF\xff\xff\xff\xffWAVEfmt " + sound + b"data\xff\xff\xff\xff"
+    with endless(head, bytes(1 << 16)) as url:
+        told = check_live(Stream(url=url)).text
+    assert f"its rate is {rate} Hz; from 4000 to 384000 Hz is accepted" in told
 
 
 def test_a_killed_daemon_leaves_no_process(listening: Listening) -> None:
