@@ -26,13 +26,19 @@ class Newest:
     def __init__(self) -> None:
         self._predictions: dict[tuple[str, str], Prediction] = {}
         self._pictures: dict[tuple[str, str], tuple[str, bytes]] = {}  # id of its prediction, PNG
+        # Of each source: the newest file with a voice that is not to be heard, and where that ends.
+        self._voices: dict[tuple[str, str], tuple[str | None, float]] = {}
 
     def show(self, kind: str, name: str, id: str, png: bytes) -> None:
         self._pictures[kind, name] = id, png
 
     def hear(self, message: Message) -> None:
-        if isinstance(message, Prediction):
-            self._predictions[message.source.kind, message.source.name] = message
+        if not isinstance(message, Prediction):
+            return
+        named = message.source.kind, message.source.name
+        self._predictions[named] = message
+        if message.private is True:
+            self._voices[named] = message.file_id, message.window.end_s
 
     def of(self, message: Message, wanted: Notify) -> dict[str, bytes]:
         """Files to attach, by name. Empty if there is neither picture nor sound."""
@@ -44,9 +50,17 @@ class Newest:
         shown = self._pictures.get(named)
         if "picture" in wanted.attach and shown and (heard is None or shown[0] == heard.id):
             found["picture.png"] = shown[1]
-        if "sound" in wanted.attach and heard is not None and (sound := _sound(heard)):
+        if heard is None or "sound" not in wanted.attach or self._has_voice(heard):
+            return found
+        if sound := _sound(heard):
             found["sound.wav"] = sound
         return found
+
+    def _has_voice(self, heard: Prediction) -> bool:
+        """Whether a window is private, or shares sound with one before it in its file."""
+        file, end_s = self._voices.get((heard.source.kind, heard.source.name), (None, 0.0))
+        within = file == heard.file_id and heard.window.start_s < end_s
+        return heard.private is True or (heard.source.kind == "file" and within)
 
 
 def _sound(heard: Prediction) -> bytes | None:
@@ -60,7 +74,8 @@ def _sound(heard: Prediction) -> bytes | None:
     encoded = kept is None and isinstance(heard.source.path_encoding, str)
     name = raw_path(path, encoded)
     try:
-        with opened(name) as fd:
+        # The daemon names a file in a folder without a link: through one, it is another file.
+        with opened(name, None if kept else b"/") as fd:
             recording = open_recording(Content(fd, os.fstat(fd).st_size), FORMATS)
             start, end = 0, recording.frames
             if kept is None:  # a kept file holds this window alone

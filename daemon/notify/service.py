@@ -94,7 +94,9 @@ class Service:
             logger.addHandler(with_reasons)
             stack.callback(logger.removeHandler, with_reasons)
             try:
-                done = self._apprise.notify(body=text, title=title, attach=files)
+                # Else a file called <img …> is a picture in a mail.
+                as_text = apprise.NotifyFormat.TEXT
+                done = self._apprise.notify(text, title, body_format=as_text, attach=files)
             except TypeError as error:  # Apprise: an empty message, or an address it cannot use
                 return str(error)
         return None if done else "; ".join(with_reasons.texts) or "the service did not take it"

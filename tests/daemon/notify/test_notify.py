@@ -6,6 +6,7 @@ import base64
 import email
 import email.message
 import json
+import os
 import re
 import threading
 import time
@@ -20,9 +21,10 @@ import msgspec
 import pytest
 from aiosmtpd.controller import Controller
 from brokers import table, until
+from msgspec import UNSET
 from processes import CommandProcess
 from running import ROOT, Daemon, free_port, tinyastd
-from saying import Station
+from saying import Station, predictions
 from sounds import write_wav
 
 from daemon.errors import SettingsError
@@ -31,7 +33,7 @@ from daemon.notify import outbox
 from daemon.notify.cooldown import Cooldowns
 from daemon.notify.rules import Rule, published
 from daemon.notify.service import Service, services
-from daemon.protocol.messages import Event, Message, Source, digest
+from daemon.protocol.messages import Event, Message, Source, digest, file_source
 from daemon.settings.loading import load
 from daemon.settings.subscribers import Notify
 
@@ -268,6 +270,56 @@ def test_mail_and_json_have_picture_and_sound_and_the_daemon_says_what_fails(
     finally:
         daemon.clean_up()
         mail.stop()
+
+
+def test_sound_with_a_voice_and_sound_behind_a_link_are_not_attached(
+    station: Station, inbox: Inbox, notifying: Callable[..., Notifying], tmp_path: Path
+) -> None:
+    notifying(
+        {"urls": [inbox.url], "on": ["prediction"], "cooldown": 0.0, "attach": ["sound"],
+         "text": "{path} {message[window][start_s]}"}
+    )  # fmt: skip
+    (tmp_path / "in").mkdir()
+    write_wav(tmp_path / "in" / "a.wav", seconds=10)
+    (tmp_path / "link").symlink_to(tmp_path / "in")
+    (model,) = predictions(1)
+    said = []
+    for folder, start_s, private in [
+        ("in", 0.0, UNSET), ("in", 2.5, True), ("in", 5.0, UNSET), ("in", 7.5, UNSET),
+        ("link", 7.5, UNSET),
+    ]:  # fmt: skip
+        window = msgspec.structs.replace(model.window, start_s=start_s, end_s=start_s + 2.6)
+        path = os.fsencode(tmp_path / folder / "a.wav")
+        said.append(
+            msgspec.structs.replace(
+                model, id=digest(path, start_s), file_id=digest(folder), window=window,
+                source=file_source("in", path), private=private,
+            )
+        )  # fmt: skip
+    station.say(said)
+    until(lambda: len(inbox.got) == len(said), "delivered")
+    attached = {each["message"] for each in inbox.got if each["attachments"]}
+    assert attached == {f"{tmp_path}/in/a.wav 0.0", f"{tmp_path}/in/a.wav 7.5"}
+
+
+@pytest.mark.filterwarnings("ignore:'imghdr':DeprecationWarning")
+def test_a_name_is_no_picture_in_a_mail() -> None:
+    letters = Letters()
+    mail = Controller(letters, hostname="127.0.0.1", port=free_port())
+    mail.start()
+    try:
+        to = f"mailto://127.0.0.1:{mail.port}?to=me@example.org&from=ears@example.org&mode=insecure"
+        name = "<img src=http://example.org/x.png>.wav"
+        assert Service(to, "all").send(f"{name}\nBcc: you@example.org", name) is None
+    finally:
+        mail.stop()
+    (letter,) = letters.got
+    assert letter["Bcc"] is None
+    texts = [part for part in letter.walk() if part.get_content_maintype() == "text"]
+    assert texts
+    for part in texts:
+        text = bytes(part.get_payload(decode=True)).decode()
+        assert part.get_content_subtype() == "plain" or "<img" not in text
 
 
 def test_the_test_message_goes_to_each_service(inbox: Inbox, tmp_path: Path) -> None:
