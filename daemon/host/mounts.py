@@ -13,7 +13,6 @@ from pathlib import Path
 # disk of this machine ("fuseblk").
 REMOTE = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "virtiofs"}
 REMOTE |= {"fuse", "vboxsf", "vmhgfs", "prl_fs", "lustre", "gpfs", "gfs2", "ocfs2"}
-)
 
 _TABLE = Path("/proc/self/mountinfo")
 _ESCAPE = re.compile(rb"\\([0-7]{3})")  # of a blank, tab, newline or backslash
