@@ -93,6 +93,7 @@ export const stamp = format({ year: 'numeric', month: 'short', day: '2-digit', h
 const parts = (at, name) => Object.fromEntries(new Intl.DateTimeFormat('en-CA', { timeZone: name, year: 'numeric', month: '2-digit', day: '2-digit' }).formatToParts(at).map((part) => [part.type, part.value]));
 export const month = (date) => new Intl.DateTimeFormat('en-GB', { month: 'short', timeZone: 'UTC' }).format(new Date(date));
 export const day = (at = Date.now(), name = zone()) => { const p = parts(at, name); return `${p.year}-${p.month}-${p.day}`; };
+export const counted = (number, noun) => `${number} ${noun}${number === 1 ? '' : 's'}`;
 export const percent = (score) => `${(100 * score).toFixed(0)} %`;
 export const words = (label) => label.replaceAll('_', ' ');
 export const level = (dbfs) => (dbfs <= -200 ? 'digital silence' : `${dbfs.toFixed(1)} dBFS`);

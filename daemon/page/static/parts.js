@@ -22,8 +22,8 @@ export function Player({ row }) {
     const answer = await fetch(sound(row));
     setFailed({ number: row.number, text: answer.ok ? 'this browser cannot play it' : (await answer.json()).error.text });
   };
-  if (row.private) return html`<span class="dim">a voice: not to be heard</span>`;
-  if (row.kind === 'mic' && !row.path) return html`<span class="dim">not kept</span>`;
+  if (row.private) return html`<span class="dim">holds a voice: not played</span>`;
+  if (row.kind === 'mic' && !row.path) return html`<span class="dim">sound not kept</span>`;
   if (failed.number === row.number) return html`<span class="dim">${failed.text}</span>`;
   return html`<span class="player"><audio controls preload="none" src=${sound(row)} onerror=${fail} aria-label=${`sound of ${words(row.label)}`}></audio>
     <a href=${sound(row)} download=${`${row.label}-${row.number}.wav`}>Download</a></span>`;
@@ -44,8 +44,8 @@ export function Top({ row }) {
 }
 
 export function Rows({ rows, caption }) {
-  if (!rows.length) return html`<p class="dim">Nothing here.</p>`;
-  return html`<div class="scroll" tabindex="0" role="region" aria-label=${caption}><table>
+  if (!rows.length) return html`<p class="dim">No prediction matches.</p>`;
+  return html`<div class="scroll rows" tabindex="0" role="region" aria-label=${caption}><table>
     <caption class="dim">${caption}</caption>
     <thead><tr><th scope="col">Picture</th><th scope="col">Time</th><th scope="col">Label</th>
       <th scope="col" class="number">Score</th><th scope="col">Decision</th><th scope="col">Source</th><th scope="col">Sound</th></tr></thead>

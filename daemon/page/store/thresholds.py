@@ -14,7 +14,7 @@ from daemon.page.store.units import MILLION
 from daemon.protocol.events import Heard, Rules, Tracker
 from daemon.settings.schema import Events
 
-BINS = 50  # of a histogram of scores
+BINS = 100  # of a histogram of scores
 MOST_WINDOWS = 30_000  # read for one histogram, the newest: 0.05 s
 MOST_TRACKED = 4_000  # of these, that the rule of events is applied to: 0.1 s
 # Rows about which the score alone decided.

@@ -81,6 +81,7 @@ def test_a_view_is_a_link_and_fits_a_phone(page: PageProcess, browser: object) -
     assert tab.locator("tbody tr[data-number]").count() == 1
     fits = "document.documentElement.scrollWidth <= innerWidth"
     assert tab.evaluate(fits)
+    assert tab.locator("td audio").bounding_box()["width"] >= 200  # it has a button to play
     tab.evaluate("document.documentElement.style.fontSize = '200%'")  # for weak eyes
     assert tab.evaluate(fits)
     tab.goto(f"{page.url}/#/now")
@@ -130,22 +131,22 @@ def test_reviewing_by_keyboard_alone(page: PageProcess, browser: object) -> None
     panel.wait_for()
     first = panel.get_attribute("data-number")
     tab.keyboard.press("r")
-    tab.get_by_text("1 reviewed now.").wait_for()
+    tab.get_by_text("Reviewed just now: 1.").wait_for()
     assert panel.get_attribute("data-number") != first
     assert page.get(f"predictions/{first}")["verdict"] == "right"
     tab.keyboard.press("u")
-    tab.get_by_text("0 reviewed now.").wait_for()
+    tab.get_by_text("Reviewed just now: 0.").wait_for()
     assert page.get(f"predictions/{first}")["verdict"] is None
     tab.keyboard.press("Shift+R")  # as with caps lock
-    tab.get_by_text("1 reviewed now.").wait_for()
+    tab.get_by_text("Reviewed just now: 1.").wait_for()
     for _ in range(3):  # held down, it is one review
         tab.keyboard.down("w")
     tab.keyboard.up("w")
-    tab.get_by_text("2 reviewed now.").wait_for()
+    tab.get_by_text("Reviewed just now: 2.").wait_for()
     assert [each["verdict"] for each in page.get("reviews")] == ["wrong", "right"]
     for left in (1, 0):
         tab.keyboard.press("u")
-        tab.get_by_text(f"{left} reviewed now.").wait_for()
+        tab.get_by_text(f"Reviewed just now: {left}.").wait_for()
     tab.close()
 
 
@@ -228,13 +229,14 @@ def test_a_threshold_is_moved_by_mouse_and_keyboard(page: PageProcess, browser: 
     events = page.get("scores", label=label, days=60, threshold=0)["events"]
     tab.goto(f"{page.url}/#/label?label={label}")
     slider = tab.get_by_role("slider")
+    playwright.expect(slider).to_have_attribute("aria-valuenow", "0.75")  # the daemon's own
     slider.focus()
     tab.keyboard.press("Home")
     playwright.expect(slider).to_have_attribute("aria-valuenow", "0.00")
     playwright.expect(tab.locator("[data-events]")).to_have_attribute("data-events", str(events))
     tab.keyboard.press("ArrowRight")
     playwright.expect(tab.locator("pre")).to_have_text(
-        f'[decision.thresholds]\n"{label}" = 0.02', use_inner_text=True
+        f'[decision.thresholds]\n"{label}" = 0.01', use_inner_text=True
     )
     box = slider.bounding_box()
     tab.mouse.move(box["x"] + 5, box["y"] + 50)
@@ -253,7 +255,7 @@ def test_a_day_is_filtered_and_its_link_shows_the_same(page: PageProcess, browse
     on_the_day_of(tab, page)
     tab.goto(f"{page.url}/#/day")
     tab.get_by_label("File name contains").fill("sound-1")
-    tab.get_by_label("Least score").fill("0")
+    tab.get_by_label("Lowest score").fill("0")
     tab.get_by_label("Time zone").fill("Asia/Tokyo")
     tab.get_by_role("button", name="Show").click()
     rows = tab.locator("tbody tr[data-number]")
@@ -281,16 +283,51 @@ def test_a_day_is_filtered_and_its_link_shows_the_same(page: PageProcess, browse
 def test_a_review_is_taken_back_later(page: PageProcess, browser: object) -> None:
     tab = browser.new_page()  # type: ignore[attr-defined]
     tab.goto(f"{page.url}/#/review")
-    tab.get_by_label("It is another or a new label").fill("kettle")
+    tab.get_by_label("Another label, known or new").fill("kettle")
     tab.get_by_role("button", name="Save").click()
-    tab.get_by_text("1 reviewed now.").wait_for()
+    tab.get_by_text("Reviewed just now: 1.").wait_for()
     (review,) = page.get("reviews")
     assert (review["verdict"], review["label"]) == ("other", "kettle")
+    # The keyboard goes on from where it was: in the panel, or at the button that was pressed.
+    assert tab.evaluate("document.activeElement.matches('section[data-number]')")
+    tab.get_by_role("button", name="Wrong").focus()
+    tab.keyboard.press("Enter")
+    tab.get_by_text("Reviewed just now: 2.").wait_for()
+    playwright.expect(tab.get_by_role("button", name="Wrong")).to_be_focused()
+    tab.keyboard.press("u")
+    tab.get_by_text("Reviewed just now: 1.").wait_for()
     tab.reload()
     tab.get_by_role("button", name="Take back").click()
     tab.get_by_text("Reviewed last").wait_for(state="detached")
     assert page.get("reviews") == []
     tab.close()
+
+
+def test_from_no_daemon_to_more_rows_than_a_list_holds(browser: object, tmp_path: Path) -> None:
+    """Each view says what is missing; the next rows are read from the first one."""
+    listening = Daemon(tmp_path)
+    page = PageProcess(tmp_path, listening).start()
+    try:
+        tab = browser.new_page()  # type: ignore[attr-defined]
+        tab.goto(f"{page.url}/#/label")
+        tab.get_by_text("Nothing heard yet.").wait_for()
+        assert tab.locator("select").count() == 0  # an empty one
+        tab.goto(f"{page.url}/#/now")
+        tab.get_by_text("No daemon answers yet.").wait_for()
+        listening.start()
+        tab.get_by_text("0 files waiting").wait_for()
+        write_wav(listening.folder / "20260501_120000.wav", seconds=101 * 5, rate=4_000)
+        page.predictions(101)
+        tab.goto(f"{page.url}/#/day?zone=UTC&day=2026-05-01")
+        tab.get_by_role("link", name="Older").focus()
+        tab.keyboard.press("Enter")
+        rows = tab.get_by_role("region", name="The next 1 prediction of")
+        playwright.expect(rows).to_be_focused()
+        playwright.expect(rows).to_be_in_viewport()
+        tab.close()
+    finally:
+        page.clean_up()
+        listening.clean_up()
 
 
 def test_a_browser_that_slept_shows_what_it_missed(page: PageProcess, browser: object) -> None:
@@ -308,7 +345,7 @@ def test_a_browser_that_slept_shows_what_it_missed(page: PageProcess, browser: o
     playwright.expect(strip).to_have_count(before + 1)
     tab.goto(f"{page.url}/#/review")
     tab.get_by_role("button", name="Wrong").click()
-    tab.get_by_text("1 reviewed now.").wait_for()
+    tab.get_by_text("Reviewed just now: 1.").wait_for()
     tab.get_by_role("button", name="Take back").first.click()
     tab.close()
 

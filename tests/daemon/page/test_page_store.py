@@ -257,8 +257,8 @@ def test_what_a_threshold_would_have_given(store: Store, reader: Reader) -> None
     assert found.threshold == 0.75
     events = [reader.scores("dog", 0, threshold=at).events for at in (0.0, 0.6, 0.98)]
     assert events == [2, 1, 0]
-    assert found.predictions == [3 if n in (27, 47) else 0 for n in range(50)]
-    assert reader.scores("dog", 0, "elsewhere").predictions == [0] * 50
+    assert found.predictions == [3 if n in (55, 95) else 0 for n in range(100)]
+    assert reader.scores("dog", 0, "elsewhere").predictions == [0] * 100
 
 
 def test_a_newer_store_is_refused(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 // One day: a heat map of label by hour, and the list of what was heard.
-import { html, useState } from '../vendor/htm-preact.js';
-import { day, exists, get, hour as clockHour, query, setZone, words, zone, zones } from '../api.js';
+import { html, useEffect, useRef, useState } from '../vendor/htm-preact.js';
+import { counted, day, exists, get, hour as clockHour, query, setZone, words, zone, zones } from '../api.js';
 import { Failure, Rows, useLoad } from '../parts.js';
 
 const LIMIT = 100;
@@ -17,6 +17,14 @@ export function Day({ values, go }) {
   const step = (days) => { const at = new Date(`${date}T12:00Z`); at.setUTCDate(at.getUTCDate() + days); return at.toISOString().slice(0, 10); };
   const last = rows?.length === LIMIT ? rows.at(-1) : null;
   const { before, before_at, ...whole } = chosen;  // an export has no pages
+  const page = useRef(before);
+  useEffect(() => {  // another page is read from its first row
+    if (!rows || page.current === before) return;
+    page.current = before;
+    const list = document.querySelector('.rows');
+    list?.scrollIntoView();
+    list?.focus({ preventScroll: true });
+  }, [rows]);
   return html`<h2>Day</h2>
     <${Filter} values=${all} go=${go} />
     <p><a href=${`#/day${query({ ...all, day: step(-1), hour: '' })}`}>Day before</a> · <a href=${`#/day${query({ ...all, day: step(1), hour: '' })}`}>Day after</a>
@@ -24,7 +32,7 @@ export function Day({ values, go }) {
     ${mapError && html`<${Failure} error=${mapError} />`}
     ${map && html`<${Heat} map=${map} values=${all} />`}
     ${rowsError && html`<${Failure} error=${rowsError} />`}
-    ${rows && html`<${Rows} rows=${rows} caption=${before ? `The next ${rows.length} predictions of this choice` : `The newest ${rows.length} predictions of this choice`} />`}
+    ${rows && html`<${Rows} rows=${rows} caption=${`The ${before ? 'next' : 'newest'} ${counted(rows.length, 'prediction')} of this choice`} />`}
     <p>${before && html`<a href=${`#/day${query(all)}`}>Newest</a> `}${last && html`<a href=${`#/day${query({ ...all, before: last.number, before_at: last.at })}`}>Older</a>`}</p>
     <${Export} values=${whole} />`;
 }
@@ -78,8 +86,8 @@ function Filter({ values, go }) {
     <label>Daemon <select name="daemon"><option value="">any</option>${daemons.map((each) => html`<option value=${each.number} selected=${String(each.number) === String(values.daemon)}>${each.node ?? each.endpoint}</option>`)}</select></label>
     <label>File name contains <input name="text" defaultValue=${values.text ?? ''} maxlength="200" /></label>
     <label>Decision <select name="decision"><option value="">any</option>${['accepted', 'rejected'].map((each) => html`<option selected=${each === values.decision}>${each}</option>`)}</select></label>
-    <label>Least score <input name="min_score" type="number" min="0" max="1" step="0.01" defaultValue=${values.min_score ?? ''} /></label>
-    <label>Most score <input name="max_score" type="number" min="0" max="1" step="0.01" defaultValue=${values.max_score ?? ''} /></label>
+    <label>Lowest score <input name="min_score" type="number" min="0" max="1" step="0.01" defaultValue=${values.min_score ?? ''} /></label>
+    <label>Highest score <input name="max_score" type="number" min="0" max="1" step="0.01" defaultValue=${values.max_score ?? ''} /></label>
     <label>Time zone <input name="zone" list="zones" defaultValue=${zone()} /></label>
     <datalist id="labels">${labels.map((each) => html`<option value=${each.label}></option>`)}</datalist>
     <datalist id="sources">${sources.map((each) => html`<option value=${each}></option>`)}</datalist>

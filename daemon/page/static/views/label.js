@@ -1,6 +1,6 @@
 // One label: its calendar, the histogram of its scores, and what another threshold would give.
 import { html, useEffect, useState } from '../vendor/htm-preact.js';
-import { day, get, month, query, words, zone } from '../api.js';
+import { counted as many, day, get, month, query, words, zone } from '../api.js';
 import { Failure, useLoad } from '../parts.js';
 import { Histogram } from '../histogram.js';
 
@@ -13,10 +13,10 @@ export function Label({ values, go }) {
   const [labels, error] = useLoad(() => get('labels'), []);
   const label = values.label ?? labels?.[0]?.label;
   if (error) return html`<${Failure} error=${error} />`;
+  if (labels && !label) return html`<h2>Label</h2><p class="dim">Nothing heard yet.</p>`;
   return html`<h2>Label</h2>
     <form class="filter"><label>Label <select value=${label} onchange=${(event) => go('label', { label: event.target.value })}>
       ${labels?.map((each) => html`<option value=${each.label} selected=${each.label === label}>${words(each.label)} (${each.accepted} accepted)</option>`)}</select></label></form>
-    ${labels && !labels.length && html`<p class="dim">Nothing heard yet.</p>`}
     ${label && html`<${Calendar} key=${`d${label}`} label=${label} /><${Scores} key=${`s${label}`} label=${label} given=${values.threshold} />`}`;
 }
 
@@ -73,9 +73,9 @@ function Scores({ label, given }) {
   const lines = `[decision.thresholds]\n${JSON.stringify(label)} = ${threshold}`;
   const copy = () => navigator.clipboard.writeText(lines).then(() => setCopied(true));
   return html`<section class="panel"><h3>Scores of ${words(label)}</h3>
-    <p id="howto">Windows of the last ${DAYS} days by score. Drag the line, or move it with the arrow keys. The threshold is now ${found.threshold.toFixed(2)}.</p>
+    <p id="howto">Windows of the last ${DAYS} days by score. Drag the line, or move it with the arrow keys. The daemon's threshold is ${found.threshold.toFixed(2)}.</p>
     <${Histogram} counts=${found.predictions} at=${at} onMove=${move} label=${`threshold of ${words(label)}`} />
-    <p role="status" data-events=${shown.events}>At <strong>${shown.threshold.toFixed(2)}</strong>: ${shown.windows} windows in <strong>${shown.events}</strong> events in ${shown.hours.toFixed(1)} hours${hourly != null ? html`, <strong>${hourly.toFixed(2)}</strong> an hour, <strong>${(24 * hourly).toFixed(1)}</strong> a day` : ''}.
+    <p role="status" data-events=${shown.events}>At <strong>${shown.threshold.toFixed(2)}</strong>: ${many(shown.windows, 'window')} in <strong>${many(shown.events, 'event')}</strong> in ${shown.hours < 1 ? 'less than an hour' : `${shown.hours.toFixed(1)} hours`}${hourly != null ? html`, <strong>${hourly.toFixed(2)}</strong> an hour, <strong>${(24 * hourly).toFixed(1)}</strong> a day` : ''}.
       ${right + wrong > 0 && html` Of ${right + wrong} reviewed windows at or above it, <strong>${right}</strong> were right.`}</p>
     <p>For the settings:</p><pre tabindex="0">${lines}</pre>
     ${navigator.clipboard && html`<button onclick=${copy}>Copy</button> <span role="status">${copied && 'Copied.'}</span>`}</section>`;

@@ -1,6 +1,6 @@
 // What is going on: each source with its level, its newest pictures and words, and events.
 import { html, useEffect, useRef, useState } from '../vendor/htm-preact.js';
-import { clock, get, level, listen, percent, words } from '../api.js';
+import { clock, counted, get, level, listen, percent, words } from '../api.js';
 import { Failure, Picture, Player, Top, useLoad } from '../parts.js';
 
 const KEPT = 32;
@@ -43,13 +43,13 @@ export function Now() {
     <p class="dim" role="status">${live ? 'Live.' : 'Not connected; trying again.'}</p>
     ${daemons.map((each) => html`<p key=${each.number}><strong>${each.node ?? each.endpoint}</strong>
       ${' '}<span class=${each.state === 'running' ? 'good' : 'bad'}>${each.state}</span>
-      ${each.heartbeat && html` <span class="dim">${each.heartbeat.backlog.files} files wait</span>`}
+      ${each.heartbeat && html` <span class="dim">${counted(each.heartbeat.backlog.files, 'file')} waiting</span>`}
       ${each.heartbeat?.blocked && html` <strong class="bad">${each.heartbeat.blocked}</strong>`}</p>`)}
     ${found?.events.length > 0 && html`<section class="panel"><h3>Going on</h3><ul>${found.events.map((event) => html`
       <li key=${event.id}>${words(event.label)} at ${event.source} since ${clock(event.began)}, up to ${percent(event.peak)}</li>`)}</ul></section>`}
     ${found?.sources.map((source) => html`<${Source} key=${`${source.daemon}/${source.kind}/${source.name}`} source=${source} of=${daemons.length > 1 && daemons.find((each) => each.number === source.daemon)}
       state=${states.find((each) => each.name === source.name && each.daemon === source.daemon)} />`)}
-    ${found && !found.sources.length && html`<p>Nothing heard yet. Drop a WAV file into a watched folder.</p>`}`;
+    ${found && !found.sources.length && daemons.length > 0 && html`<p>${daemons.some((each) => each.state === 'running') ? 'Nothing heard yet. Drop a WAV file into a watched folder.' : 'No daemon answers yet. Start one with: tinyastd run'}</p>`}`;
 }
 
 const isOf = (row, source) => row.daemon === source.daemon && row.kind === source.kind && row.source === source.name;

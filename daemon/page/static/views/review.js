@@ -10,6 +10,7 @@ export function Review({ values }) {
   const [labels] = useLoad(() => get('labels'), []);
   const [done, setDone] = useState([]);
   const [problem, setProblem] = useState(null);
+  const [other, setOther] = useState('');  // the label that is typed
   const saving = useRef(null);  // the number of the prediction
   const row = queue?.find((each) => !done.includes(each.number));
   const say = async (verdict, label) => {
@@ -17,7 +18,7 @@ export function Review({ values }) {
     saving.current = row.number;
     try {
       await put(`predictions/${row.number}/review`, label ? { verdict, label } : { verdict });
-      setDone((all) => [...all, row.number]); setProblem(null);
+      setDone((all) => [...all, row.number]); setProblem(null); setOther('');
     } catch (failed) { setProblem(failed); saving.current = null; }
   };
   const back = async () => {
@@ -40,19 +41,19 @@ export function Review({ values }) {
     return () => document.removeEventListener('keydown', press);
   });
   useEffect(() => { if (queue?.length && !row) load(); }, [row]);
-  const other = (event) => { event.preventDefault(); const label = new FormData(event.target).get('label').trim(); if (label) { say('other', label); event.target.reset(); } };
+  const save = (event) => { event.preventDefault(); if (!other.trim()) return; say('other', other.trim()); event.target.closest('section').focus(); };  // where the keys count again
   if (error) return html`<${Failure} error=${error} />`;
   return html`<h2>Review</h2>
     <p>The least certain predictions first, and those that surprise most. Keys: <kbd>p</kbd> play, <kbd>r</kbd> right, <kbd>w</kbd> wrong, <kbd>i</kbd> not of interest, <kbd>u</kbd> take back.
       ${' '}<a href="api/v1/reviews.zip" download="my-sounds.zip">Export the reviewed sounds</a> as a data set to train with.</p>
     ${problem && html`<${Failure} error=${problem} />`}
-    <p role="status">${done.length} reviewed now. ${done.length > 0 && html`<button onclick=${back}>Take the last one back</button>`}</p>
+    <p role="status">Reviewed just now: ${done.length}. ${done.length > 0 && html`<button onclick=${back}>Take the last one back</button>`}</p>
     ${queue && !row && html`<p class="dim">Nothing is left to review.</p>`}
-    ${row && html`<section class="panel" key=${row.number} data-number=${row.number}><h3>Is this ${words(row.label)}?</h3>
-      <div class="split"><${Picture} row=${row} large=${true} /><div><p><${Time} row=${row} />, ${row.source}, ${percent(row.score)}${row.reason && `, ${words(row.reason)}`}${row.path && html`<br /><span class="dim path">${row.path.split('/').pop()} at ${row.start_s.toFixed(1)} s</span>`}</p>
+    ${row && html`<section class="panel" tabindex="-1" data-number=${row.number}><h3>Is this ${words(row.label)}?</h3>
+      <div class="split" key=${row.number}><${Picture} row=${row} large=${true} /><div><p><${Time} row=${row} />, ${row.source}, ${percent(row.score)}${row.reason && `, ${words(row.reason)}`}${row.path && html`<br /><span class="dim path">${row.path.split('/').pop()} at ${row.start_s.toFixed(1)} s</span>`}</p>
       <${Player} row=${row} /><${Top} row=${row} /></div></div>
       <div class="buttons"><button class="main" onclick=${() => say('right')}>Right</button><button onclick=${() => say('wrong')}>Wrong</button><button onclick=${() => say('ignore')}>Not of interest</button></div>
-      <form class="filter" onsubmit=${other}><label>It is another or a new label <input name="label" list="known" maxlength="100" /></label><button>Save</button></form>
+      <form class="filter" onsubmit=${save}><label>Another label, known or new <input name="label" list="known" maxlength="100" value=${other} oninput=${(event) => setOther(event.target.value)} /></label><button>Save</button></form>
       <datalist id="known">${labels?.map((each) => html`<option value=${each.label}></option>`)}</datalist></section>`}
     <${Reviewed} count=${done.length} />`;
 }
