@@ -13,21 +13,19 @@ from pathlib import Path
 
 import msgspec
 
-from daemon.errors import SettingsError, StartError, is_passing
+from daemon.errors import SettingsError
 from daemon.settings.explaining import LISTS, TABLES, explain
 from daemon.settings.paths import expanded, resolved
 from daemon.settings.schema import PUT_AWAY, Events, Folder, Settings
 from daemon.settings.streams import check_streams, with_url
+from daemon.settings.toml_file import Table, read_toml
 
-MOST_BYTES = 1_000_000  # of a settings file
 ENV_PREFIX = "TINYAST_"
 # Variables of the client and the tests; not settings of the daemon.
 ENV_OTHERS = {
     "TINYAST_STRESS", "TINYAST_FUZZ_S", "TINYAST_FUZZ_SEED", "TINYAST_SHARED", "TINYAST_CONFIG",
     "TINYAST_PARENT",
 }  # fmt: skip
-
-Table = dict[str, object]  # of settings, as TOML has them
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +50,7 @@ def load(
 
 def read_file(file: Path) -> Settings:
     """The settings of a file alone, with paths as they are written. Raises SettingsError."""
-    return _check(_read_toml(file), f"{file}")
+    return _check(read_toml(file), f"{file}")
 
 
 def from_daemon(settings: bytes) -> Settings:
@@ -63,7 +61,7 @@ def from_daemon(settings: bytes) -> Settings:
 def _load(file: Path | None, environ: Mapping[str, str], flags: Mapping[str, object]) -> Settings:
     merged: Table = {}
     if file is not None:
-        _merge(merged, _read_toml(file))
+        _merge(merged, read_toml(file))
         _check(merged, f"{file}")
     _merge(merged, _from_environment(environ))
     _check(merged, "the environment")
@@ -76,33 +74,6 @@ def _load(file: Path | None, environ: Mapping[str, str], flags: Mapping[str, obj
         merged.setdefault("page", {})
     _merge(merged, given)
     return _finish(_check(merged, "the command line"))
-
-
-def _read_toml(file: Path) -> Table:
-    try:
-        with file.open("rb") as found:
-            content = found.read(MOST_BYTES + 1)
-        if len(content) > MOST_BYTES:
-            raise SettingsError(f"settings {file} are longer than {MOST_BYTES:,} bytes")
-        # Editors on Windows begin a file with a byte order mark, which TOML does not know.
-        return tomllib.loads(content.decode("utf-8-sig"))
-    except FileNotFoundError as error:
-        raise SettingsError(
-            f"there is no settings file {file}; name another with --config"
-        ) from error
-    except IsADirectoryError as error:
-        raise SettingsError(f"settings {file} are a folder; name the TOML file in it") from error
-    except OSError as error:
-        if is_passing(error):  # a service is started again after this, and not after a bad setting
-            raise StartError(f"cannot read settings {file} now: {error.strerror}") from error
-        raise SettingsError(f"cannot read settings {file}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise SettingsError(
-            f"settings {file} are not UTF-8 text ({error.reason} at byte {error.start}); save them "
-            "as UTF-8"
-        ) from error
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"settings {file} are not TOML: {error}") from error
 
 
 def _from_environment(environ: Mapping[str, str]) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
@@ -126,20 +127,22 @@ def test_bad_settings_on_sighup_leave_all_as_it_was(
 def test_settings_that_hang_on_sighup_hold_nothing_up(
     daemon: MakeDaemon, tmp_path: Path, manager: Manager
 ) -> None:
-    """Here a pipe, as a file on a mount without its server would."""
+    """Here behind a lease, as on a mount without its server."""
     listening = configured(daemon, tmp_path, manager, "").start()
     manager.hears("READY=1")
     settings = tmp_path / "settings.toml"
     content = settings.read_text()
-    settings.unlink()
-    os.mkfifo(settings)
-    listening.send(signal.SIGHUP)
-    manager.hears("RELOADING=1")
-    manager.hears("WATCHDOG=1")
-    settings.unlink()
-    settings.write_text(content + "[decision]\nthreshold = 0.5\n")
-    listening.send(signal.SIGHUP)
-    manager.hears("READY=1")
+    with settings.open("r+b") as leased:
+        before = signal.signal(signal.SIGIO, signal.SIG_IGN)  # a wish that the lease end
+        fcntl.fcntl(leased, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        listening.send(signal.SIGHUP)
+        manager.hears("RELOADING=1")
+        manager.hears("WATCHDOG=1")
+        settings.unlink()
+        settings.write_text(content + "[decision]\nthreshold = 0.5\n")
+        listening.send(signal.SIGHUP)
+        manager.hears("READY=1")
+    signal.signal(signal.SIGIO, before)
     listening.hear(lambda r: [m["status"] for m in of_type(r, "status")].count("reloaded") == 1)
     assert listening.stop() == 0
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from running import ROOT, tinyastd
 
 from daemon.delivery.endpoints import bind, check_endpoint
 from daemon.errors import SettingsError
@@ -266,6 +269,30 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     binary.write_bytes(b"\xff\xfe")
     with pytest.raises(SettingsError, match=r"not UTF-8 text.*save them as UTF-8"):
         load(binary, {})
+
+
+def test_a_pipe_is_read_from_the_shell_alone(tmp_path: Path) -> None:
+    """A named one may have no writer."""
+    pipe, link = tmp_path / "pipe.toml", tmp_path / "link.toml"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    for path in (pipe, link):
+        done = tinyastd("status", "--config", path)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        assert f"settings {path} are a pipe and no regular file" in done.stderr
+    command = [sys.executable, "-m", "daemon", "status", "--config", "/dev/stdin"]
+    said = subprocess.run(command, input="x = 1", capture_output=True, text=True, cwd=ROOT)
+    assert "/dev/stdin: unknown setting `x`" in said.stderr
+
+
+@pytest.mark.parametrize("key", ["a.", '"a" . ', "[a.", "a = {b."])
+def test_a_key_of_endless_parts_is_refused(tmp_path: Path, key: str) -> None:
+    file = tmp_path / "a.toml"
+    file.write_text(key + "a." * 100_000 + "a = 1")
+    with pytest.raises(SettingsError, match="have a key of over 100 parts"):
+        load(file, {})
+    file.write_text(f'node = "{"a" * 900_000}"\nkeys = "{"a " * 20_000}"\n')
+    assert len(load(file, {}).node) == 900_000
 
 
 @pytest.mark.filterwarnings("ignore:'imghdr':DeprecationWarning")  # of Apprise
