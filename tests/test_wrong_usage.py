@@ -67,6 +67,11 @@ PATHS = [
     wrong("classify good.wav --min 0.5", 2, "--min", "add --segments"),
     wrong("classify good.wav --segments s --min 0.9 --max 0.1", 2, "--min 0.9", "from 0 to 1"),
     wrong("classify good.wav --per-label 0", 2, "--per-label"),
+    wrong("classify good.wav --partition folder", 2, "--partition needs --on"),
+    wrong("classify good.wav --on ray --min 0.9 --output o", 2, "--min does not go with --on"),
+    wrong("classify s3://bucket/x", 2, "s3://bucket/x needs --on ray"),
+    wrong("classify @list.txt", 2, "@list.txt needs --on ray"),
+    wrong("classify *.aiff", 2, "*.aiff", "leave its quotes out"),
     wrong("reprocess good.wav --watch in", 2, "good.wav is in no watched folder", "watched are"),
     wrong("reprocess in --watch in --state afile", 2, "cannot write", "afile"),
     wrong("run --watch nowhere --state state", 3, "there is no folder", "nowhere", "--watch"),
@@ -84,12 +89,14 @@ AUDIO = [
     wrong("similar nothing good.wav", 2, "nothing holds no sound", "name a clip"),
     wrong("similar good.wav nothing", 2, "no recordings in nothing", "name folders"),
     wrong("similar good.wav nowhere", 2, "no file or folder", "nowhere"),
+    wrong("similar good.wav text.wav", 2, "text.wav: its content", "none of these could be read"),
     wrong("similar good.wav good.wav --hop 0", 2, "--hop", "0.1"),
 ]
 TABLES = [
     wrong("classify good.wav --output other.csv", 2, "other.csv", "--overwrite"),
     wrong("classify good.wav --output none.jsonl", 2, "none.jsonl", "--overwrite"),
-    wrong("classify good.wav --embeddings other.csv", 2, "other.csv", "no Parquet", "another"),
+    wrong("classify good.wav --embeddings e.csv", 2, "Parquet only", "e.parquet"),
+    wrong("classify good.wav --embeddings x.parquet", 2, "x.parquet", "no Parquet", "another"),
     wrong("classify good.wav --embeddings no/e.parquet", 2, "there is no folder", "make it"),
     wrong("similar good.wav x.parquet", 2, "x.parquet", "--embeddings"),
     wrong("learn csv-columns --output o", 2, "metadata.csv", "name, kind", "add filename"),
@@ -387,7 +394,8 @@ def test_a_mistake_is_answered_by_one_message_that_helps(
     lines = [line for line in said.splitlines() if not line.startswith('{"time"')]
     if "Usage:" in lines[0]:  # of an option: Usage, where help is, and a box with a sentence
         assert len(lines) <= 6, said
-    elif case.words[0] == "classify" and case.code == 1:  # of a file, then a count
+    elif said.startswith("left out: ") or (case.words[0] == "classify" and case.code == 1):
+        # Of a file, then of all.
         assert len(lines) == 2, said
     else:
         assert len(lines) == 1, said

@@ -22,7 +22,10 @@ from daemon.commands.options import (
 
 def reprocess(
     context: typer.Context,
-    paths: Annotated[list[Path], typer.Argument(help="Files and folders in a watched folder.")],
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="PATH...", help="Files and folders in a watched folder."),
+    ],
     server_key: ServerKey = None,
     own_key: OwnKey = None,
     config: Config = None,
@@ -31,17 +34,19 @@ def reprocess(
     publish: Publish = None,
     replay: Replay = None,
 ) -> None:
-    """Discard earlier results for these files and classify them again.
+    """Classify these files again, as if they were new; messages about them stay.
 
-    The running daemon says which folders it watches; --config, --watch and --state go before it.
+    The folders are those that the running daemon watches, unless --config, --watch or --state names
+    others.
     """
     settings = read_settings(context)
     from daemon.commands.batch.reprocess import reprocess
+    from daemon.monitoring.logging import counted
 
     named = any(each is not None for each in (config, watch, state))
     asked = reprocess(settings, paths, client_keys(server_key, own_key), named)
     when = "now" if asked.running else "now, or at its next start"
-    typer.echo(f"{asked.files} files: the daemon classifies them again {when}")
+    typer.echo(f"{counted(asked.files, 'file')}: the daemon classifies them again {when}")
 
 
 def backup(

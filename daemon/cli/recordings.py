@@ -18,7 +18,7 @@ def classify(
     format: options.Format = None,
     output: options.Output = None,
     on: options.On = None,
-    partition: options.PartitionBy = "date",
+    partition: options.PartitionBy = None,
     overwrite: options.Overwrite = False,
     formats: options.Formats = None,
     join: options.Join = False,
@@ -36,12 +36,15 @@ def classify(
     settings = read_settings(context)
     if on is not None:
         only = {"--join": join, "--segments": segments, "--per-label": per_label}
+        only |= {"--min": least != 0.0, "--max": most != 1.0}
         options.check_cluster_options(format, embeddings, only)
         from daemon.cluster.command import run_on_cluster
 
         embeds = embeddings is not None
-        failed = run_on_cluster(settings, on, paths, output, formats, partition, embeds, overwrite)
+        by = partition or "date"
+        failed = run_on_cluster(settings, on, paths, output, formats, by, embeds, overwrite)
         raise typer.Exit(1 if failed else 0)
+    options.check_local_options(paths, partition)
     from daemon.commands.batch.classify import run_batch
     from daemon.commands.batch.classify_sinks import Extras
 
@@ -54,10 +57,14 @@ def classify(
 
 def similar(
     context: typer.Context,
-    clip: Annotated[Path, typer.Argument(help="A clip, or a folder of clips of one kind.")],
+    clip: Annotated[
+        Path, typer.Argument(metavar="CLIP", help="A clip, or a folder of clips of one kind.")
+    ],
     paths: Annotated[
         list[Path],
-        typer.Argument(help="Recordings, folders, and tables by `classify --embeddings`."),
+        typer.Argument(
+            metavar="PATH...", help="Recordings, folders, and tables by `classify --embeddings`."
+        ),
     ],
     count: Annotated[int, typer.Option(help="Windows to list.", min=1)] = 20,
     hop: Annotated[float, typer.Option(help="Seconds from one window to the next.", min=0.1)] = 2.5,

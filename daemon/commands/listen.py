@@ -19,7 +19,7 @@ from daemon.commands.nearby import how_to_start
 from daemon.commands.status import level as level_words
 from daemon.errors import SettingsError
 from daemon.host.clock import local
-from daemon.monitoring.logging import printable
+from daemon.monitoring.logging import counted, printable
 from daemon.protocol.messages import Event, FileEnd, Gap, Message, Prediction, Status
 from daemon.protocol.states import MicrophoneState
 from daemon.settings.schema import Settings
@@ -148,7 +148,7 @@ def _words(message: Message) -> str:
             return f"{message.label:<18} {message.score:6.1%}  {place}  {span}{_why(message)}"
         case FileEnd():
             why = f": {message.error.text}" if message.error else ""
-            return f"{message.state:<18} {message.windows} windows  {place}{why}"
+            return f"{message.state:<18} {counted(message.windows, 'window')}  {place}{why}"
         case Status():
             return f"{message.status:<18} {message.text}"
         case Event():

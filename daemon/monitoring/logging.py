@@ -70,6 +70,11 @@ def _more(count: int) -> str:
 _repeats = RateLimitFilter()  # shared, even if logging is configured again
 
 
+def counted(number: int, noun: str) -> str:
+    """Such as `1 file` and `2 files`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def printable(text: str) -> str:
     """Escape text so that it cannot start a line, move a cursor or break an encoder."""
     return "".join(

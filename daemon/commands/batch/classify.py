@@ -22,7 +22,7 @@ from daemon.commands.batch.finding import find, folder_settings, left_out
 from daemon.errors import SettingsError
 from daemon.host.files import opened
 from daemon.journal.ledger import Identity, claim
-from daemon.monitoring.logging import printable
+from daemon.monitoring.logging import counted, printable
 from daemon.pipeline.decision import check_labels
 from daemon.pipeline.prediction import RecordingReader, Rules, ask_more
 from daemon.protocol.messages import Error, Prediction, Source, digest, file_source, now
@@ -165,8 +165,8 @@ def run_batch(
     finished = set() if overwrite else _finished(batch, output, kind, found)
     if finished and (extras.embeddings or extras.segments):
         raise SettingsError(
-            f"{output} holds {len(finished)} files already, and --embeddings and --segments would "
-            "lack them; add --overwrite, or name another --output"
+            f"{output} holds {counted(len(finished), 'file')} already, and --embeddings and "
+            "--segments would lack them; add --overwrite, or name another --output"
         )
     todo = [path for path in found if shown(path) not in finished]
     with ExitStack() as stack:
@@ -214,7 +214,7 @@ def _finished(batch: Batch, output: Path | None, kind: str, found: Sequence[byte
         return batch.windows_of(path)
 
     finished = finished_in(output, kind, windows_of)
-    print(f"resuming: {len(finished)} files already in {output}", file=sys.stderr)
+    print(f"resuming: {counted(len(finished), 'file')} already in {output}", file=sys.stderr)
     return finished
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -37,8 +38,10 @@ On = Annotated[
     ),
 ]
 PartitionBy = Annotated[
-    Literal["date", "folder", "none"],
-    typer.Option(help="With --on: sub-folders of the output, by recording date or by folder."),
+    Literal["date", "folder", "none"] | None,
+    typer.Option(
+        help="With --on: sub-folders of the output, by recording date (the default) or by folder."
+    ),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output.")]
 Formats = Annotated[
@@ -70,3 +73,12 @@ def check_cluster_options(
         raise SettingsError("with --on, embeddings are a column of the table: --embeddings -")
     if given := [name for name, value in others.items() if value]:
         raise SettingsError(f"{given[0]} does not go with --on")
+
+
+def check_local_options(sources: Sequence[str], partition: str | None) -> None:
+    """Raise SettingsError for what `classify` takes only with --on."""
+    if partition is not None:
+        raise SettingsError("--partition needs --on ray")
+    for source in sources:
+        if not os.path.exists(source) and (source.startswith("@") or "://" in source):
+            raise SettingsError(f"{source} needs --on ray; without it, name files and folders")

@@ -15,18 +15,19 @@ import soundfile
 
 from daemon.commands.batch.classify_output import CSV_FIELDS, FAILED, ROWS, Result, shown
 from daemon.errors import SettingsError, words_for
-from daemon.monitoring.logging import printable
+from daemon.monitoring.logging import counted, printable
 from daemon.protocol.messages import Prediction
 from daemon.tables.annotations import WRITERS, Detection, Names, Recording, joined
 from daemon.tables.parquet import Embedded, EmbeddingWriter, TableWriter
 from tinyast.audio.decoding import opened
 from tinyast.errors import AudioError
 
+PARQUET = ".parquet"
 KINDS = {  # by the suffix of the output's name
     ".csv": "csv",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
-    ".parquet": "parquet",
+    PARQUET: "parquet",
     ".selections.txt": "raven",
 }
 MOST_STEM = 220  # bytes of a segment's name, which has 255 at most, for that of its file
@@ -58,6 +59,9 @@ class Extras:
     def sinks(self) -> Iterator[Sink]:
         """Raises SettingsError, CannotWrite."""
         if self.embeddings is not None:
+            if self.embeddings.suffix != PARQUET:  # by which `similar` knows it
+                named = self.embeddings.with_suffix(PARQUET)
+                raise SettingsError(f"--embeddings writes Parquet only: name the file {named}")
             yield Embeddings(self.embeddings)
         if self.segments is None and (self.least, self.most, self.per_label) != (0.0, 1.0, None):
             raise SettingsError("--min, --max and --per-label choose segments: add --segments DIR")
@@ -320,7 +324,7 @@ class Summary:
     def close(self) -> None:
         found = ", ".join(f"{label} {count}" for label, count in self._labels.most_common())
         print(
-            f"{self._files} files, {self._windows} windows, {self._labels.total()} accepted"
-            + (f": {found}" if found else ""),
+            f"{counted(self._files, 'file')}, {counted(self._windows, 'window')}, "
+            f"{self._labels.total()} accepted" + (f": {found}" if found else ""),
             file=sys.stderr,
         )

@@ -32,7 +32,7 @@ class Found:
         if self.files:
             return
         if self.missing:
-            raise SettingsError(f"there is no file or folder {shown(self.missing[0])}")
+            raise SettingsError(no_file(self.missing[0]))
         where = [shown(os.fsencode(path)) for path in paths]
         raise SettingsError(no_files(where, self.walk))
 
@@ -83,8 +83,14 @@ def find_all(paths: Sequence[Path], folder: Folder) -> list[bytes]:
     """The files of `find`. Raises SettingsError if one of `paths` is not there."""
     found = find(paths, folder)
     if found.missing:
-        raise SettingsError(f"there is no file or folder {shown(found.missing[0])}")
+        raise SettingsError(no_file(found.missing[0]))
     return found.files
+
+
+def no_file(path: bytes) -> str:
+    """Say that nothing has this name."""
+    hint = "; if it is a pattern, leave its quotes out" if b"*" in path else ""
+    return f"there is no file or folder {shown(path)}{hint}"
 
 
 def no_files(where: Iterable[str], walk: Recordings) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 
 from daemon.commands.batch.classify import progress
 from daemon.commands.batch.classify_output import shown
+from daemon.commands.batch.classify_sinks import PARQUET
 from daemon.commands.batch.finding import find_all, folder_settings
 from daemon.errors import SettingsError
 from daemon.monitoring.logging import printable
@@ -22,8 +23,6 @@ from tinyast.errors import AudioError
 from tinyast.inference.results import loud
 from tinyast.learning.background import read_background
 from tinyast.learning.similar import Match, Place, nearest
-
-PARQUET = ".parquet"
 
 
 def similar(
@@ -59,7 +58,10 @@ def similar(
         Place(place.path, place.start_s, place.end_s, place.embedding @ within)
         for place in places()
     )
-    return nearest(np.stack(wanted) @ within, spread, count)
+    matches = nearest(np.stack(wanted) @ within, spread, count)
+    if not matches:
+        raise SettingsError("none of these could be read; name other recordings")
+    return matches
 
 
 def _loud(classifier: Classifier, path: bytes) -> list[Float]:

@@ -198,7 +198,7 @@ def test_reprocess_has_a_file_classified_again(daemon: Callable[..., Daemon]) ->
     (one.folder / "b.flac").write_bytes(b"not looked at")
     (one.folder / "below").mkdir()
     write_wav(one.folder / "below" / "c.wav")
-    assert tinyastd("reprocess", one.folder, *ends).stdout.startswith("1 files: ")
+    assert tinyastd("reprocess", one.folder, *ends).stdout.startswith("1 file: ")
 
 
 # -- classify ------------------------------------------------------------------------------------

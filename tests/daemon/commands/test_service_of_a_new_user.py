@@ -90,7 +90,7 @@ REFUSED = (
     "use them; try again with sudo, or as the daemon's user"
 )
 SETTINGS = """/etc/tinyast/50% of "my" $HOME's \\ ö.toml"""  # each letter means something in a unit
-NOW = "1 files: the daemon classifies them again now"
+NOW = "1 file: the daemon classifies them again now"
 
 
 def stopped(place: str, unit: str, systemctl: str) -> str:
