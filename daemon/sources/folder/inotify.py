@@ -129,7 +129,7 @@ class _Events(InotifyFD):
         self._listener, self._unwatched = listener, unwatched
         self._directories: dict[WatchDescriptor, bytes] = {}
         self._watches: dict[bytes, WatchDescriptor] = {}  # the same the other way round
-        self._replaced: list[WatchDescriptor] = []  # directories that were moved out
+        self._replaced: list[WatchDescriptor] = []  # directories that others took the place of
         self._unread: set[bytes] = set()  # directories that this user may not watch
         self.unmounted = threading.Event()  # a watched file system is gone
         self.written = _Written()
@@ -164,6 +164,8 @@ class _Events(InotifyFD):
             self._unread.discard(path)
             if event.is_attrib:  # it may be readable now
                 self._watch_again(event.wd, event.name)
+        if event.is_moved_from:
+            self.replaced(path)
         if not event.mask & _OF_FILES:
             super().handle_event(event)
         while self._replaced:
@@ -172,17 +174,19 @@ class _Events(InotifyFD):
     def _watch_again(self, parent: WatchDescriptor, name: bytes) -> None:
         super().handle_event(InotifyEvent(parent, _APPEARED, 0, name))
 
-    def appeared(self, path: bytes) -> None:
-        """Watch what is now at the directory `path` and was not made there; from any thread."""
+    def replaced(self, path: bytes) -> None:
+        """Leave what was at the directory `path`, and watch what is there now; from any thread."""
         folder, name = os.path.split(path)
         known = list(self._directories.items())
-        for wd in [wd for wd, directory in known if directory == path]:
-            self._leave(wd)  # watchdog keeps one watch for each path
-        for wd in [wd for wd, directory in known if directory == folder]:
-            self._watch_again(wd, name)
+        for wd, directory in known:
+            if directory == path or directory.startswith(path + b"/"):
+                self._leave(wd)
+        if os.path.isdir(path) and not os.path.islink(path):  # a mount, or one exchanged for it
+            for wd in [wd for wd, directory in known if directory == folder]:
+                self._watch_again(wd, name)
 
     def _leave(self, wd: WatchDescriptor) -> None:
-        """Watch a directory no more, because another is in its place."""
+        """Watch a directory no more, wherever it is now."""
         self._forget(wd)
         watch = self._watch_for_wd.get(wd)
         for group in [] if watch is None else list(watch.callbacks.values()):
@@ -204,7 +208,8 @@ class _Events(InotifyFD):
             if error.errno not in _UNREAD_BY_SCANS:
                 self._unwatched(error)
             raise
-        # A moved directory keeps its descriptor and stays watched.
+        # A directory may be known under another path, and one that was removed while a program
+        # has it open is still watched.
         watch.callbacks[id_] = callback
         self._forget(watch.wd)
         if (other := self._watches.get(path)) is not None:
@@ -286,9 +291,9 @@ class Watch:
         writer = self._fd.written.get(path)
         return writer is Writer.SEEN or (presume and writer is not None)
 
-    def appeared(self, path: bytes) -> None:
+    def replaced(self, path: bytes) -> None:
         """Watch what is now at the directory `path` and was not made there, such as a mount."""
-        self._fd.appeared(path)
+        self._fd.replaced(path)
 
     def take_unmounted(self) -> bool:
         """Whether a file system that was watched is gone, since the last call."""

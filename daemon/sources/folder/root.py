@@ -138,7 +138,7 @@ class Root:
             return
         points = self._mounts.changed(self._watch.take_unmounted())
         for point in points:
-            self._watch.appeared(point)
+            self._watch.replaced(point)
         if points:
             self._degrade_for_remote()
             self._listener.scan("a file system beneath it was mounted or unmounted")

@@ -197,6 +197,45 @@ def test_a_directory_that_is_moved_takes_its_files_along(
     assert watch.is_alive()
 
 
+def test_a_directory_that_is_moved_out_is_watched_no_more(
+    tmp_path: Path, heard: Heard, watched: Callable[..., Watch]
+) -> None:
+    folder, night = tmp_path / "in", tmp_path / "in" / "night"
+    folder.mkdir()
+    watch = watched(folder, recursive=True)
+    before = watches()
+    for number in range(3):
+        (night / "deep").mkdir(parents=True)
+        assert any(heard.hears_of(night / "deep" / f"{n}.wav") for n in range(100))
+        assert watches() == before + 2
+        night.rename(tmp_path / f"out{number}")
+        assert heard.hears_of(folder / f"{number}.wav")
+        assert watches() == before
+    assert watch.is_alive()
+
+
+def watches() -> int:
+    """How many watches this process has."""
+    infos = [path.read_text() for path in Path("/proc/self/fdinfo").iterdir() if path.exists()]
+    return sum(info.count("inotify wd:") for info in infos)
+
+
+def test_directories_that_are_exchanged_stay_watched(
+    tmp_path: Path, heard: Heard, watched: Callable[..., Watch]
+) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    for folder in (one / "deep", other):
+        folder.mkdir(parents=True)
+    watched(recursive=True)
+    libc = ctypes.CDLL(None, use_errno=True)
+    at_cwd, exchange = -100, 2
+    paths = (at_cwd, bytes(one), at_cwd, bytes(other))
+    if libc.renameat2(*paths, exchange):
+        pytest.skip(f"cannot exchange directories: {os.strerror(ctypes.get_errno())}")
+    for folder in (one, other, other / "deep"):
+        assert any(heard.hears_of(folder / f"{number}.wav") for number in range(100))
+
+
 def test_directories_that_take_each_others_places(
     tmp_path: Path, heard: Heard, watched: Callable[..., Watch]
 ) -> None:
