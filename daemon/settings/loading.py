@@ -16,7 +16,7 @@ import msgspec
 from daemon.errors import SettingsError
 from daemon.settings.explaining import LISTS, TABLES, explain
 from daemon.settings.paths import expanded, resolved
-from daemon.settings.schema import PUT_AWAY, Events, Folder, Settings
+from daemon.settings.schema import PUT_AWAY, USUAL_FOLDER, Events, Folder, Settings
 from daemon.settings.streams import check_streams, with_url
 from daemon.settings.toml_file import Table, read_toml
 
@@ -73,6 +73,9 @@ def _load(file: Path | None, environ: Mapping[str, str], flags: Mapping[str, obj
     if given.pop("page", False):
         merged.setdefault("page", {})
     _merge(merged, given)
+    live = merged.get("microphone") or merged.get("stream")
+    if live and not os.path.isdir(USUAL_FOLDER):  # which nobody named
+        merged.setdefault("folder", [])
     return _finish(_check(merged, "the command line"))
 
 

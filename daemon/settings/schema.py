@@ -21,6 +21,7 @@ Fraction = Annotated[float, Meta(ge=0, le=1)]
 Format = Literal["wav", "flac", "ogg", "mp3", "opus", "m4a", "aac"]
 
 
+USUAL_FOLDER = "data/test"  # is watched if no folder is named
 PUT_AWAY = ("done", "failed")  # where `after = "move"` puts files, in their folder
 
 
@@ -208,7 +209,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     checkpoint: str = ""  # directory, or a shipped one's name; `esc50` if empty
     workers: Annotated[int, Meta(ge=0, le=256)] = 0  # threads; one for each core if 0
     top: Annotated[int, Meta(ge=1, le=50)] = 5  # labels listed in a prediction
-    folder: tuple[Folder, ...] = (Folder(path="data/test"),)
+    folder: tuple[Folder, ...] = (Folder(path=USUAL_FOLDER),)
     microphone: tuple[Microphone, ...] = ()
     stream: tuple[Stream, ...] = ()
     decision: Decision = Decision()

@@ -89,6 +89,18 @@ def test_a_watched_folder_takes_the_place_of_those_configured(read: Any) -> None
     assert [f.path for f in read(toml, {"TINYAST_WATCH": "/c"}, watch="/d").folder] == ["/d"]
 
 
+def test_a_microphone_alone_needs_no_folder(
+    read: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for toml in ("[[microphone]]", "[[stream]]\nurl = 'http://radio.example/'"):
+        assert read(toml).folder == ()
+    assert load(None, {}, {"device": ""}).folder == ()
+    assert [each.name for each in load(None, {}).folder] == ["test"]  # a mistake that is named
+    (tmp_path / "data" / "test").mkdir(parents=True)
+    assert [each.name for each in read("[[microphone]]").folder] == ["test"]
+
+
 def test_other_variables_are_none_of_its_business(read: Any) -> None:
     assert read(env={"PATH": "/bin", "TINYAST_STRESS": "1", "TINYAST_SHARED": "/s"})
 
