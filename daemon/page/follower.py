@@ -57,7 +57,7 @@ class Follower(threading.Thread):
         self._ended = False  # it said that it stops
         self._shown = self.state  # what browsers were last sent
         self._pruned = -PRUNE_S
-        self._waits = False  # for a disk that refuses
+        self._waits_for: str | None = None  # why the page cannot store what it hears
         self.lost = 0  # messages that the daemon no longer had
         self.roots: list[bytes] = []  # the folders that the daemon named
         self.events = Events()  # the rules of its events
@@ -69,8 +69,8 @@ class Follower(threading.Thread):
 
     @property
     def state(self) -> str:
-        """`waiting` until the first heartbeat, then `running` or `stopped`."""
-        if self._beat is None:
+        """`waiting` until the first heartbeat, and for the disk; then `running` or `stopped`."""
+        if self._beat is None or self._waits_for is not None:
             return "waiting"
         late = time.monotonic() - self._beat_at > STOPPED_S
         return "stopped" if late or self._ended else "running"
@@ -83,6 +83,7 @@ class Follower(threading.Thread):
             "endpoint": self._connection.publish,
             "state": self.state,
             "node": None if self._beat is None else self._beat.node,
+            "fault": self._waits_for,
             "lost": self.lost,
             "heartbeat": beat,
         }
@@ -96,9 +97,10 @@ class Follower(threading.Thread):
                     log.error("the daemon at %s: %s", self._connection.replay, error)
                     self._halt.wait(RETRY_S)
                 except (CannotStore, sqlite3.OperationalError, OSError) as error:
-                    if not self._waits:
-                        log.error("%s; the page waits, and nothing is lost", error)
-                    self._waits = True
+                    if self._waits_for is None:
+                        self._waits_for = f"{error}; the page waits, and nothing is lost"
+                        log.error("%s", self._waits_for)
+                        self._show()
                     self._halt.wait(RETRY_S)
         except BaseException as error:  # a page that no longer follows would look alive
             self.fault = error
@@ -155,9 +157,9 @@ class Follower(threading.Thread):
 
     def _keep(self, batch: list[Received]) -> None:
         new = self._store.add(self.number, batch)
-        if self._waits:
+        if self._waits_for is not None:
+            self._waits_for = None
             log.info("the page's store can be written again")
-            self._waits = False
         head = batch[-1].head
         self._journal, self._seq, self._last_id = head.journal, head.seq, head.id
         self._note_stops(new)

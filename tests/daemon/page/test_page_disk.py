@@ -42,6 +42,10 @@ def test_a_full_disk_is_waited_for(tmp_path: Path, listening: Daemon, page: Page
         for number in range(1, 200):
             write_wav(listening.folder / f"{number}.wav", seconds=0.5, seed=number)
         page.wait_for(lambda: "the page waits" in page.log.read_text(), "waiting")
+        (line,) = [line for line in page.log.read_text().splitlines() if "the page waits" in line]
+        shown, fault = state(page)
+        assert shown == "waiting"
+        assert str(fault) in line
         assert page.predictions(1)
         refused = page.http.put(
             "/api/v1/predictions/1/review", headers=page.token, json={"verdict": "right"}
@@ -51,8 +55,15 @@ def test_a_full_disk_is_waited_for(tmp_path: Path, listening: Daemon, page: Page
         assert len(page.predictions(200)) == 200
         page.catch_up(listening)
         page.wait_for(lambda: "written again" in page.log.read_text(), "going on")
+        page.wait_for(lambda: state(page) == ("running", None), "running")
         assert "Traceback" not in page.log.read_text()
         page.clean_up()
+
+
+def state(page: PageProcess) -> tuple[str, str | None]:
+    """What the page says of its daemon, and why it cannot store what it hears."""
+    (shown,) = page.http.get("/api/v1/daemons").json()
+    return shown["state"], shown["fault"]
 
 
 def test_a_deleted_store_ends_the_page_in_a_line(listening: Daemon, page: PageProcess) -> None:

@@ -44,7 +44,8 @@ export function Now() {
     ${daemons.map((each) => html`<p key=${each.number}><strong>${each.node ?? each.endpoint}</strong>
       ${' '}<span class=${each.state === 'running' ? 'good' : 'bad'}>${each.state}</span>
       ${each.heartbeat && html` <span class="dim">${counted(each.heartbeat.backlog.files, 'file')} waiting</span>`}
-      ${each.heartbeat?.blocked && html` <strong class="bad">${each.heartbeat.blocked}</strong>`}</p>`)}
+      ${each.heartbeat?.blocked && html` <strong class="bad">${each.heartbeat.blocked}</strong>`}
+      ${each.fault && html` <strong class="bad">${each.fault}</strong>`}</p>`)}
     ${found?.events.length > 0 && html`<section class="panel"><h3>Going on</h3><ul>${found.events.map((event) => html`
       <li key=${event.id}>${words(event.label)} at ${event.source} since ${clock(event.began)}, up to ${percent(event.peak)}</li>`)}</ul></section>`}
     ${found?.sources.map((source) => html`<${Source} key=${`${source.daemon}/${source.kind}/${source.name}`} source=${source} of=${daemons.length > 1 && daemons.find((each) => each.number === source.daemon)}
