@@ -6,9 +6,11 @@ Commands run in this process, as `tinyastd` runs them; no command gets to a runn
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -404,6 +406,35 @@ def test_a_mistake_is_answered_by_one_message_that_helps(
     assert "[Errno" not in said
     for part in case.parts:
         assert part in " ".join(said.split()), said
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["learn mine --output @/x", "keygen @/keys", "labels --checkpoint @/ck",
+     "classify good.wav --output @/x.csv", "classify good.wav --output @.csv",
+     "classify @/x.wav", "restore @/x", "listen --own-key @/a --server-key @/b"],
+)  # fmt: skip
+def test_what_this_user_may_not_enter_or_read_is_named(
+    command: str, place: Path, tmp_path: Path
+) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(0)
+    (tmp_path / "closed.csv").write_text("path\n")
+    (tmp_path / "closed.csv").chmod(0)
+    words = command.replace("@", str(closed)).split()
+    dropped = "--bounding-set=-dac_override,-dac_read_search"
+    ended = subprocess.run(
+        [*(["setpriv", dropped] * (os.geteuid() == 0)), sys.executable, "-m", "daemon", *words],
+        cwd=place, capture_output=True, text=True, timeout=STUCK_S,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)},
+    )  # fmt: skip
+    assert ended.returncode in (1, 2, 3)
+    said = ended.stderr
+    assert str(closed) in said
+    assert len(said.splitlines()) == (
+        2 if words[0] == "classify" and "--output" not in words else 1
+    )
+    assert "ermission denied" in said or "may not" in said
 
 
 def test_the_table_is_long() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -18,7 +19,7 @@ from daemon.cli.teaching import learn
 from daemon.commands.mqtt import mqtt
 from daemon.commands.notify import notify
 from daemon.commands.page import page
-from daemon.errors import DaemonError, SettingsError
+from daemon.errors import FORBIDDEN, DaemonError, SettingsError
 from daemon.host.parent import is_helper, serve_parent
 from daemon.monitoring.output import discard_output, flush_output, is_full, open_standard_streams
 from tinyast.errors import TinyASTError
@@ -88,10 +89,14 @@ def main() -> None:
     except BrokenPipeError:  # the reader has seen enough
         sys.exit(1)
     except OSError as error:
-        if not is_full(error):
+        if is_full(error):
+            discard_output()
+            _say(f"cannot write {error.filename or 'the output'}: {error.strerror}")
+        elif error.errno in FORBIDDEN and error.filename is not None:
+            place = os.fsdecode(error.filename)
+            _say(f"this user may not use {place} ({error.strerror}); change that, or name another")
+        else:
             raise
-        discard_output()
-        _say(f"cannot write {error.filename or 'the output'}: {error.strerror}")
         sys.exit(1)
 
 

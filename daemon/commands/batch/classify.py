@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from daemon.commands.batch.classify_output import SOURCE, Result, finished_in, shown
 from daemon.commands.batch.classify_sinks import Extras, Sink, kind_of, sink
 from daemon.commands.batch.finding import find, folder_settings, left_out
-from daemon.errors import SettingsError
+from daemon.errors import FORBIDDEN, SettingsError
 from daemon.host.files import opened
 from daemon.journal.ledger import Identity, claim
 from daemon.monitoring.logging import counted, printable
@@ -106,7 +106,8 @@ class Batch:
         except AudioError as fault:
             error = Error(fault.code, str(fault))
         except OSError as fault:
-            error = Error("unreadable", fault.strerror or str(fault))
+            code = "permission_denied" if fault.errno in FORBIDDEN else "unreadable"
+            error = Error(code, fault.strerror or str(fault))
         # As the daemon publishes them, without their place in a stream.
         published = [replace(each, node=self.node, published_at=now()) for each in messages]
         return Result(path, published, error, file_id, tuple(embeddings))

@@ -11,7 +11,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from daemon.commands.batch.classify_output import shown
-from daemon.errors import SettingsError
+from daemon.errors import FORBIDDEN, SettingsError
 from daemon.settings.schema import Folder, Settings
 from daemon.sources.folder.recordings import Recordings
 from tinyast.audio.decoding import FORMATS
@@ -68,11 +68,20 @@ def find(paths: Sequence[Path], folder: Folder) -> Found:
         if os.path.isdir(whole):
             for entry in walk.under(whole):
                 files[entry.path] = None
-        elif os.path.exists(whole):
+        elif _is_there(whole):
             files[os.path.realpath(whole) if os.path.islink(whole) else whole] = None
         else:
             missing[whole] = None
     return Found(list(files), list(missing), walk)
+
+
+def _is_there(path: bytes) -> bool:
+    """Whether there is a file; also if this user may not know, which its reader says."""
+    try:
+        os.stat(path)
+    except OSError as error:
+        return error.errno in FORBIDDEN
+    return True
 
 
 def _warn(directory: bytes, error: OSError) -> None:
