@@ -1,13 +1,42 @@
-"""Open files safely, and give files that root creates to their owner."""
+"""Open files safely, tell when they were made, and give files that root creates to their owner."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from daemon.host.beneath import open_file
+
+_AT_FDCWD, _NOT_FOLLOWED = -100, 0x100
+_STATX_BTIME = 0x800
+
+_libc = ctypes.CDLL(None)
+
+
+class _Statx(ctypes.Structure):
+    """struct statx of statx(2), with the fields that are read here."""
+
+    _fields_ = (
+        ("mask", ctypes.c_uint32),
+        ("_before", ctypes.c_uint8 * 76),
+        ("born_s", ctypes.c_int64),
+        ("born_ns", ctypes.c_uint32),
+        ("_after", ctypes.c_uint8 * 164),
+    )
+
+
+def birth(path: bytes) -> int:
+    """When what is at `path` was made, in ns since 1970; 0 if the system does not say."""
+    found = _Statx()
+    if not hasattr(_libc, "statx"):
+        return 0
+    if _libc.statx(_AT_FDCWD, path, _NOT_FOLLOWED, _STATX_BTIME, ctypes.byref(found)):
+        return 0
+    known = found.mask & _STATX_BTIME
+    return int(found.born_s) * 10**9 + int(found.born_ns) if known else 0
 
 
 def give_to_owner_of(folder: Path, fd: int) -> None:

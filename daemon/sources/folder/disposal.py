@@ -17,6 +17,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from msgspec import Struct
 
 from daemon.host.beneath import make_folder, open_beneath, opened_folder, relative
+from daemon.host.files import birth
 from daemon.host.taking import Taken, restore
 from daemon.journal.ledger import Identity, LedgerRow
 from daemon.settings.schema import PUT_AWAY, Folder
@@ -48,7 +49,8 @@ class Disposal:
     def __init__(self, folder: Folder, progress: Callable[[], None] = lambda: None) -> None:
         self._folder, self._progress = folder, progress
         self._root = os.fsencode(folder.path)
-        self._own: set[tuple[int, int]] = set()  # device and inode of done/ and failed/
+        # Times of birth of done/ and failed/ by device and inode, which others may have later.
+        self._own: dict[tuple[int, int], int] = {}
 
     def put_away(self, row: LedgerRow) -> Disposed:
         """Move or delete the file of `row` if it is still the one that was classified.
@@ -90,7 +92,7 @@ class Disposal:
     def owns(self, path: bytes) -> bool:
         """Whether the absolute `path` is, or lies in, one of the daemon's own folders.
 
-        They are known by device and inode too, and so under another name as well.
+        They are known by device, inode and birth too, and so under another name as well.
         """
         if self._folder.after != "move":
             return False
@@ -104,7 +106,8 @@ class Disposal:
             folder = os.path.join(folder, part)
             with suppress(OSError):
                 found = os.lstat(folder)
-                if (found.st_dev, found.st_ino) in self._own:
+                born = self._own.get((found.st_dev, found.st_ino))
+                if born is not None and stat.S_ISDIR(found.st_mode) and born == birth(folder):
                     return True
         return False
 
@@ -178,7 +181,7 @@ class Disposal:
         """Remember one of the daemon's own folders. Raises OSError for a link."""
         with opened_folder(own, root) as folder:
             found = os.fstat(folder)
-        self._own.add((found.st_dev, found.st_ino))
+        self._own[found.st_dev, found.st_ino] = birth(os.path.join(self._root, own))
 
     def _refusal(self, own: bytes, error: OSError) -> str:
         path = os.path.join(self._folder.path, os.fsdecode(own))

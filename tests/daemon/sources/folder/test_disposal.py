@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -369,6 +370,22 @@ def test_a_recursive_folder_moves_each_file_once_and_keeps_the_tree(
         "old/a.wav", "old/site/b.wav", "old/site/night/c.wav", "old/site/again.wav",
         "done/last.wav",
     }  # fmt: skip
+
+
+def test_what_has_the_inode_of_a_deleted_done_is_classified(
+    daemon: MakeDaemon, tmp_path: Path
+) -> None:
+    """As the next folder that is made has on ext4, and the next file may have."""
+    listening = daemon("--config", settings(tmp_path, "move")).start()
+    done = listening.folder / "done"
+    for number, place in enumerate(("first.wav", "night/second.wav", "third.wav")):
+        if number:
+            listening.wait_for(lambda: not listening.status()["backlog"]["files"], "idle")
+            shutil.rmtree(done)
+        path = listening.folder / place
+        path.parent.mkdir(exist_ok=True)
+        write_wav(path, seed=number)
+        listening.wait_for((done / place).exists, "moved")
 
 
 def test_a_link_in_place_of_done_is_refused_and_said(daemon: MakeDaemon, tmp_path: Path) -> None:
