@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,12 +31,17 @@ class Keeping:
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
-            self._db = sqlite3.connect(path, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = NORMAL")  # never damaged; perhaps a little old
-            self._db.execute(
-                "CREATE TABLE IF NOT EXISTS kept (name TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID"
-            )
+            with ExitStack() as unusable:
+                self._db = sqlite3.connect(path, isolation_level=None)
+                unusable.callback(self._db.close)
+                self._db.execute("PRAGMA journal_mode = WAL")
+                # A power cut never damages it, but it may be a little old then.
+                self._db.execute("PRAGMA synchronous = NORMAL")
+                self._db.execute(
+                    "CREATE TABLE IF NOT EXISTS kept "
+                    "(name TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID"
+                )
+                unusable.pop_all()
         except (OSError, sqlite3.DatabaseError) as error:
             raise StartError(
                 f"{path} cannot be opened: {error}; check its folder and disk, or remove it to "

@@ -8,7 +8,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -50,11 +50,15 @@ class Store:
             fd = os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             self._file = os.fstat(fd)
             os.close(fd)
-            self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = NORMAL")  # replay refills it after a power cut
-            self._migrate()
-            self._inserter = Inserter(self._db)
+            with ExitStack() as unusable:
+                self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+                unusable.callback(self._db.close)
+                self._db.execute("PRAGMA journal_mode = WAL")
+                # Replay refills what a power cut takes.
+                self._db.execute("PRAGMA synchronous = NORMAL")
+                self._migrate()
+                self._inserter = Inserter(self._db)
+                unusable.pop_all()
         except (OSError, sqlite3.DatabaseError) as error:
             if _is_damage(error):
                 raise self._damaged(error) from error

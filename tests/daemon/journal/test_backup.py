@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ def test_what_is_no_whole_journal_is_not_restored(daemon: MakeDaemon, tmp_path: 
     sqlite3.connect(other).execute("CREATE TABLE t (x)").close()
     for path in (newer, damaged):
         path.write_bytes(copy.read_bytes())
-    with sqlite3.connect(newer) as journal:
+    with closing(sqlite3.connect(newer)) as journal, journal:
         journal.execute(f"PRAGMA user_version = {VERSION + 1}")
     damage_messages(damaged)
     for path, says in (

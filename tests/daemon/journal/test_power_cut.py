@@ -8,6 +8,7 @@ import re
 import shutil
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -65,9 +66,8 @@ def check(state: Path, heard: int, bodies: dict[int, bytes]) -> None:
         assert said.seq == before + 1
     finally:
         journal.close()
-    with sqlite3.connect(journal_path(state)) as db:
+    with closing(sqlite3.connect(journal_path(state))) as db, db:
         assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-    db.close()
     WorkMarks(state, 2).close()
 
 
@@ -82,9 +82,8 @@ def test_nothing_heard_is_missing_after_a_power_cut(daemon: MakeDaemon, tmp_path
     listening.state.mkdir(mode=0o700)
     lives(listening, count)
     records = recorder.records()
-    with sqlite3.connect(journal_path(listening.state)) as db:
+    with closing(sqlite3.connect(journal_path(listening.state))) as db, db:
         bodies = dict(db.execute("SELECT seq, body FROM messages"))
-    db.close()
     syncs = [at for at, record in enumerate(records) if record.kind == "S"]
     # Half of them near a sync, where most goes wrong.
     near = [rng.choice(syncs) + rng.randint(-3, 3) for _ in range(count // 2)]

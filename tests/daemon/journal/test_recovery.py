@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -163,10 +163,9 @@ def test_messages_are_pruned_by_their_own_bytes(state: Path) -> None:
     journal = Journal(state, "node", "run")
     say(journal, 0, 200)
     size = journal.message_bytes
-    with sqlite3.connect(journal_path(state)) as db:
+    with closing(sqlite3.connect(journal_path(state))) as db, db:
         query = "SELECT sum(length(topic) + length(body)) FROM messages"
         assert db.execute(query).fetchone() == (size,)
-    db.close()
     keep = size * 0.9
     assert 20 <= (pruned := journal.prune(keep, 1e9, 1_000)) <= 21
     assert keep * 0.99 < journal.message_bytes <= keep

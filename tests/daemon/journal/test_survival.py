@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -166,9 +167,8 @@ def test_sigterm_under_load(daemon: MakeDaemon) -> None:
     last = heard[-1].message
     check_stream(sorted((r.message for r in heard), key=lambda m: m["seq"]))
     # The published messages are the committed ones, to the last.
-    with sqlite3.connect(listening.state / "journal.sqlite3") as journal:
+    with closing(sqlite3.connect(listening.state / "journal.sqlite3")) as journal, journal:
         assert journal.execute("SELECT max(seq) FROM messages").fetchone()[0] == last["seq"]
-    journal.close()
     listening.start()
     assert len(listening.ends(300, timeout=120)) >= 300
 

@@ -8,6 +8,7 @@ import sqlite3
 import time
 from base64 import b64decode
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, date, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -263,9 +264,8 @@ def test_what_a_threshold_would_have_given(store: Store, reader: Reader) -> None
 
 def test_a_newer_store_is_refused(tmp_path: Path) -> None:
     Store(tmp_path).close()
-    with sqlite3.connect(tmp_path / FILE) as db:
+    with closing(sqlite3.connect(tmp_path / FILE)) as db, db:
         db.execute(f"PRAGMA user_version = {VERSION + 1}")
-    db.close()
     with pytest.raises(StartError, match="install a newer one"):
         Store(tmp_path)
 

@@ -6,6 +6,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -59,9 +60,8 @@ def test_files_that_are_gone_are_forgotten(
     for path in paths[::2]:  # the others are gone; the first is in work
         path.touch()
     paths[0].unlink()
-    with sqlite3.connect(journal_path(state)) as db:
+    with closing(sqlite3.connect(journal_path(state))) as db, db:
         db.execute("UPDATE files SET at = at - 2")  # they are written with whole seconds
-    db.close()
     reader = JournalReader(state)
     sweep = LedgerSweep(reader, bytes(folder), limits)
     for _ in range(9):
@@ -127,9 +127,8 @@ def test_a_huge_ledger_costs_start_and_replay_nothing(daemon: MakeDaemon, tmp_pa
         journal.commit([Record(predictions(500, first))])
     assert journal.message_bytes > 2e6
     journal.close()
-    with sqlite3.connect(journal_path(listening.state)) as db:
+    with closing(sqlite3.connect(journal_path(listening.state))) as db, db:
         db.execute(INSERT, (str(listening.folder), int(time.time()), count))
-    db.close()
     # The least of a few: its work after it is ready counts until the test looks.
     ready = used_until_ready(listening)
     for _ in range(3):
@@ -140,21 +139,21 @@ def test_a_huge_ledger_costs_start_and_replay_nothing(daemon: MakeDaemon, tmp_pa
     write_wav(listening.folder / "a.wav")
     assert listening.ends(1, since=4_000)[0]["state"] == "done"
 
+    uri = f"file:{journal_path(listening.state)}?mode=ro"
+
     def pruned() -> bool:
-        with sqlite3.connect(f"file:{journal_path(listening.state)}?mode=ro", uri=True) as db:
+        with closing(sqlite3.connect(uri, uri=True)) as db:
             (size,) = db.execute("SELECT value FROM meta WHERE key = 'message_bytes'").fetchone()
-        db.close()
-        return int(size) <= 2e6
+            return int(size) <= 2e6
 
     number = 0
     while not pruned():  # at commits
         number += 1
         write_wav(listening.folder / f"{number}.wav", seconds=0.2, seed=number)
         listening.ends(1 + number, since=4_000)
-    with sqlite3.connect(f"file:{journal_path(listening.state)}?mode=ro", uri=True) as db:
+    with closing(sqlite3.connect(uri, uri=True)) as db:
         query = "SELECT sum(length(topic) + length(body)) FROM messages"
         (kept,) = db.execute(query).fetchone()
-    db.close()
     assert kept >= 0.95 * 2e6
     assert listening.memory() < 120e6
     print(
