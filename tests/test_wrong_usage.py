@@ -71,6 +71,7 @@ PATHS = [
     wrong("classify good.wav --per-label 0", 2, "--per-label"),
     wrong("classify good.wav --partition folder", 2, "--partition needs --on"),
     wrong("classify good.wav --on ray --min 0.9 --output o", 2, "--min does not go with --on"),
+    wrong("classify nowhere --on ray --output o", 2, "no file or folder", "nowhere"),
     wrong("classify s3://bucket/x", 2, "s3://bucket/x needs --on ray"),
     wrong("classify @list.txt", 2, "@list.txt needs --on ray"),
     wrong("classify *.aiff", 2, "*.aiff", "leave its quotes out"),

@@ -10,11 +10,11 @@ from msgspec.structs import replace
 
 import tinyast
 from daemon.cluster.classifying import RANKS
-from daemon.cluster.connection import check_on, connected, processors
+from daemon.cluster.connection import HERE, check_on, connected, processors
 from daemon.cluster.driver import work, work_there
 from daemon.cluster.entries import is_remote
 from daemon.cluster.job import Identity, Job
-from daemon.cluster.listing import LIST
+from daemon.cluster.listing import LIST, check_sources
 from daemon.cluster.plan import Partition
 from daemon.cluster.progress import Progress
 from daemon.commands.batch.classify import Batch
@@ -41,6 +41,8 @@ def run_on_cluster(
     check_on(on)
     if output is None:
         raise SettingsError("--on writes a folder of Parquet files: name it with --output")
+    if on == HERE:  # another cluster's paths are not here
+        check_sources(sources)
     job, batch = job_of(settings, sources, output, formats, partition, embeddings)
     progress = Progress()
     left_out: tuple[str, ...] = ()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from daemon.cluster.entries import Entry, is_remote
 from daemon.cluster.storage import Place, StorageError, place, words
+from daemon.commands.batch.finding import no_file
 from daemon.errors import SettingsError
 from daemon.sources.folder.recordings import Recordings
 from daemon.sources.folder.scan import Scope
@@ -19,6 +20,17 @@ if TYPE_CHECKING:
     from pyarrow.fs import FileInfo
 
 LIST = "@"  # before the name of a file that lists paths
+
+
+def check_sources(sources: Sequence[str]) -> None:
+    """Raise SettingsError if all of `sources` are paths that are not there."""
+    for source in sources:
+        path = source.removeprefix("file://")
+        if source.startswith(LIST) or is_remote(source) or glob.has_magic(path):
+            return
+        if os.path.lexists(path):
+            return
+    raise SettingsError(no_file(os.path.abspath(os.fsencode(path))))
 
 
 def entries(sources: Sequence[str], walk: Recordings) -> Iterator[Entry]:

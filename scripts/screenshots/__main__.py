@@ -32,7 +32,8 @@ COLOURS = 96  # of a picture
 SETTINGS = "[decision]\nthreshold = 0.6\nunknown = false\n"
 
 
-LATER = {"label": "[data-events]", "day": "tr[data-number]"}  # what comes after the rest
+# What comes after the rest.
+LATER = {"label": "[data-events]", "day": "tr[data-number]", "review": "section[data-number]"}
 # Whether a view has its content, with every picture that is in sight.
 DRAWN = """() => {
   const hidden = (image) => {

@@ -66,7 +66,7 @@ function Reviewed({ count }) {
   if (!found?.length) return null;
   return html`<section class="panel"><h3>Reviewed last</h3><div class="scroll" tabindex="0" role="region" aria-label="reviewed last"><table>
     <thead><tr><th scope="col">Recorded</th><th scope="col">Source</th><th scope="col">Heard as</th><th scope="col">Review</th><th scope="col">Undo</th></tr></thead>
-    <tbody>${found.map((each) => html`<tr key=${each.number}><td>${stamp(each.at)}</td><td class="path">${each.source}</td><td>${words(each.heard)}</td>
+    <tbody>${found.map((each) => html`<tr key=${each.number}><td>${stamp(each.at)}</td><td>${each.source}</td><td>${words(each.heard)}</td>
       <td>${VERDICTS[each.verdict]}${each.verdict === 'other' ? ` ${words(each.label)}` : ''}</td>
       <td><button onclick=${() => back(each.number)} aria-label=${`Take back the review of ${words(each.heard)} at ${stamp(each.at)}`}>Take back</button></td></tr>`)}</tbody></table></div></section>`;
 }
