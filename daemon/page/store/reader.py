@@ -21,6 +21,7 @@ from daemon.settings.schema import Decision, Events
 from daemon.tables.annotations import Recording
 
 MOST_MINUTES = 1_440  # points of a chart
+AT_ONCE = 1_000  # rows of an export in memory
 
 
 class Ranked(Struct, frozen=True):
@@ -137,9 +138,19 @@ class Reader:
         return list(self._rows(query, [*values, limit]))
 
     def export(self, chosen: Filter) -> Iterator[Row]:
-        """All predictions that match, the oldest first."""
+        """All predictions that match, the oldest first.
+
+        In many queries: SQLite cannot reuse its log of changes while one is read, however slowly.
+        """
         where, values = chosen.where(self._db)
-        return self._rows(f"{_SELECT} WHERE {where} ORDER BY p.at, p.number", values)
+        query = (
+            f"{_SELECT} WHERE {where} AND (p.at, p.number) > (?, ?) ORDER BY p.at, p.number LIMIT ?"
+        )
+        last: tuple[int, int] | None = (-(2**62), 0)
+        while last is not None:
+            rows = list(self._rows(query, [*values, *last, AT_ONCE]))
+            yield from rows
+            last = (rows[-1].at, rows[-1].number) if len(rows) == AT_ONCE else None
 
     def recordings(self, chosen: Filter, join: bool) -> Iterator[Recording]:
         """Recordings of the chosen predictions; see `store.recordings`."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from itertools import groupby
 
 from msgspec.structs import replace
 
@@ -26,17 +25,23 @@ def recordings(db: sqlite3.Connection, chosen: Filter, join: bool) -> Iterator[R
     chosen = replace(chosen, decision=chosen.decision or "accepted")
     where, values = chosen.where(db)
     names = dict(db.execute("SELECT number, name FROM labels").fetchall())
+    matching = "JOIN files f ON f.number = p.file JOIN sources s ON s.number = p.source"
     found = db.execute(
-        "SELECT p.file, f.path, f.duration, s.kind, p.at, p.start, p.length, p.label, p.score, "
-        "p.top, r.label AS corrected FROM predictions p JOIN sources s ON s.number = p.source "
-        "JOIN files f ON f.number = p.file "
-        "LEFT JOIN reviews r ON r.prediction = p.id AND r.source = p.source "
-        f"WHERE {where} ORDER BY p.file, p.start",
-        values,
+        f"SELECT DISTINCT p.file FROM predictions p {matching} WHERE {where} ORDER BY 1", values
     )
-    for _, rows in groupby(found, key=lambda row: row["file"]):
-        first, *rest = rows
-        detections = [_detection(row, names) for row in (first, *rest)]
+    query = (
+        "SELECT f.path, f.duration, s.kind, p.at, p.start, p.length, p.label, p.score, "
+        f"p.top, r.label AS corrected FROM predictions p INDEXED BY prediction_files {matching} "
+        "LEFT JOIN reviews r ON r.prediction = p.id AND r.source = p.source "
+        f"WHERE {where} AND p.file = ? ORDER BY p.start"
+    )
+    # A query for each: SQLite cannot reuse its log of changes while one is read, however slowly.
+    for (file,) in found.fetchall():
+        rows = db.execute(query, (*values, file)).fetchall()
+        if not rows:  # they were pruned meanwhile
+            continue
+        first = rows[0]
+        detections = [_detection(row, names) for row in rows]
         last = max(each.end_s for each in detections)
         yield Recording(
             first["path"],

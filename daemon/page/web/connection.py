@@ -14,16 +14,21 @@ MOST_CONNECTIONS = 500
 REQUEST_S = 10.0  # within which a request has to come in whole
 MOST_WAITING = 65_536  # bytes of further requests that a client may send before it has its answer
 UNREAD_S = 60.0  # after which a client is gone that reads nothing more of an answer
+MOST_UNREAD = 96 << 20  # bytes of all answers that wait for their clients to read them
+ANSWER = 1 << 20  # bytes that such an answer takes besides, as of the store's connection
 
 
 class Connection(H11Protocol):
     """uvicorn's, with limits of time and memory for each request.
 
     If there are too many connections, the one that has waited longest for its client is closed for
-    a new one: ten thousand idle connections keep no browser out.
+    a new one: ten thousand idle connections keep no browser out. So it is if answers that are not
+    read take too much memory.
     """
 
-    _idle: ClassVar[dict[Connection, None]] = {}  # those that wait for their clients, oldest first
+    # Those that wait for their clients, oldest first, and the bytes of answers among them.
+    _idle: ClassVar[dict[Connection, None]] = {}
+    _unread: ClassVar[dict[Connection, int]] = {}
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._limit: asyncio.TimerHandle | None = None
@@ -51,15 +56,22 @@ class Connection(H11Protocol):
         super().pause_writing()
         self._check_reading()
         self._note()
+        self._unread[self] = ANSWER + self.transport.get_write_buffer_size()
+        while sum(self._unread.values()) > MOST_UNREAD and len(self._unread) > 1:
+            oldest = next(iter(self._unread))
+            del self._unread[oldest]
+            oldest.transport.abort()
 
     def resume_writing(self) -> None:
         super().resume_writing()
+        self._unread.pop(self, None)
         _cancel(self._reading)
         self._reading = None
         self._note()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._idle.pop(self, None)
+        self._unread.pop(self, None)
         for timer in (self._limit, self._reading):
             _cancel(timer)
         super().connection_lost(exc)

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import cast
 
+import httpx
 import pytest
 import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from daemon.page.web import connection
+from daemon.page.web.api.heard import Heard
+from daemon.page.web.api.operations import SOUNDS_AT_ONCE, Api
+from daemon.page.web.shared import Page
 
 LENGTH = 1_000_000  # bytes of an answer
 KERNEL = 1 << 14  # bytes that the kernel keeps for each direction
@@ -106,3 +114,44 @@ def test_clients_that_read_nothing_make_room(
     one = connect()
     one.sendall(ASK)
     assert read(one) >= LENGTH
+
+
+def test_answers_that_nobody_reads_take_little_memory(
+    server: uvicorn.Server, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "MOST_CONNECTIONS", 50)
+    monkeypatch.setattr(connection, "UNREAD_S", 60.0)
+    monkeypatch.setattr(connection, "ANSWER", 0)
+    monkeypatch.setattr(connection, "MOST_UNREAD", 4 * LENGTH)
+    for count in range(1, 21):
+        connect().sendall(ASK.replace(b"/", b"/whole", 1))
+        wait_for(lambda count=count: len(server.asked) == count)  # type: ignore[attr-defined,misc]
+    wait_for(lambda: len(server.server_state.connections) <= 5)
+    one = connect()
+    one.sendall(ASK)
+    assert read(one) >= LENGTH
+
+
+def test_few_sounds_are_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each takes memory, and a thread for as long as its disk hangs."""
+    working: set[int] = set()
+    most = 0
+
+    def sound(self: Heard, request: Request) -> Response:
+        nonlocal most
+        working.add(threading.get_ident())
+        most = max(most, len(working))
+        time.sleep(0.02)
+        working.discard(threading.get_ident())
+        return Response()
+
+    monkeypatch.setattr(Heard, "sound", sound)
+    app = Starlette(routes=Api(cast("Page", None)).routes())
+
+    async def ask() -> list[int]:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as client:
+            asked = [client.get(f"http://x/predictions/{n}/sound.wav") for n in range(20)]
+            return [each.status_code for each in await asyncio.gather(*asked)]
+
+    assert asyncio.run(ask()) == [200] * 20
+    assert most == SOUNDS_AT_ONCE

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -80,6 +82,42 @@ def test_a_view_reads_a_small_part_of_the_store(full: tuple[Store, float], view:
     finally:
         db.close()
     assert steps < (min(MOST_STEPS, PREDICTIONS) if view in FOUND else MOST_STEPS)
+
+
+EXPORTS: dict[str, Callable[[Reader], Iterator[object]]] = {
+    "rows": lambda r: r.export(Filter()),
+    "rows of a label": lambda r: r.export(Filter(label=COMMON)),
+    "recordings": lambda r: r.recordings(Filter(), join=False),
+    "recordings of a label": lambda r: r.recordings(Filter(label=COMMON), join=False),
+}
+
+
+@pytest.mark.parametrize("kind", EXPORTS)
+def test_an_export_that_is_read_slowly_keeps_no_old_state(
+    full: tuple[Store, float], kind: str
+) -> None:
+    """SQLite's log of changes grows for as long as anybody reads a state of the store."""
+    store = full[0]
+    db = store.connect()
+    steps = 0
+
+    def step() -> int:
+        nonlocal steps
+        steps += 1_000
+        return 0
+
+    db.set_progress_handler(step, 1_000)
+    rows = EXPORTS[kind](Reader(db))
+    next(rows)
+    with store.write() as writing:
+        writing.execute("INSERT OR REPLACE INTO tokens VALUES (?, ?, ?)", (kind, b"", 0))
+    with closing(sqlite3.connect(store.path)) as other:
+        busy, *_ = other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    assert not busy
+    count = 1 + sum(1 for _ in rows)
+    db.close()
+    assert count > PREDICTIONS / 1_000
+    assert steps < 100 * PREDICTIONS
 
 
 def test_a_prediction_takes_under_250_bytes(full: tuple[Store, float]) -> None:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 
 from msgspec import Struct
+from starlette.concurrency import run_in_threadpool
 from starlette.convertors import IntegerConvertor, register_url_convertor
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Route
 
 from daemon.page.web.api.heard import Heard
 from daemon.page.web.api.parameters import Exported, Limited, Listed, Scored, Span
 from daemon.page.web.api.sums import Sums
 from daemon.page.web.shared import Page
+
+SOUNDS_AT_ONCE = 4  # requests that read recordings; others wait for them
 
 
 class _Number(IntegerConvertor):
@@ -29,9 +34,23 @@ class Api:
 
     def __init__(self, page: Page) -> None:
         self._heard, self._sums = Heard(page), Sums(page)
+        self._few = asyncio.Semaphore(SOUNDS_AT_ONCE)
 
     def routes(self) -> list[Route]:
-        return [Route(path, handler, methods=[method]) for method, path, handler in self.table()]
+        reading = {self._heard.sound, self._heard.picture, self._heard.data_set}
+        return [
+            Route(path, self._limited(handler) if handler in reading else handler, methods=[method])
+            for method, path, handler in self.table()
+        ]
+
+    def _limited(self, handler: Callable[[Request], Response]) -> Callable[[Request], object]:
+        """A handler that reads recordings, which takes memory, and for ever if a mount hangs."""
+
+        async def wait(request: Request) -> Response:
+            async with self._few:
+                return await run_in_threadpool(handler, request)
+
+        return wait
 
     def table(self) -> Iterator[tuple[str, str, Callable[[Request], object]]]:
         """Method, path and handler of each operation."""
