@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, time, timedelta
 
 from daemon.errors import SettingsError
+from daemon.monitoring.logging import counted
 from daemon.protocol.messages import PREFIX, TYPES, Event, FileEnd, Message, Prediction
 from daemon.protocol.picture import PICTURE_TOPICS
 
@@ -92,12 +93,14 @@ class ByFile:
     """One line for a file in place of one for each window: collects predictions until its end."""
 
     wanted: Wanted
-    _labels: OrderedDict[str, dict[str, int]] = field(default_factory=OrderedDict)  # by file_id
+    # By file_id: how many windows were seen, and how many of each label.
+    _labels: OrderedDict[str, tuple[int, dict[str, int]]] = field(default_factory=OrderedDict)
 
     def take(self, message: Message) -> str | None:
         """None for the prediction of a file; "" for a message as it is; words for a file's end."""
         if isinstance(message, Prediction) and message.file_id is not None:
-            counts = self._labels.setdefault(message.file_id, {})
+            seen, counts = self._labels.get(message.file_id, (0, {}))
+            self._labels[message.file_id] = seen + 1, counts
             if message.decision == "accepted" and self.wanted.passes(message):
                 counts[message.label] = counts.get(message.label, 0) + 1
             if len(self._labels) > FILES:
@@ -105,11 +108,13 @@ class ByFile:
             return None
         if not isinstance(message, FileEnd):
             return "" if self.wanted.passes(message) else None
-        counts = self._labels.pop(message.file_id, {})
+        seen, counts = self._labels.pop(message.file_id, (0, {}))
         if self.wanted.labels and not counts:
             return None
         often = sorted(counts.items(), key=lambda item: -item[1])
         words = [f"{label} {number}" for label, number in often[:LABELS]]
         if len(often) > LABELS:
-            words.append(f"{len(often) - LABELS} more labels")
-        return ", ".join(words) or "no label accepted"
+            words.append(counted(len(often) - LABELS, "more label"))
+        missed = message.windows - seen
+        more = f" ({counted(missed, 'window')} not seen)" if missed > 0 else ""
+        return (", ".join(words) or "no label accepted") + more

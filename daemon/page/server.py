@@ -151,6 +151,7 @@ def _config(settings: Settings, page: Page) -> uvicorn.Config:
         timeout_graceful_shutdown=STOP_S,
         h11_max_incomplete_event_size=16_384,
         log_config=None,
+        log_level="warning",  # the page says itself where it is
         access_log=False,
         server_header=False,
         lifespan="on",

@@ -55,8 +55,11 @@ def test_one_line_a_file() -> None:
     assert lines_of(everything, Wanted(), by_file=True) == [
         "done 2 windows /sounds/in/one.wav dog 2, cat 1"
     ]
-    assert lines_of([UNSURE, END], Wanted(), by_file=True) == [
+    assert lines_of([UNSURE, UNSURE, END], Wanted(), by_file=True) == [
         "done 2 windows /sounds/in/one.wav no label accepted"
+    ]
+    assert lines_of([UNSURE, END], Wanted(), by_file=True) == [  # listening began amid the file
+        "done 2 windows /sounds/in/one.wav no label accepted (1 window not seen)"
     ]
     assert lines_of(everything, Wanted(frozenset({"rooster"})), by_file=True) == []
     assert lines_of(everything, Wanted(frozenset({"cat"})), by_file=True) == [

@@ -175,6 +175,7 @@ def test_the_page_ends_with_its_daemon_and_without_its_table(
     assert with_page.stop() == 0
     assert not alive(pid)
     assert f"page: the page is at http://127.0.0.1:{port}/" in with_page.tail()
+    assert "vicorn" not in with_page.tail()  # it would say so once more, and to press Ctrl-C
 
     with_page.env.pop("TINYAST_PAGE__PORT")
     settings(f"[page]\nport = {port}\n")
