@@ -74,6 +74,12 @@ class _Written:
         self._open.clear()
         self._moved.clear()
 
+    def leave(self, directory: bytes) -> None:
+        """Forget the files in a directory that is watched no more: no close will be seen."""
+        for path in list(self._open):
+            if path.startswith(directory + b"/"):
+                self._open.pop(path, None)
+
     def take(self, path: bytes, event: InotifyEvent) -> Change | None:
         """Follow one event of a file; return the change to report, if any."""
         if event.is_create:
@@ -181,6 +187,7 @@ class _Events(InotifyFD):
         for wd, directory in known:
             if directory == path or directory.startswith(path + b"/"):
                 self._leave(wd)
+        self.written.leave(path)
         if os.path.isdir(path) and not os.path.islink(path):  # a mount, or one exchanged for it
             for wd in [wd for wd, directory in known if directory == folder]:
                 self._watch_again(wd, name)

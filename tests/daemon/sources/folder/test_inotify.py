@@ -208,9 +208,14 @@ def test_a_directory_that_is_moved_out_is_watched_no_more(
         (night / "deep").mkdir(parents=True)
         assert any(heard.hears_of(night / "deep" / f"{n}.wav") for n in range(100))
         assert watches() == before + 2
-        night.rename(tmp_path / f"out{number}")
-        assert heard.hears_of(folder / f"{number}.wav")
+        recorded = os.fsencode(night / "deep" / "recorded.wav")
+        with open(recorded, "wb"):
+            heard.next_of(night / "deep" / "recorded.wav")
+            assert watch.is_written(recorded)
+            night.rename(tmp_path / f"out{number}")
+            assert heard.hears_of(folder / f"{number}.wav")
         assert watches() == before
+        assert not watch.is_written(recorded)
     assert watch.is_alive()
 
 
