@@ -78,6 +78,8 @@ PATHS = [
     wrong("reprocess good.wav --watch in", 2, "good.wav is in no watched folder", "watched are"),
     wrong("reprocess in --watch in --state afile", 2, "cannot write", "afile"),
     wrong("run --watch nowhere --state state", 3, "there is no folder", "nowhere", "--watch"),
+    wrong("run --watch in --watch nowhere --state state", 3, "there is no folder", "nowhere"),
+    wrong("run --watch in --watch in --state state", 2, "two folders are named `in`"),
     wrong("run --watch afile --state state", 3, "afile is a file", "name its folder"),
     wrong("doctor --watch in --config nowhere.toml", 2, "no settings file nowhere.toml"),
 ]

@@ -43,7 +43,7 @@ def reprocess(
     from daemon.commands.batch.reprocess import reprocess
     from daemon.monitoring.logging import counted
 
-    named = any(each is not None for each in (config, watch, state))
+    named = any((config, watch, state))
     asked = reprocess(settings, paths, client_keys(server_key, own_key), named)
     when = "now" if asked.running else "now, or at its next start"
     typer.echo(f"{counted(asked.files, 'file')}: the daemon classifies them again {when}")

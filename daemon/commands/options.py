@@ -20,7 +20,8 @@ Config = Annotated[
     typer.Option(help="Settings (TOML); see config/tinyast.toml.", envvar="TINYAST_CONFIG"),
 ]
 Watch = Annotated[
-    Path | None, typer.Option(help="Folder to watch, instead of those in the settings.")
+    list[Path] | None,
+    typer.Option(help="Folder to watch, instead of those in the settings; may be repeated."),
 ]
 State = Annotated[Path | None, typer.Option(help="Directory of the journal and the ledger.")]
 Publish = Annotated[str | None, typer.Option(help="Endpoint of live messages.")]
@@ -82,7 +83,7 @@ def read_settings(context: typer.Context) -> Settings:
     flags = {
         name: str(value) if isinstance(value, Path) else value
         for name, value in given.items()
-        if name in FLAGS and value is not False
+        if name in FLAGS and value is not False and value not in ((), [])
     }
     if given.get("mic") and flags.get("device") is None:
         flags["device"] = ""  # the default input

@@ -37,8 +37,8 @@ def load(
 ) -> Settings:
     """Read the settings. Raises SettingsError that names the setting and its source.
 
-    `flags` are top-level settings by name, None if absent. The flag `watch` replaces the configured
-    folders by one, and `device` the microphones.
+    `flags` are top-level settings by name, None if absent. The flag `watch`, one path or a list,
+    replaces the configured folders, and `device` the microphones.
     """
     try:
         return _load(file, os.environ if environ is None else environ, flags or {})
@@ -67,7 +67,8 @@ def _load(file: Path | None, environ: Mapping[str, str], flags: Mapping[str, obj
     _check(merged, "the environment")
     given = {name: value for name, value in flags.items() if value is not None}
     if (watch := given.pop("watch", None)) is not None:
-        merged["folder"] = [{"path": str(watch)}]
+        paths = watch if isinstance(watch, list | tuple) else [watch]
+        merged["folder"] = [{"path": str(path)} for path in paths]
     if (device := given.pop("device", None)) is not None:
         merged["microphone"] = [{"device": device}]
     if given.pop("page", False):
