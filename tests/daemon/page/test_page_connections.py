@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,12 +15,13 @@ import httpx
 import pytest
 import uvicorn
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from daemon.page.web import connection
-from daemon.page.web.api.heard import Heard
+from daemon.page.web.api.answers import zipped
+from daemon.page.web.api.heard import MOST_FILES, Heard, TooManyFiles
 from daemon.page.web.api.operations import SOUNDS_AT_ONCE, Api
 from daemon.page.web.shared import Page
 
@@ -155,3 +157,30 @@ def test_few_sounds_are_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert asyncio.run(ask()) == [200] * 20
     assert most == SOUNDS_AT_ONCE
+
+
+def test_zips_that_are_not_read_take_bounded_disk() -> None:
+    heard = Heard(cast("Page", None))
+    with ExitStack() as stack:
+        zips = [stack.enter_context(heard.new_file()) for _ in range(MOST_FILES)]
+        with pytest.raises(TooManyFiles, match="wait until one ends"):
+            heard.new_file()
+        zips[0].close()
+        stack.enter_context(heard.new_file())
+
+
+def test_the_file_of_a_zip_is_closed_when_its_client_leaves() -> None:
+    file = tempfile.TemporaryFile()  # noqa: SIM115
+    file.write(bytes(LENGTH))
+
+    async def leave(message: Message) -> None:
+        raise ClientDisconnect
+
+    async def run() -> None:
+        scope = {"type": "http", "asgi": {"spec_version": "2.4"}}
+        with pytest.raises(ClientDisconnect):
+            await zipped(file, "a.zip")(scope, receive=leave, send=leave)  # type: ignore[arg-type]
+
+        assert file.closed
+
+    asyncio.run(run())

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from daemon.errors import DaemonError
 from daemon.page.export import CannotExport
@@ -26,21 +27,36 @@ def failure(status: int, code: str, text: str) -> Response:
     return JSONResponse({"error": {"code": code, "text": text}}, status)
 
 
+class Streamed(StreamingResponse):
+    """An answer in parts. `close` is called in the end, also if the client leaves before it."""
+
+    def __init__(
+        self, parts: Iterator[bytes], close: Callable[[], None], kind: str, headers: dict[str, str]
+    ) -> None:
+        super().__init__(parts, media_type=kind, headers=headers)
+        self._close = close
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:  # not by the collector of garbage, some time later
+            self._close()
+
+
 def zipped(file: IO[bytes], name: str) -> Response:
     """A zip to download, written to the end of `file`; the answer closes it."""
     size = file.tell()
     file.seek(0)
 
     def chunks() -> Iterator[bytes]:
-        with file:
-            while part := file.read(1 << 16):
-                yield part
+        while part := file.read(1 << 16):
+            yield part
 
     headers = {
         "Content-Disposition": f'attachment; filename="{name}"',
         "Content-Length": str(size),
     }
-    return StreamingResponse(chunks(), media_type="application/zip", headers=headers)
+    return Streamed(chunks(), file.close, "application/zip", headers)
 
 
 def ranged(request: Request, data: bytes, name: str) -> Response:

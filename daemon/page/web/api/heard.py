@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
+from typing import IO
+from weakref import WeakSet
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
+from daemon.errors import DaemonError
 from daemon.page import export, reviews
 from daemon.page.drawing import draw
 from daemon.page.sound import wav_bytes
 from daemon.page.store.filter import Filter
 from daemon.page.store.reader import Row
-from daemon.page.web.api.answers import answer, ranged, zipped
+from daemon.page.web.api.answers import Streamed, answer, ranged, zipped
 from daemon.page.web.api.parameters import (
     BadRequest,
     Exported,
@@ -29,6 +32,11 @@ from daemon.page.web.shared import Page
 from daemon.tables.annotations import WRITERS
 
 NEWEST = 32  # predictions of each source that Now shows
+MOST_FILES = 8  # zips at once
+
+
+class TooManyFiles(DaemonError):
+    """No further zip can be made now."""
 
 
 class Heard:
@@ -36,6 +44,18 @@ class Heard:
 
     def __init__(self, page: Page) -> None:
         self._page = page
+        self._files: WeakSet[IO[bytes]] = WeakSet()  # zips, while clients read them
+
+    def new_file(self) -> IO[bytes]:
+        """A temporary file, which the answer closes. Raises TooManyFiles.
+
+        A data set may have a gigabyte, and its client may take hours to read it.
+        """
+        if sum(not file.closed for file in self._files) >= MOST_FILES:
+            raise TooManyFiles(f"{MOST_FILES} zips are being downloaded; wait until one ends")
+        file = tempfile.TemporaryFile()  # noqa: SIM115
+        self._files.add(file)
+        return file
 
     def daemons(self, request: Request) -> Response:
         """The daemons that the page follows, with their newest heartbeat."""
@@ -133,7 +153,7 @@ class Heard:
 
     def data_set(self, request: Request) -> Response:
         """The reviewed sounds with their labels, as a data set in a zip."""
-        file = tempfile.TemporaryFile()  # noqa: SIM115 - the answer closes it
+        file = self.new_file()
         with self._page.reader() as reader:
             reviews.write_data_set(file, reader.reviews(), self._page.sound)
         return zipped(file, "my-sounds.zip")
@@ -157,7 +177,7 @@ class Heard:
                     "or ask for a zip of tracks with separate=true"
                 )
 
-        def lines() -> Iterator[bytes]:
+        def lines() -> Generator[bytes, None, None]:
             with self._page.reader() as reader:
                 recordings = reader.recordings(chosen, query.join)
                 yield from export.annotated(query.format, recordings)
@@ -168,20 +188,20 @@ class Heard:
         if query.format == "parquet":
             export.check_parquet()
 
-        def lines() -> Iterator[bytes]:
+        def lines() -> Generator[bytes, None, None]:
             with self._page.reader() as reader:
                 yield from export.FORMATS[query.format](reader.export(query.filter()))
 
         return _attached(lines(), query.format)
 
     def _tables(self, query: Exported, chosen: Filter) -> Response:
-        file = tempfile.TemporaryFile()  # noqa: SIM115 - the answer closes it
+        file = self.new_file()
         with self._page.reader() as reader:
             recordings = reader.recordings(chosen, query.join)
             export.separate_annotations(file, query.format, recordings)
         return zipped(file, export.file_name(query.format, separate=True))
 
 
-def _attached(lines: Iterator[bytes], kind: str) -> Response:
+def _attached(lines: Generator[bytes, None, None], kind: str) -> Response:
     headers = {"Content-Disposition": f'attachment; filename="{export.file_name(kind)}"'}
-    return StreamingResponse(lines, media_type=export.TYPES[kind], headers=headers)
+    return Streamed(lines, lines.close, export.TYPES[kind], headers)
