@@ -38,7 +38,7 @@ def test_an_empty_path_is_refused(line: tuple[str, ...]) -> None:
 def test_every_path_was_tried() -> None:
     tried = {(line[0], line[-1]) for line in words()}
     assert {
-        ("similar", "CLIP"), ("similar", "PATHS"), ("classify", "PATH"), ("classify", "--output"),
+        ("similar", "CLIP"), ("similar", "PATH"), ("classify", "PATH"), ("classify", "--output"),
         ("keygen", "DIR"), ("learn", "FOLDER"), ("learn", "--output"), ("run", "--watch"),
         ("page", "--server-key"), ("notify", "--config"), ("restore", "COPY"),
     } <= tried  # fmt: skip

@@ -97,9 +97,9 @@ def review_all(
             if label is None:
                 tab.locator("main").press("i")
             else:
-                tab.get_by_label("It is another or a new label").fill(label)
+                tab.get_by_label("Another label, known or new").fill(label)
                 tab.keyboard.press("Enter")
-            tab.get_by_text(f"{done} reviewed now.").wait_for()
+            tab.get_by_text(f"Reviewed just now: {done}.").wait_for()
         with tab.expect_download() as download:
             tab.get_by_role("link", name="Export the reviewed sounds").click()
         download.value.save_as(archive)

@@ -53,7 +53,10 @@ def make_certificates(base: Path) -> None:
     def openssl(*arguments: str) -> None:
         subprocess.run(["openssl", *arguments], cwd=base, check=True, capture_output=True)
 
-    openssl("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=test ca")
+    openssl(
+        "req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=test ca",
+        "-addext", "keyUsage=critical,keyCertSign",  # without it, Python 3.13 trusts no authority
+    )  # fmt: skip
     for name in ("server", "client"):
         openssl(
             "req", "-x509", *key, "-keyout", f"{name}.key", "-out", f"{name}.pem", "-CA", "ca.pem",
