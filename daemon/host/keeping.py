@@ -1,11 +1,14 @@
-"""A few values of a program on disk: written together or not at all, whenever it is killed."""
+"""What a helper keeps on disk: its database, or a few values in one.
+
+Values are written together or not at all, whenever it is killed.
+"""
 
 from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,6 +23,26 @@ class CannotKeep(DaemonError):
     """The disk does not take the values now; it may later."""
 
 
+@contextmanager
+def private_database(
+    path: Path, synchronous: str, one_thread: bool = True
+) -> Iterator[sqlite3.Connection]:
+    """A database that only this user may read, made if it is not there; prepare it in the block.
+
+    It stays open unless the block fails. `synchronous` is SQLite's setting of that name. Raises
+    OSError, also for a link, and sqlite3.Error.
+    """
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=one_thread)
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute(f"PRAGMA synchronous = {synchronous}")
+        yield db
+    except BaseException:
+        db.close()
+        raise
+
+
 class Keeping:
     """Values by name in the file `path`, as JSON. A power cut may undo the latest writes.
 
@@ -30,18 +53,12 @@ class Keeping:
         self._path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
-            with ExitStack() as unusable:
-                self._db = sqlite3.connect(path, isolation_level=None)
-                unusable.callback(self._db.close)
-                self._db.execute("PRAGMA journal_mode = WAL")
-                # A power cut never damages it, but it may be a little old then.
-                self._db.execute("PRAGMA synchronous = NORMAL")
+            # NORMAL: a power cut never damages it, but it may be a little old then.
+            with private_database(path, "NORMAL") as self._db:
                 self._db.execute(
                     "CREATE TABLE IF NOT EXISTS kept "
                     "(name TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID"
                 )
-                unusable.pop_all()
         except (OSError, sqlite3.DatabaseError) as error:
             raise StartError(
                 f"{path} cannot be opened: {error}; check its folder and disk, or remove it to "

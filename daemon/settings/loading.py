@@ -75,7 +75,7 @@ def _load(file: Path | None, environ: Mapping[str, str], flags: Mapping[str, obj
         merged.setdefault("page", {})
     _merge(merged, given)
     live = merged.get("microphone") or merged.get("stream")
-    if live and not os.path.isdir(USUAL_FOLDER):  # which nobody named
+    if live and not os.path.isdir(USUAL_FOLDER):  # it was not named
         merged.setdefault("folder", [])
     return _finish(_check(merged, "the command line"))
 

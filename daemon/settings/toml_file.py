@@ -50,7 +50,7 @@ def read_toml(file: Path) -> Table:
 
 
 def _check_kind(file: Path) -> None:
-    """Raise SettingsError for a named pipe: opening it may wait for ever. Raises OSError."""
+    """Raise SettingsError for a named pipe: opening it may never end. Raises OSError."""
     # Below /dev are the standard input, and the pipe of <(...), which has a writer.
     of_shell = file.absolute().is_relative_to("/dev") or file.absolute().is_relative_to("/proc")
     if stat.S_ISFIFO(file.stat().st_mode) and not of_shell:

@@ -6,7 +6,6 @@ The page draws a picture that is not here from the sound, if there is any.
 from __future__ import annotations
 
 import logging
-import os
 import re
 import sqlite3
 import threading
@@ -15,6 +14,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from daemon.errors import StartError
+from daemon.host.keeping import private_database
 
 log = logging.getLogger(__name__)
 
@@ -46,22 +46,15 @@ class Pictures:
 
     def _open(self) -> sqlite3.Connection:
         try:
-            fd = os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-            os.close(fd)
+            # OFF: a power cut may lose pictures.
+            with private_database(self.path, "OFF", one_thread=False) as db:
+                db.execute(
+                    "CREATE TABLE IF NOT EXISTS pictures "
+                    "(number INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, png BLOB NOT NULL)"
+                )
+            return db
         except OSError as error:
             raise StartError(f"the page cannot write {self.path}: {error.strerror}") from error
-        db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
-        try:
-            db.execute("PRAGMA journal_mode = WAL")
-            db.execute("PRAGMA synchronous = OFF")  # a power cut may lose pictures
-            db.execute(
-                "CREATE TABLE IF NOT EXISTS pictures "
-                "(number INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, png BLOB NOT NULL)"
-            )
-        except sqlite3.DatabaseError:
-            db.close()
-            raise
-        return db
 
     def close(self) -> None:
         with self._lock:

@@ -8,13 +8,14 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import msgspec
 from msgspec.structs import astuple
 
 from daemon.errors import DaemonError, StartError, words_for
+from daemon.host.keeping import private_database
 from daemon.page.store.inserting import Inserter
 from daemon.page.store.pruning import Limits, prune
 from daemon.page.store.schema import FILE, MIGRATIONS, VERSION
@@ -47,18 +48,11 @@ class Store:
         self._lock = threading.Lock()
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            fd = os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-            self._file = os.fstat(fd)
-            os.close(fd)
-            with ExitStack() as unusable:
-                self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
-                unusable.callback(self._db.close)
-                self._db.execute("PRAGMA journal_mode = WAL")
-                # Replay refills what a power cut takes.
-                self._db.execute("PRAGMA synchronous = NORMAL")
+            # NORMAL: replay refills what a power cut takes.
+            with private_database(self.path, "NORMAL", one_thread=False) as self._db:
+                self._file = self.path.stat()
                 self._migrate()
                 self._inserter = Inserter(self._db)
-                unusable.pop_all()
         except (OSError, sqlite3.DatabaseError) as error:
             if _is_damage(error):
                 raise self._damaged(error) from error

@@ -6,7 +6,7 @@ A client waits for its answer before it sends more, and reads it: else it costs 
 from __future__ import annotations
 
 import asyncio
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -15,7 +15,7 @@ REQUEST_S = 10.0  # within which a request has to come in whole
 MOST_WAITING = 65_536  # bytes of further requests that a client may send before it has its answer
 UNREAD_S = 60.0  # after which a client is gone that reads nothing more of an answer
 MOST_UNREAD = 96 << 20  # bytes of all answers that wait for their clients to read them
-ANSWER = 1 << 20  # bytes that such an answer takes besides, as of the store's connection
+ANSWER = 1 << 20  # bytes that such an answer takes in addition, as of the store's connection
 
 
 class Connection(H11Protocol):
@@ -37,9 +37,7 @@ class Connection(H11Protocol):
         transport.set_write_buffer_limits(0)  # `pause_writing` and `resume_writing` for each byte
         self._note()
         if len(self.connections) > MOST_CONNECTIONS:
-            oldest = next(iter(self._idle))
-            del self._idle[oldest]  # its end comes later, and further connections before that
-            oldest.transport.abort()
+            _close_oldest(self._idle)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -58,9 +56,7 @@ class Connection(H11Protocol):
         self._note()
         self._unread[self] = ANSWER + self.transport.get_write_buffer_size()
         while sum(self._unread.values()) > MOST_UNREAD and len(self._unread) > 1:
-            oldest = next(iter(self._unread))
-            del self._unread[oldest]
-            oldest.transport.abort()
+            _close_oldest(self._unread)
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -100,6 +96,12 @@ class Connection(H11Protocol):
 
     def _should_upgrade(self) -> bool:
         return False  # there are no web sockets, and uvicorn would log advice for each request
+
+
+def _close_oldest(waiting: dict[Connection, Any]) -> None:
+    oldest = next(iter(waiting))
+    del waiting[oldest]  # its end comes later, and further connections before that
+    oldest.transport.abort()
 
 
 def _cancel(timer: asyncio.TimerHandle | None) -> None:

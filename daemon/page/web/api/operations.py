@@ -44,7 +44,7 @@ class Api:
         ]
 
     def _limited(self, handler: Callable[[Request], Response]) -> Callable[[Request], object]:
-        """A handler that reads recordings, which takes memory, and for ever if a mount hangs."""
+        """A handler that reads recordings, which takes memory, and never ends if a mount hangs."""
 
         async def wait(request: Request) -> Response:
             async with self._few:
