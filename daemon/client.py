@@ -35,6 +35,7 @@ from daemon.protocol.decoding import (
     Position,
     ReceivedBeat,
     ReceivedPicture,
+    examine_types,
     read_live,
     read_page,
 )
@@ -45,6 +46,7 @@ from daemon.protocol.picture import PICTURE_TOPICS
 from daemon.protocol.replay import PageRequest, StatusRequest
 
 log = logging.getLogger(__name__)
+examine_types()
 
 PUBLISH = "tcp://127.0.0.1:5755"
 REPLAY = "tcp://127.0.0.1:5756"

@@ -165,3 +165,14 @@ def read_page(frames: Sequence[bytes], since: int) -> Page | None:
 
 _BAD = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _decode = msgspec.json.Decoder().decode
+
+
+def examine_types() -> None:
+    """Have msgspec examine the types now, not at the first message of each.
+
+    It runs Python code for that, and drops a KeyboardInterrupt raised there: a Ctrl-C at the moment
+    when the first message comes would be lost.
+    """
+    ours = (Head, _Beat, _Shown, PageHead, Refusal, Heartbeat, Picture, Message)
+    for kind in (*ours, *KINDS.values()):
+        msgspec.json.Decoder(kind)

@@ -229,7 +229,11 @@ def _ends_when_asked(process: subprocess.Popen[str], sign: str, nudge: Callable[
     while not met.wait(0.3) and process.poll() is None and time.monotonic() < deadline:
         nudge()
     os.killpg(process.pid, signal.SIGINT)
-    code = process.wait(FIRST_LINE_S)
+    try:
+        code = process.wait(FIRST_LINE_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        code = process.wait()
     for reader in readers:
         reader.join()
     for stream in streams:

@@ -94,6 +94,32 @@ def test_a_heartbeat_and_a_status_are_read_and_written_to_the_same_bytes() -> No
     assert "microphone" not in describe(msgspec.convert(status, DaemonStatus))
 
 
+# Where msgspec calls Python code, it drops a KeyboardInterrupt.
+FIRST_OF_EACH = """
+import sys
+from daemon.client import read_live
+
+called = set()
+frames = [(b"tinyast.v1", body) for body in sys.stdin.buffer]
+sys.setprofile(lambda frame, *_: called.add(frame.f_code.co_filename))
+messages = [read_live(pair).content for pair in frames]
+sys.setprofile(None)
+print(*sorted({type(message).__name__ for message in messages}))
+print([name for name in called if "daemon" not in name and "functools" not in name])
+"""
+
+
+def test_a_ctrl_c_at_the_first_message_is_not_lost() -> None:
+    bodies = [(RECORDED / "heartbeat.json").read_bytes().strip(), *(body for _, _, body in ROWS)]
+    done = subprocess.run(
+        [sys.executable, "-c", FIRST_OF_EACH],
+        input=b"\n".join(bodies), capture_output=True, cwd=ROOT, timeout=120,
+    )  # fmt: skip
+    kinds, called = done.stdout.decode().splitlines()
+    assert kinds == "Event FileEnd Gap Heartbeat Prediction Status", done.stderr
+    assert called in ("[]", "['<string>']")
+
+
 # -- the state -------------------------------------------------------------------------------------
 
 
