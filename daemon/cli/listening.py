@@ -14,6 +14,7 @@ from daemon.commands.options import (
     ServerKey,
     client_keys,
     read_settings,
+    warn_of_labels,
 )
 from daemon.errors import DaemonError, SettingsError
 
@@ -49,17 +50,14 @@ def listen(
 ) -> None:
     """Print messages as they arrive, without a gap; times are local, with their offset from UTC."""
     from daemon.commands.listen import Beginning, listen
-    from daemon.commands.listen_filter import Wanted, check_topic, unknown_labels
+    from daemon.commands.listen_filter import Wanted, check_topic
     from daemon.commands.nearby import with_endpoints
-    from tinyast.inference.checkpoint import read_checkpoint
 
     settings = with_endpoints(read_settings(context))
     check_topic(topic)
     if json and by_file:
         raise SettingsError("--json prints messages as they are; leave out --by-file")
-    if label:
-        for words in unknown_labels(label, read_checkpoint(settings.checkpoint_path).labels):
-            typer.echo(words, err=True)
+    warn_of_labels(settings, "--label", label or ())
     beginning = Beginning.read(since, since_time)
     keys = client_keys(server_key, own_key)
     listen(

@@ -27,10 +27,10 @@ from daemon.host.mounts import is_remote
 from daemon.host.tcp import holder_of_port
 from daemon.journal.files import journal_path
 from daemon.journal.reader import check_journal
-from daemon.pipeline.decision import check_labels
 from daemon.pipeline.recording_time import zone
 from daemon.protocol.keys import load_server
 from daemon.service.engine_choice import choose_engine
+from daemon.service.loaded_model import check_suits
 from daemon.settings.schema import Folder, Microphone, Settings, Stream
 from daemon.sources.folder.disposal import Disposal
 from daemon.sources.microphone.devices import record
@@ -214,7 +214,7 @@ def check_model(settings: Settings) -> Check:
                 f"changed since export: {', '.join(damaged)} in {classifier.checkpoint.path}",
                 "reinstall tinyast, or export the checkpoint again",
             )
-        check_labels(settings.decision, classifier.labels)
+        check_suits(settings, classifier)
         noise = np.random.default_rng(0).normal(0, 0.1, 5 * 44_100).astype(np.float32)
         classifier.scores(noise, 44_100)
         begin = time.perf_counter()

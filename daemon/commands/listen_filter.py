@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections import OrderedDict
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, time, timedelta
 
@@ -56,19 +54,6 @@ def read_moment(text: str, now: float) -> float:
             f"--since-time {text!r} is no time; write 14:30, 2026-11-29, '2026-11-29 14:30', "
             "2026-11-29T14:30:00Z, or how long ago: 90s, 15m, 2h, 3d"
         ) from None
-
-
-def unknown_labels(wanted: Sequence[str], known: Sequence[str]) -> list[str]:
-    """A sentence for each label that is not among those known."""
-    said = []
-    for label in wanted:
-        if label not in known:
-            near = difflib.get_close_matches(label, known, 1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            said.append(
-                f"--label {label}: the checkpoint of these settings has no such label{hint}"
-            )
-    return said
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
@@ -18,7 +18,12 @@ from daemon.commands.options import (
     State,
     client_keys,
     read_settings,
+    warn_of_labels,
 )  # fmt: skip
+
+if TYPE_CHECKING:
+    from daemon.settings.schema import Settings
+    from daemon.settings.subscribers import Mqtt
 
 Host = Annotated[str | None, typer.Option(help="The broker; localhost.")]
 Port = Annotated[int | None, typer.Option(help="Its port.", min=1, max=65_535)]
@@ -55,7 +60,6 @@ def mqtt(
     from daemon.commands.nearby import followed
     from daemon.host.parent import report_ready
     from daemon.monitoring import logging as logs
-    from daemon.mqtt import broker
     from daemon.mqtt.bridge import Bridge
     from daemon.mqtt.topics import check_names
     from daemon.settings.subscribers import Mqtt
@@ -66,7 +70,7 @@ def mqtt(
     daemon = followed(settings, "mqtt", "`mqtt`", client_keys(server_key, own_key))
     check_names(settings)
     if check:
-        broker.check(table)
+        _check(settings, table)
         return
     bridge = Bridge(table, daemon, settings.state_path, since)
     try:
@@ -82,3 +86,11 @@ def mqtt(
         bridge.run()
     finally:
         bridge.close()
+
+
+def _check(settings: Settings, table: Mqtt) -> None:
+    from daemon.mqtt import broker
+
+    broker.check(table)
+    if (home := table.home_assistant) is not None:
+        warn_of_labels(settings, "mqtt.home_assistant.labels", home.labels)

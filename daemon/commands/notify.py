@@ -18,6 +18,7 @@ from daemon.commands.options import (
     State,
     client_keys,
     read_settings,
+    warn_of_labels,
 )  # fmt: skip
 from daemon.errors import SettingsError
 
@@ -68,6 +69,8 @@ def notify(
     daemon = followed(settings, "notify", "`notify`", client_keys(server_key, own_key))
     if check:
         read_rules(tables)
+        for number, table in enumerate(settings.notify):
+            warn_of_labels(settings, f"notify[{number}].labels", table.labels)
         return
     notifier = Notifier(tables, daemon, Path(settings.state_path), report_trouble)
     try:

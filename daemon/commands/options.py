@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -89,6 +90,19 @@ def read_settings(context: typer.Context) -> Settings:
         flags["device"] = ""  # the default input
     config = given.get("config")
     return load(None if config is None else Path(config), flags=flags)
+
+
+def warn_of_labels(settings: Settings, setting: str, named: Collection[str]) -> None:
+    """Print which labels the model of these settings does not know.
+
+    No more than a warning: the daemon that is followed may run another model.
+    """
+    from daemon.pipeline.decision import unknown
+    from tinyast.inference.checkpoint import read_checkpoint
+
+    if named:
+        for words in unknown(setting, named, read_checkpoint(settings.checkpoint_path).labels):
+            typer.echo(words, err=True)
 
 
 def client_keys(server: Path | None, own: Path | None) -> ClientKeys | None:

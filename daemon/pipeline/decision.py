@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from types import MappingProxyType
 
 from msgspec import Struct
@@ -80,10 +80,14 @@ def check_labels(rules: Decision, labels: Collection[str]) -> None:
 
 def check_known(setting: str, named: Iterable[str], labels: Collection[str]) -> None:
     """Raise SettingsError if `setting` names a label that is not among `labels`."""
+    for words in unknown(setting, named, labels):
+        raise SettingsError(words)
+
+
+def unknown(setting: str, named: Iterable[str], labels: Collection[str]) -> Iterator[str]:
+    """A sentence for each label that `setting` names and that is not among `labels`."""
     for label in named:
         if label not in labels:
             near = difflib.get_close_matches(label, labels, 1)
             hint = f"did you mean `{near[0]}`?" if near else f"known are {', '.join(labels)}"
-            raise SettingsError(
-                f"`{setting}` names `{label}`, which the model does not know; {hint}"
-            )
+            yield f"`{setting}` names `{label}`, which the model does not know; {hint}"

@@ -11,14 +11,14 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from daemon.errors import DAMAGED, FORBIDDEN, GONE, is_passing
+from daemon.errors import DAMAGED, GONE, is_passing
 from daemon.host.beneath import open_file
 from daemon.journal.crashes import MOST_CRASHES
 from daemon.journal.ledger import Claim, Identity, LedgerRow
 from daemon.journal.records import Delivery, Record
 from daemon.pipeline.digest import Digest
 from daemon.pipeline.job import JobContext, Outcome
-from daemon.pipeline.prediction import Features, RecordingReader
+from daemon.pipeline.prediction import Features, RecordingReader, unreadable
 from daemon.protocol.messages import Error, Message, end_state, file_end, file_source
 from daemon.protocol.picture import Picture
 from daemon.settings.schema import Folder
@@ -298,13 +298,4 @@ class FileJob:
         else:
             self._digest = None  # the content cannot be read to its end
             damaged = error.errno in DAMAGED and self._windows > 0
-            self._end("incomplete" if damaged else "failed", _unreadable(error))
-
-
-def _unreadable(error: OSError) -> Error:
-    if error.errno in FORBIDDEN:
-        return Error(
-            "permission_denied",
-            f"{error.strerror}; the user that the daemon runs as needs permission to read it",
-        )
-    return Error("unreadable", str(error.strerror))
+            self._end("incomplete" if damaged else "failed", unreadable(error))

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 
 from msgspec import UNSET, Struct, UnsetType
 
+from daemon.errors import FORBIDDEN
 from daemon.monitoring.metrics import Stage, untimed
 from daemon.pipeline.decision import decide
 from daemon.pipeline.recorder import recorder
 from daemon.pipeline.recording_time import began
 from daemon.protocol.messages import (
     ClockDoubt,
+    Error,
     Judgement,
     Model,
     Prediction,
@@ -239,3 +241,12 @@ def _dropped(speech: float, threshold: float, rms_dbfs: float, model: Model) -> 
         model=model,
         private=True,
     )
+
+
+def unreadable(error: OSError) -> Error:
+    """The error of a file that the system does not let tinyastd read."""
+    words = error.strerror or str(error)
+    if error.errno in FORBIDDEN:
+        text = f"{words}; the user that runs tinyastd needs permission to read it"
+        return Error("permission_denied", text)
+    return Error("unreadable", words)

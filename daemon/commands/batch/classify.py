@@ -19,12 +19,12 @@ from msgspec.structs import replace
 from daemon.commands.batch.classify_output import SOURCE, Result, finished_in, shown
 from daemon.commands.batch.classify_sinks import Extras, Sink, kind_of, sink
 from daemon.commands.batch.finding import find, folder_settings, left_out
-from daemon.errors import FORBIDDEN, SettingsError
+from daemon.errors import SettingsError
 from daemon.host.files import opened
 from daemon.journal.ledger import Identity, claim
 from daemon.monitoring.logging import counted, printable
 from daemon.pipeline.decision import check_labels
-from daemon.pipeline.prediction import RecordingReader, Rules, ask_more
+from daemon.pipeline.prediction import RecordingReader, Rules, ask_more, unreadable
 from daemon.protocol.messages import Error, Prediction, Source, digest, file_source, now
 from daemon.service.engine_choice import choose_engine
 from daemon.settings.schema import Folder, Settings
@@ -106,8 +106,7 @@ class Batch:
         except AudioError as fault:
             error = Error(fault.code, str(fault))
         except OSError as fault:
-            code = "permission_denied" if fault.errno in FORBIDDEN else "unreadable"
-            error = Error(code, fault.strerror or str(fault))
+            error = unreadable(fault)
         # As the daemon publishes them, without their place in a stream.
         published = [replace(each, node=self.node, published_at=now()) for each in messages]
         return Result(path, published, error, file_id, tuple(embeddings))

@@ -101,3 +101,20 @@ def test_the_command_asks_them(tmp_path: Path) -> None:
     assert done.returncode != 0
     assert f"the broker at 127.0.0.1:{port} cannot be reached" in done.stdout
     assert "notify phone" in done.stdout
+
+
+def test_labels_that_the_model_lacks_are_named(tmp_path: Path) -> None:
+    config = tmp_path / "tinyast.toml"
+    tables = {
+        "notify": "[[notify]]\nurls = ['json://localhost']\nlabels = ['dog', 'dogg']\n",
+        "mqtt": "[mqtt.home_assistant]\nlabels = ['dog', 'dogg']\n",
+    }
+    for command, table in tables.items():
+        config.write_text(f"state = '{tmp_path}'\n{table}")
+        words = "labels` names `dogg`, which the model does not know; did you mean `dog`?"
+        # The daemon that a subscriber follows may run another model.
+        done = tinyastd(command, "--check", "--config", config)
+        assert (done.returncode, done.stderr.count(words)) == (0, 1), done.stderr
+        # That of `run` would not start.
+        done = tinyastd("doctor", "--watch", tmp_path, "--config", config)
+        assert (done.returncode, done.stdout.count(words)) == (1, 1), done.stdout

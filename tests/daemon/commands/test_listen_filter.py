@@ -16,7 +16,6 @@ from daemon.commands.listen_filter import (
     Wanted,
     check_topic,
     read_moment,
-    unknown_labels,
 )
 from daemon.errors import SettingsError
 from daemon.protocol.messages import Message, file_end
@@ -104,9 +103,10 @@ def test_the_command_refuses_it_before_it_waits() -> None:
 
 
 def test_a_label_that_the_model_lacks() -> None:
-    (said,) = unknown_labels(["dgo", "dog"], ["dog", "cat"])
-    assert said.startswith("--label dgo: ")
-    assert said.endswith("did you mean dog?")
+    done = tinyastd("listen", "--label", "dgo", "--label", "dog", "--since-time", "never")
+    warning, error = done.stderr.splitlines()
+    assert warning == "`--label` names `dgo`, which the model does not know; did you mean `dog`?"
+    assert "--since-time" in error
 
 
 NOON = datetime(2026, 11, 29, 12, 0, 0).timestamp()  # local
