@@ -21,7 +21,15 @@ from tinyast.arrays import Float
 FOLDS = 5
 PAUSE_MS = 600_000  # after which a microphone hears something else
 Verdict = Literal["right", "wrong", "other", "ignore"]
-Label = Annotated[str, msgspec.Meta(min_length=1, max_length=100, pattern=r"^[\w .,()&'-]+$")]
+Label = Annotated[
+    str,
+    msgspec.Meta(
+        min_length=1,
+        max_length=100,
+        pattern=r"^[\w .,()&'-]+$",
+        description="text of 1 to 100 letters, digits, spaces and _.,()&'-",
+    ),
+]
 
 
 class Review(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

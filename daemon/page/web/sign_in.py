@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from daemon.page.web.access import SESSION_S, Gate
 from daemon.page.web.api.answers import answer, failure
+from daemon.page.web.api.parameters import BadRequest, body
 
 
 class SignIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -42,8 +43,8 @@ class Doors:
         """Give the password; the answer sets a cookie."""
         address = request.client.host if request.client else ""
         try:
-            given = msgspec.json.decode(await request.body(), type=SignIn)
-        except msgspec.DecodeError as error:
+            given = body(await request.body(), SignIn)
+        except BadRequest as error:
             return failure(400, "bad_request", str(error))
         async with self._one:
             if (wait := self._gate.pause(address)) > 0:

@@ -324,6 +324,38 @@ def test_static_files_stay_in_their_folder(page: PageProcess) -> None:
         assert page.http.send(request).status_code in (400, 404)
 
 
+def test_a_request_that_does_not_fit_is_told_what_may_be(page: PageProcess) -> None:
+    answers = {
+        "predictions?limit=none": "`limit` is a whole number from 1 to 1000",
+        "predictions?limit=1001": "`limit` is a whole number from 1 to 1000",
+        "predictions?min_score=2": "`min_score` is a number from 0 to 1",
+        "predictions?decision=maybe": "`decision` is one of accepted, rejected",
+        f"predictions?label={'x' * 201}": "`label` is text of at most 200 characters",
+        "export?join=perhaps": "`join` is true or false",
+        "days?day=today": "`day` is a date such as 2026-05-31",
+        "days?zone=*": "`zone` is a time zone such as Europe/Berlin",
+        "reviews?lmit=5": "there is no `lmit`; known are limit",
+    }
+    assert {path: page.http.get(f"/api/v1/{path}").json() for path in answers} == {
+        path: {"error": {"code": "bad_request", "text": text}} for path, text in answers.items()
+    }
+    (row,) = page.get("predictions", limit=1)
+    bodies = {
+        "": "the body is a JSON object with verdict, label",
+        "[]": "the body is a JSON object with verdict, label",
+        "{}": "`verdict` is one of ignore, other, right, wrong",
+        '{"verdict": "other", "label": "*"}': (
+            "`label` is text of 1 to 100 letters, digits, spaces and _.,()&'-"
+        ),
+    }
+    review = f"/api/v1/predictions/{row['number']}/review"
+    for content, text in bodies.items():
+        answer = page.http.put(review, content=content, headers=page.token)
+        assert answer.json()["error"]["text"] == text
+    answer = page.http.post("/api/v1/sign-in", json={"password": 5})
+    assert answer.json()["error"]["text"] == "`password` is text"
+
+
 ODD = ["", "-1", "1e999", "nan", "2" * 40, "'; DROP TABLE", "\x00", "é" * 300, "9999-99-99"]
 
 

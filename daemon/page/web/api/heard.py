@@ -8,7 +8,6 @@ from collections.abc import Generator
 from typing import IO
 from weakref import WeakSet
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -25,6 +24,7 @@ from daemon.page.web.api.parameters import (
     Limited,
     Listed,
     NotFound,
+    body,
     parameters,
 )
 from daemon.page.web.api.sums import events_of
@@ -132,11 +132,7 @@ class Heard:
 
     async def review(self, request: Request) -> Response:
         """Say whether a prediction was right."""
-        body = await request.body()
-        try:
-            review = msgspec.json.decode(body, type=reviews.Review)
-        except msgspec.DecodeError as error:
-            raise BadRequest(str(error)) from error
+        review = body(await request.body(), reviews.Review)
         row = self._row(request)
         try:
             reviews.add(self._page.store, row, review)

@@ -10,6 +10,7 @@ import msgspec
 from daemon.page.export import TYPES
 from daemon.page.reviews import Review
 from daemon.page.web.api.operations import PARAMETERS, Api
+from daemon.page.web.api.parameters import schemas
 from tinyast import __version__
 
 JSON: dict[str, object] = {"application/json": {"schema": {}}}
@@ -79,22 +80,10 @@ def _number() -> dict[str, object]:
 def _query(kind: type[msgspec.Struct] | None) -> list[dict[str, object]]:
     if kind is None:
         return []
-    _, components = msgspec.json.schema_components([kind])
-    properties = components[kind.__name__]["properties"]
     return [
-        {"name": name, "in": "query", "required": False, "schema": _without_null(schema)}
-        for name, schema in properties.items()
+        {"name": name, "in": "query", "required": False, "schema": schema}
+        for name, schema in schemas(kind).items()
     ]
-
-
-def _without_null(schema: dict[str, object]) -> object:
-    """A query parameter is left out rather than null."""
-    match schema:
-        case {"anyOf": [*choices]}:
-            return next(each for each in choices if each != {"type": "null"})
-        case {"enum": [*values]}:
-            return {"enum": [value for value in values if value is not None]}
-    return {name: value for name, value in schema.items() if name != "default"}
 
 
 def _responses(path: str) -> dict[str, object]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, datetime
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
@@ -27,7 +28,15 @@ Separate = Annotated[
     bool,
     Meta(description="A zip with a table for each recording; for raven, audacity, kaleidoscope"),
 ]
-Day = Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\d$")]
+Day = Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\d$", description="a date such as 2026-05-31")]
+Zone = Annotated[
+    str,
+    Meta(
+        max_length=64,
+        pattern=r"^[A-Za-z0-9_+/-]+$",
+        description="a time zone such as Europe/Berlin",
+    ),
+]
 
 
 class Listed(Struct, frozen=True, forbid_unknown_fields=True):
@@ -70,7 +79,7 @@ class Span(Struct, frozen=True, forbid_unknown_fields=True):
 
     day: Day | None = None
     days: Annotated[int, Meta(ge=1, le=400)] = 1
-    zone: Annotated[str, Meta(max_length=64, pattern=r"^[A-Za-z0-9_+/-]+$")] = "UTC"
+    zone: Zone = "UTC"
     label: Name | None = None
     source: Name | None = None
     daemon: Number | None = None
@@ -109,8 +118,53 @@ class NotFound(DaemonError):
 
 
 def parameters(request: Request, kind: type[Query]) -> Query:
-    """The query as a struct. Raises BadRequest naming the parameter."""
+    """The query as a struct. Raises BadRequest."""
     try:
         return msgspec.convert(dict(request.query_params), kind, strict=False)
     except msgspec.ValidationError as error:
-        raise BadRequest(str(error)) from error
+        raise misfit(error, kind) from error
+
+
+def body(content: bytes, kind: type[Query]) -> Query:
+    """The body of a request as a struct. Raises BadRequest."""
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except msgspec.DecodeError as error:
+        raise misfit(error, kind) from error
+
+
+def misfit(error: msgspec.DecodeError, kind: type[Struct]) -> BadRequest:
+    """Which parameter or field does not fit, and what it may be; msgspec gives only types."""
+    known = schemas(kind)
+    if unknown := re.search(r"unknown field `(.*)`", str(error), re.DOTALL):
+        return BadRequest(f"there is no `{unknown[1]}`; known are {', '.join(known)}")
+    if found := re.search(r"(?:at `\$\.|required field `)(\w+)`$", str(error)):
+        return BadRequest(f"`{found[1]}` is {_allowed(known[found[1]])}")
+    return BadRequest(f"the body is a JSON object with {', '.join(known)}")
+
+
+def schemas(kind: type[Struct]) -> dict[str, dict[str, Any]]:
+    """The JSON Schema of each parameter, which is left out rather than null."""
+    _, components = msgspec.json.schema_components([kind])
+    return {
+        name: next(
+            (each for each in schema.get("anyOf", ()) if each != {"type": "null"}),
+            {key: value for key, value in schema.items() if key != "default"},
+        )
+        for name, schema in components[kind.__name__]["properties"].items()
+    }
+
+
+def _allowed(schema: dict[str, Any]) -> str:
+    match schema:
+        case {"enum": choices}:
+            return f"one of {', '.join(choices)}"
+        case {"type": "boolean"}:
+            return "true or false"
+        case {"type": "integer" | "number" as kind, "minimum": least, "maximum": most}:
+            return f"{'a whole number' if kind == 'integer' else 'a number'} from {least} to {most}"
+        case {"type": "string", "description": words}:
+            return str(words)
+        case {"type": "string", "maxLength": most}:
+            return f"text of at most {most} characters"
+    return "text"
