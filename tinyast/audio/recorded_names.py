@@ -6,6 +6,8 @@
 | Song Meter 3 | `PREFIX_0+1_20230801$053000.wav` |
 | Frontier Labs BAR, BirdNET-Go | `20230801T053000+1000_REC.wav`, `robin_20240601T053000Z.wav` |
 | AudioMoth before firmware 1.2 | `5CEFA1B8.WAV`: seconds since 1970, hexadecimal |
+| the same, with a zone in words | `20230801_053000_UTC.wav`, `20230801_053000_GMT-5.wav` |
+| recorders with a clock of 12 hours | `2023-08-01 05-30-00 PM.wav` |
 | ffmpeg's strftime, ISO 8601 | `2023-08-01_05-30-00.wav`, `2023-08-01T05:30:00+02:00.wav` |
 | BirdNET-Pi | `2023-08-01-birdnet-RTSP_1-05:30:00.wav` |
 | Zoom, Tascam | `230801_053000.wav` |
@@ -30,9 +32,11 @@ _SHORT_DATE = r"(?P<y>\d\d)(?P<m>\d\d)(?P<d>\d\d)"
 _TIME = r"(?P<H>\d\d)(?P<M>\d\d)(?P<S>\d\d)"
 _SPACED_TIME = r"(?P<H>\d\d)[:.\-_h](?P<M>\d\d)[:.\-_m](?P<S>\d\d)s?"
 _FRACTION = r"(?:[.,](?P<f>\d{1,6})(?!\d))?"
-# A minus is an offset only behind a time that a T marks: elsewhere it leads to a number.
-_ZONE = r"(?:[_ ]?(?P<z>Z(?![A-Za-z])|(?:UTC)?\+\d\d:?(?:\d\d)?(?!\d)))?"
-_ISO_ZONE = r"(?:(?P<z>Z(?![A-Za-z])|[+-]\d\d:?(?:\d\d)?(?!\d)))?"
+_NOON = r"(?:[ _]?(?P<noon>[AaPp])[Mm](?![A-Za-z\d]))?"
+_UTC = r"Z(?![A-Za-z])|(?:UTC|GMT)(?:[+-]\d{1,2}(?::?\d\d)?)?(?![A-Za-z\d])"
+# A bare minus is an offset only behind a time that a T marks: elsewhere it leads to a number.
+_ZONE = rf"(?:[_ ]?(?P<z>{_UTC}|\+\d\d:?(?:\d\d)?(?!\d)))?"
+_ISO_ZONE = rf"(?:(?P<z>{_UTC}|[+-]\d\d:?(?:\d\d)?(?!\d)))?"
 # Texts, which `re` compiles at the first name: that takes milliseconds of every start.
 _PATTERNS = tuple(
     r"(?<!\d)" + pattern + r"(?!\d)"
@@ -41,11 +45,12 @@ _PATTERNS = tuple(
         _DATE + r"[_\- $]?" + _TIME + _FRACTION + _ZONE,
         r"(?P<Y>\d{4})([-._/])(?P<m>\d\d)\2(?P<d>\d\d)[T]" + _SPACED_TIME + _FRACTION + _ISO_ZONE,
         r"(?P<Y>\d{4})([-._/])(?P<m>\d\d)\2(?P<d>\d\d)"
-        r"(?:-birdnet-(?:[A-Za-z0-9]+_\d+-)?|[_ \-]{1,3})" + _SPACED_TIME + _FRACTION + _ZONE,
+        r"(?:-birdnet-(?:[A-Za-z0-9]+_\d+-)?|[_ \-]{1,3})"
+        + _SPACED_TIME + _FRACTION + _NOON + _ZONE,
         r"(?P<Y>\d{4})([-._])(?P<m>\d\d)\2(?P<d>\d\d)[T_ \-]" + _TIME + _FRACTION + _ZONE,
         _TIME + r"[_\- ]" + _DATE,
-        r"(?P<one>\d\d)([-._])(?P<two>\d\d)\2(?P<Y>\d{4})[T_ \-]{1,3}" + _SPACED_TIME,
-        r"(?P<one>\d\d)([-._])(?P<two>\d\d)\2(?P<Y>\d{4})[T_ \-]{1,3}" + _TIME,
+        r"(?P<one>\d\d)([-._])(?P<two>\d\d)\2(?P<Y>\d{4})[T_ \-]{1,3}" + _SPACED_TIME + _NOON,
+        r"(?P<one>\d\d)([-._])(?P<two>\d\d)\2(?P<Y>\d{4})[T_ \-]{1,3}" + _TIME + _NOON,
         _SHORT_DATE + r"[_\-]" + _TIME,
     )
 )  # fmt: skip
@@ -105,6 +110,8 @@ def _readings(
     seen = set()
     for month, day in days:
         hour, minute, second = (int(groups.get(key) or 0) for key in "HMS")
+        if (noon := groups.get("noon")) and 1 <= hour <= 12:
+            hour = hour % 12 + (12 if noon in "Pp" else 0)
         micros = int((groups.get("f") or "0").ljust(6, "0"))
         try:
             offset = _offset(groups.get("z"), zone)
@@ -118,16 +125,16 @@ def _readings(
 
 
 def _offset(text: str | None, zone: tzinfo) -> tzinfo:
-    """`Z`, `+10`, `+1000` or `+10:00` as a time zone; `zone` without one.
+    """`Z`, `UTC`, `+10`, `UTC-5`, `+1000` or `+10:00` as a time zone; `zone` without one.
 
     Raises ValueError for an offset that no place on earth has.
     """
     if not text:
         return zone
-    text = text.removeprefix("UTC")
+    text = text.removeprefix("UTC").removeprefix("GMT").replace(":", "")
     if text in ("", "Z"):
         return UTC
-    hours, minutes = int(text[1:3]), int(text[3:].strip(":") or 0)
+    hours, minutes = (int(text[1:-2]), int(text[-2:])) if len(text) > 3 else (int(text[1:]), 0)
     if hours > 14 or minutes not in (0, 15, 30, 45):
         raise ValueError(f"no offset: {text}")
     offset = timedelta(hours=hours, minutes=minutes)
