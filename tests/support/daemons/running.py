@@ -161,7 +161,10 @@ class Daemon:
     def hear(
         self, enough: Callable[[list[Received]], Any], since: int = 0, timeout: float = SOON_S
     ) -> list[Received]:
-        """All messages since `since`, once `enough` says so of them."""
+        """All messages since `since`, once `enough` says so of them.
+
+        Fails after `timeout` seconds without a message: a busy machine needs longer for many.
+        """
         heard: list[Received] = []
         deadline = time.monotonic() + timeout
         with self.client(since) as client:
@@ -171,12 +174,13 @@ class Daemon:
                 left = deadline - time.monotonic()
                 if left <= 0:
                     raise AssertionError(
-                        f"not heard within {timeout:g} s; heard "
+                        f"not heard, and nothing else for {timeout:g} s; heard "
                         f"{[r.topic for r in heard][-20:]}\n{self.tail()}"
                     )
                 received = client.receive(min(left, 1.0))
                 if received is not None:
                     heard.append(received)
+                    deadline = time.monotonic() + timeout
         return heard
 
     def ends(self, count: int, since: int = 0, timeout: float = SOON_S) -> list[dict[str, Any]]:
