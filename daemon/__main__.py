@@ -7,7 +7,7 @@ import sys
 
 
 def main() -> None:
-    """Run the command. Ctrl-C while its modules load ends it without a traceback.
+    """Run the command. Ctrl-C while it starts ends it without a traceback (`monitoring.signals`).
 
     The daemon has stopped as asked, exit code 0, also if it is asked to while it starts.
     """
@@ -17,16 +17,13 @@ def main() -> None:
     ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if ours:  # `nohup` and shells that run something in the background may have it ignored
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    runs = sys.argv[1:2] == ["run"]
-    if runs:
+    if sys.argv[1:2] == ["run"]:
         # Until the service takes over. No exception: one in an import becomes an ImportError.
         for number in (signal.SIGTERM, *[signal.SIGINT] * ours):
             signal.signal(number, lambda *_: os._exit(0))
         gc.disable()  # until the service is ready: what a start makes stays
     from daemon.cli import app
 
-    if ours and not runs:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
     app.main()
 
 

@@ -18,6 +18,7 @@ from daemon.commands.options import (
     client_keys,
     read_settings,
 )
+from daemon.monitoring.signals import raise_on_ctrl_c
 
 
 def reprocess(
@@ -58,7 +59,9 @@ def backup(
     """Copy the journal of messages and files; the daemon may be running."""
     from daemon.journal.backup import backup
 
-    newest = backup(read_settings(context).state_path, copy)
+    state_path = read_settings(context).state_path
+    raise_on_ctrl_c()
+    newest = backup(state_path, copy)
     typer.echo(f"wrote {copy}: everything up to seq {newest}")
 
 
@@ -74,7 +77,9 @@ def restore(
     """
     from daemon.journal.backup import restore
 
-    newest, aside = restore(copy, read_settings(context).state_path)
+    state_path = read_settings(context).state_path
+    raise_on_ctrl_c()
+    newest, aside = restore(copy, state_path)
     typer.echo(
         f"restored up to seq {newest}, as a new journal: subscribers read it from its start"
         + (f"\nThe earlier journal is now {aside}" if aside else "")

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from daemon.commands.options import Checkpoint, Config, read_settings
+from daemon.monitoring.signals import raise_on_ctrl_c
 
 
 def learn(
@@ -41,6 +42,7 @@ def learn(
     from daemon.commands.batch import fine_tune as tuning
     from daemon.commands.batch.learn import learn
 
+    raise_on_ctrl_c()
     lines = (
         tuning.fine_tune(settings, clips, output, only_mine)
         if fine_tune

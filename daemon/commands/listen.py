@@ -20,6 +20,7 @@ from daemon.commands.status import level as level_words
 from daemon.errors import SettingsError
 from daemon.host.clock import local
 from daemon.monitoring.logging import counted, printable
+from daemon.monitoring.signals import raise_on_ctrl_c
 from daemon.protocol.messages import Event, FileEnd, Gap, Message, Prediction, Status
 from daemon.protocol.states import MicrophoneState
 from daemon.settings.schema import Settings
@@ -91,6 +92,7 @@ def follow(client: Client, wanted: Wanted, json: bool, by_file: bool) -> None:
     lines = Lines(wanted, by_file)
     screen = Screen(sys.stdout, lines) if sys.stdout.isatty() and not json else None
     try:
+        raise_on_ctrl_c()
         if screen is not None:
             screen.follow(client)
         for received in client:

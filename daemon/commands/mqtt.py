@@ -60,6 +60,7 @@ def mqtt(
     from daemon.commands.nearby import followed
     from daemon.host.parent import report_ready
     from daemon.monitoring import logging as logs
+    from daemon.monitoring.signals import on_signals
     from daemon.mqtt.bridge import Bridge
     from daemon.mqtt.topics import check_names
     from daemon.settings.subscribers import Mqtt
@@ -80,8 +81,7 @@ def mqtt(
             else:
                 typer.echo(f"nothing was sent to a broker from the state {settings.state_path}")
             return
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: bridge.stop())
+        on_signals(dict.fromkeys((signal.SIGTERM, signal.SIGINT), bridge.stop))
         report_ready(f"forwarding from {daemon.publish} to the broker at {table.place}")
         bridge.run()
     finally:

@@ -57,6 +57,7 @@ def notify(
     from daemon.commands.nearby import followed
     from daemon.host.parent import report_ready, report_trouble
     from daemon.monitoring import logging as logs
+    from daemon.monitoring.signals import on_signals
     from daemon.notify.notifier import Notifier, read_rules
     from daemon.settings.subscribers import Notify
 
@@ -74,8 +75,7 @@ def notify(
         return
     notifier = Notifier(tables, daemon, Path(settings.state_path), report_trouble)
     try:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: notifier.stop())
+        on_signals(dict.fromkeys((signal.SIGTERM, signal.SIGINT), notifier.stop))
         count = len(notifier.rules)
         report_ready(f"notifying by {count} rule{'s' if count > 1 else ''}")
         notifier.run()

@@ -49,7 +49,7 @@ class Bridge:
         self._brief = 0  # connections in a row that broke soon after they were accepted
 
     def stop(self) -> None:
-        """End soon. May be called by a signal handler."""
+        """End soon. From any thread."""
         self._halt.set()
 
     def close(self) -> None:

@@ -67,7 +67,7 @@ class Notifier:
         self._halt = threading.Event()
 
     def stop(self) -> None:
-        """End soon. May be called by a signal handler."""
+        """End soon. From any thread."""
         self._halt.set()
 
     def close(self) -> None:

@@ -121,14 +121,14 @@ def serve(
         followers = [Follower(each, store, pictures, hub) for each in connections]
         config = _config(settings, Page(store, pictures, hub, followers, gate))
         server = _Server(config, lambda: announce(address(settings)), hub.stop)
+        # uvicorn takes these signals over, and raises them again for these handlers at its end.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: server.give_up())
         for follower in followers:
             follower.on_fault = server.give_up
             stack.callback(follower.join)
             follower.start()
             stack.callback(follower.stop)
-        # uvicorn stops on these signals and then raises them again for the handlers before it.
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: None)
         server.run()
         if not server.started:
             raise StartError(

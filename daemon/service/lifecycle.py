@@ -17,6 +17,7 @@ from daemon.host.clock import SteadyClock
 from daemon.host.systemd import is_managed, notify, reloading
 from daemon.journal.records import Delivery, Record
 from daemon.monitoring import logging as logs
+from daemon.monitoring.signals import on_signals
 from daemon.monitoring.status import Identity
 from daemon.service.components import Components, assemble
 from daemon.service.inbox import Inbox, Request
@@ -62,7 +63,7 @@ class Service:
         self._inbox: Inbox
 
     def stop(self, reason: str = "asked to stop") -> None:
-        """Ask for an orderly stop; from any thread or a signal handler."""
+        """Ask for an orderly stop; from any thread."""
         self._stop_reason = reason
         self._stop.set()
         self._hurry()
@@ -106,12 +107,14 @@ class Service:
     def _handle_signals(self) -> None:
         if threading.current_thread() is not threading.main_thread():
             return
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda n, _: self.stop(signal.Signals(n).name))
+        deeds: dict[int, Callable[[], None]] = {
+            number: partial(self.stop, number.name) for number in (signal.SIGTERM, signal.SIGINT)
+        }
         if self._reload_on_hup or is_managed():
-            signal.signal(signal.SIGHUP, lambda *_: self._reload.set())
+            deeds[signal.SIGHUP] = self._reload.set
         elif signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup(1) has it
-            signal.signal(signal.SIGHUP, lambda *_: self.stop("its terminal closed (SIGHUP)"))
+            deeds[signal.SIGHUP] = partial(self.stop, "its terminal closed (SIGHUP)")
+        on_signals(deeds)
         signal.signal(signal.SIGIO, signal.SIG_IGN)  # a writer opened a file we had a lease on
 
     def _begin(self, ready: Callable[[Settings, Identity], None]) -> None:
