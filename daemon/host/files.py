@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from daemon.errors import StartError
 from daemon.host.beneath import open_file
 
 _AT_FDCWD, _NOT_FOLLOWED = -100, 0x100
@@ -64,3 +66,34 @@ def opened(path: bytes | Path, root: bytes | None = None) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
+
+
+def open_own(path: Path) -> int:
+    """A descriptor of the daemon's own file `path`, to read and write; made if it is not there.
+
+    Raises StartError, also for a link, a named pipe and anything else that is no file.
+    """
+    try:
+        fd = os.open(
+            path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600
+        )
+    except OSError as error:
+        check_own(path)
+        raise StartError(f"cannot write {path}: {error.strerror}") from error
+    try:
+        check_own(path)
+    except StartError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def check_own(path: Path) -> None:
+    """Raise StartError if something else than a regular file is at `path`."""
+    try:
+        mode = path.lstat().st_mode
+    except OSError:  # opening it says why
+        return
+    if not stat.S_ISREG(mode):
+        what = "a link" if stat.S_ISLNK(mode) else "no regular file"
+        raise StartError(f"cannot write {path}: it is {what}; remove it")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import time
 from pathlib import Path
 
 from daemon.errors import StartError
+from daemon.host.files import open_own
 from daemon.host.trust import check_private
 
 FOLDER_TRIES, FOLDER_AGAIN_S = 5, 0.1  # systemd-tmpfiles locks a folder while it looks through it
@@ -28,13 +28,7 @@ class Lock:
 
     def __init__(self, path: Path, what: str, folder: bool = False) -> None:
         self._folder = -1
-        try:
-            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            self._fd = os.open(path, flags, 0o600)
-        except OSError as error:
-            link = error.errno == errno.ELOOP
-            why = "it is a link; remove it" if link else error.strerror
-            raise StartError(f"cannot write {path}: {why}") from error
+        self._fd = open_own(path)
         try:
             check_private(path, "the lock")
         except StartError:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from daemon.errors import StartError
+from daemon.host.files import open_own
 
 NAME = "in_work"
 MOST_CRASHES = 3  # in a row at the same place, after which work is given up
@@ -23,11 +23,7 @@ class WorkMarks:
     """One slot for each thread that handles what others send."""
 
     def __init__(self, state: Path, slots: int) -> None:
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        try:
-            self._fd = os.open(state / NAME, flags, 0o600)
-        except OSError as error:
-            raise StartError(f"cannot write {state / NAME}: {error.strerror}") from error
+        self._fd = open_own(state / NAME)
         self.left = _parse(os.pread(self._fd, 1 << 16, 0))  # by the process before, if it crashed
         # Blocks that are there already can be written on a full disk.
         os.ftruncate(self._fd, 0)

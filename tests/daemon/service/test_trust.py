@@ -85,6 +85,20 @@ def test_a_lock_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
     assert precious.read_text() == "root: important"
 
 
+@pytest.mark.parametrize("name", ["lock", "in_work"])
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink("/none", path)])
+def test_what_is_no_file_in_the_state_directory_is_refused_with_the_mend(
+    daemon: MakeDaemon, name: str, make: Callable[[Path], None]
+) -> None:
+    refused = daemon()
+    refused.state.mkdir(mode=0o700)
+    make(refused.state / name)
+    ended = subprocess.run(refused.command(), capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 3
+    assert str(refused.state / name) in ended.stderr
+    assert ended.stderr.endswith("; remove it\n")
+
+
 def test_a_deleted_lock_lets_no_second_daemon_in(daemon: MakeDaemon, tmp_path: Path) -> None:
     listening = daemon().start()
     (listening.state / "lock").unlink()
