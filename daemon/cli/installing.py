@@ -40,20 +40,21 @@ def install_service(
     config: Annotated[
         Path | None,
         typer.Option(
-            help="Settings of the service, written if they are not there; "
+            help="Settings of the service, written if there are none; default: "
             "/etc/tinyast/tinyast.toml, or with --user ~/.config/tinyast/tinyast.toml."
         ),
     ] = None,
     watch: Annotated[
         Path | None,
         typer.Option(
-            help="Folder in new settings; /var/spool/tinyast, or with --user ~/tinyast-recordings."
+            help="Folder in new settings; default: /var/spool/tinyast, or with --user "
+            "~/tinyast-recordings."
         ),
     ] = None,
-    user: Annotated[bool, typer.Option("--user", help="For this user only.")] = False,
+    user: Annotated[bool, typer.Option("--user", help="Install for this user only.")] = False,
     show: Annotated[bool, typer.Option("--print", help="Only print the unit.")] = False,
 ) -> None:
-    """Write a systemd unit for this installation, and settings, and show how to start it."""
+    """Write a systemd unit and settings for this installation, and show how to start it."""
     from daemon.commands.install_service import install, render
 
     if show:

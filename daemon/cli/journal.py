@@ -35,7 +35,7 @@ def reprocess(
     publish: Publish = None,
     replay: Replay = None,
 ) -> None:
-    """Classify these files again, as if they were new; messages about them stay.
+    """Classify files again, as if they were new; earlier messages about them stay.
 
     The folders are those that the running daemon watches, unless --config, --watch or --state names
     others.
@@ -73,7 +73,7 @@ def restore(
 ) -> None:
     """Restore a copy of the journal; stop the daemon first.
 
-    The daemon then classifies again each file that it classified after the backup.
+    The daemon then classifies files again that it classified after the backup.
     """
     from daemon.journal.backup import restore
 

@@ -28,7 +28,7 @@ def listen(
     ] = None,
     since_time: Annotated[
         str | None,
-        typer.Option(help="Begin at this time: 14:30, '2026-11-29 14:30', or so long ago: 2h."),
+        typer.Option(help="Begin at this time: 14:30, '2026-11-29 14:30', or how long ago: 2h."),
     ] = None,
     topic: Annotated[str, typer.Option(help="Only topics with this prefix.")] = "tinyast.v1.",
     label: Annotated[

@@ -66,7 +66,7 @@ def similar(
     paths: Annotated[
         list[Path],
         typer.Argument(
-            metavar="PATH...", help="Recordings, folders, and tables by `classify --embeddings`."
+            metavar="PATH...", help="Recordings, folders, and tables from `classify --embeddings`."
         ),
     ],
     count: Annotated[int, typer.Option(help="Windows to list.", min=1)] = 20,

@@ -76,7 +76,7 @@ def doctor(
     insecure: Insecure = False,
     page: PageBeside = False,
 ) -> None:
-    """Check prerequisites of `run` with the same options and suggest fixes.
+    """Check whether `run` would work with the same options, and suggest fixes.
 
     Exit code 1 if anything fails.
     """

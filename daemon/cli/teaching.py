@@ -19,16 +19,16 @@ def learn(
     ],
     output: Annotated[Path, typer.Option(help="Folder for the new checkpoint.")],
     only_mine: Annotated[
-        bool, typer.Option("--only-mine", help="Drop the kinds that the checkpoint knows already.")
+        bool, typer.Option("--only-mine", help="Drop the kinds that the checkpoint already knows.")
     ] = False,
     precision: Annotated[
-        float, typer.Option(help="Share of right labels that each kind's threshold aims at.")
+        float, typer.Option(help="Share of right labels that each threshold should give.")
     ] = 0.9,
     fine_tune: Annotated[
         bool,
         typer.Option(
             "--fine-tune",
-            help="Train all of the model, for minutes to hours; needs the extra `train`.",
+            help="Train the whole model, for minutes to hours; needs the extra `train`.",
         ),
     ] = False,
     config: Config = None,

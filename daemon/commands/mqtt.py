@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from daemon.settings.schema import Settings
     from daemon.settings.subscribers import Mqtt
 
-Host = Annotated[str | None, typer.Option(help="The broker; localhost.")]
-Port = Annotated[int | None, typer.Option(help="Its port.", min=1, max=65_535)]
+Host = Annotated[str | None, typer.Option(help="Host of the broker; default: localhost.")]
+Port = Annotated[int | None, typer.Option(help="Port of the broker.", min=1, max=65_535)]
 Since = Annotated[
     int | None,
     typer.Option(help="Begin after this seq; 0 forwards everything stored again.", min=0),
@@ -53,7 +53,7 @@ def mqtt(
 ) -> None:
     """Forward messages to an MQTT broker, and introduce the daemon to Home Assistant.
 
-    The table [mqtt] of the settings says where the broker is and what it gets. With that table,
+    The table [mqtt] of the settings names the broker and what to forward. With that table,
     `tinyastd run` does this in a process beside the daemon.
     """
     settings = read_settings(context)

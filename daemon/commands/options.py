@@ -29,16 +29,16 @@ Publish = Annotated[str | None, typer.Option(help="Endpoint of live messages.")]
 Replay = Annotated[str | None, typer.Option(help="Endpoint of replay.")]
 Engine = Annotated[
     EngineChoice | None,
-    typer.Option(help="Engine that runs the model; auto: int8 if it is faster and as exact."),
+    typer.Option(help="Engine that runs the model; auto: int8 if faster and nearly as exact."),
 ]
 Checkpoint = Annotated[
-    Path | None, typer.Option(help="Checkpoint folder, or a shipped one's name.")
+    Path | None, typer.Option(help="Checkpoint folder, or the name of a shipped checkpoint.")
 ]
 Mic = Annotated[bool, typer.Option("--mic", help="Also listen to a microphone.")]
 Device = Annotated[
-    str | None, typer.Option(help="Its name, from `tinyastd devices`; implies --mic.")
+    str | None, typer.Option(help="A microphone's name, from `tinyastd devices`; implies --mic.")
 ]
-Workers = Annotated[int | None, typer.Option(help="Threads; 0 for one per core.")]
+Workers = Annotated[int | None, typer.Option(help="Worker threads; 0 for one per core.")]
 Keys = Annotated[
     Path | None,
     typer.Option(help="Key directory (`tinyastd keygen`): only its clients can connect."),
@@ -56,7 +56,7 @@ ReloadOnHup = Annotated[
     bool,
     typer.Option(
         "--reload-on-hup",
-        help="Read the settings again on SIGHUP, as under a service manager; else SIGHUP stops.",
+        help="Read the settings again on SIGHUP instead of stopping, as under a service manager.",
     ),
 ]
 

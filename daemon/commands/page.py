@@ -41,19 +41,22 @@ ServerKeys = Annotated[
 StoreFolder = Annotated[
     Path | None, typer.Option(help="Folder of the page's store; the state directory by default.")
 ]
-Host = Annotated[str | None, typer.Option(help="Address to listen on; 127.0.0.1.")]
-Port = Annotated[int | None, typer.Option(help="Port to listen on; 5757.", min=1, max=65_535)]
+Host = Annotated[str | None, typer.Option(help="Address to listen on; default: 127.0.0.1.")]
+Port = Annotated[
+    int | None, typer.Option(help="Port to listen on; default: 5757.", min=1, max=65_535)
+]
 PasswordFile = Annotated[
-    Path | None, typer.Option(help="File with the password; needed unless on loopback.")
+    Path | None, typer.Option(help="File with the password; required unless on loopback.")
 ]
 PublicUrl = Annotated[
     str | None, typer.Option(help="Address that browsers use, behind a reverse proxy.")
 ]
 TlsCert = Annotated[Path | None, typer.Option(help="Certificate (PEM), for HTTPS.")]
 TlsKey = Annotated[Path | None, typer.Option(help="Its private key (PEM).")]
-KeepDays = Annotated[float | None, typer.Option(help="Days to keep data; 365.", min=1)]
+KeepDays = Annotated[float | None, typer.Option(help="Days to keep data; default: 365.", min=1)]
 KeepMb = Annotated[
-    float | None, typer.Option(help="Megabytes to keep; the oldest data go first; 1000.", min=10)
+    float | None,
+    typer.Option(help="Megabytes to keep; the oldest go first; default: 1000.", min=10),
 ]
 Token = Annotated[
     str | None, typer.Option(help="Only print a new token for a program with this name.")

@@ -20,21 +20,21 @@ Sources = Annotated[
 ]
 Format = Annotated[
     Literal["table", "csv", "jsonl", "parquet", "raven", "audacity", "kaleidoscope"] | None,
-    typer.Option(help="Output format; by the suffix of --output, or a table, if not given."),
+    typer.Option(help="Output format; by default from the suffix of --output, or else a table."),
 ]
 Output = Annotated[
     str | None,
     typer.Option(
         metavar="FILE",
-        help="Write to this file; resumes a csv or jsonl file. An existing folder gets a table "
-        "for each recording (raven, audacity, kaleidoscope). With --on, a folder or an address.",
+        help="Write to this file; resumes a csv or jsonl file. An existing folder gets one "
+        "table per recording (raven, audacity, kaleidoscope). With --on, a folder or an address.",
     ),
 ]
 On = Annotated[
     str | None,
     typer.Option(
         metavar="ray[://HOST:PORT]",
-        help="Classify on a Ray cluster, or on one started here; resumes. See docs/scale.md.",
+        help="Classify on a Ray cluster, or on one started here. See docs/scale.md.",
     ),
 ]
 PartitionBy = Annotated[
@@ -46,21 +46,21 @@ PartitionBy = Annotated[
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output.")]
 Formats = Annotated[
     str | None,
-    typer.Option(help="Audio formats to read, such as wav,flac; or all of them: all."),
+    typer.Option(help="Audio formats to read, such as wav,flac; or all."),
 ]
-Join = Annotated[bool, typer.Option("--join", help="Neighbouring windows of one label as one row.")]
+Join = Annotated[
+    bool, typer.Option("--join", help="Make one row of neighbouring windows of a label.")
+]
 Embeddings = Annotated[
     Path | None,
-    typer.Option(help="Also write embeddings to this Parquet file; - with --on: as a column."),
+    typer.Option(help="Also write embeddings to this Parquet file; with --on, -: to a column."),
 ]
 Segments = Annotated[
-    Path | None, typer.Option(help="Cut accepted windows out, into a sub-folder by label.")
+    Path | None, typer.Option(help="Cut accepted windows out, to sub-folders by label.")
 ]
 Least = Annotated[float, typer.Option("--min", help="Least score of a segment.")]
 Most = Annotated[float, typer.Option("--max", help="Greatest score of a segment.")]
-PerLabel = Annotated[
-    int | None, typer.Option(help="Cut only so many of each label, the best.", min=1)
-]
+PerLabel = Annotated[int | None, typer.Option(help="Cut out only the best N of each label.", min=1)]
 
 
 def check_cluster_options(
