@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from tinyast.audio.compressed.ffmpeg import DEMUXERS
+from tinyast.audio.compressed.mp3 import cut_off
 from tinyast.audio.content import Content
 from tinyast.audio.wav.header import is_wav, tag_bytes
 from tinyast.errors import AudioError
@@ -46,7 +47,7 @@ def sniff(file: Content) -> str | None:
             return "mp3"
         if head[1] & 0xF6 == 0xF0:  # the header of ADTS, which has no layer
             return "aac"
-    return "mp3" if tag or file.read(3, 0) == b"ID3" else None
+    return "mp3" if tag or file.read(3, 0) == b"ID3" or cut_off(file) else None
 
 
 def _may_be_frame(head: bytes) -> bool:

@@ -131,6 +131,25 @@ def test_mp3_is_heard_up_to_where_it_is_spoilt(tmp_path: Path) -> None:
         assert sound.frames < 4 * RATE
 
 
+@pytest.mark.parametrize("lost", [1, 300, 1_000, 5_000])
+def test_mp3_of_a_network_stream_begins_within_a_frame(tmp_path: Path, lost: int) -> None:
+    data = encoded("mp3", 20.0)
+    with content(tmp_path / "a.mp3", data[lost:]) as file:
+        assert sniff(file) == "mp3"
+    with opened(tmp_path / "a.mp3", data[lost:]) as sound:
+        assert sound.defect is None
+        assert seconds(sound) == pytest.approx(20.0 * (1 - lost / len(data)), abs=0.4)
+
+
+@pytest.mark.parametrize("data", [b"RIFF and more", b"\xff\xfb\x90\x64", b"noise"])
+def test_what_holds_the_beginning_of_a_frame_by_chance_is_no_mp3(
+    tmp_path: Path, data: bytes
+) -> None:
+    rng = np.random.default_rng(1)
+    with content(tmp_path / "a", b"\0" + data + rng.bytes(100_000)) as file:
+        assert sniff(file) is None
+
+
 @pytest.mark.parametrize("kind", SUBTYPES)
 def test_an_error_of_the_disk_is_none_of_the_file(tmp_path: Path, kind: str) -> None:
     data = encoded(kind, 60.0)

@@ -10,7 +10,7 @@ import numpy as np
 
 from tinyast.arrays import Float
 from tinyast.audio.channels import Channel, read_one_channel
-from tinyast.audio.compressed.mp3 import measure
+from tinyast.audio.compressed.mp3 import cut_off, measure
 from tinyast.audio.compressed.ogg import find_streams
 from tinyast.audio.compressed.reading import Reader
 from tinyast.audio.compressed.sequential import SKIPPED, Sequential
@@ -37,7 +37,7 @@ class Sndfile:
         self.format, self._channel, self._content = kind, channel, file
         self.defect: AudioError | None = None
         self._sequential: Sequential | None = None
-        self._sound = _Opened(Reader(file))
+        self._sound = _Opened(Reader(file, cut_off(file) if kind == "mp3" else 0))
         held = {"opus": "ogg"}.get(kind, kind)
         if self._sound.format != held:  # behind an ID3 tag libsndfile takes any format
             raise AudioError(
