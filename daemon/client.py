@@ -6,9 +6,9 @@
         for received in client:
             print(received.message["seq"], received.topic)
 
-The client subscribes, asks replay for missed messages and drops duplicates. Numbers
-show a loss: messages are numbered without holes, and heartbeats name the newest. If heartbeats fail
-to come, `silent` says so. Malformed messages are counted and skipped.
+The client subscribes, asks replay for missed messages and drops duplicates. It notices a loss by
+the numbers: messages are numbered without holes, and heartbeats name the newest. `silent` is true
+while no heartbeats arrive. Malformed messages are counted and skipped.
 """
 
 from __future__ import annotations
@@ -339,7 +339,7 @@ def ask_newest(daemon: Endpoints, timeout: float = REPLY_S) -> Newest:
     try:
         answer = msgspec.convert(ask_status(daemon.replay, daemon.keys, timeout), _Status)
     except msgspec.ValidationError as error:
-        raise NoAnswer(f"{daemon.replay} is no daemon of this kind: {error}") from error
+        raise NoAnswer(f"{daemon.replay} does not answer as a daemon does: {error}") from error
     return Newest(answer.node, Position(max(answer.last.values(), default=0), answer.journal))
 
 
@@ -367,7 +367,7 @@ def seq_before(
         while early < late:
             middle = (early + late) // 2
             message = next(iter(following(middle).messages), None)
-            if message is None:  # the disk spoilt what follows
+            if message is None:  # the disk damaged what follows
                 late = middle
             elif datetime.fromisoformat(message.message["published_at"]).timestamp() < moment:
                 early = message.message["seq"]

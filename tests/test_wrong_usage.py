@@ -175,7 +175,7 @@ SUBSCRIBERS = [
     ),
     wrong("page --password-file open --store st", 2, "open to other users", "chmod 600 open"),
     wrong("page --tls-cert afile --store st", 2, "--tls-cert and --tls-key go together"),
-    wrong("page --tls-cert afile --tls-key afile --store st", 2, "no certificate and key (PEM)"),
+    wrong("page --tls-cert afile --tls-key afile --store st", 2, "not a certificate and key (PEM)"),
     wrong("page --public-url bogus --store st", 2, "`public_url`", "https://"),
     wrong("page --connect x --store st", 2, "--connect is PUBLISH,REPLAY", "tcp://a:5755"),
     wrong(f"notify {' '.join(HERE)}", 2, "no [[notify]]", "--url"),

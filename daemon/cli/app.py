@@ -94,7 +94,7 @@ def main() -> None:
             _say(f"cannot write {error.filename or 'the output'}: {error.strerror}")
         elif error.errno in FORBIDDEN and error.filename is not None:
             place = os.fsdecode(error.filename)
-            _say(f"this user may not use {place} ({error.strerror}); change that, or name another")
+            _say(f"this user may not use {place} ({error.strerror}); allow it, or name another")
         else:
             raise
         sys.exit(1)

@@ -31,7 +31,7 @@ def check_on(on: str) -> None:
     """Raise SettingsError if `on` names no cluster, or the extra is missing."""
     if on != HERE and not (on.startswith(SCHEME) and on.removeprefix(SCHEME).count(":") == 1):
         raise SettingsError(
-            f"--on {on} is no cluster: `ray` starts one on this machine, ray://HOST:PORT names the "
+            f"--on {on} is not a cluster: `ray` starts one here, ray://HOST:PORT names the "
             "client port of another (10001)"
         )
     missing = [name for name in ("ray", "pandas", "pyarrow") if find_spec(name) is None]

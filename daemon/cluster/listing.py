@@ -159,4 +159,4 @@ def is_denied(error: OSError) -> bool:
 def _hint(error: OSError) -> str:
     if not is_denied(error):
         return ""
-    return "; give credentials that may list and read it (for S3: AWS_ACCESS_KEY_ID and its like)"
+    return "; give credentials that may list and read it (for S3: AWS_ACCESS_KEY_ID and the like)"

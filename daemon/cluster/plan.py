@@ -6,7 +6,7 @@
 
 Only the plan says which files belong to a part. So a part can be made again anywhere with the same
 rows, and a restart lists the sources again and adds files that the plan lacks. Readers skip names
-with `_` first.
+that begin with `_`.
 """
 
 from __future__ import annotations

@@ -103,7 +103,9 @@ def place(address: str) -> Place:
     scheme, bucket, path, options, _ = urlsplit(address)
     if scheme not in SCHEMES or not bucket:
         known = ", ".join(f"{name}://" for name in SCHEMES)
-        raise SettingsError(f"{address} is no address of a store; known are {known} and file://")
+        raise SettingsError(
+            f"{address} is not an address of a store; known are {known} and file://"
+        )
     return Place(_store(scheme, bucket, options), f"{bucket}{path}".rstrip("/"), scheme)
 
 

@@ -139,7 +139,7 @@ def check_live(settings: Microphone | Stream) -> Check:
     except DaemonError as error:
         if streams:
             text = f"{settings.device}: {error}"
-            return Check(name, FAIL, text, "see whether `ffplay` plays the URL on this machine")
+            return Check(name, FAIL, text, "check whether `ffplay` plays the URL on this machine")
         return Check(name, FAIL, str(error), "`tinyastd devices` lists the inputs")
     text = f"`{sample.device}` at {sample.rate} Hz, {level(sample.level_dbfs)}"
     if sample.zeros:

@@ -165,7 +165,7 @@ def install(config: Path | None, user: bool, watch: Path | None = None) -> Servi
         if new:
             _write_settings(settings, _folder(watch, user), user)
         elif watch is not None:
-            raise SettingsError(f"{settings} is there already; name the folder in it, not --watch")
+            raise SettingsError(f"{settings} exists; name the folder in it, not with --watch")
         folders = _watched(settings, user)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(render(settings, user), encoding="utf-8")

@@ -93,7 +93,7 @@ class Ledger:
             theirs = (each for each in others if each.address == account.address)
             return _largest(theirs), "is one of many that send too much"
         if self._of_address.total() > self.budget.all:
-            return _largest(others), "sends much, while all send too much"
+            return _largest(others), "sends a lot, while all send too much"
         return None
 
     def may_open(self) -> bool:

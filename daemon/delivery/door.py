@@ -1,7 +1,7 @@
 """Let clients in, and pass their bytes to libzmq and back, within limits.
 
 libzmq accepts and stores all bytes that arrive, without a limit. So it listens on sockets that only
-this process can reach, and this thread holds those that clients connect to. It parts with a client
+this process can reach, and this thread holds those that clients connect to. It disconnects a client
 that sends more than any subscriber does, stays silent, or does not read.
 """
 
@@ -347,5 +347,5 @@ class Door(ServiceThread):
                     gate.stats.given_up += 1
                     self._end(gate, passage)
                 elif now - passage.stuck_since(now) > UNREAD_S:
-                    log.info("a subscriber has read nothing for %.0f s; it is cut off", UNREAD_S)
+                    log.info("a subscriber read nothing for %.0f s and is disconnected", UNREAD_S)
                     self._end(gate, passage)

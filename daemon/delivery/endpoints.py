@@ -95,7 +95,7 @@ def check_endpoint(name: str, endpoint: str, open_to_all: bool) -> None:
     if not open_to_all and not _stays_here(endpoint):
         raise SettingsError(
             f"`{name}` is `{endpoint}`, which anyone on other machines could read; make keys with "
-            "`tinyastd keygen DIR` and name them with `keys`, or use 127.0.0.1, or say "
+            "`tinyastd keygen DIR` and name them with `keys`, or use 127.0.0.1, or set "
             "`insecure = true` (--insecure) where the network keeps strangers out"
         )
 

@@ -213,7 +213,9 @@ class DeliveryThread(ServiceThread):
         self._checked_at = time.monotonic()
         try:
             if self._journal.put_in_place():
-                text = f"the journal {self._journal.path} was deleted or replaced; it is back whole"
+                text = (
+                    f"the journal {self._journal.path} was deleted or replaced; it is back, whole"
+                )
                 log.error("%s", text)
                 self.notices.put(("journal_restored", text))
         except (OSError, sqlite3.Error) as error:

@@ -1,9 +1,9 @@
-"""Replay: answer who asks for messages it has missed, over a ROUTER socket.
+"""Replay: answer subscribers that ask for messages they missed, over a ROUTER socket.
 
 One JSON frame asks, one multipart message answers: a JSON header, then topic and JSON of each
-message, byte for byte as published. Nothing a client sends, or leaves unread, holds up anyone
-else: replies that are not yet on the wire are counted, and the more of them there are the smaller
-new ones become.
+message, byte for byte as published. Nothing a client sends, or leaves unread, holds up anyone else:
+replies that are not yet on the wire are counted, and the more of them there are the smaller new
+ones become.
 """
 
 from __future__ import annotations

@@ -85,5 +85,5 @@ def noting_damage(path: Path) -> Iterator[None]:
             raise
         damage_mark(path).touch()
         raise JournalDamaged(
-            f"the journal {path} is damaged ({error}); the next start puts it aside"
+            f"the journal {path} is damaged ({error}); the next start moves it aside"
         ) from error

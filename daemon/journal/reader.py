@@ -147,7 +147,7 @@ class JournalReader:
     def _collect(
         self, since: int, limit: int, max_bytes: int, topic: bytes
     ) -> tuple[list[Published], int | None, int]:
-        """The messages, the last seq scanned, and how many were spoilt by the disk.
+        """The messages, the last seq scanned, and how many the disk damaged.
 
         The seq is None if the scan reached the end.
         """

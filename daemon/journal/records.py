@@ -46,7 +46,7 @@ class Page(Struct, frozen=True):
     next: int  # the next `since`
     oldest: int  # the oldest stored seq; newest + 1 for an empty journal
     newest: int
-    damaged: int = 0  # messages that the disk spoilt, and that are left out
+    damaged: int = 0  # messages that the disk damaged, and that are left out
 
 
 class Delivery(Struct, frozen=True):

@@ -22,7 +22,7 @@ Values = tuple[bytes | str | int | None, ...]  # of one row
 
 
 def lenient(text: bytes) -> str:
-    """Read a text of the journal: one that the disk spoilt shows by its content, not by an error.
+    """Read a text of the journal: one that the disk damaged shows by its content, not by an error.
 
     SQLite's error would be the same as those that pass.
     """

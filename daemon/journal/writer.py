@@ -187,7 +187,7 @@ class Journal:
         before = {
             work: (step, count)
             for work, step, count in rows
-            if isinstance(step, int) and isinstance(count, int)  # or the disk spoilt it
+            if isinstance(step, int) and isinstance(count, int)  # or the disk damaged it
         }
         counts = counted(left, before)
         try:
@@ -211,7 +211,7 @@ class Journal:
         for row in salvage(self.set_aside):
             self._write_rows([row_values(row, int(self._clock.now()))])
             kept += 1
-        log.warning("it was put aside as %s; %d files of its ledger kept", self.set_aside, kept)
+        log.warning("it was moved aside as %s; %d files of its ledger kept", self.set_aside, kept)
 
     def _migrate(self) -> None:
         found = self._db.execute("PRAGMA user_version").fetchone()[0]

@@ -43,7 +43,7 @@ def parse_address(text: str, open_to_all: bool) -> tuple[str, int]:
     if not is_loopback(host) and not open_to_all:
         raise SettingsError(
             f"`metrics` is `{text}`, which other machines can reach; use 127.0.0.1 with a proxy "
-            "that asks who they are, or say `insecure = true` (--insecure)"
+            "that checks who asks, or set `insecure = true` (--insecure)"
         )
     return host.strip("[]"), int(port)
 

@@ -58,13 +58,13 @@ class _Collector:
 
     def _durations(self) -> Iterator[Metric]:
         latency = HistogramMetricFamily(
-            "tinyast_latency_seconds", "From a window's sound being there to its commit."
+            "tinyast_latency_seconds", "Time from a window's complete sound to its commit."
         )
         _add_histogram(latency, [], self._tally.latency)
         yield latency
         stages = HistogramMetricFamily(
             "tinyast_stage_seconds",
-            "Time of a stage of the work.",
+            "Time of each stage of the work.",
             labels=["stage"],
         )
         for name, histogram in dict(self._tally.stages).items():
@@ -83,7 +83,7 @@ class _Collector:
         backlog = status.backlog
         for name, text, value in (
             ("backlog_files", "Files without an end state.", backlog.files),
-            ("backlog_messages", "Messages to be committed.", backlog.messages),
+            ("backlog_messages", "Messages not committed yet.", backlog.messages),
             ("blocked", "1 while the journal cannot be written.", bool(status.blocked)),
             ("seq", "The newest message's number.", max(status.last.values())),
             ("journal_bytes", "Size of the journal's file.", status.journal_bytes),

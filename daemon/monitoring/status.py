@@ -1,4 +1,4 @@
-"""What the daemon tells of itself when asked."""
+"""What the daemon reports about itself when asked."""
 
 from __future__ import annotations
 

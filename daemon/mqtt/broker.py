@@ -285,7 +285,7 @@ def check(settings: Mqtt) -> None:
         raise SettingsError("`mqtt.key_file` needs `cert_file`")
     password = read_password(settings)
     if password and not settings.user:
-        raise SettingsError("[mqtt] has a password and no `user`")
+        raise SettingsError("[mqtt] has a password but no `user`")
     if settings.tls:
         tls_context(settings)
     elif password and settings.host not in ("localhost", "127.0.0.1", "::1"):

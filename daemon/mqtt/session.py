@@ -94,7 +94,7 @@ class Session:
         if beat is None:
             return
         if beat.node != self._node:
-            raise BrokerAway(f"the daemon is called {beat.node} by now")
+            raise BrokerAway(f"the daemon is now called {beat.node}")
         if (words := topics.clash(map(named, beat.sources))) not in (None, self._clash):
             self._clash = words  # a daemon elsewhere, whose settings this bridge could not check
             log.warning("%s", words)

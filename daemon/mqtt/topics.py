@@ -37,7 +37,7 @@ def clash(sources: Iterable[tuple[str, str]]) -> str | None:
         if other != name:
             return (
                 f"the sources `{other}` and `{name}` are both `{level(name)}` in MQTT topics, so "
-                "each would overwrite the states of the other; give one another `name`"
+                "each would overwrite the states of the other; change the `name` of one"
             )
     return None
 

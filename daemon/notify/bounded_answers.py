@@ -1,4 +1,4 @@
-"""Answers of services are bounded: Apprise has requests read all of them into memory."""
+"""Limit the answers of services, all of which Apprise would have `requests` read into memory."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def read_rules(tables: Sequence[Notify]) -> tuple[list[Rule], dict[str, list[Ser
     """The rules, and the services of each by its name. Raises SettingsError."""
     rules = [Rule(table, number) for number, table in enumerate(tables, 1)]
     if len({rule.name for rule in rules}) < len(rules):
-        raise SettingsError("two [[notify]] have one `name`; give each its own")
+        raise SettingsError("two [[notify]] have the same `name`; give each its own")
     return rules, {rule.name: services(rule.settings, rule.name) for rule in rules}
 
 

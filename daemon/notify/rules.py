@@ -126,7 +126,7 @@ def _hours(text: str, rule: str) -> tuple[time, time] | None:
         begin, end = (time.fromisoformat(part) for part in text.split("-"))
     except ValueError as error:
         raise SettingsError(
-            f"`hours` {text!r} of notify `{rule}` are no times of the day, such as 22:00-07:00"
+            f"`hours` {text!r} of notify `{rule}` are not two times of day, such as 22:00-07:00"
         ) from error
     return begin, end
 

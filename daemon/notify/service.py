@@ -120,7 +120,7 @@ def services(settings: Notify, rule: str) -> list[Service]:
     if settings.urls_file:
         urls += urls_file(settings, rule).read_lines()
     if not urls:
-        raise SettingsError(f"notify `{rule}` has neither `urls` nor a `urls_file` with some")
+        raise SettingsError(f"notify `{rule}` has neither `urls` nor a `urls_file` that holds any")
     return [Service(url, rule) for url in urls]
 
 

@@ -1,4 +1,4 @@
-"""Mistakes in `[page]` that no start of the page would survive."""
+"""Mistakes in `[page]` with which the page could not start."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _check_certificate(settings: Page) -> None:
         )
     except ssl.SSLError as error:
         raise SettingsError(
-            f"{settings.tls_cert} and {settings.tls_key} are no certificate and key (PEM) that "
+            f"{settings.tls_cert} and {settings.tls_key} are not a certificate and key (PEM) that "
             f"belong together ({error.reason or error})"
         ) from error
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Find the file that a message names, also where the daemon has put it since (`after = "move"`).
+"""Find the file that a message names, even if the daemon has moved it (`after = "move"`).
 
 Messages do not say where a file went. It lies below `done/` or `failed/` of its folder, under its
 name or one with a number, and its id tells it from namesakes. Every step is beneath a folder that

@@ -1,4 +1,4 @@
-"""What people say of predictions, and a data set made of it."""
+"""People's reviews of predictions, and a data set made from them."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class BadReview(DaemonError):
 def add(store: Store, row: Row, review: Review) -> None:
     """Store a review of a prediction, in place of an earlier one. Raises BadReview."""
     if (review.verdict == "other") != (review.label is not None):
-        raise BadReview("a label goes with the verdict `other`, and with no other one")
+        raise BadReview("a label goes with the verdict `other`, and only with that")
     label = row.label if review.verdict == "right" else review.label
     with store.write() as db:
         db.execute(

@@ -4,8 +4,8 @@ A worker takes a job, classifies one window and puts the job back behind the oth
 recording does not delay other files. While many wait, it takes a few at once. Long jobs wait in a
 separate line, which alternates with the line of new jobs, and do not count against the room.
 
-A window of a heavy job takes as long as many others. So heavy jobs never have all workers, if there
-are several, and after a turn of one of them the light jobs that wait have as much time.
+A window of a heavy job takes as long as many others. So heavy jobs never occupy all of several
+workers, and after each turn of one, the waiting light jobs get as much time.
 """
 
 from __future__ import annotations

@@ -141,7 +141,7 @@ class Cursor:
             return False
         first = page.messages[0].head if page.messages else None
         if page.head.damaged and (first is None or first.seq != self._anchor):
-            return False  # the disk spoilt it, which says nothing
+            return False  # the disk damaged it, which says nothing
         return first is None or first.seq != self._anchor or first.id != self._ids.get(self._anchor)
 
     def _go_back(self, to_oldest: bool) -> None:

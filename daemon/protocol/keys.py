@@ -67,7 +67,7 @@ def make_server(folder: Path) -> Path:
 def make_client(folder: Path, name: str) -> tuple[Path, Path]:
     """Make a subscriber's key pair and accept it; return its public and secret file."""
     if not _NAME.fullmatch(name):
-        raise SettingsError(f"`{name}` is no name for a key: letters, digits, - and _ only")
+        raise SettingsError(f"`{name}` is not a name for a key: use only letters, digits, - and _")
     if not (folder / CLIENTS).is_dir():
         raise SettingsError(f"{folder} has no server key yet; run `tinyastd keygen {folder}` first")
     if (folder / CLIENTS / f"{name}.key").exists():
@@ -116,7 +116,7 @@ def load_server(folder: Path) -> ServerKeys:
         if not key.is_file():
             raise StartError(f"the key {key} is no regular file; remove it")
     if not clients.is_dir():
-        raise SettingsError(f"{folder} has no folder {CLIENTS} for the keys of those let in")
+        raise SettingsError(f"{folder} has no folder {CLIENTS} for the keys of its clients")
     return ServerKeys(public, secret, clients)
 
 

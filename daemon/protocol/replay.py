@@ -44,7 +44,7 @@ class PageHead(Struct, frozen=True, omit_defaults=True):
     next: Seq  # `since` of the next request; the last page has `next` = `newest`
     oldest: Seq  # the first message that is still kept
     newest: Seq
-    # Messages before `next` that the disk spoilt, which are left out whatever their topic was.
+    # Messages before `next` that the disk damaged, which are left out whatever their topic was.
     damaged: Annotated[int, Meta(ge=0)] = 0
 
 

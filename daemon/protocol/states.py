@@ -1,4 +1,4 @@
-"""How the daemon is, as heartbeats and the status reply say; neither is journalled."""
+"""The daemon's state, as in heartbeats and the status reply; neither is journalled."""
 
 from __future__ import annotations
 

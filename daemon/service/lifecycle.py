@@ -182,7 +182,7 @@ class Service:
         """Drop connections whose key was taken away."""
         authenticator = self._components.endpoints.authenticator
         if authenticator is not None and authenticator.lost_keys():
-            log.info("a subscriber's key was taken away; all have to show theirs again")
+            log.info("a subscriber's key was removed; all subscribers must show theirs again")
             self._components.endpoints.drop_all()
 
     def _check_crowd(self) -> None:
@@ -191,7 +191,7 @@ class Service:
         while not crowds.empty():
             count, address = crowds.get()
             whose = f"those of {address}" if address else "those on Unix sockets"
-            text = f"{count} connections are too many: {whose} were ended; subscribers come back"
+            text = f"{count} connections are too many: {whose} were closed; subscribers reconnect"
             log.error("%s", text)
             if time.monotonic() > self._crowd_reported_at + REPEAT_S:
                 self._crowd_reported_at = time.monotonic()

@@ -1,4 +1,4 @@
-"""Mistakes in the tables of helpers are refused like any others: by the helpers' own commands.
+"""Check the helpers' tables in the settings at a start, by the helpers' own commands.
 
 They run while the daemon starts, so that it need not load what only a helper uses.
 """

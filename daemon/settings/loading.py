@@ -93,7 +93,7 @@ def _from_environment(environ: Mapping[str, str]) -> Table:
         *tables, last = key.split("__")
         if not _is_setting(tables, last):
             # Kubernetes sets TINYAST_PORT and others for a service that is named tinyast.
-            log.warning("%s stands for no setting and is ignored", name)
+            log.warning("%s names no setting and is ignored", name)
             continue
         target = merged
         for table in tables:

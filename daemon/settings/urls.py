@@ -21,7 +21,7 @@ def problem_with(url: str) -> str | None:
     try:
         parts, port = urlsplit(url), urlsplit(url).port
     except ValueError:
-        return "is not a URL; see whether its host and port are in order"
+        return "is not a URL; check its host and port"
     if parts.scheme not in SCHEMES:
         return f"must begin with one of {', '.join(f'{scheme}://' for scheme in SCHEMES)}"
     if not parts.hostname and parts.scheme != "udp":

@@ -2,7 +2,7 @@
 
 WAV is decoded here from the bytes that exist, so a header without a length (a stream) or with too
 large a length (a cut file) needs no repair. If the caller allows them, libsndfile reads FLAC, Ogg,
-Opus and MP3, and an installed ffmpeg M4A and AAC. The content decides about the format, never the
+Opus and MP3, and an installed ffmpeg M4A and AAC. The content determines the format, never the
 name.
 """
 

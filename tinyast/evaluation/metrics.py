@@ -1,4 +1,4 @@
-"""Figures that say how good scores are: accuracy, per class, confusions."""
+"""Measures of how good scores are: accuracy, per class, confusions."""
 
 from __future__ import annotations
 

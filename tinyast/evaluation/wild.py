@@ -1,4 +1,4 @@
-"""How right a model is about sounds from elsewhere: a folder of clips with a labels.csv."""
+"""How accurate a model is on sounds from elsewhere: a folder of clips with a labels.csv."""
 
 from __future__ import annotations
 

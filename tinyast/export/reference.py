@@ -1,4 +1,4 @@
-"""The file by which a checkpoint remembers its own kinds, for heads that are learnt later."""
+"""The file with which a checkpoint remembers its own kinds, for heads that are learnt later."""
 
 from __future__ import annotations
 

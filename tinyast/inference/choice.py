@@ -1,7 +1,7 @@
 """Choose between float32 and int8: by the accuracy that int8 loses, and by time on this machine.
 
-How much faster int8 is depends on the processor, and nothing but a measurement tells: with
-instructions that multiply bytes it takes a third less time, without them it can take more.
+How much faster int8 is depends on the processor, and only a measurement can tell: with instructions
+that multiply bytes it takes a third less time, without them it can take more.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A head for kinds of sound that a checkpoint was taught later: arrays, applied after its graph.
 
-Its softmax decides between "a sound that the model knew before" and each kind taught; the scores
-that the model gives to the kinds that it knew share the first. `tinyast.learning` fits it.
+Its softmax decides between "a sound that the model knew before" and each kind taught; the model's
+scores for the kinds that it knew divide the first. `tinyast.learning` fits it.
 """
 
 from __future__ import annotations

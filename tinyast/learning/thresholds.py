@@ -1,4 +1,4 @@
-"""The least score at which a kind's label is right as often as wished."""
+"""The lowest score from which a kind's label is right as often as required."""
 
 from __future__ import annotations
 

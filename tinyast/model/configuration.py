@@ -1,4 +1,4 @@
-"""What shape a TinyAST model has: `config.json` of a checkpoint."""
+"""The shape of a TinyAST model: `config.json` of a checkpoint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The training loop, able to go on after a kill as if nothing had happened.
+"""The training loop, which resumes after a kill as if nothing had happened.
 
 Everything random in an epoch comes from the recipe's seed and the epoch's number, and the state
 after each epoch is put on disk in one move: a run killed at any moment and started again ends with

@@ -119,7 +119,7 @@ def finished_in(output: Path, kind: str, windows_of: Callable[[str], int]) -> se
     return set(paths)
 
 
-_FOREIGN = "holds something else than results of this command; name another, or use --overwrite"
+_FOREIGN = "holds something other than results of this command; name another, or use --overwrite"
 
 
 def _whole_rows(data: bytes, kind: str) -> list[bytes]:

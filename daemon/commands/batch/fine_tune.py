@@ -36,5 +36,5 @@ def fine_tune(settings: Settings, given: Path, output: Path, only_mine: bool) ->
     }
     done = subprocess.run([*COMMAND, json.dumps(task)], stdout=subprocess.PIPE, text=True)
     if done.returncode:
-        raise DaemonError("it was not learnt; the line above says why")
+        raise DaemonError("nothing was learnt; the line above says why")
     return done.stdout.splitlines()

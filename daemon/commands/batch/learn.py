@@ -62,7 +62,7 @@ def _check(given: Path, examples: Examples, only_mine: bool) -> None:
     kinds = set(examples.labels) - {NONE}
     if not kinds:
         raise DataError(
-            f"{given} has no readable clip of a kind; `{NONE}` alone does not count as one"
+            f"{given} has no readable clip of any kind; `{NONE}` alone does not count as one"
         )
     if only_mine and len(set(examples.labels)) < 2:
         raise DataError(

@@ -47,7 +47,7 @@ def check_mqtt(settings: Mqtt, everything: Settings) -> Iterator[Check]:
                 fix = f"start the broker, or correct `host` ({settings.host}) and `port` in [mqtt]"
                 yield Check("mqtt", FAIL, str(error), fix)
             except BrokerRefuses as error:
-                yield Check("mqtt", FAIL, str(error), "see above, then ask the doctor again")
+                yield Check("mqtt", FAIL, str(error), "correct that, then run `doctor` again")
             else:
                 yield Check("mqtt", OK, f"the broker at {settings.place} accepts these settings")
     except (SettingsError, StartError) as error:
@@ -70,7 +70,7 @@ def check_notify(settings: Notify, number: int) -> Iterator[Check]:
         return
     for service in found:
         if service.address is None:
-            text = f"{service.name} is a service that Apprise knows; it was not asked"
+            text = f"{service.name} is a service that Apprise knows; it was not contacted"
             yield Check(name, OK, text)
             continue
         try:

@@ -1,4 +1,4 @@
-"""What a threshold of a label would have given: windows, events, and right ones of reviews."""
+"""What a threshold of a label would have given: windows, events, and right reviews."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class Guard:
     async def _refuse(self, request: Request) -> Response | None:
         """The answer to a request that may not pass."""
         if not self._page.gate.knows_host(request.headers.get("host", "")):
-            text = "this page is not known by that host name; see --public-url"
+            text = "this page does not answer to that host name; see --public-url"
             return failure(400, "unknown_host", text)
         length = request.headers.get("content-length", "0")
         if (

@@ -75,8 +75,8 @@ def load_portaudio() -> ModuleType:
             raise
         raise CannotCapture(
             "no_sound_system",
-            f"the sound system cannot be used ({error}); see whether its configuration is in "
-            "order (Linux: ALSA's, which `arecord -L` reads too)",
+            f"the sound system cannot be used ({error}); check its configuration (Linux: "
+            "ALSA's, which `arecord -L` reads too)",
         ) from error
     module: ModuleType = sounddevice
     return module

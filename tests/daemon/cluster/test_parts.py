@@ -228,5 +228,5 @@ def test_what_is_missing_or_wrong_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("daemon.cluster.connection.find_spec", lambda name: None)
     with pytest.raises(SettingsError, match=r"pip install 'tinyast\[cluster\]'"):
         check_on("ray")
-    with pytest.raises(SettingsError, match="is no address of a store"):
+    with pytest.raises(SettingsError, match="is not an address of a store"):
         place("ftp://host/folder")

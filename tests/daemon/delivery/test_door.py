@@ -79,7 +79,7 @@ def test_what_has_left_counts_until_its_memory_is_freed() -> None:
     ledger.take(one, 110)
     assert ledger.over_budget(one, [one]) is None
     ledger.take(two, 100)
-    assert ledger.over_budget(two, [one, two]) == (one, "sends much, while all send too much")
+    assert ledger.over_budget(two, [one, two]) == (one, "sends a lot, while all send too much")
     ledger.leave(one)
     assert ledger.over_budget(two, [two]) is None, "the open ones fit"
     assert not ledger.may_open(), "together with what is left behind they do not"

@@ -163,7 +163,7 @@ def test_zips_that_are_not_read_take_bounded_disk() -> None:
     heard = Heard(cast("Page", None))
     with ExitStack() as stack:
         zips = [stack.enter_context(heard.new_file()) for _ in range(MOST_FILES)]
-        with pytest.raises(TooManyFiles, match="wait until one ends"):
+        with pytest.raises(TooManyFiles, match="wait until one is done"):
             heard.new_file()
         zips[0].close()
         stack.enter_context(heard.new_file())

@@ -1,1 +1,1 @@
-"""Recordings that libsndfile or ffmpeg decodes, and what decoders do not tell of them."""
+"""Recordings that libsndfile or ffmpeg decodes, and what decoders do not report about them."""

@@ -1,4 +1,4 @@
-"""Recordings that can only be read from their beginning to their end, in any order all the same."""
+"""Read in any order recordings that can only be decoded from beginning to end."""
 
 from __future__ import annotations
 

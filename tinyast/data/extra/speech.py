@@ -1,4 +1,4 @@
-"""Speech by espeak-ng and flite: every language and voice they have."""
+"""Speech by espeak-ng and flite: in every language and voice that they have."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class Streamed(StreamingResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await super().__call__(scope, receive, send)
-        finally:  # not by the collector of garbage, some time later
+        finally:  # not by the garbage collector, some time later
             self._close()
 
 

@@ -52,7 +52,7 @@ class Heard:
         A data set may have a gigabyte, and its client may take hours to read it.
         """
         if sum(not file.closed for file in self._files) >= MOST_FILES:
-            raise TooManyFiles(f"{MOST_FILES} zips are being downloaded; wait until one ends")
+            raise TooManyFiles(f"{MOST_FILES} zips are being downloaded; wait until one is done")
         file = tempfile.TemporaryFile()  # noqa: SIM115
         self._files.add(file)
         return file
