@@ -205,7 +205,7 @@ def test_keys_come_and_go_without_a_restart(guarded: Daemon, keys: Path) -> None
         assert hears(one, path)
         assert hears(late, path)
         (keys / "clients" / "late.key").unlink()
-        guarded.wait_for(lambda: b"taken away" in guarded.log.read_bytes(), "without the key")
+        guarded.wait_for(lambda: b"key was removed" in guarded.log.read_bytes(), "without the key")
         path = write_wav(guarded.folder / "one.wav", seed=1)
         assert hears(one, path), "who is still let in was lost"
         assert not hears(late, path, LISTEN_S), "a key that was taken away still hears"
