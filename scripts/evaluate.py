@@ -66,7 +66,7 @@ def command(
         Path | None, typer.Option(help="With --wild: YAMNet's .tflite file, to judge beside it.")
     ] = None,
 ) -> None:
-    """Print the figures, and write them to --output as JSON, CSV and PNG.
+    """Test models: print the figures, and write them to --output as JSON, CSV and PNG.
 
     \b
     Examples:

@@ -31,10 +31,10 @@ def command(
     output: Annotated[Path | None, typer.Option(help="Folder for the checkpoint.")] = None,
     temperature: Annotated[
         float | None,
-        typer.Option(help="Divides logits; the one that `scripts.evaluate` fitted if not given."),
+        typer.Option(help="Divides logits; by default the one that `scripts.evaluate` fitted."),
     ] = None,
     unknown_below: Annotated[
-        float | None, typer.Option(help="Least familiarity of a known sound; likewise.")
+        float | None, typer.Option(help="Least familiarity of a known sound; default: the same.")
     ] = None,
     int8: Annotated[
         Path | None,
@@ -52,8 +52,8 @@ def command(
 ) -> None:
     """Write a checkpoint folder, and check that its ONNX graph gives the model's scores.
 
-    The temperature of scores and the limit of the rule `unknown` are those that `scripts.evaluate`
-    put into the run's folder, or into that of another run of the same kinds and recipe beside it.
+    The temperature of scores and the limit of the rule `unknown` come from `scripts.evaluate`,
+    which writes them to the run's folder, or from a run of the same kinds and recipe beside it.
 
     \b
     Examples:

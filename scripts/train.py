@@ -76,7 +76,9 @@ class Start(NamedTuple):
 
 RecipeName = Annotated[
     str | None,
-    typer.Option(help="Name of a recipe in config/, or a TOML file; quick, or with --from mine."),
+    typer.Option(
+        help="Name of a recipe in config/, or a TOML file; default: quick, or mine with --from."
+    ),
 ]
 FromModel = Annotated[
     str | None,
