@@ -88,6 +88,11 @@ def test_the_base_install_asks_for_nothing_heavy() -> None:
     assert train >= HEAVY
 
 
+def test_each_subscriber_has_an_extra() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert {"page", "mqtt", "notify"} <= set(project["optional-dependencies"])
+
+
 def imported(*folders: str) -> set[str]:
     """Top-level packages that the code in these folders imports, at the top or in a function."""
     found: set[str] = set()
