@@ -10,7 +10,6 @@ import typer
 
 from daemon.commands.batch import classify_options as options
 from daemon.commands.options import Checkpoint, Config, Engine, Workers, read_settings
-from daemon.monitoring.signals import raise_on_ctrl_c
 
 
 def classify(
@@ -41,7 +40,6 @@ def classify(
         options.check_cluster_options(format, embeddings, only)
         from daemon.cluster.command import run_on_cluster
 
-        raise_on_ctrl_c()
         embeds = embeddings is not None
         by = partition or "date"
         failed = run_on_cluster(settings, on, paths, output, formats, by, embeds, overwrite)
@@ -50,7 +48,6 @@ def classify(
     from daemon.commands.batch.classify import run_batch
     from daemon.commands.batch.classify_sinks import Extras
 
-    raise_on_ctrl_c()
     summary = output is not None or sys.stderr.isatty()
     extras = Extras(join, embeddings, segments, least, most, per_label, summary)
     target = None if output is None else Path(output)
@@ -78,7 +75,6 @@ def similar(
     settings = read_settings(context)
     from daemon.commands.batch.similar import similar, table
 
-    raise_on_ctrl_c()
     typer.echo(table(similar(settings, clip, paths, count, hop)), nl=False)
 
 

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from daemon.commands.options import Checkpoint, Config, read_settings
-from daemon.monitoring.signals import raise_on_ctrl_c
 
 
 def learn(
@@ -42,7 +41,6 @@ def learn(
     from daemon.commands.batch import fine_tune as tuning
     from daemon.commands.batch.learn import learn
 
-    raise_on_ctrl_c()
     lines = (
         tuning.fine_tune(settings, clips, output, only_mine)
         if fine_tune

@@ -20,6 +20,7 @@ from daemon.cluster.progress import Progress
 from daemon.commands.batch.classify import Batch
 from daemon.commands.batch.finding import folder_settings
 from daemon.errors import SettingsError
+from daemon.monitoring.signals import raise_on_ctrl_c
 from daemon.service.engine_choice import choose_engine
 from daemon.settings.schema import Settings
 
@@ -44,6 +45,7 @@ def run_on_cluster(
     if on == HERE:  # another cluster's paths are not here
         check_sources(sources)
     job, batch = job_of(settings, sources, output, formats, partition, embeddings)
+    raise_on_ctrl_c()
     progress = Progress()
     left_out: tuple[str, ...] = ()
     with connected(on, settings.worker_count) as is_elsewhere:

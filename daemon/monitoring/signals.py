@@ -1,7 +1,8 @@
 """What signals do that ask a process to end, or to read its settings again.
 
 While a command starts, Ctrl-C ends the process at once: Python's KeyboardInterrupt would be dropped
-where libraries call Python code, as msgspec does for the types of settings, and some imports.
+where libraries call Python code, as msgspec does for the types of settings, and some imports make
+an error of their own of it.
 """
 
 from __future__ import annotations

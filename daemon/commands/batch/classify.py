@@ -23,6 +23,7 @@ from daemon.errors import SettingsError
 from daemon.host.files import opened
 from daemon.journal.ledger import Identity, claim
 from daemon.monitoring.logging import counted, printable
+from daemon.monitoring.signals import raise_on_ctrl_c
 from daemon.pipeline.decision import check_labels
 from daemon.pipeline.prediction import RecordingReader, Rules, ask_more, unreadable
 from daemon.protocol.messages import Error, Prediction, Source, digest, file_source, now
@@ -162,6 +163,7 @@ def run_batch(
     there.check(paths)
     found, missing = there.files, there.missing
     batch = Batch.load(settings, folder, extras.embeddings is not None)
+    raise_on_ctrl_c()
     finished = set() if overwrite else _finished(batch, output, kind, found)
     if finished and (extras.embeddings or extras.segments):
         raise SettingsError(

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from daemon.errors import DaemonError, SettingsError
+from daemon.monitoring.signals import raise_on_ctrl_c
 from daemon.settings.schema import Settings
 from tinyast.inference.checkpoint import read_checkpoint
 
@@ -34,6 +35,7 @@ def fine_tune(settings: Settings, given: Path, output: Path, only_mine: bool) ->
         "output": str(output.absolute()),
         "only_mine": only_mine,
     }
+    raise_on_ctrl_c()  # which ends the training too
     done = subprocess.run([*COMMAND, json.dumps(task)], stdout=subprocess.PIPE, text=True)
     if done.returncode:
         raise DaemonError("nothing was learnt; the line above says why")

@@ -11,6 +11,7 @@ import numpy as np
 from daemon.commands.batch.classify import progress
 from daemon.errors import SettingsError
 from daemon.monitoring.logging import printable
+from daemon.monitoring.signals import raise_on_ctrl_c
 from daemon.settings.schema import Settings
 from tinyast.classifier import Classifier, HeardWindow
 from tinyast.errors import AudioError, DataError
@@ -38,6 +39,7 @@ def learn(
     clips = read_clips(given)
     check_output(output)
     classifier = Classifier.load(settings.checkpoint_path)
+    raise_on_ctrl_c()
     check_base(classifier.checkpoint)
     known = Known(
         classifier.labels,

@@ -16,6 +16,7 @@ from daemon.commands.batch.classify_sinks import PARQUET
 from daemon.commands.batch.finding import find_all, folder_settings
 from daemon.errors import SettingsError
 from daemon.monitoring.logging import printable
+from daemon.monitoring.signals import raise_on_ctrl_c
 from daemon.settings.schema import Settings
 from tinyast.arrays import Float
 from tinyast.classifier import Classifier
@@ -35,6 +36,7 @@ def similar(
     to look in, and CheckpointError for a checkpoint without embeddings.
     """
     classifier = Classifier.load(settings.checkpoint_path)
+    raise_on_ctrl_c()
     within = read_background(classifier.checkpoint).within
     folder = folder_settings(settings, None, every_format=True)
     wanted = [row for path in find_all([clip], folder) for row in _loud(classifier, path)]

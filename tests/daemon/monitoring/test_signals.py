@@ -58,10 +58,23 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
         one.clean_up()
 
 
-@pytest.mark.parametrize("command", ["listen", "mqtt", "notify", "page", "classify ."])
-def test_a_ctrl_c_while_settings_are_read_is_not_lost(start: Start, command: str) -> None:
-    """msgspec, which reads them, calls Python code and drops a KeyboardInterrupt there."""
-    it = start(signal.SIGINT, "any", "loading._check", *command.split())
+READS = "loading._check"  # settings, by msgspec, which drops a KeyboardInterrupt in what it calls
+LOADS = "onnx_session.load_onnxruntime"  # which makes an ImportError of one
+
+
+@pytest.mark.parametrize(
+    ("command", "function", "caller"),
+    [
+        *((command, "any", READS) for command in ("listen", "mqtt", "notify", "page")),
+        ("classify examples/sounds", "any", READS),
+        ("classify examples/sounds", "_find_and_load", LOADS),
+        ("similar examples/sounds/birds.wav examples/sounds", "_find_and_load", LOADS),
+    ],
+)
+def test_a_ctrl_c_while_a_command_starts_ends_it(
+    start: Start, command: str, function: str, caller: str
+) -> None:
+    it = start(signal.SIGINT, function, caller, *command.split())
     assert it.process.wait(SOON_S) == -signal.SIGINT
     assert it.text == "now\n"
 

@@ -195,7 +195,7 @@ def test_a_page_of_another_site_has_nothing_done(page: PageProcess) -> None:
 def test_requests_without_end_cost_no_memory(page: PageProcess) -> None:
     """A client that asks again and again, and reads no answer."""
     some = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * 10_000
-    with socket.create_connection(("127.0.0.1", page.port), timeout=5) as one:
+    with socket.create_connection(("127.0.0.1", page.port), timeout=30) as one:
         sent = 0
         with suppress(ConnectionResetError, BrokenPipeError):
             while sent < 200:  # 72 MB
