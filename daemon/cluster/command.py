@@ -13,7 +13,7 @@ from daemon.cluster.classifying import RANKS
 from daemon.cluster.connection import HERE, check_on, connected, processors
 from daemon.cluster.driver import work, work_there
 from daemon.cluster.entries import is_remote
-from daemon.cluster.job import Identity, Job
+from daemon.cluster.job import Job, JobIdentity
 from daemon.cluster.listing import LIST, check_sources
 from daemon.cluster.plan import Partition
 from daemon.cluster.progress import Progress
@@ -76,7 +76,7 @@ def job_of(
     folder = replace(folder_settings(settings, formats), path=".")
     settings = replace(settings, engine=engine, workers=1, top=max(RANKS, settings.top))
     batch = Batch.load(settings, folder, embeddings)
-    identity = Identity(
+    identity = JobIdentity(
         sources=tuple(map(_whole, sources)),
         partition=partition,
         embeddings=embeddings,

@@ -20,7 +20,7 @@ from tinyast.errors import CheckpointError
 NAME = f"{FOLDER}/job.json"
 
 
-class Identity(Struct, frozen=True, kw_only=True):
+class JobIdentity(Struct, frozen=True, kw_only=True):
     """Two calls that write to one output must agree in all of this."""
 
     sources: tuple[str, ...]
@@ -40,7 +40,7 @@ class Job(Struct, frozen=True, kw_only=True):
     """A job as machines of a cluster get it, as JSON."""
 
     settings: Settings  # its engine is not "auto"
-    identity: Identity
+    identity: JobIdentity
     output: str  # address, with the options of its store
     version: str = tinyast.__version__
 
@@ -95,7 +95,7 @@ def claim(job: Job, overwrite: bool) -> bool:
         output.write(NAME, wanted)
         return False
     try:
-        differing = _differing(msgspec.json.decode(before, type=Identity), job.identity)
+        differing = _differing(msgspec.json.decode(before, type=JobIdentity), job.identity)
     except msgspec.DecodeError as error:
         raise SettingsError(f"{output.at(NAME)} is damaged ({error}); use --overwrite") from error
     if differing:
@@ -130,10 +130,10 @@ def _delete(output: Place, path: str, is_file: bool) -> None:
         output.files.delete_dir(path)
 
 
-def _differing(one: Identity, other: Identity) -> list[str]:
+def _differing(one: JobIdentity, other: JobIdentity) -> list[str]:
     names: Mapping[str, str] = {"sources": "SOURCE", "model_sha256": "the model's file"}
     return [
         names.get(field, field)
-        for field in Identity.__struct_fields__
+        for field in JobIdentity.__struct_fields__
         if getattr(one, field) != getattr(other, field)
     ]

@@ -12,7 +12,7 @@ from pathlib import Path
 from daemon.errors import SettingsError, StartError
 from daemon.host.trust import check_private
 from daemon.monitoring import logging as logs
-from daemon.monitoring.status import Identity
+from daemon.monitoring.status import RunIdentity
 from daemon.service.helpers import wanted
 from daemon.service.table_checks import TableChecks
 from daemon.settings.loading import read_file
@@ -57,7 +57,7 @@ def checked_tables(config: Path | None, settings: Settings) -> Iterator[Callable
         yield judge
 
 
-def announce(settings: Settings, identity: Identity) -> None:
+def announce(settings: Settings, identity: RunIdentity) -> None:
     """Print or log that the daemon is ready."""
     sources = ", ".join(
         [folder.path for folder in settings.folder]

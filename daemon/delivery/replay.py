@@ -18,7 +18,7 @@ import zmq
 
 from daemon.delivery.endpoint import MAX_MESSAGE, Endpoint, starting_zeromq
 from daemon.journal.reader import READ_ERRORS, JournalReader, open_reader
-from daemon.journal.records import Page
+from daemon.journal.records import StoredPage
 from daemon.monitoring.metrics import Tally
 from daemon.monitoring.service_thread import ServiceThread
 from daemon.monitoring.waking import Waker
@@ -142,7 +142,7 @@ def _open_tracking_sockets() -> None:
         tracker.wait(TRACKED_S)
 
 
-def _frames(journal: str, page: Page) -> list[bytes]:
+def _frames(journal: str, page: StoredPage) -> list[bytes]:
     frames = [to_json(PageHead(journal, page.next, page.oldest, page.newest, page.damaged))]
     for message in page.messages:
         frames += (message.topic.encode(), message.body)

@@ -14,7 +14,7 @@ from daemon.errors import JournalError
 from daemon.journal.files import journal_path, sure_of_damage
 from daemon.journal.ledger import FINISHED, Identity, LedgerRow
 from daemon.journal.migrations import VERSION
-from daemon.journal.records import Page, Published
+from daemon.journal.records import Published, StoredPage
 from daemon.journal.recovery import identity
 from daemon.journal.rows import COLUMNS, is_whole, ledger_row, lenient, unsigned, whole_number
 
@@ -125,14 +125,14 @@ class JournalReader:
         query = f"SELECT {COLUMNS} FROM files WHERE {where}"
         return self._read(lambda: list(map(ledger_row, self._db.execute(query, (value,)))))
 
-    def page(self, since: int, limit: int, max_bytes: int, topic: str = "") -> Page:
+    def page(self, since: int, limit: int, max_bytes: int, topic: str = "") -> StoredPage:
         """Messages after `since` whose topic begins with `topic`, oldest first.
 
         At most `limit` of them or `max_bytes`, but at least one if one is left.
         """
         return self._read(lambda: self._page(since, limit, max_bytes, topic))
 
-    def _page(self, since: int, limit: int, max_bytes: int, topic: str) -> Page:
+    def _page(self, since: int, limit: int, max_bytes: int, topic: str) -> StoredPage:
         self._db.execute("BEGIN")  # one snapshot for the whole answer
         try:
             newest = self._db.execute("SELECT max(seq) FROM newest").fetchone()[0] or 0
@@ -142,7 +142,7 @@ class JournalReader:
             if self._db.in_transaction:
                 self._db.execute("COMMIT")
         oldest = newest + 1 if oldest is None else oldest
-        return Page(messages, newest if reached is None else reached, oldest, newest, damaged)
+        return StoredPage(messages, newest if reached is None else reached, oldest, newest, damaged)
 
     def _collect(
         self, since: int, limit: int, max_bytes: int, topic: bytes

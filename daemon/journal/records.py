@@ -39,7 +39,7 @@ class Published(Struct, frozen=True):
     body: bytes
 
 
-class Page(Struct, frozen=True):
+class StoredPage(Struct, frozen=True):
     """One answer of the journal to a replay request."""
 
     messages: list[Published]

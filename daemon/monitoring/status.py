@@ -31,7 +31,7 @@ class Rate(Struct):
         return round((high - low) / max(last - first, 1e-3), 2)
 
 
-class Identity(Struct, frozen=True):
+class RunIdentity(Struct, frozen=True):
     """What does not change while a daemon runs."""
 
     node: str

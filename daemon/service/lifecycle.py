@@ -18,7 +18,7 @@ from daemon.host.systemd import is_managed, notify, reloading
 from daemon.journal.records import Delivery, Record
 from daemon.monitoring import logging as logs
 from daemon.monitoring.signals import on_signals
-from daemon.monitoring.status import Identity
+from daemon.monitoring.status import RunIdentity
 from daemon.service.components import Components, assemble
 from daemon.service.inbox import Inbox, Request
 from daemon.service.loaded_model import LoadedModel
@@ -73,7 +73,7 @@ class Service:
         self._fault = error
         self.stop("a fault")
 
-    def run(self, ready: Callable[[Settings, Identity], None]) -> None:
+    def run(self, ready: Callable[[Settings, RunIdentity], None]) -> None:
         """Start, call `ready` when files are being taken, run until stopped, shut down."""
         self._handle_signals()
         with ExitStack() as stack:
@@ -117,7 +117,7 @@ class Service:
         on_signals(deeds)
         signal.signal(signal.SIGIO, signal.SIG_IGN)  # a writer opened a file we had a lease on
 
-    def _begin(self, ready: Callable[[Settings, Identity], None]) -> None:
+    def _begin(self, ready: Callable[[Settings, RunIdentity], None]) -> None:
         components = self._components
         deadline = time.monotonic() + READY_S
         for source in components.sources:

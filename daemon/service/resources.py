@@ -16,7 +16,7 @@ from daemon.host.trust import check_private_tree
 from daemon.journal.crashes import WorkMarks
 from daemon.journal.writer import Journal
 from daemon.monitoring.shortage import crash_explained, require_descriptors
-from daemon.monitoring.status import Identity
+from daemon.monitoring.status import RunIdentity
 from daemon.pipeline.recording_time import zone
 from daemon.protocol.keys import load_server
 from daemon.service.loaded_model import LoadedModel, load_model
@@ -37,9 +37,9 @@ class Held(Struct, frozen=True):
     journal: Journal
     marks: WorkMarks
 
-    def identify(self, settings: Settings, run_id: str) -> Identity:
+    def identify(self, settings: Settings, run_id: str) -> RunIdentity:
         """The daemon that holds them."""
-        return Identity(
+        return RunIdentity(
             settings.node,
             run_id,
             self.journal.uuid,
@@ -58,7 +58,7 @@ def hold(stack: ExitStack, settings: Settings, run_id: str, on_fault: OnFault) -
     """
     require_descriptors()
     keep_freed_memory(settings.worker_count)
-    _check_folders(settings)
+    _check_folders_exist(settings)
     state = _make_state(settings.state_path)
     lock = Lock(lock_path(state), f"state directory {state}", folder=True)
     stack.callback(lock.release)
@@ -74,7 +74,7 @@ def hold(stack: ExitStack, settings: Settings, run_id: str, on_fault: OnFault) -
     return Held(state, model, endpoints, journal, marks)
 
 
-def _check_folders(settings: Settings) -> None:
+def _check_folders_exist(settings: Settings) -> None:
     for folder in settings.folder:
         zone(folder.time_zone)
         try:

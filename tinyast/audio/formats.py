@@ -51,7 +51,7 @@ def sniff(file: Content) -> str | None:
 
 
 def _may_be_frame(head: bytes) -> bool:
-    """Whether a header of MPEG audio has none of the forbidden values that erased memory has.
+    """Whether a header of MPEG audio is free of the forbidden values that erased memory has.
 
     UTF-16 text begins as layer I with a checksum would.
     """

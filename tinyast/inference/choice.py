@@ -31,7 +31,7 @@ CPU_FIELDS = ("flags", "Features", "CPU implementer", "CPU part")  # x86 and aar
 
 
 class Conditions(Struct, frozen=True):
-    """All that a timing depends on; with others it says nothing."""
+    """All that a timing depends on; it holds for these values alone."""
 
     float32: str  # SHA-256 of each graph
     int8: str

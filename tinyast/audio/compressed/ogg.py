@@ -18,7 +18,7 @@ class Streams(Struct, frozen=True):
 
 
 def find_streams(file: Content) -> Streams:
-    """Walk over the pages of an Ogg file, to its end or to where it is none any more."""
+    """Walk over the pages of an Ogg file, to its end or to the first bytes that are no page."""
     starts: list[int] = []
     at, begins = 0, False
     while len(head := file.read(_HEAD + 255, at)) >= _HEAD and head[:4] == b"OggS":

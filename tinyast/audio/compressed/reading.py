@@ -32,7 +32,7 @@ class Reader:
         return self.size - self._at
 
     def read(self, count: int = -1) -> bytes:
-        """The next bytes; none after an error."""
+        """The next bytes; empty after an error."""
         if self._at >= self._length - _TAG > self.size:
             return self._nothing(count)
         left = max(0, self.left)
