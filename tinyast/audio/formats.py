@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from tinyast.audio.compressed.cut_frame import begins_within_adts
 from tinyast.audio.compressed.ffmpeg import DEMUXERS
 from tinyast.audio.compressed.mp3 import cut_off
 from tinyast.audio.content import Content
@@ -47,7 +48,9 @@ def sniff(file: Content) -> str | None:
             return "mp3"
         if head[1] & 0xF6 == 0xF0:  # the header of ADTS, which has no layer
             return "aac"
-    return "mp3" if tag or file.read(3, 0) == b"ID3" or cut_off(file) else None
+    if tag or file.read(3, 0) == b"ID3" or cut_off(file):
+        return "mp3"
+    return "aac" if begins_within_adts(file) else None
 
 
 def _may_be_frame(head: bytes) -> bool:

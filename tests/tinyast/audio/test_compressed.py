@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -139,6 +140,18 @@ def test_mp3_of_a_network_stream_begins_within_a_frame(tmp_path: Path, lost: int
     with opened(tmp_path / "a.mp3", data[lost:]) as sound:
         assert sound.defect is None
         assert seconds(sound) == pytest.approx(20.0 * (1 - lost / len(data)), abs=0.4)
+
+
+@pytest.mark.parametrize("lost", [1, 300, 1_000])
+def test_aac_of_a_network_stream_begins_within_a_frame(tmp_path: Path, lost: int) -> None:
+    if (ffmpeg := find()) is None:
+        pytest.skip("ffmpeg is not installed")
+    source = ("-f", "lavfi", "-i", "anoisesrc=d=20:r=16000")
+    command = [ffmpeg, "-v", "error", *source, "-c:a", "aac", "-f", "adts", "pipe:1"]
+    data = subprocess.run(command, check=True, capture_output=True).stdout[lost:]
+    with opened(tmp_path / "a.aac", data) as sound:
+        assert sound.format == "aac"
+        assert seconds(sound) == pytest.approx(20.0, abs=0.5)
 
 
 @pytest.mark.parametrize("data", [b"RIFF and more", b"\xff\xfb\x90\x64", b"noise"])

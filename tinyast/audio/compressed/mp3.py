@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from tinyast.audio.compressed.cut_frame import first_whole
 from tinyast.audio.content import Content
 from tinyast.audio.wav.header import tag_bytes
 
@@ -17,7 +18,6 @@ _RATES_2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 0)
 _HZ = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
 _BLOCK = 1 << 20  # bytes read at a time
 _LONGEST = 1_441  # bytes of a frame
-_IN_A_ROW = 3  # frames that follow each other: other data do not look like that
 
 
 class Frames(Struct, frozen=True):
@@ -43,22 +43,11 @@ def measure(file: Content) -> Frames | None:
 
 def cut_off(file: Content) -> int:
     """Bytes of a cut frame before the first whole one, as recordings of streams begin; else 0."""
-    head = file.read(_LONGEST * (_IN_A_ROW + 1), 0)
-    if tag_bytes(file) or _frame(head, 0):
-        return 0
-    at = head.find(b"\xff", 1, _LONGEST)
-    while at > 0 and not _in_a_row(head, at):
-        at = head.find(b"\xff", at + 1, _LONGEST)
-    return max(0, at)
+    return 0 if tag_bytes(file) else first_whole(file, _LONGEST, _length)
 
 
-def _in_a_row(data: bytes, at: int) -> bool:
-    for _ in range(_IN_A_ROW):
-        found = _frame(data, at)
-        if found is None:
-            return False
-        at += found[0]
-    return True
+def _length(data: bytes, at: int) -> int:
+    return (_frame(data, at) or (0, 0))[0]
 
 
 def _walk(file: Content, at: int) -> int:
