@@ -78,7 +78,7 @@ def write_int8(graph: Path, pictures: Float, target: Path) -> None:
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             # Seven bits of weight: without VNNI, x86 adds two products in 16 bits, and eight would
-            # saturate there (5.6 points of accuracy, see docs/model.md).
+            # saturate there (5.6 points of accuracy, see docs/model-log.md).
             reduce_range=True,
         )
     strip(target)
