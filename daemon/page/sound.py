@@ -60,7 +60,7 @@ def read_window(row: Clip, roots: list[bytes]) -> tuple[Float, int]:
         roots = [os.path.dirname(path)]
     root = next((each for each in roots if path.startswith(each.rstrip(b"/") + b"/")), None)
     if root is None:
-        raise NoSound("its file lies in no folder that the daemon names")
+        raise NoSound("its file is in none of the folders that the daemon watches")
     try:
         fd = open_version(root, path, row.file_id, row.published / 1000)
     except OSError as error:

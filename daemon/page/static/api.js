@@ -30,7 +30,7 @@ async function ask(method, path, body, again = true) {
     answer = await fetch(`api/v1/${path}`, { method, headers, body: body && JSON.stringify(body) });
     found = await answer.json();
   } catch {  // no answer, or one of a proxy
-    throw new Problem('no_answer', `the page does not answer${answer ? ` (HTTP ${answer.status})` : ''}; it may be starting again`);
+    throw new Problem('no_answer', `the page does not answer${answer ? ` (HTTP ${answer.status})` : ''}; it may be restarting`);
   }
   if (found.error?.code === 'sign_in') dispatchEvent(new Event(SIGNED_OUT));
   if (found.error?.code === 'no_token' && again) {  // the page was started again since

@@ -34,7 +34,7 @@ function App() {
   const View = VIEWS[name][1];
   const go = (to, given) => { location.hash = `#/${to}${query(given)}`; };
   const leave = async () => { await post('sign-out', {}); enter(); };
-  return html`<a class="skip" href="#main" onclick=${(event) => { event.preventDefault(); document.querySelector('main').focus(); }}>Skip to the content</a>
+  return html`<a class="skip" href="#main" onclick=${(event) => { event.preventDefault(); document.querySelector('main').focus(); }}>Skip to content</a>
     <header><h1>tinyast</h1><nav aria-label="views"><ul>${Object.entries(VIEWS).map(([key, [title]]) => html`<li><a href=${`#/${key}`} aria-current=${key === name ? 'page' : undefined}>${title}</a></li>`)}</ul></nav>
       ${who.protected && html`<button onclick=${leave}>Sign out</button>`}</header>
     <main tabindex="-1"><${View} key=${name} values=${values} go=${go} /></main>`;

@@ -22,7 +22,7 @@ export function Player({ row }) {
     const answer = await fetch(sound(row));
     setFailed({ number: row.number, text: answer.ok ? 'this browser cannot play it' : (await answer.json()).error.text });
   };
-  if (row.private) return html`<span class="dim">holds a voice: not played</span>`;
+  if (row.private) return html`<span class="dim">contains a voice: not played</span>`;
   if (row.kind === 'mic' && !row.path) return html`<span class="dim">sound not kept</span>`;
   if (failed.number === row.number) return html`<span class="dim">${failed.text}</span>`;
   return html`<span class="player"><audio controls preload="none" src=${sound(row)} onerror=${fail} aria-label=${`sound of ${words(row.label)}`}></audio>

@@ -47,7 +47,7 @@ class Page:
         with self.reader() as reader:
             end_s = row.start_s + row.length_s
             if row.path and reader.is_private(row.path, row.start_s, end_s):
-                raise NoSound("it holds a voice, so it is not played (setting: privacy.speech)")
+                raise NoSound("it contains a voice, so it is not played (setting: privacy.speech)")
         return read_window(row, follower.roots)
 
     def knows_token(self, token: str) -> bool:

@@ -298,7 +298,7 @@ def test_a_review_is_taken_back_later(page: PageProcess, browser: object) -> Non
     tab.get_by_text("Reviewed just now: 1.").wait_for()
     tab.reload()
     tab.get_by_role("button", name="Take back").click()
-    tab.get_by_text("Reviewed last").wait_for(state="detached")
+    tab.get_by_text("Latest reviews").wait_for(state="detached")
     assert page.get("reviews") == []
     tab.close()
 
@@ -321,7 +321,7 @@ def test_from_no_daemon_to_more_rows_than_a_list_holds(browser: object, tmp_path
         tab.goto(f"{page.url}/#/day?zone=UTC&day=2026-05-01")
         tab.get_by_role("link", name="Older").focus()
         tab.keyboard.press("Enter")
-        rows = tab.get_by_role("region", name="The next 1 prediction of")
+        rows = tab.get_by_role("region", name="The next 1 prediction in")
         playwright.expect(rows).to_be_focused()
         playwright.expect(rows).to_be_in_viewport()
         tab.close()

@@ -28,11 +28,11 @@ export function Day({ values, go }) {
   return html`<h2>Day</h2>
     <${Filter} values=${all} go=${go} />
     <p><a href=${`#/day${query({ ...all, day: step(-1), hour: '' })}`}>Day before</a> · <a href=${`#/day${query({ ...all, day: step(1), hour: '' })}`}>Day after</a>
-      ${(values.hour !== undefined || values.label) && html` · <a href=${`#/day${query({ ...all, hour: '', label: '' })}`}>Every label and hour</a>`}</p>
+      ${(values.hour !== undefined || values.label) && html` · <a href=${`#/day${query({ ...all, hour: '', label: '' })}`}>All labels and hours</a>`}</p>
     ${mapError && html`<${Failure} error=${mapError} />`}
     ${map && html`<${Heat} map=${map} values=${all} />`}
     ${rowsError && html`<${Failure} error=${rowsError} />`}
-    ${rows && html`<${Rows} rows=${rows} caption=${`The ${before ? 'next' : 'newest'} ${counted(rows.length, 'prediction')} of this choice`} />`}
+    ${rows && html`<${Rows} rows=${rows} caption=${`The ${before ? 'next' : 'newest'} ${counted(rows.length, 'prediction')} in this selection`} />`}
     <p>${before && html`<a href=${`#/day${query(all)}`}>Newest</a> `}${last && html`<a href=${`#/day${query({ ...all, before: last.number, before_at: last.at })}`}>Older</a>`}</p>
     <${Export} values=${whole} />`;
 }
@@ -42,9 +42,9 @@ function Export({ values }) {
   const [join, setJoin] = useState(false);
   const link = (format, more, name) => html`<a href=${`api/v1/export${query({ ...values, format, ...more })}`} download>${name}</a>`;
   const joined = join ? { join } : {};
-  return html`<section><h3>Export this choice</h3>
+  return html`<section><h3>Export this selection</h3>
     <p>Every window: ${link('csv', {}, 'CSV')} · ${link('jsonl', {}, 'JSONL')} · ${link('parquet', {}, 'Parquet')}</p>
-    <p>To annotate: ${link('raven', joined, 'Raven')} · ${link('raven', { ...joined, separate: true }, 'Raven, a table for each recording')} ·
+    <p>For annotation: ${link('raven', joined, 'Raven')} · ${link('raven', { ...joined, separate: true }, 'Raven, a table for each recording')} ·
       ${' '}${link('audacity', { ...joined, separate: true }, 'Audacity, a track for each recording')} · ${link('kaleidoscope', joined, 'Kaleidoscope')}<br />
       <label><input type="checkbox" checked=${join} onchange=${(event) => setJoin(event.target.checked)} /> Join neighbouring windows of one label</label></p></section>`;
 }
@@ -59,7 +59,7 @@ function Heat({ map, values }) {
   const totals = hours.map((_, hour) => sum(labels.map(([, counts]) => counts[hour])));
   return html`<div class="scroll" tabindex="0" role="region" aria-label="accepted sounds by hour"><table class="heat">
     <caption class="dim">Accepted windows on ${map.day}, ${map.zone}</caption>
-    <thead><tr><th scope="col">Label</th>${hours.map((at) => html`<th scope="col" class="number">${clockHour(at)}</th>`)}<th scope="col" class="number">Sum</th></tr></thead>
+    <thead><tr><th scope="col">Label</th>${hours.map((at) => html`<th scope="col" class="number">${clockHour(at)}</th>`)}<th scope="col" class="number">Total</th></tr></thead>
     <tbody>${labels.map(([label, counts]) => html`<tr key=${label}><th scope="row"><a href=${`#/day${query({ ...values, label, hour: '' })}`}>${words(label)}</a></th>
       ${counts.map((count, hour) => html`<td style=${{ background: count ? `rgba(var(--heat), ${(0.12 + 0.38 * count / most).toFixed(2)})` : '' }}>
         ${count ? html`<a href=${`#/day${query({ ...values, label, hour })}`} aria-label=${`${count} ${words(label)} from ${clockHour(hours[hour])} o'clock`}>${count}</a>` : ''}</td>`)}

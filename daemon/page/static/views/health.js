@@ -9,16 +9,16 @@ export function Health() {
   if (!found) return html`<h2>Health</h2><p class="dim">Loading.</p>`;
   const [health, statuses, gaps, files] = found;
   return html`<h2>Health</h2>
-    <p>The page's store takes ${(health.store_bytes / 1e6).toFixed(1)} MB.</p>
+    <p>The page's store uses ${(health.store_bytes / 1e6).toFixed(1)} MB.</p>
     ${health.daemons.map((each) => html`<${Daemon} key=${each.number} daemon=${each} />`)}
     <${Table} title="Status messages" columns=${['Time', 'Daemon', 'What', 'Source', 'Text']} rows=${statuses.map((each) => [stamp(each.at), each.node, words(each.what), each.source, each.text])} />
     <${Table} title="Gaps" columns=${['Time', 'Source', 'Seconds', 'Reason']} rows=${gaps.map((each) => [stamp(each.at), each.source, each.duration_s.toFixed(1), words(each.reason)])} />
-    <${Table} title="Files" columns=${['Time', 'Source', 'File', 'State', 'Why']} rows=${files.map((each) => [stamp(each.at), each.source, each.path, each.state, each.error])} />`;
+    <${Table} title="Files" columns=${['Time', 'Source', 'File', 'State', 'Error']} rows=${files.map((each) => [stamp(each.at), each.source, each.path, each.state, each.error])} />`;
 }
 
 // What each chart shows, and its lines: title, field, and by how much it is divided.
 const CHARTS = [
-  ['windows a second', [['windows a second', 'windows', 60], ['of them silence', 'silent', 60]]],
+  ['windows a second', [['windows a second', 'windows', 60], ['of which silent', 'silent', 60]]],
   ['backlog', [['files waiting', 'files', 1], ['messages waiting', 'messages', 1]]],
   ['latency', [['mean latency, ms', 'latency_ms', 1]]],
   ['starts', [['starts', 'starts', 1]]],

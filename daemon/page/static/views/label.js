@@ -77,6 +77,6 @@ function Scores({ label, given }) {
     <${Histogram} counts=${found.predictions} at=${at} onMove=${move} label=${`threshold of ${words(label)}`} />
     <p role="status" data-events=${shown.events}>At <strong>${shown.threshold.toFixed(2)}</strong>: ${many(shown.windows, 'window')} in <strong>${many(shown.events, 'event')}</strong> in ${shown.hours < 1 ? 'less than an hour' : `${shown.hours.toFixed(1)} hours`}${hourly != null ? html`, <strong>${hourly.toFixed(2)}</strong> an hour, <strong>${(24 * hourly).toFixed(1)}</strong> a day` : ''}.
       ${right + wrong > 0 && html` Reviewed at or above it: ${many(right + wrong, 'window')}, <strong>${right}</strong> of them right.`}</p>
-    <p>For the settings:</p><pre tabindex="0">${lines}</pre>
+    <p>To use this threshold, add to the settings:</p><pre tabindex="0">${lines}</pre>
     ${navigator.clipboard && html`<button onclick=${copy}>Copy</button> <span role="status">${copied && 'Copied.'}</span>`}</section>`;
 }

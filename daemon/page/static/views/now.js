@@ -46,7 +46,7 @@ export function Now() {
       ${each.heartbeat && html` <span class="dim">${counted(each.heartbeat.backlog.files, 'file')} waiting</span>`}
       ${each.heartbeat?.blocked && html` <strong class="bad">${each.heartbeat.blocked}</strong>`}
       ${each.fault && html` <strong class="bad">${each.fault}</strong>`}</p>`)}
-    ${found?.events.length > 0 && html`<section class="panel"><h3>Going on</h3><ul>${found.events.map((event) => html`
+    ${found?.events.length > 0 && html`<section class="panel"><h3>Ongoing events</h3><ul>${found.events.map((event) => html`
       <li key=${event.id}>${words(event.label)} at ${event.source} since ${clock(event.began)}, up to ${percent(event.peak)}</li>`)}</ul></section>`}
     ${found?.sources.map((source) => html`<${Source} key=${`${source.daemon}/${source.kind}/${source.name}`} source=${source} of=${daemons.length > 1 && daemons.find((each) => each.number === source.daemon)}
       state=${states.find((each) => each.name === source.name && each.daemon === source.daemon)} />`)}
@@ -78,7 +78,7 @@ function Source({ source, state, of }) {
   return html`<section class="panel" data-source=${source.name}>
     <h3>${source.name} ${of && html`<span class="dim">on ${of.node ?? of.endpoint}</span> `}<span class="dim">${source.kind === 'mic' ? 'microphone' : 'folder'}${state && `, ${state.state}`}</span></h3>
     ${state?.degraded && html`<p class="bad">${state.degraded}</p>`}
-    ${state?.kind === 'mic' && html`<p><label>Level <meter class="level" min="-90" max="0" value=${state.level_dbfs}></meter></label> ${level(state.level_dbfs)}${state.silent && html` <strong class="bad">It gives exact zeros.</strong>`}</p>`}
+    ${state?.kind === 'mic' && html`<p><label>Level <meter class="level" min="-90" max="0" value=${state.level_dbfs}></meter></label> ${level(state.level_dbfs)}${state.silent && html` <strong class="bad">It delivers only exact zeros.</strong>`}</p>`}
     <div class="strip">${rows.map((each) => html`<button key=${each.number} data-number=${each.number} aria-pressed=${each.number === row?.number}
       aria-label=${`${words(each.label)} at ${clock(each.at)}`} onclick=${() => setChosen(each.number)}><${Picture} row=${each} /></button>`)}</div>
     ${row && html`<div class="split"><div><p><strong>${words(row.label)}</strong> ${percent(row.score)} <span class="dim">${clock(row.at)}${row.reason && `, ${words(row.reason)}`}</span></p>

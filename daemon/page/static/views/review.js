@@ -44,7 +44,7 @@ export function Review({ values }) {
   const save = (event) => { event.preventDefault(); if (!other.trim()) return; say('other', other.trim()); event.target.closest('section').focus(); };  // where the keys count again
   if (error) return html`<${Failure} error=${error} />`;
   return html`<h2>Review</h2>
-    <p>The least certain predictions first, and those that surprise most. Keys: <kbd>p</kbd> play, <kbd>r</kbd> right, <kbd>w</kbd> wrong, <kbd>i</kbd> not of interest, <kbd>u</kbd> take back.
+    <p>The least certain and the most surprising predictions first. Keys: <kbd>p</kbd> play, <kbd>r</kbd> right, <kbd>w</kbd> wrong, <kbd>i</kbd> not of interest, <kbd>u</kbd> take back.
       ${' '}<a href="api/v1/reviews.zip" download="my-sounds.zip">Export the reviewed sounds</a> as a data set to train with.</p>
     ${problem && html`<${Failure} error=${problem} />`}
     <p role="status">Reviewed just now: ${done.length}. ${done.length > 0 && html`<button onclick=${back}>Take the last one back</button>`}</p>
@@ -64,7 +64,7 @@ function Reviewed({ count }) {
   const back = (number) => remove(`reviews/${number}`).then(load, setProblem);
   if (error || problem) return html`<${Failure} error=${error ?? problem} />`;
   if (!found?.length) return null;
-  return html`<section class="panel"><h3>Reviewed last</h3><div class="scroll" tabindex="0" role="region" aria-label="reviewed last"><table>
+  return html`<section class="panel"><h3>Latest reviews</h3><div class="scroll" tabindex="0" role="region" aria-label="latest reviews"><table>
     <thead><tr><th scope="col">Recorded</th><th scope="col">Source</th><th scope="col">Heard as</th><th scope="col">Review</th><th scope="col">Undo</th></tr></thead>
     <tbody>${found.map((each) => html`<tr key=${each.number}><td>${stamp(each.at)}</td><td>${each.source}</td><td>${words(each.heard)}</td>
       <td>${VERDICTS[each.verdict]}${each.verdict === 'other' ? ` ${words(each.label)}` : ''}</td>
