@@ -71,7 +71,7 @@ def opened(path: bytes | Path, root: bytes | None = None) -> Iterator[int]:
 def open_own(path: Path) -> int:
     """A descriptor of the daemon's own file `path`, to read and write; made if it is not there.
 
-    Raises StartError, also for a link, a named pipe and anything else that is no file.
+    Raises StartError, also for a link, a named pipe and anything else but a regular file.
     """
     try:
         fd = os.open(
@@ -89,11 +89,11 @@ def open_own(path: Path) -> int:
 
 
 def check_own(path: Path) -> None:
-    """Raise StartError if something else than a regular file is at `path`."""
+    """Raise StartError if anything but a regular file is at `path`."""
     try:
         mode = path.lstat().st_mode
     except OSError:  # opening it says why
         return
     if not stat.S_ISREG(mode):
-        what = "a link" if stat.S_ISLNK(mode) else "no regular file"
+        what = "a link" if stat.S_ISLNK(mode) else "not a regular file"
         raise StartError(f"cannot write {path}: it is {what}; remove it")

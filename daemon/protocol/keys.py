@@ -114,7 +114,7 @@ def load_server(folder: Path) -> ServerKeys:
     check_private_tree(clients, "the key")
     for key in sorted(clients.glob("*.key")):
         if not key.is_file():
-            raise StartError(f"the key {key} is no regular file; remove it")
+            raise StartError(f"the key {key} is not a regular file; remove it")
     if not clients.is_dir():
         raise SettingsError(f"{folder} has no folder {CLIENTS} for the keys of its clients")
     return ServerKeys(public, secret, clients)
@@ -148,7 +148,7 @@ def load_pair(file: Path) -> tuple[bytes, bytes]:
 def _certificate(file: Path) -> tuple[bytes, bytes | None]:
     """Public and secret key. Raises OSError, and ValueError for a FIFO, which would never end."""
     if not stat.S_ISREG(file.stat().st_mode):
-        raise ValueError("it is no regular file")
+        raise ValueError("it is not a regular file")
     return zmq.auth.load_certificate(file)
 
 

@@ -54,4 +54,4 @@ def _check_kind(file: Path) -> None:
     # Below /dev are the standard input, and the pipe of <(...), which has a writer.
     of_shell = file.absolute().is_relative_to("/dev") or file.absolute().is_relative_to("/proc")
     if stat.S_ISFIFO(file.stat().st_mode) and not of_shell:
-        raise SettingsError(f"settings {file} are a pipe and no regular file; name the TOML file")
+        raise SettingsError(f"settings {file} are a pipe, not a regular file; name the TOML file")

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from disks import fill_disk
 from running import SOON_S, Daemon, free_port, of_type, stress
 from sounds import long_wav, short_wav, write_wav
 
@@ -343,14 +344,6 @@ def test_old_messages_are_pruned_by_size_and_numbers_go_on(daemon: MakeDaemon) -
     assert newest > 2_300
 
 
-def fill(disk: Path, leave: int) -> Path:
-    """Use up a file system but for `leave` bytes; the file that does."""
-    room = os.statvfs(disk)
-    ballast = disk / "ballast"
-    ballast.write_bytes(b"\0" * (room.f_bavail * room.f_frsize - leave))
-    return ballast
-
-
 def grow(disk: Path, ballast: Path) -> None:
     subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
     ballast.unlink()
@@ -361,7 +354,7 @@ def test_the_disk_fills_and_has_room_again(daemon: MakeDaemon, small_disk: Path)
     listening = daemon()
     listening.state = small_disk / "state"
     listening.start()
-    ballast = fill(small_disk, leave=60_000)
+    ballast = fill_disk(small_disk, leave=60_000)
     drop(listening.folder, files)
     listening.wait_for(lambda: listening.status()["blocked"], "blocked by a full disk")
     assert listening.process.poll() is None
@@ -379,7 +372,7 @@ def test_a_full_disk_does_not_keep_it_from_stopping(daemon: MakeDaemon, small_di
     listening = daemon()
     listening.state = small_disk / "state"
     listening.start()
-    ballast = fill(small_disk, leave=0)
+    ballast = fill_disk(small_disk)
     drop(listening.folder, 200)
     listening.wait_for(lambda: listening.status()["blocked"], "blocked by a full disk")
     assert listening.stop() == 0

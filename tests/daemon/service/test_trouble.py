@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ROOT, SHARED
-from disks import mounted
+from disks import fill_disk, mounted
 from failing_disk import FailingDisk
 from running import STRESS, stress
 from sounds import short_wav
@@ -160,9 +160,7 @@ def test_trouble_on_three_sides_leaves_a_healthy_folder_alone(tmp_path: Path) ->
             for number in range(5):
                 (disk.source / f"{number}.wav").write_bytes(short_wav(number))
                 (full / f"{number}.wav").write_bytes(short_wav(number, 0.1))
-            with (full / "ballast").open("wb") as ballast:
-                left = os.statvfs(full)
-                ballast.write(bytes(left.f_bavail * left.f_frsize))
+            fill_disk(full)
             for number in range(os.statvfs(full).f_favail):
                 (full / f"{number}.tmp").touch()
             disk.fail("open", "hang")

@@ -67,12 +67,12 @@ def test_a_fifo_among_the_keys_is_no_key_and_holds_up_no_one(tmp_path: Path) -> 
     known = allowed(keys / "clients")
     os.mkfifo(keys / "clients" / "fifo.key")
     assert allowed(keys / "clients") == known
-    with pytest.raises(StartError, match=r"fifo\.key is no regular file"):
+    with pytest.raises(StartError, match=r"fifo\.key is not a regular file"):
         load_server(keys)
     (keys / "clients" / "fifo.key").unlink()
     (keys / "server.key_secret").unlink()
     os.mkfifo(keys / "server.key_secret", 0o600)
-    with pytest.raises(SettingsError, match="no regular file"):
+    with pytest.raises(SettingsError, match="not a regular file"):
         load_server(keys)
 
 

@@ -291,7 +291,7 @@ def test_a_pipe_is_read_from_the_shell_alone(tmp_path: Path) -> None:
     for path in (pipe, link):
         done = tinyastd("status", "--config", path)
         assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-        assert f"settings {path} are a pipe and no regular file" in done.stderr
+        assert f"settings {path} are a pipe, not a regular file" in done.stderr
     command = [sys.executable, "-m", "daemon", "status", "--config", "/dev/stdin"]
     said = subprocess.run(command, input="x = 1", capture_output=True, text=True, cwd=ROOT)
     assert "/dev/stdin: unknown setting `x`" in said.stderr

@@ -1,6 +1,6 @@
 // Whether all is well: backlog, latency, gaps, failed files, and every status in words.
 import { html } from '../vendor/htm-preact.js';
-import { get, stamp, words } from '../api.js';
+import { counted, get, stamp, words } from '../api.js';
 import { Chart, Failure, useLoad } from '../parts.js';
 
 export function Health() {
@@ -29,7 +29,7 @@ function Daemon({ daemon }) {
   const x = daemon.minutes.map((each) => each.at / 1000);
   const column = (name) => daemon.minutes.map((each) => each[name]);
   return html`<section class="panel"><h3>${daemon.node ?? daemon.endpoint} <span class=${daemon.state === 'running' ? 'good' : 'bad'}>${daemon.state}</span></h3>
-    ${daemon.lost > 0 && html`<p class="bad">${daemon.lost} messages were pruned before the page could read them.</p>`}
+    ${daemon.lost > 0 && html`<p class="bad">The daemon pruned ${counted(daemon.lost, 'message')} before the page could read ${daemon.lost === 1 ? 'it' : 'them'}.</p>`}
     <p>Starts in the last day: ${column('starts').reduce((a, b) => a + b, 0)}.${daemon.heartbeat?.blocked && html` <strong class="bad">${daemon.heartbeat.blocked}</strong>`}</p>
     ${x.length > 1 ? html`<div class="charts">${CHARTS.map(([label, series]) => html`<${Chart} key=${label} x=${x} time=${true} label=${`${label[0].toUpperCase()}${label.slice(1)} over the last day`}
       series=${series.map(([title, name, unit]) => ({ label: title, values: column(name).map((value) => (value == null ? null : value / unit)) }))} />`)}</div>` : html`<p class="dim">Too little time has passed for a chart.</p>`}</section>`;
