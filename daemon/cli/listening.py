@@ -57,7 +57,7 @@ def listen(
     check_topic(topic)
     if json and by_file:
         raise SettingsError("--json prints messages as they are; leave out --by-file")
-    warn_of_labels(settings, "--label", label or ())
+    warn_of_labels(settings, [("--label", label or ())])
     beginning = Beginning.read(since, since_time)
     keys = client_keys(server_key, own_key)
     listen(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from typing import TYPE_CHECKING, Annotated
+from contextlib import closing
+from typing import Annotated
 
 import msgspec
 import typer
@@ -20,10 +21,6 @@ from daemon.commands.options import (
     read_settings,
     warn_of_labels,
 )  # fmt: skip
-
-if TYPE_CHECKING:
-    from daemon.settings.schema import Settings
-    from daemon.settings.subscribers import Mqtt
 
 Host = Annotated[str | None, typer.Option(help="Host of the broker; default: localhost.")]
 Port = Annotated[int | None, typer.Option(help="Port of the broker.", min=1, max=65_535)]
@@ -61,9 +58,10 @@ def mqtt(
     from daemon.host.parent import report_ready
     from daemon.monitoring import logging as logs
     from daemon.monitoring.signals import on_signals
+    from daemon.mqtt import broker
     from daemon.mqtt.bridge import Bridge
     from daemon.mqtt.topics import check_names
-    from daemon.settings.subscribers import Mqtt
+    from daemon.settings.subscribers import Mqtt, mqtt_labels
 
     logs.configure(settings.log)
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
@@ -71,10 +69,10 @@ def mqtt(
     daemon = followed(settings, "mqtt", "`mqtt`", client_keys(server_key, own_key))
     check_names(settings)
     if check:
-        _check(settings, table)
+        broker.check(table)
+        warn_of_labels(settings, mqtt_labels(table))
         return
-    bridge = Bridge(table, daemon, settings.state_path, since)
-    try:
+    with closing(Bridge(table, daemon, settings.state_path, since)) as bridge:
         if clear:
             if removed := bridge.clear():
                 typer.echo(f"removed {removed} topics from the broker at {table.place}")
@@ -84,13 +82,3 @@ def mqtt(
         on_signals(dict.fromkeys((signal.SIGTERM, signal.SIGINT), bridge.stop))
         report_ready(f"forwarding from {daemon.publish} to the broker at {table.place}")
         bridge.run()
-    finally:
-        bridge.close()
-
-
-def _check(settings: Settings, table: Mqtt) -> None:
-    from daemon.mqtt import broker
-
-    broker.check(table)
-    if (home := table.home_assistant) is not None:
-        warn_of_labels(settings, "mqtt.home_assistant.labels", home.labels)

@@ -59,7 +59,7 @@ def notify(
     from daemon.monitoring import logging as logs
     from daemon.monitoring.signals import on_signals
     from daemon.notify.notifier import Notifier, read_rules
-    from daemon.settings.subscribers import Notify
+    from daemon.settings.subscribers import Notify, notify_labels
 
     logs.configure(settings.log)
     tables = (*settings.notify, *([Notify(name="--url", urls=tuple(url))] if url else ()))
@@ -70,8 +70,7 @@ def notify(
     daemon = followed(settings, "notify", "`notify`", client_keys(server_key, own_key))
     if check:
         read_rules(tables)
-        for number, table in enumerate(settings.notify):
-            warn_of_labels(settings, f"notify[{number}].labels", table.labels)
+        warn_of_labels(settings, notify_labels(settings.notify))
         return
     notifier = Notifier(tables, daemon, Path(settings.state_path), report_trouble)
     try:

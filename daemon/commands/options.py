@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -92,17 +92,19 @@ def read_settings(context: typer.Context) -> Settings:
     return load(None if config is None else Path(config), flags=flags)
 
 
-def warn_of_labels(settings: Settings, setting: str, named: Collection[str]) -> None:
-    """Print which labels the model of these settings does not know.
+def warn_of_labels(settings: Settings, named: Iterable[tuple[str, Collection[str]]]) -> None:
+    """Print which labels, named by each setting, the model of these settings does not know.
 
     No more than a warning: the daemon that is followed may run another model.
     """
     from daemon.pipeline.decision import unknown
     from tinyast.inference.checkpoint import read_checkpoint
 
-    if named:
-        for words in unknown(setting, named, read_checkpoint(settings.checkpoint_path).labels):
-            typer.echo(words, err=True)
+    if given := [(setting, labels) for setting, labels in named if labels]:
+        known = read_checkpoint(settings.checkpoint_path).labels
+        for setting, labels in given:
+            for words in unknown(setting, labels, known):
+                typer.echo(words, err=True)
 
 
 def client_keys(server: Path | None, own: Path | None) -> ClientKeys | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -74,26 +73,11 @@ def open_own(path: Path) -> int:
     Raises StartError, also for a link, a named pipe and anything else but a regular file.
     """
     try:
-        fd = os.open(
-            path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600
-        )
+        link = path.is_symlink()
+        if link or (path.exists() and not path.is_file()):
+            what = "a link" if link else "not a regular file"
+            raise StartError(f"cannot write {path}: it is {what}; remove it")
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        return os.open(path, flags, 0o600)
     except OSError as error:
-        check_own(path)
         raise StartError(f"cannot write {path}: {error.strerror}") from error
-    try:
-        check_own(path)
-    except StartError:
-        os.close(fd)
-        raise
-    return fd
-
-
-def check_own(path: Path) -> None:
-    """Raise StartError if anything but a regular file is at `path`."""
-    try:
-        mode = path.lstat().st_mode
-    except OSError:  # opening it says why
-        return
-    if not stat.S_ISREG(mode):
-        what = "a link" if stat.S_ISLNK(mode) else "not a regular file"
-        raise StartError(f"cannot write {path}: it is {what}; remove it")

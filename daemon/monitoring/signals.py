@@ -26,7 +26,7 @@ def on_signals(deeds: Mapping[int, Callable[[], object]]) -> None:
     """Have each of these signals do its deed, in a thread that waits for them.
 
     A handler runs in the main thread between any two steps, even where that holds a lock which the
-    deed needs too, such as an event's; there it would wait for ever.
+    deed needs too, such as an event's; there the deed would never get it.
     """
     came: SimpleQueue[int] = SimpleQueue()  # its `put` may interrupt anything
 

@@ -12,6 +12,7 @@ from daemon.pipeline.decision import check_known, check_labels, tuned_for_anothe
 from daemon.protocol.states import RunningModel
 from daemon.service.engine_choice import Choice, choose_engine
 from daemon.settings.schema import Settings
+from daemon.settings.subscribers import mqtt_labels, notify_labels
 from tinyast.classifier import Classifier
 from tinyast.errors import CheckpointError
 from tinyast.inference.engine_names import AUDIOSET
@@ -60,11 +61,8 @@ def check_suits(settings: Settings, classifier: Classifier) -> None:
 def _check_labels(settings: Settings, classifier: Classifier) -> None:
     check_labels(settings.decision, classifier.labels)
     check_known("events.labels", settings.events.labels, classifier.labels)
-    for number, rule in enumerate(settings.notify):
-        check_known(f"notify[{number}].labels", rule.labels, classifier.labels)
-    if settings.mqtt is not None and settings.mqtt.home_assistant is not None:
-        wanted = settings.mqtt.home_assistant.labels
-        check_known("mqtt.home_assistant.labels", wanted, classifier.labels)
+    for setting, named in (*notify_labels(settings.notify), *mqtt_labels(settings.mqtt)):
+        check_known(setting, named, classifier.labels)
 
 
 def _check_privacy(settings: Settings, classifier: Classifier) -> None:

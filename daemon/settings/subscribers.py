@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
@@ -68,3 +69,15 @@ class Notify(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     text: str = "{score:.0%} at {time}"
     attach: tuple[Literal["picture", "sound"], ...] = ("picture",)
     give_up: Annotated[float, Meta(gt=0)] = 3_600.0  # s until what cannot be delivered is dropped
+
+
+def notify_labels(tables: Sequence[Notify]) -> list[tuple[str, tuple[str, ...]]]:
+    """The labels that each of these settings names, by its name."""
+    return [(f"notify[{number}].labels", table.labels) for number, table in enumerate(tables)]
+
+
+def mqtt_labels(table: Mqtt | None) -> list[tuple[str, tuple[str, ...]]]:
+    """As `notify_labels`."""
+    if table is None or table.home_assistant is None:
+        return []
+    return [("mqtt.home_assistant.labels", table.home_assistant.labels)]
